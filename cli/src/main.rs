@@ -1,0 +1,2 @@
+//! The Roadstead command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Roadstead on a real Kubernetes: one story per file

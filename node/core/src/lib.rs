@@ -1,0 +1,1 @@
+//! The pure queue and catalog state machines of Roadstead

@@ -1,0 +1,1 @@
+//! A Roadstead node: Raft-replicated queues over a journal and LMDB

@@ -1,0 +1,1 @@
+//! Multi-node, simulation and fault tests of Roadstead
