@@ -1,1 +1,5 @@
-//! A Roadstead node: Raft-replicated queues over a journal and LMDB
+//! A Roadstead node: Raft-replicated queues over a journal and LMDB.
+
+pub mod raft;
+pub mod runtime;
+pub mod store;

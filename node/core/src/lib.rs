@@ -1,1 +1,4 @@
-//! The pure queue and catalog state machines of Roadstead
+//! The pure queue and catalog state machines of Roadstead.
+
+pub mod catalog;
+pub mod shard;

@@ -1,0 +1,5 @@
+//! The shard state machine.
+
+/// What applying one entry gives.
+#[derive(Debug)]
+pub struct Applied {}

@@ -1,0 +1,12 @@
+//! The asynchronous runtime that node code runs on: tokio, or openraft's simulator in tests.
+
+use openraft::AsyncRuntime;
+use openraft_rt_tokio::TokioRuntime;
+
+/// What node code asks of its runtime.
+///
+/// Node code spawns, sleeps and measures time only through this trait, so that a whole cluster can
+/// run on virtual time. `tokio::sync` channels other than `watch` are fine: they need no runtime.
+pub trait Runtime: AsyncRuntime<Instant: Send + Sync> + Send + Sync + 'static {}
+
+impl Runtime for TokioRuntime {}

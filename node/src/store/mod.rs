@@ -1,0 +1,1 @@
+//! Storage: the journal, LMDB and the data directory.
