@@ -1,5 +1,8 @@
 //! A Roadstead node: Raft-replicated queues over a journal and LMDB.
 
+pub mod auth;
+pub mod gateway;
 pub mod raft;
 pub mod runtime;
 pub mod store;
+pub mod transport;

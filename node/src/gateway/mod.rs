@@ -1,0 +1,5 @@
+//! What clients can ask of a node, whichever node leads.
+
+mod error;
+
+pub use error::ApiError;
