@@ -16,3 +16,24 @@ pub mod v1 {
 
 /// The encoded `FileDescriptorSet` of the package, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The partition, of `partitions` (at least 1), that messages with this ordering key go to.
+///
+/// Part of the contract: whoever routes a message by its key, client or node, uses this function.
+/// The key's hash is XXH3 (64 bits, seed 0) of its UTF-8 bytes, reduced by remainder.
+pub fn partition_of_key(key: &str, partitions: u32) -> u32 {
+    let partitions = u64::from(partitions.max(1));
+    (xxhash_rust::xxh3::xxh3_64(key.as_bytes()) % partitions) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::partition_of_key;
+
+    #[test]
+    fn keys_keep_their_partition_for_ever() {
+        let keys = ["", "a", "customer-3", "naïve"];
+        assert_eq!(keys.map(|key| partition_of_key(key, 8)), [2, 7, 4, 0]);
+        assert_eq!(keys.map(|key| partition_of_key(key, 1)), [0; 4]);
+    }
+}
