@@ -1,5 +1,25 @@
-//! The catalog state machine.
+//! The state machine of the catalog: queues, members, placement and the cluster's version.
 
-/// What applying one entry gives.
-#[derive(Debug)]
-pub struct Applied {}
+mod entry;
+mod machine;
+mod model;
+mod op;
+mod reply;
+mod row;
+mod spec;
+
+pub use entry::encode_entry;
+pub use machine::{ApplyError, CatalogMachine};
+pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
+pub use op::{
+    AddMember, Bootstrap, CreateQueue, DeleteQueue, DrainMember, FinalizeVersion, FinishDelete, Op,
+    RemoveMember, SetPlacement, UpdateMember, UpdateQueue,
+};
+pub use reply::{Applied, Refusal, Reply};
+pub use spec::{
+    MAX_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTITIONS, MAX_TTL_MS, MIN_TTL_MS, QueueSpec, Violation,
+    validate, validate_namespace, validate_queue_name,
+};
+
+/// Highest command version that this binary can apply, of the catalog and of shards.
+pub const COMMAND_VERSION: u32 = 1;

@@ -1,5 +1,31 @@
-//! The shard state machine.
+//! The state machine of one shard: the partitions of many queues, and their messages.
+//!
+//! A proposer builds an entry ([`EntryBuilder`]) of one cluster time and some ops ([`Op`]); every
+//! replica applies it ([`ShardMachine::apply`]) and gets one [`Reply`] per op. Time enters with
+//! entries only, and what falls due (a lease, a delay, a time to live) happens only when an
+//! [`Op::Tick`] says so. Whatever a client can do wrong is a reply; an [`ApplyError`] means that
+//! the log or the rows cannot be read, and the group must stop.
 
-/// What applying one entry gives.
-#[derive(Debug)]
-pub struct Applied {}
+mod config;
+mod entry;
+mod id;
+mod machine;
+mod op;
+mod reply;
+
+pub use config::{DeadLetterTarget, Delivery, Ordering, PartitionConfig};
+pub use entry::{EntryBuilder, inspect};
+pub use id::{
+    DEFAULT_GROUP, MessageId, PartitionId, PayloadRef, Receipt, SessionId, key_hash,
+    partition_of_key, split_payload,
+};
+pub use machine::{ApplyError, ShardMachine};
+pub use op::{
+    Accept, Action, Configure, DropPartition, MAX_DELAY_MS, MAX_ERROR_BYTES, MAX_RECEIVE, MAX_SEND,
+    MAX_SETTLE, MovedMessage, NewMessage, Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive,
+    ReleaseSession, Send, Settle, Settlement, TICK_BUDGET,
+};
+pub use reply::{
+    Applied, DeadLetterReason, Delivered, Event, EventKind, MessageState, Outbox, OutboxMessage,
+    Peeked, Received, Refusal, Reply, SendOutcome, SettleOutcome, Stats, Totals,
+};

@@ -1,0 +1,36 @@
+//! Drains a member.
+
+use crate::codec::{Decoded, Put, Reader};
+
+/// Says that a member shall hold no replica and lead nothing, or takes that back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainMember {
+    /// The node.
+    pub node_id: u64,
+    /// Drain, or take a drain back.
+    pub drain: bool,
+    /// Refused when lower than the newest fence heard of; 0: no fence.
+    pub fence: u64,
+}
+
+impl DrainMember {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.node_id);
+        out.push(u8::from(self.drain));
+        out.put_varint(self.fence);
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let node_id = r.u64("node id")?;
+        let drain = match r.u8("drain")? {
+            0 => false,
+            1 => true,
+            _ => return r.fail("drain"),
+        };
+        Ok(Self {
+            node_id,
+            drain,
+            fence: r.varint("fence")?,
+        })
+    }
+}

@@ -1,0 +1,29 @@
+//! Forgets a deleted queue.
+
+use crate::codec::{Decoded, Put, Reader};
+
+/// Forgets a queue that is being deleted, now that its partitions are dropped; or (`undo`) makes
+/// it serve again, when a partition turned out to hold messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinishDelete {
+    /// Id of the queue.
+    pub queue: u64,
+    /// Make it serve again.
+    pub undo: bool,
+}
+
+impl FinishDelete {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.queue);
+        out.push(u8::from(self.undo));
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let queue = r.varint("queue id")?;
+        match r.u8("undo")? {
+            0 => Ok(Self { queue, undo: false }),
+            1 => Ok(Self { queue, undo: true }),
+            _ => r.fail("undo"),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What a user may ask of a queue, and what is wrong with what was asked.
+
+use crate::codec::{Decoded, Put, Reader};
+use crate::shard::{Delivery, Ordering};
+
+/// Partitions of a queue at most.
+pub const MAX_PARTITIONS: u32 = 1_024;
+/// Longest lease: 12 h in ms.
+pub const MAX_LEASE_MS: u64 = 12 * 3_600_000;
+/// Shortest time to live: 1 s in ms.
+pub const MIN_TTL_MS: u64 = 1_000;
+/// Longest time to live: a year in ms.
+pub const MAX_TTL_MS: u64 = 366 * 24 * 3_600_000;
+/// Largest message: 16 MiB.
+pub const MAX_MESSAGE_BYTES: u32 = 16 * 1_024 * 1_024;
+
+/// What a queue promises.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSpec {
+    /// 1..=1,024; only grows.
+    pub partitions: u32,
+    /// Cannot change.
+    pub ordering: Ordering,
+    /// At least once or at most once.
+    pub delivery: Delivery,
+    /// Lease of a delivery: 0..=12 h in ms.
+    pub lease_ms: u64,
+    /// How long a message waits at most: 1 s..=1 year in ms.
+    pub ttl_ms: u64,
+    /// Deliveries without an ack before a message is dead-lettered: 1..=1,000.
+    pub max_deliveries: u32,
+    /// Name of a queue of the same namespace; None: failed messages are dropped.
+    pub dead_letter: Option<String>,
+    /// Live messages of the queue at most; 0: no limit.
+    pub max_messages: u64,
+    /// Bytes of live messages of the queue at most; 0: no limit.
+    pub max_bytes: u64,
+    /// Largest message in bytes: 1..=16 MiB.
+    pub max_message_bytes: u32,
+    /// Deliveries in flight per group at most: 1..=1,000,000.
+    pub max_in_flight: u32,
+}
+
+impl Default for QueueSpec {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            ordering: Ordering::None,
+            delivery: Delivery::AtLeastOnce,
+            lease_ms: 30_000,
+            ttl_ms: 96 * 3_600_000,
+            max_deliveries: 5,
+            dead_letter: None,
+            max_messages: 0,
+            max_bytes: 0,
+            max_message_bytes: 256 * 1_024,
+            max_in_flight: 20_000,
+        }
+    }
+}
+
+/// One thing that is wrong with a specification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, as the API names it: `limits.max_messages`.
+    pub field: &'static str,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+/// Checks a specification by itself; tells everything that is wrong with it.
+pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
+    let mut checks = Checks(Vec::new());
+    let partitions = u64::from(spec.partitions);
+    checks.range("partitions", partitions, 1, u64::from(MAX_PARTITIONS));
+    if spec.ordering == Ordering::Strict && spec.partitions > 1 {
+        checks.add(
+            "partitions",
+            "ordering Strict needs exactly 1 partition".into(),
+        );
+    }
+    checks.range("lease", spec.lease_ms, 0, MAX_LEASE_MS);
+    checks.range("time_to_live", spec.ttl_ms, MIN_TTL_MS, MAX_TTL_MS);
+    checks.range(
+        "retries.max_deliveries",
+        u64::from(spec.max_deliveries),
+        1,
+        1_000,
+    );
+    if let Some(name) = &spec.dead_letter
+        && let Err(violation) = validate_queue_name(name)
+    {
+        checks.add("dead_letter.queue", violation.message);
+    }
+    let largest = u64::from(spec.max_message_bytes);
+    checks.range(
+        "limits.max_message_bytes",
+        largest,
+        1,
+        u64::from(MAX_MESSAGE_BYTES),
+    );
+    checks.range(
+        "limits.max_in_flight",
+        u64::from(spec.max_in_flight),
+        1,
+        1_000_000,
+    );
+    checks.share("limits.max_messages", spec.max_messages, partitions);
+    checks.share(
+        "limits.max_in_flight",
+        u64::from(spec.max_in_flight),
+        partitions,
+    );
+    if spec.max_bytes != 0 && spec.max_bytes / partitions.max(1) < largest {
+        let least = largest.saturating_mul(partitions);
+        let why = format!(
+            "{} is less than one largest message per partition: at least {least}, or 0 for no limit",
+            spec.max_bytes
+        );
+        checks.add("limits.max_bytes", why);
+    }
+    if checks.0.is_empty() {
+        Ok(())
+    } else {
+        Err(checks.0)
+    }
+}
+
+/// Checks the name of a queue: `^[A-Za-z0-9_-]{1,80}([.]fifo)?$`.
+pub fn validate_queue_name(name: &str) -> Result<(), Violation> {
+    let stem = name.strip_suffix(".fifo").unwrap_or(name);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if (1..=80).contains(&stem.len()) && stem.bytes().all(allowed) {
+        return Ok(());
+    }
+    let message = "must be 1 to 80 of A-Z a-z 0-9 _ -, with .fifo behind it or not".into();
+    Err(Violation {
+        field: "queue.name",
+        message,
+    })
+}
+
+/// Checks a namespace: a DNS label of 1 to 63 characters.
+pub fn validate_namespace(namespace: &str) -> Result<(), Violation> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
+    let bytes = namespace.as_bytes();
+    if bytes.len() <= 63
+        && bytes.iter().all(|b| allowed(*b))
+        && edge(bytes.first())
+        && edge(bytes.last())
+    {
+        return Ok(());
+    }
+    let message = "must be 1 to 63 of a-z 0-9 -, and begin and end with a letter or digit".into();
+    Err(Violation {
+        field: "queue.namespace",
+        message,
+    })
+}
+
+struct Checks(Vec<Violation>);
+
+impl Checks {
+    fn add(&mut self, field: &'static str, message: String) {
+        self.0.push(Violation { field, message });
+    }
+
+    fn range(&mut self, field: &'static str, value: u64, low: u64, high: u64) {
+        if value < low || value > high {
+            self.add(field, format!("{value} is not in {low}..{high}"));
+        }
+    }
+
+    fn share(&mut self, field: &'static str, limit: u64, partitions: u64) {
+        if limit != 0 && limit < partitions {
+            let why =
+                format!("{limit} is less than the {partitions} partitions that share it: raise it");
+            self.add(field, why);
+        }
+    }
+}
+
+const VERSION: u8 = 1;
+
+impl QueueSpec {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        out.put_varint(u64::from(self.partitions));
+        out.push(self.ordering.code());
+        out.push(self.delivery.code());
+        out.put_varint(self.lease_ms);
+        out.put_varint(self.ttl_ms);
+        out.put_varint(u64::from(self.max_deliveries));
+        out.put_prefixed(self.dead_letter.as_deref().unwrap_or_default().as_bytes());
+        out.put_varint(self.max_messages);
+        out.put_varint(self.max_bytes);
+        out.put_varint(u64::from(self.max_message_bytes));
+        out.put_varint(u64::from(self.max_in_flight));
+    }
+
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.version(VERSION, "version of queue specification")?;
+        Ok(Self {
+            partitions: r.varint_u32("partitions")?,
+            ordering: Ordering::read(r)?,
+            delivery: Delivery::read(r)?,
+            lease_ms: r.varint("lease")?,
+            ttl_ms: r.varint("time to live")?,
+            max_deliveries: r.varint_u32("max deliveries")?,
+            dead_letter: Some(r.text(255, "dead-letter queue")?).filter(|name| !name.is_empty()),
+            max_messages: r.varint("max messages")?,
+            max_bytes: r.varint("max bytes")?,
+            max_message_bytes: r.varint_u32("max message bytes")?,
+            max_in_flight: r.varint_u32("max in flight")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(spec: &QueueSpec) -> Vec<&'static str> {
+        validate(spec)
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(|v| v.field)
+            .collect()
+    }
+
+    #[test]
+    fn the_default_is_valid() {
+        assert_eq!(validate(&QueueSpec::default()), Ok(()));
+    }
+
+    #[test]
+    fn every_field_is_checked_and_all_violations_are_told_at_once() {
+        let spec = QueueSpec {
+            partitions: 0,
+            lease_ms: MAX_LEASE_MS + 1,
+            ttl_ms: MIN_TTL_MS - 1,
+            max_deliveries: 0,
+            dead_letter: Some("no spaces".into()),
+            max_message_bytes: 0,
+            max_in_flight: 0,
+            ..QueueSpec::default()
+        };
+        let expected = [
+            "partitions",
+            "lease",
+            "time_to_live",
+            "retries.max_deliveries",
+            "dead_letter.queue",
+            "limits.max_message_bytes",
+            "limits.max_in_flight",
+        ];
+        assert_eq!(fields(&spec), expected);
+    }
+
+    #[test]
+    fn limits_are_shared_by_the_partitions() {
+        let spec = QueueSpec {
+            partitions: 8,
+            max_messages: 7,
+            max_in_flight: 7,
+            max_bytes: 8 * 256 * 1_024 - 1,
+            ..QueueSpec::default()
+        };
+        let expected = [
+            "limits.max_messages",
+            "limits.max_in_flight",
+            "limits.max_bytes",
+        ];
+        assert_eq!(fields(&spec), expected);
+        let roomy = QueueSpec {
+            max_messages: 8,
+            max_in_flight: 8,
+            max_bytes: 1 << 30,
+            ..spec
+        };
+        assert_eq!(fields(&roomy), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn strict_order_needs_one_partition() {
+        let strict = QueueSpec {
+            ordering: Ordering::Strict,
+            ..QueueSpec::default()
+        };
+        assert_eq!(fields(&strict), Vec::<&str>::new());
+        assert_eq!(
+            fields(&QueueSpec {
+                partitions: 2,
+                ..strict
+            }),
+            ["partitions"]
+        );
+    }
+
+    #[test]
+    fn names() {
+        let long = "a".repeat(80);
+        for good in ["a", "A_b-9", "jobs.fifo", &long, &format!("{long}.fifo")] {
+            assert!(validate_queue_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".fifo", "a.b", "a b", "ü", &format!("{long}a")] {
+            assert!(validate_queue_name(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "a-1", &"a".repeat(63)] {
+            assert!(validate_namespace(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", &"a".repeat(64)] {
+            assert!(validate_namespace(bad).is_err(), "{bad}");
+        }
+    }
+}

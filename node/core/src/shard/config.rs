@@ -1,0 +1,164 @@
+//! What one partition promises.
+
+use crate::codec::{Decoded, Put, Reader};
+
+/// What order a queue keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// None is promised.
+    #[default]
+    None,
+    /// Per ordering key: at most one message of a key is in flight, order is kept through nack,
+    /// delay and the end of a lease.
+    PerKey,
+    /// The whole partition is one key.
+    Strict,
+}
+
+impl Ordering {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::PerKey => 1,
+            Self::Strict => 2,
+        }
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        match r.u8("ordering")? {
+            0 => Ok(Self::None),
+            1 => Ok(Self::PerKey),
+            2 => Ok(Self::Strict),
+            _ => r.fail("ordering"),
+        }
+    }
+}
+
+/// What a delivery means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// It is leased until it is acked.
+    #[default]
+    AtLeastOnce,
+    /// It is acked by being delivered.
+    AtMostOnce,
+}
+
+impl Delivery {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::AtLeastOnce => 0,
+            Self::AtMostOnce => 1,
+        }
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        match r.u8("delivery guarantee")? {
+            0 => Ok(Self::AtLeastOnce),
+            1 => Ok(Self::AtMostOnce),
+            _ => r.fail("delivery guarantee"),
+        }
+    }
+}
+
+/// Where failed messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLetterTarget {
+    /// Id of the queue.
+    pub queue: u64,
+    /// Its number of partitions, at least 1.
+    pub partitions: u32,
+}
+
+/// What one partition promises: the queue's specification, with the partition's share of limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionConfig {
+    /// Rises with every change.
+    pub revision: u64,
+    /// Cannot change.
+    pub ordering: Ordering,
+    /// At least once or at most once.
+    pub delivery: Delivery,
+    /// Lease of a delivery in ms, 0..=12 h.
+    pub lease_ms: u64,
+    /// How long a message waits at most, in ms; 0: for ever.
+    pub ttl_ms: u64,
+    /// Deliveries without an ack before a message is dead-lettered, at least 1.
+    pub max_deliveries: u32,
+    /// Where failed messages go; None: they are dropped.
+    pub dead_letter: Option<DeadLetterTarget>,
+    /// Live messages at most; 0: no limit.
+    pub max_messages: u64,
+    /// Bytes of live messages at most; 0: no limit.
+    pub max_bytes: u64,
+    /// Largest body in bytes; 0: no limit.
+    pub max_message_bytes: u32,
+    /// Deliveries in flight per group at most; 0: no limit.
+    pub max_in_flight: u32,
+}
+
+impl Default for PartitionConfig {
+    fn default() -> Self {
+        Self {
+            revision: 1,
+            ordering: Ordering::None,
+            delivery: Delivery::AtLeastOnce,
+            lease_ms: 30_000,
+            ttl_ms: 96 * 3_600_000,
+            max_deliveries: 5,
+            dead_letter: None,
+            max_messages: 0,
+            max_bytes: 0,
+            max_message_bytes: 256 * 1024,
+            max_in_flight: 20_000,
+        }
+    }
+}
+
+const VERSION: u8 = 1;
+
+impl PartitionConfig {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        out.put_varint(self.revision);
+        out.push(self.ordering.code());
+        out.push(self.delivery.code());
+        out.put_varint(self.lease_ms);
+        out.put_varint(self.ttl_ms);
+        out.put_varint(u64::from(self.max_deliveries));
+        match self.dead_letter {
+            None => out.put_varint(0),
+            Some(target) => {
+                out.put_varint(u64::from(target.partitions.max(1)));
+                out.put_varint(target.queue);
+            }
+        }
+        out.put_varint(self.max_messages);
+        out.put_varint(self.max_bytes);
+        out.put_varint(u64::from(self.max_message_bytes));
+        out.put_varint(u64::from(self.max_in_flight));
+    }
+
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.version(VERSION, "version of partition config")?;
+        Ok(Self {
+            revision: r.varint("revision")?,
+            ordering: Ordering::read(r)?,
+            delivery: Delivery::read(r)?,
+            lease_ms: r.varint("lease")?,
+            ttl_ms: r.varint("time to live")?,
+            max_deliveries: r.varint_u32("max deliveries")?.max(1),
+            dead_letter: match r.varint_u32("dead-letter partitions")? {
+                0 => None,
+                partitions => Some(DeadLetterTarget {
+                    queue: r.varint("dead-letter queue")?,
+                    partitions,
+                }),
+            },
+            max_messages: r.varint("max messages")?,
+            max_bytes: r.varint("max bytes")?,
+            max_message_bytes: r.varint_u32("max message bytes")?,
+            max_in_flight: r.varint_u32("max in flight")?,
+        })
+    }
+}

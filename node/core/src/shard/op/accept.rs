@@ -1,0 +1,114 @@
+//! Takes in messages from the outbox of a partition, of any shard.
+
+use bytes::Bytes;
+
+use super::send::{LoggedPayload, put_payload, read_payload};
+use crate::codec::{Decoded, Put, Reader};
+use crate::shard::id::{
+    MessageId, PartitionId, put_message_id, put_partition, read_message_id, read_partition,
+};
+
+/// Adds messages that stand in the outbox of `source`.
+///
+/// The target remembers the highest number that it has accepted from each source, so an op may be
+/// said again: what was accepted before is not added twice. It stops at the first message that
+/// does not fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accept {
+    /// Partition in whose outbox the messages stand.
+    pub source: PartitionId,
+    /// Partition that takes them in.
+    pub target: PartitionId,
+    /// Number of the first one in the outbox of (source, target); the others follow one by one.
+    pub first: u64,
+    /// 1..=1,000 messages.
+    pub messages: Vec<MovedMessage>,
+}
+
+/// A message on its way from one partition to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedMessage {
+    /// Where it was first accepted; kept.
+    pub id: MessageId,
+    /// When it was first accepted, in ms since 1970; kept.
+    pub enqueued_at: u64,
+    /// Hash of its ordering key.
+    pub key: Option<u64>,
+    /// Header block, opaque to the core.
+    pub header: Bytes,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Accept {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_partition(out, self.source);
+        put_partition(out, self.target);
+        out.put_varint(self.first);
+        out.put_varint(self.messages.len() as u64);
+        for message in &self.messages {
+            put_message_id(out, message.id);
+            out.put_varint(message.enqueued_at);
+            // 0 is no key: a key's hash never is 0. The byte before it is reserved for flags.
+            out.push(0);
+            out.put_u64(message.key.unwrap_or(0));
+            put_payload(out, &message.header, &message.body);
+        }
+    }
+
+    /// Bytes that this op adds to an entry, at most.
+    pub fn encoded_len_max(&self) -> usize {
+        self.messages
+            .iter()
+            .map(|m| m.header.len() + m.body.len() + 80)
+            .sum::<usize>()
+            + 64
+    }
+}
+
+/// An [`Accept`] as logged.
+#[derive(Debug)]
+pub(crate) struct LoggedAccept {
+    pub(crate) source: PartitionId,
+    pub(crate) target: PartitionId,
+    pub(crate) first: u64,
+    pub(crate) messages: Vec<LoggedMoved>,
+}
+
+/// A [`MovedMessage`] as logged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoggedMoved {
+    pub(crate) id: MessageId,
+    pub(crate) enqueued_at: u64,
+    /// 0: none.
+    pub(crate) key: u64,
+    pub(crate) payload: LoggedPayload,
+}
+
+impl LoggedAccept {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let source = read_partition(r)?;
+        let target = read_partition(r)?;
+        let first = r.varint("outbox number")?;
+        let count = r.count(15, "number of messages")?;
+        let mut messages = Vec::with_capacity(count);
+        for _ in 0..count {
+            let id = read_message_id(r)?;
+            let enqueued_at = r.varint("time of acceptance")?;
+            r.version(0, "message flags")?;
+            let key = r.u64("key hash")?;
+            messages.push(LoggedMoved {
+                id,
+                enqueued_at,
+                key,
+                payload: read_payload(r)?,
+            });
+        }
+        Ok(Self {
+            source,
+            target,
+            first,
+            messages,
+        })
+    }
+}

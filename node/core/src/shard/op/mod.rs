@@ -1,0 +1,120 @@
+//! What a shard can be told to do: one file per op, each with its encoding and what it does.
+
+mod accept;
+mod configure;
+mod drop_partition;
+mod outbox_done;
+mod purge;
+mod receive;
+mod release_session;
+mod send;
+mod settle;
+mod tick;
+
+pub use accept::{Accept, MovedMessage};
+pub use configure::Configure;
+pub use drop_partition::DropPartition;
+pub use outbox_done::OutboxDone;
+pub use purge::{Purge, PurgeFrom};
+pub use receive::{MAX_RECEIVE, Receive};
+pub use release_session::ReleaseSession;
+pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
+pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
+
+use crate::codec::{Decoded, Reader};
+
+/// One operation of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Creates a partition or changes what it promises.
+    Configure(Configure),
+    /// Deletes a partition with its messages.
+    Drop(DropPartition),
+    /// Acks, nacks, rejects or extends deliveries.
+    Settle(Settle),
+    /// Adds messages.
+    Send(Send),
+    /// Leases messages to a consumer.
+    Receive(Receive),
+    /// Ends the leases of a session that is gone.
+    ReleaseSession(ReleaseSession),
+    /// Does what has fallen due at the time of the entry, at most [`TICK_BUDGET`] steps.
+    Tick,
+    /// Takes in messages that another partition has in its outbox.
+    Accept(Accept),
+    /// Forgets messages of the outbox that the target has accepted.
+    OutboxDone(OutboxDone),
+    /// Removes messages that are not leased.
+    Purge(Purge),
+}
+
+/// Steps (a lease ended, a delayed message made ready, a message expired …) per [`Op::Tick`].
+pub const TICK_BUDGET: usize = 1_000;
+
+// Frozen: these bytes are in logs.
+const CONFIGURE: u8 = 1;
+const DROP: u8 = 2;
+const SETTLE: u8 = 3;
+const SEND: u8 = 4;
+const RECEIVE: u8 = 5;
+const RELEASE_SESSION: u8 = 6;
+const TICK: u8 = 7;
+const ACCEPT: u8 = 8;
+const OUTBOX_DONE: u8 = 9;
+const PURGE: u8 = 10;
+
+/// An op as it stands in an entry: payloads are ranges of the entry's data.
+#[derive(Debug)]
+pub(crate) enum LoggedOp<'a> {
+    Configure(Configure),
+    Drop(DropPartition),
+    Settle(settle::LoggedSettle<'a>),
+    Send(send::LoggedSend<'a>),
+    Receive(Receive),
+    ReleaseSession(ReleaseSession),
+    Tick,
+    Accept(accept::LoggedAccept),
+    OutboxDone(OutboxDone),
+    Purge(Purge),
+}
+
+impl Op {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Configure(op) => op.encode(tag(out, CONFIGURE)),
+            Self::Drop(op) => op.encode(tag(out, DROP)),
+            Self::Settle(op) => op.encode(tag(out, SETTLE)),
+            Self::Send(op) => op.encode(tag(out, SEND)),
+            Self::Receive(op) => op.encode(tag(out, RECEIVE)),
+            Self::ReleaseSession(op) => op.encode(tag(out, RELEASE_SESSION)),
+            Self::Tick => drop(tag(out, TICK)),
+            Self::Accept(op) => op.encode(tag(out, ACCEPT)),
+            Self::OutboxDone(op) => op.encode(tag(out, OUTBOX_DONE)),
+            Self::Purge(op) => op.encode(tag(out, PURGE)),
+        }
+    }
+}
+
+fn tag(out: &mut Vec<u8>, kind: u8) -> &mut Vec<u8> {
+    out.push(kind);
+    out
+}
+
+impl<'a> LoggedOp<'a> {
+    /// Reads the next op of an entry.
+    pub(crate) fn decode(r: &mut Reader<'a>) -> Decoded<Self> {
+        Ok(match r.u8("kind of op")? {
+            CONFIGURE => Self::Configure(Configure::decode(r)?),
+            DROP => Self::Drop(DropPartition::decode(r)?),
+            SETTLE => Self::Settle(settle::LoggedSettle::decode(r)?),
+            SEND => Self::Send(send::LoggedSend::decode(r)?),
+            RECEIVE => Self::Receive(Receive::decode(r)?),
+            RELEASE_SESSION => Self::ReleaseSession(ReleaseSession::decode(r)?),
+            TICK => Self::Tick,
+            ACCEPT => Self::Accept(accept::LoggedAccept::decode(r)?),
+            OUTBOX_DONE => Self::OutboxDone(OutboxDone::decode(r)?),
+            PURGE => Self::Purge(Purge::decode(r)?),
+            _ => return r.fail("kind of op (a newer binary wrote it?)"),
+        })
+    }
+}

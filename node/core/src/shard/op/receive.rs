@@ -1,0 +1,79 @@
+//! Leases messages to a consumer.
+
+use crate::codec::{Decoded, Put, Reader};
+use crate::shard::id::{PartitionId, SessionId, put_partition, read_partition};
+
+/// Messages per delivery at most.
+pub const MAX_RECEIVE: u32 = 1_000;
+
+/// Leases up to `max` messages of one partition and group, in one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receive {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The group.
+    pub group: u32,
+    /// Session that holds the leases; None for a consumer without one.
+    pub session: Option<SessionId>,
+    /// 1..=1,000; more is cut.
+    pub max: u32,
+    /// Lease in ms, 0..=12 h; None: the queue's. 0 ends at the next tick.
+    pub lease_ms: Option<u64>,
+}
+
+// Frozen: these bits are in logs. The others are reserved (retry token).
+const HAS_SESSION: u8 = 1;
+const HAS_LEASE: u8 = 2;
+
+impl Receive {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_partition(out, self.partition);
+        out.put_varint(u64::from(self.group));
+        out.put_varint(u64::from(self.max));
+        let session = if self.session.is_some() {
+            HAS_SESSION
+        } else {
+            0
+        };
+        let lease = if self.lease_ms.is_some() {
+            HAS_LEASE
+        } else {
+            0
+        };
+        out.push(session | lease);
+        if let Some(session) = self.session {
+            out.put_u128(session.0);
+        }
+        if let Some(lease_ms) = self.lease_ms {
+            out.put_varint(lease_ms);
+        }
+    }
+
+    pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let partition = read_partition(r)?;
+        let group = r.varint_u32("receive group")?;
+        let max = r.varint_u32("receive maximum")?;
+        let flags = r.u8("receive flags")?;
+        if flags & !(HAS_SESSION | HAS_LEASE) != 0 {
+            return r.fail("receive flags");
+        }
+        let has = |bit| flags & bit != 0;
+        let session = if has(HAS_SESSION) {
+            Some(SessionId(r.u128("session")?))
+        } else {
+            None
+        };
+        let lease_ms = if has(HAS_LEASE) {
+            Some(r.varint("lease")?)
+        } else {
+            None
+        };
+        Ok(Self {
+            partition,
+            group,
+            session,
+            max,
+            lease_ms,
+        })
+    }
+}

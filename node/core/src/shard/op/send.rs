@@ -1,0 +1,190 @@
+//! Adds messages to a partition.
+
+use bytes::Bytes;
+
+use crate::codec::{Decoded, Put, Reader};
+use crate::shard::id::{PartitionId, put_partition, read_partition};
+
+/// Messages per op at most.
+pub const MAX_SEND: usize = 1_000;
+/// Longest delay of a message: a year, in ms. More is cut.
+pub const MAX_DELAY_MS: u64 = 366 * 24 * 3_600_000;
+/// Longest producer id, in bytes.
+pub(crate) const MAX_PRODUCER_BYTES: usize = 64;
+
+/// Adds messages to one partition; answered message by message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Send {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Who sends, so that a retry is not taken for new messages.
+    pub producer: Option<ProducerRef>,
+    /// 1..=1,000 messages, added in this order.
+    pub messages: Vec<NewMessage>,
+}
+
+/// A producer and the number of its first message of the op; the others follow one by one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerRef {
+    /// Fresh for each producer instance, 1..=64 bytes.
+    pub id: Bytes,
+    /// From 1.
+    pub first: u64,
+}
+
+/// A message as its producer gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewMessage {
+    /// [`crate::shard::key_hash`] of the ordering key.
+    pub key: Option<u64>,
+    /// Not receivable before this has passed, in ms: 0..=[`MAX_DELAY_MS`].
+    pub delay_ms: u64,
+    /// Header block: attributes and the like, opaque to the core.
+    pub header: Bytes,
+    /// What the consumer gets.
+    pub body: Bytes,
+}
+
+// Frozen: these bits are in logs. The others are reserved (lane, time to live, deduplication id).
+const HAS_KEY: u8 = 1;
+const HAS_DELAY: u8 = 2;
+
+impl Send {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_partition(out, self.partition);
+        match &self.producer {
+            None => out.put_varint(0),
+            Some(producer) => {
+                out.put_prefixed(&producer.id);
+                out.put_varint(producer.first);
+            }
+        }
+        out.put_varint(self.messages.len() as u64);
+        for message in &self.messages {
+            message.encode(out);
+        }
+    }
+
+    /// Bytes that this op adds to an entry, at most.
+    pub fn encoded_len_max(&self) -> usize {
+        let messages: usize = self.messages.iter().map(NewMessage::encoded_len_max).sum();
+        messages + self.producer.as_ref().map_or(1, |p| p.id.len() + 12) + 32
+    }
+}
+
+impl NewMessage {
+    /// Bytes that this message adds to an entry, at most.
+    pub fn encoded_len_max(&self) -> usize {
+        self.header.len() + self.body.len() + 40
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let key = if self.key.is_some() { HAS_KEY } else { 0 };
+        let delay = if self.delay_ms == 0 { 0 } else { HAS_DELAY };
+        out.push(key | delay);
+        if let Some(key) = self.key {
+            out.put_u64(key);
+        }
+        if self.delay_ms != 0 {
+            out.put_varint(self.delay_ms.min(MAX_DELAY_MS));
+        }
+        put_payload(out, &self.header, &self.body);
+    }
+}
+
+/// Writes a payload with its length in front.
+pub(super) fn put_payload(out: &mut Vec<u8>, header: &[u8], body: &[u8]) {
+    let mut prefix = Vec::with_capacity(4);
+    prefix.put_varint(header.len() as u64);
+    out.put_varint((prefix.len() + header.len() + body.len()) as u64);
+    out.extend_from_slice(&prefix);
+    out.extend_from_slice(header);
+    out.extend_from_slice(body);
+}
+
+/// A payload in an entry: where it is, and how long its body is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoggedPayload {
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+    pub(crate) body_len: u32,
+}
+
+/// Reads a payload with its length in front.
+pub(super) fn read_payload(r: &mut Reader<'_>) -> Decoded<LoggedPayload> {
+    let len = r.count(1, "length of payload")?;
+    let (Ok(offset), Ok(len32)) = (u32::try_from(r.at()), u32::try_from(len)) else {
+        return r.fail("payload beyond 4 GiB");
+    };
+    let mut blob = Reader::new(r.bytes(len, "payload")?);
+    let header = blob.count(1, "length of payload header")?;
+    let body_len = (blob.remaining() - header) as u32;
+    Ok(LoggedPayload {
+        offset,
+        len: len32,
+        body_len,
+    })
+}
+
+/// A [`Send`] as logged.
+#[derive(Debug)]
+pub(crate) struct LoggedSend<'a> {
+    pub(crate) partition: PartitionId,
+    pub(crate) producer: Option<(&'a [u8], u64)>,
+    pub(crate) messages: Vec<LoggedMessage>,
+}
+
+/// A [`NewMessage`] as logged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoggedMessage {
+    /// 0: none.
+    pub(crate) key: u64,
+    pub(crate) delay_ms: u64,
+    pub(crate) payload: LoggedPayload,
+}
+
+impl<'a> LoggedSend<'a> {
+    pub(super) fn decode(r: &mut Reader<'a>) -> Decoded<Self> {
+        let partition = read_partition(r)?;
+        let id = r.prefixed(MAX_PRODUCER_BYTES, "producer id")?;
+        let producer = if id.is_empty() {
+            None
+        } else {
+            Some((id, r.varint("producer sequence")?))
+        };
+        let count = r.count(3, "number of messages")?;
+        let mut messages = Vec::with_capacity(count);
+        for _ in 0..count {
+            messages.push(LoggedMessage::decode(r)?);
+        }
+        Ok(Self {
+            partition,
+            producer,
+            messages,
+        })
+    }
+}
+
+impl LoggedMessage {
+    fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let flags = r.u8("message flags")?;
+        if flags & !(HAS_KEY | HAS_DELAY) != 0 {
+            return r.fail("message flags");
+        }
+        let key = if flags & HAS_KEY == 0 {
+            0
+        } else {
+            r.u64("key hash")?.max(1)
+        };
+        let delay_ms = if flags & HAS_DELAY == 0 {
+            0
+        } else {
+            r.varint("delay")?
+        };
+        Ok(Self {
+            key,
+            delay_ms: delay_ms.min(MAX_DELAY_MS),
+            payload: read_payload(r)?,
+        })
+    }
+}

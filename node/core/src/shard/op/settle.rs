@@ -1,0 +1,213 @@
+//! Acks, nacks, rejects and extends deliveries.
+
+use bytes::Bytes;
+
+use crate::codec::{Decoded, Put, Reader};
+use crate::shard::id::{PartitionId, Receipt, put_partition, read_partition};
+
+/// Settlements per op at most.
+pub const MAX_SETTLE: usize = 1_000;
+/// Longest error text that is kept with a dead letter, in bytes. Longer ones are cut.
+pub const MAX_ERROR_BYTES: usize = 1_024;
+
+/// Settles deliveries of one partition and group; answered item by item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settle {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The group.
+    pub group: u32,
+    /// 1..=1,000 settlements, carried out in this order.
+    pub items: Vec<Settlement>,
+}
+
+/// What to do with one delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Number of the delivery, from the receipt.
+    pub delivery: u64,
+    /// Place in its batch, from the receipt.
+    pub slot: u16,
+    /// Epoch of the group, from the receipt.
+    pub epoch: u32,
+    /// What to do.
+    pub action: Action,
+}
+
+impl Settlement {
+    /// A settlement of the delivery that `receipt` names.
+    pub fn new(receipt: &Receipt, action: Action) -> Self {
+        let Receipt {
+            delivery,
+            slot,
+            epoch,
+            ..
+        } = *receipt;
+        Self {
+            delivery,
+            slot,
+            epoch,
+            action,
+        }
+    }
+}
+
+/// The ways to settle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Done: the message is gone for this group.
+    Ack,
+    /// Not done: deliver it again.
+    Nack {
+        /// Not before this has passed: 0..=12 h in ms, more is cut.
+        delay_ms: u64,
+        /// Kept for the dead letter.
+        error: Bytes,
+        /// It was not tried: this delivery does not count, and the delay is not waited.
+        unstarted: bool,
+    },
+    /// Never deliver it again: dead-letter it now.
+    Reject {
+        /// Kept with the dead letter.
+        error: Bytes,
+    },
+    /// The lease ends this long from now: 0..=12 h in ms, more is cut.
+    Extend {
+        /// Milliseconds.
+        lease_ms: u64,
+    },
+}
+
+// Frozen: these bytes are in logs.
+const ACK: u8 = 0;
+const NACK: u8 = 1;
+const NACK_UNSTARTED: u8 = 2;
+const REJECT: u8 = 3;
+const EXTEND: u8 = 4;
+
+impl Settle {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_partition(out, self.partition);
+        out.put_varint(u64::from(self.group));
+        out.put_varint(self.items.len() as u64);
+        for item in &self.items {
+            item.encode(out);
+        }
+    }
+}
+
+fn cut(error: &Bytes) -> &[u8] {
+    &error[..error.len().min(MAX_ERROR_BYTES)]
+}
+
+impl Settlement {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let kind = match &self.action {
+            Action::Ack => ACK,
+            Action::Nack {
+                unstarted: false, ..
+            } => NACK,
+            Action::Nack {
+                unstarted: true, ..
+            } => NACK_UNSTARTED,
+            Action::Reject { .. } => REJECT,
+            Action::Extend { .. } => EXTEND,
+        };
+        out.push(kind);
+        out.put_varint(self.delivery);
+        out.put_varint(u64::from(self.slot));
+        out.put_varint(u64::from(self.epoch));
+        match &self.action {
+            Action::Ack => {}
+            Action::Nack {
+                delay_ms, error, ..
+            } => {
+                out.put_varint(*delay_ms);
+                out.put_prefixed(cut(error));
+            }
+            Action::Reject { error } => out.put_prefixed(cut(error)),
+            Action::Extend { lease_ms } => out.put_varint(*lease_ms),
+        }
+    }
+}
+
+/// A [`Settle`] as logged.
+#[derive(Debug)]
+pub(crate) struct LoggedSettle<'a> {
+    pub(crate) partition: PartitionId,
+    pub(crate) group: u32,
+    pub(crate) items: Vec<LoggedSettlement<'a>>,
+}
+
+/// A [`Settlement`] as logged.
+#[derive(Debug)]
+pub(crate) struct LoggedSettlement<'a> {
+    pub(crate) delivery: u64,
+    pub(crate) slot: u16,
+    pub(crate) epoch: u32,
+    pub(crate) action: LoggedAction<'a>,
+}
+
+/// An [`Action`] as logged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LoggedAction<'a> {
+    Ack,
+    Nack {
+        delay_ms: u64,
+        error: &'a [u8],
+        unstarted: bool,
+    },
+    Reject {
+        error: &'a [u8],
+    },
+    Extend {
+        lease_ms: u64,
+    },
+}
+
+impl<'a> LoggedSettle<'a> {
+    pub(super) fn decode(r: &mut Reader<'a>) -> Decoded<Self> {
+        let partition = read_partition(r)?;
+        let group = r.varint_u32("settle group")?;
+        let count = r.count(4, "number of settlements")?;
+        let mut items = Vec::with_capacity(count);
+        for _ in 0..count {
+            items.push(LoggedSettlement::decode(r)?);
+        }
+        Ok(Self {
+            partition,
+            group,
+            items,
+        })
+    }
+}
+
+impl<'a> LoggedSettlement<'a> {
+    fn decode(r: &mut Reader<'a>) -> Decoded<Self> {
+        let kind = r.u8("kind of settlement")?;
+        let delivery = r.varint("delivery")?;
+        let slot = r.varint_u16("slot")?;
+        let epoch = r.varint_u32("epoch")?;
+        let action = match kind {
+            ACK => LoggedAction::Ack,
+            NACK | NACK_UNSTARTED => LoggedAction::Nack {
+                delay_ms: r.varint("delay")?,
+                error: r.prefixed(MAX_ERROR_BYTES, "error text")?,
+                unstarted: kind == NACK_UNSTARTED,
+            },
+            REJECT => LoggedAction::Reject {
+                error: r.prefixed(MAX_ERROR_BYTES, "error text")?,
+            },
+            EXTEND => LoggedAction::Extend {
+                lease_ms: r.varint("lease")?,
+            },
+            _ => return r.fail("kind of settlement"),
+        };
+        Ok(Self {
+            delivery,
+            slot,
+            epoch,
+            action,
+        })
+    }
+}

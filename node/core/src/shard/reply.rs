@@ -1,0 +1,340 @@
+//! What applying an entry gives.
+
+use bytes::Bytes;
+
+use super::id::{MessageId, PartitionId, PayloadRef, Receipt, SessionId};
+use super::op::PurgeFrom;
+
+/// What applying one entry gives. Only the leader that proposed it reads `replies`.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// One per op, in the same order.
+    pub replies: Vec<Reply>,
+    /// What happened to messages beside the replies: for logs and metrics.
+    pub events: Vec<Event>,
+    /// Payloads that no row names any more. A reply of the same entry may still name them (a
+    /// delivery that is acked by being delivered): read these first.
+    pub freed: Vec<PayloadRef>,
+}
+
+/// Answer to one op.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The op as a whole did nothing.
+    Refused(Refusal),
+    /// To Configure. False: it had this revision or a newer one already.
+    Configured(bool),
+    /// To Drop: live messages that went with the partition (0 when it was not there).
+    Dropped {
+        /// Messages.
+        messages: u64,
+    },
+    /// To Settle: one per settlement, in the same order.
+    Settled(Vec<SettleOutcome>),
+    /// To Send: one per message, in the same order.
+    Sent(Vec<SendOutcome>),
+    /// To Receive.
+    Received(Received),
+    /// To ReleaseSession.
+    Released {
+        /// Messages whose lease was ended.
+        messages: u64,
+        /// There are more: say it again.
+        more: bool,
+    },
+    /// To Tick.
+    Ticked {
+        /// Steps taken.
+        steps: usize,
+        /// More is due already: tick again.
+        more: bool,
+    },
+    /// To Accept: everything up to this number of the outbox has been accepted, now or before.
+    Accepted {
+        /// Highest number accepted from this source.
+        through: u64,
+        /// Why it stopped before the last message.
+        stopped: Option<Refusal>,
+    },
+    /// To OutboxDone.
+    OutboxDone {
+        /// Messages forgotten.
+        messages: u64,
+    },
+    /// To Purge.
+    Purged {
+        /// Messages removed by this op.
+        messages: u64,
+        /// Where to go on; None: done.
+        next: Option<PurgeFrom>,
+    },
+}
+
+/// Why an op, or a part of it, did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The shard does not hold this partition.
+    #[error("the shard does not hold this partition")]
+    NoPartition,
+    /// The queue has no such consumer group.
+    #[error("no such consumer group")]
+    NoGroup,
+    /// The partition is being deleted.
+    #[error("the partition is being deleted")]
+    Deleting,
+    /// A queue's ordering cannot change.
+    #[error("the ordering of a queue cannot change")]
+    OrderingFixed,
+    /// It holds messages.
+    #[error("the partition holds {0} messages")]
+    NotEmpty(u64),
+    /// An op carries no item, or more than 1,000.
+    #[error("an operation carries 1 to 1,000 items")]
+    BadCount,
+    /// `max_messages` is reached.
+    #[error("the limit of messages is reached")]
+    MessageLimit,
+    /// `max_bytes` is reached.
+    #[error("the limit of bytes is reached")]
+    ByteLimit,
+    /// The body is larger than `max_message_bytes`.
+    #[error("the message is larger than the queue allows")]
+    TooLarge,
+    /// The queue orders by key, and the message has none.
+    #[error("the queue orders by key and the message has no ordering key")]
+    KeyRequired,
+    /// A producer's number is too far below its newest one to tell whether it was accepted.
+    #[error("the producer's sequence is below the remembered window")]
+    OutOfRange,
+    /// Too many producers are active in this partition.
+    #[error("too many active producers in this partition")]
+    ProducerLimit,
+    /// A number of the outbox was left out: `through` of the answer says where to go on.
+    #[error("a number of the outbox was left out")]
+    Gap,
+}
+
+/// What became of one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettleOutcome {
+    /// Done.
+    Done,
+    /// The receipt is stale: the lease has ended, or it was settled before.
+    Stale,
+}
+
+/// What became of one sent message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// It was added, and got this sequence in the partition.
+    Accepted {
+        /// From 1.
+        sequence: u64,
+    },
+    /// It had been added by an earlier try, with this sequence.
+    Duplicate {
+        /// From 1.
+        sequence: u64,
+    },
+    /// It was not added.
+    Refused(Refusal),
+}
+
+/// One delivery: messages leased together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The group.
+    pub group: u32,
+    /// Number of the delivery; 0 when there are no messages or they need no settling.
+    pub delivery: u64,
+    /// Epoch of the group.
+    pub epoch: u32,
+    /// The messages, in the order of delivery. Empty: nothing was ready.
+    pub messages: Vec<Delivered>,
+}
+
+impl Received {
+    /// The receipt of a message; None where a delivery needs no settling (at most once).
+    pub fn receipt(&self, message: &Delivered) -> Option<Receipt> {
+        (self.delivery != 0).then_some(Receipt {
+            partition: self.partition,
+            group: self.group,
+            delivery: self.delivery,
+            slot: message.slot,
+            epoch: self.epoch,
+        })
+    }
+}
+
+/// One message of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    /// Place in the delivery's batch.
+    pub slot: u16,
+    /// 1 on the first delivery.
+    pub delivery_count: u32,
+    /// Where it was first accepted.
+    pub id: MessageId,
+    /// Sequence in this partition.
+    pub sequence: u64,
+    /// Its bytes.
+    pub payload: PayloadRef,
+    /// When it was first accepted, in ms since 1970.
+    pub enqueued_at: u64,
+    /// When the lease ends, in cluster time (ms since 1970).
+    pub deadline: u64,
+}
+
+/// Why a message was dead-lettered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterReason {
+    /// Delivered `max_deliveries` times without an ack.
+    MaxDeliveries,
+    /// Rejected by a consumer.
+    Rejected,
+}
+
+/// Something that happened to a message, for the log and for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// The partition it is in.
+    pub partition: PartitionId,
+    /// The group it concerns.
+    pub group: u32,
+    /// The message.
+    pub message: MessageId,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// Kinds of [`Event`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// Its lease ran out after this many deliveries; it will be delivered again.
+    LeaseExpired(u32),
+    /// Its consumer's session was released; it will be delivered again.
+    SessionReleased(SessionId),
+    /// A consumer nacked it; it will be delivered again.
+    Nacked(u32),
+    /// It is on its way to a dead-letter queue.
+    DeadLettered(DeadLetterReason, PartitionId),
+    /// It failed and the queue has no dead-letter queue: it is gone.
+    Dropped(DeadLetterReason),
+    /// It waited longer than the queue's time to live: it is gone.
+    Expired,
+}
+
+/// A message in an outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxMessage {
+    /// Number in the outbox of its source and target, from 1.
+    pub number: u64,
+    /// Where it was first accepted.
+    pub id: MessageId,
+    /// When it was first accepted, in ms since 1970.
+    pub enqueued_at: u64,
+    /// Hash of its ordering key.
+    pub key: Option<u64>,
+    /// Its bytes.
+    pub payload: PayloadRef,
+    /// Why it left its queue.
+    pub reason: DeadLetterReason,
+    /// How often it was delivered there.
+    pub delivery_count: u32,
+    /// When it left, in ms since 1970.
+    pub at: u64,
+    /// Text given by the consumer that rejected it or nacked it last.
+    pub error: Bytes,
+}
+
+/// An outbox with something in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outbox {
+    /// Partition whose messages leave.
+    pub source: PartitionId,
+    /// Partition that they go to.
+    pub target: PartitionId,
+    /// Messages in it.
+    pub pending: u64,
+}
+
+/// Counts of one group of one partition. A live message is in exactly one of the first four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Receivable now. Where messages have keys, those that no receive has looked at yet count as
+    /// ready, also behind another message of their key.
+    pub ready: u64,
+    /// Leased.
+    pub in_flight: u64,
+    /// Delayed by their sender or backing off after a nack.
+    pub delayed: u64,
+    /// Not receivable before another message of their key is settled.
+    pub blocked: u64,
+    /// Bytes of live messages of the partition.
+    pub bytes: u64,
+    /// Messages in the partition's outboxes.
+    pub outbox: u64,
+    /// When the oldest ready message was first accepted, in ms since 1970.
+    pub oldest_ready_at: Option<u64>,
+    /// When something delayed falls due at the earliest, in ms since 1970; may be early.
+    pub next_due_at: Option<u64>,
+    /// Totals since the partition was created.
+    pub totals: Totals,
+}
+
+/// Totals of one group of one partition since it was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages accepted, from producers and from outboxes.
+    pub sent: u64,
+    /// Messages delivered, again and again.
+    pub delivered: u64,
+    /// Messages delivered for the second time or more.
+    pub redelivered: u64,
+    /// Acked, or delivered at most once.
+    pub acked: u64,
+    /// Nacked, unstarted ones not counted.
+    pub nacked: u64,
+    /// Leases that ran out or were released with their session.
+    pub lease_expired: u64,
+    /// Dead-lettered.
+    pub dead_lettered: u64,
+    /// Failed where there is no dead-letter queue.
+    pub dropped: u64,
+    /// Waited longer than the time to live.
+    pub expired: u64,
+    /// Purged.
+    pub purged: u64,
+}
+
+/// State of a message for a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageState {
+    /// Receivable.
+    Ready,
+    /// Leased.
+    InFlight,
+    /// Delayed by its sender or backing off.
+    Delayed,
+    /// Behind another message of its key.
+    Blocked,
+}
+
+/// A message that is shown without being leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peeked {
+    /// Where it was first accepted.
+    pub id: MessageId,
+    /// Sequence in this partition.
+    pub sequence: u64,
+    /// Its bytes.
+    pub payload: PayloadRef,
+    /// When it was first accepted, in ms since 1970.
+    pub enqueued_at: u64,
+    /// Deliveries so far; for a leased one this is counted too.
+    pub delivery_count: u32,
+    /// Its state for the default group.
+    pub state: MessageState,
+}
