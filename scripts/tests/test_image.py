@@ -96,7 +96,8 @@ class Tar(Folder):
         self.assertEqual(
             entry["annotations"]["io.containerd.image.name"], docker["RepoTags"][0]
         )
-        self.assertEqual(docker["Config"], "blobs/" + manifest["config"]["digest"].replace(":", "/"))
+        digest = manifest["config"]["digest"]
+        self.assertEqual(docker["Config"], "blobs/" + digest.replace(":", "/"))
         config = json.loads(files[docker["Config"]])
         self.assertEqual(config["config"]["User"], "65532")
         layer = files[docker["Layers"][0]]

@@ -1,0 +1,34 @@
+# The commands of this project. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help check fix test run image push demo-kubernetes soak clean
+
+help: ## lists these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+check: ## format, lints, dependencies, docs, generated files, shell, charts; writes nothing
+	@scripts/check
+
+fix: ## puts right what of these a tool can put right
+	@scripts/check fix
+
+test: ## every test; ONLY=unit,sim chooses stages
+	@scripts/test
+
+run: ## three nodes here, 20,000 messages, and the leader killed in the middle
+	@scripts/run
+
+image: ## target/image/roadstead-VERSION.tar, without Docker
+	@cargo build -p roadstead-node -p roadstead-operator -p roadstead
+	@scripts/image
+
+push: image ## pushes that image: make push REGISTRY=registry.example.com/team/roadstead
+	@scripts/push "$(REGISTRY)"
+
+demo-kubernetes: ## leaves a Kubernetes with Roadstead up, to play with by kubectl
+	@scripts/demo-kubernetes
+
+soak: ## the tests that take hours
+	@scripts/test --soak
+
+clean: ## removes what was built here; caches under ~/.cache stay
+	@cargo clean

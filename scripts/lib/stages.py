@@ -1,0 +1,167 @@
+"""The stages of `make test`, as data: to add one, add a line to STAGES."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import subprocess
+import tomllib
+import typing
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+CLUSTER = "e2e/cluster"
+IMAGE_BINARIES = ("-p", "roadstead-node", "-p", "roadstead-operator", "-p", "roadstead")
+
+
+def always():
+    """Ready on every machine."""
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of `make test` that has a log of its own."""
+
+    name: str
+    needs: str  # for the table, in words
+    minutes: tuple  # estimates on 2 cores: (cold, warm)
+    steps: tuple  # of commands; the first that fails ends the stage
+    after: tuple = ()  # commands that run in any case, at the end
+    ready: typing.Callable[[], str] = always  # why it cannot run here, or ""
+    packages: typing.Callable[[], tuple] = tuple  # Debian packages
+    hang: int = 60  # minutes after which it is ended
+
+
+def cargo(*words):
+    return ("cargo", *words)
+
+
+def has_target(name, package="tests"):
+    """Whether the package has the [[test]] target, as cargo sees it."""
+    folder = ROOT / package
+    with open(folder / "Cargo.toml", "rb") as f:
+        listed = [t["name"] for t in tomllib.load(f).get("test", [])]
+    tests = folder / "tests"
+    return name in listed or (tests / f"{name}.rs").exists() or (tests / name / "main.rs").exists()
+
+
+def target(name):
+    return lambda: "" if has_target(name) else f"tests/Cargo.toml has no [[test]] {name}"
+
+
+def stories():
+    """The files of the e2e stories, one each."""
+    found = (ROOT / "e2e" / "tests" / "stories").glob("*.rs")
+    return sorted(path for path in found if path.name != "mod.rs")
+
+
+def provider():
+    """Which Kubernetes this machine would use: kind or local."""
+    done = subprocess.run(
+        [ROOT / CLUSTER, "provider"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "none"
+
+
+def cluster_ready():
+    """Why the provider cannot run here, in its own words."""
+    if not stories():
+        return "e2e/tests/stories is empty"
+    done = subprocess.run([ROOT / CLUSTER, "check"], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    bad = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    return "; ".join(" ".join(line.split()[1:]) for line in bad) or done.stderr.strip()
+
+
+def cluster_packages():
+    if provider() != "local":
+        return ()
+    return tuple((ROOT / "e2e" / "local" / "packages.txt").read_text().split())
+
+
+def go_ready():
+    return "" if shutil.which("go") else "Go is not there"
+
+
+def workspace_tests():
+    """Every test of the workspace that needs no cluster of several nodes."""
+    outside = ("--exclude", "roadstead-tests", "--exclude", "roadstead-e2e")
+    steps = [cargo("test", "--workspace", *outside)]
+    if has_target("tidy"):
+        steps.append(cargo("test", "-p", "roadstead-tests", "--lib", "--test", "tidy"))
+    return tuple(steps)
+
+
+STAGES = (
+    Stage(
+        "scripts", "python3", (1, 1),
+        steps=(("python3", "-m", "unittest", "discover", "-s", "scripts/tests"),),
+    ),
+    Stage(
+        "check", "Rust, cc, Go, shellcheck", (14, 2),
+        steps=(("scripts/check",),), ready=go_ready, packages=lambda: ("shellcheck",),
+    ),
+    Stage("unit", "Rust, cc", (10, 3), steps=workspace_tests()),
+    Stage(
+        "sim", "Rust, cc", (6, 3),
+        steps=(cargo("test", "-p", "roadstead-tests", "--test", "sim"),), ready=target("sim"),
+    ),
+    Stage(
+        "cluster", "Rust, cc", (6, 5),
+        steps=(cargo("test", "-p", "roadstead-tests", "--test", "cluster"),),
+        ready=target("cluster"),
+    ),
+    Stage(
+        "e2e", "Docker; or root and Go", (35, 18),
+        steps=(
+            (CLUSTER, "test"),
+            (CLUSTER, "up", "3"),
+            cargo("build", *IMAGE_BINARIES),
+            ("scripts/image",),
+            ("sh", "-c", CLUSTER + ' load "$(scripts/image --path)"'),
+            cargo("test", "-p", "roadstead-e2e", "--no-run"),
+            (CLUSTER, "run", *cargo("test", "--offline", "-p", "roadstead-e2e")),
+        ),
+        after=((CLUSTER, "logs", "target/test-logs/e2e"), (CLUSTER, "down")),
+        ready=cluster_ready, packages=cluster_packages, hang=90,
+    ),
+)
+
+SOAK = (
+    Stage(
+        "soak", "Rust, cc", (60, 60),
+        steps=(cargo("test", "-p", "roadstead-tests", "--test", "soak"),),
+        ready=target("soak"), hang=600,
+    ),
+)
+
+
+def kubernetes():
+    """Provider and version of the cluster that is up, or that would be made."""
+    done = subprocess.run([ROOT / CLUSTER, "version"], capture_output=True, text=True, check=False)
+    return f"{provider()}, Kubernetes {done.stdout.strip() or 'unknown'}"
+
+
+def missing_packages(stage):
+    """The stage's Debian packages that this machine lacks."""
+    lacking = []
+    for package in stage.packages():
+        done = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${db:Status-Status}", package],
+            capture_output=True, text=True, check=False,
+        )
+        if done.stdout != "installed":
+            lacking.append(package)
+    return lacking
+
+
+def obstacle(stage):
+    """Why the stage cannot run here, or ""."""
+    if reason := stage.ready():
+        return reason
+    if not shutil.which("dpkg-query"):
+        return ""
+    if (lacking := missing_packages(stage)) and os.geteuid() != 0:
+        return f"only root can install: apt-get install {' '.join(lacking)}"
+    return ""

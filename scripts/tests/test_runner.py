@@ -1,0 +1,148 @@
+"""The stage runner: what it counts, what it calls failed, and that nothing hangs it."""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+import sys
+import tempfile
+import time
+import unittest
+
+SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(SCRIPTS / "lib"))
+
+import runner  # noqa: E402 (found by the line above, as those below)
+import stages  # noqa: E402
+from counts import Counts, count  # noqa: E402
+
+CARGO = """\
+test kv::tests::order ... ok
+test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s
+test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.2s
+"""
+GO = """\
+=== RUN   TestA
+--- PASS: TestA (0.00s)
+    --- PASS: TestA/sub (0.00s)
+--- FAIL: TestB (0.00s)
+--- SKIP: TestC (0.00s)
+ok  \tmodule/package\t0.03s
+"""
+
+
+class Counting(unittest.TestCase):
+    def check(self, text, *want):
+        self.assertEqual(count(text.splitlines(keepends=True)), Counts(*want))
+
+    def test_cargo(self):
+        self.check(CARGO, 14, 1, 1)
+
+    def test_go(self):
+        self.check(GO, 1, 1, 1)
+
+    def test_unittest(self):
+        self.check("Ran 8 tests in 0.1s\n\nOK\n", 8, 0, 0)
+        self.check("Ran 1 test in 0.1s\n\nOK (skipped=1)\n", 0, 0, 1)
+        self.check("Ran 9 tests in 1s\n\nFAILED (failures=1, errors=2, skipped=3)\n", 3, 3, 3)
+
+    def test_pytest(self):
+        self.check("===== 5 passed, 2 failed, 1 skipped, 4 warnings in 0.12s =====\n", 5, 2, 1)
+        self.check("3 passed in 0.12s\n", 3, 0, 0)
+
+    def test_sums_over_programs_and_ignores_the_rest(self):
+        self.check("OK\n12 passed without saying so\n" + CARGO + GO, 15, 2, 2)
+
+
+class Running(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.root = pathlib.Path(holder.name)
+        self.lines = []
+        self.runner = runner.Runner(self.root, self.root / "logs", self.lines.append)
+
+    def run_stage(self, *scripts, **more):
+        steps = tuple(("sh", "-c", script) for script in scripts)
+        return self.runner.stage(stages.Stage("s", "sh", (1, 1), steps, **more))
+
+    def test_a_stage_that_passes_has_its_counts_and_its_log(self):
+        result = self.run_stage("echo '3 passed in 0.1s'", "echo '1 passed in 0.1s'")
+        self.assertEqual((result.state, result.counts), ("passed", Counts(4)))
+        self.assertIn("3 passed", (self.root / "logs" / "s.log").read_text())
+
+    def test_the_first_step_that_fails_ends_the_stage_but_not_what_comes_after(self):
+        result = self.run_stage(
+            "exit 3", "touch second", after=(("sh", "-c", "touch after"),)
+        )
+        self.assertEqual((result.state, result.counts.failed), ("failed", 1))
+        self.assertIn("exit code 3", result.note)
+        self.assertFalse((self.root / "second").exists())
+        self.assertTrue((self.root / "after").exists())
+
+    def test_failed_tests_are_not_counted_twice(self):
+        result = self.run_stage("echo '1 passed, 2 failed in 0.1s'; exit 1")
+        self.assertEqual(result.counts, Counts(1, 2))
+
+    def test_a_failed_test_fails_the_stage_even_if_its_program_says_it_is_well(self):
+        self.assertEqual(self.run_stage("echo '2 failed in 0.1s'").state, "failed")
+
+    def test_a_command_that_is_not_there_fails_with_its_name(self):
+        stage = stages.Stage("s", "", (1, 1), (("no-such-command",),))
+        self.assertIn("no-such-command", self.runner.stage(stage).note)
+
+    def test_a_stage_that_hangs_is_ended_with_its_children(self):
+        began = time.monotonic()
+        result = self.run_stage("echo $$ >pid; sleep 1000 & sleep 1000", hang=1 / 60)
+        self.assertEqual(result.state, "failed")
+        self.assertIn("longer than it may", result.note)
+        self.assertLess(time.monotonic() - began, 20)
+        group = int((self.root / "pid").read_text())
+        self.assertEqual(self.alive(group), [])
+
+    @staticmethod
+    def alive(group):
+        """Processes of the group that are not just waiting to be collected."""
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, pgrp = path.read_text().rpartition(")")[2].split()[:3]
+            except OSError:  # it ended meanwhile
+                continue
+            if int(pgrp) == group and state != "Z":
+                found.append(path.parent.name)
+        return found
+
+    def test_it_says_that_it_is_alive(self):
+        self.addCleanup(setattr, runner, "BEAT", runner.BEAT)
+        runner.BEAT = 0.1
+        self.run_stage("sleep 0.5")
+        beats = [line for line in self.lines if line.startswith("s: ") and "running" in line]
+        self.assertGreaterEqual(len(beats), 2)
+
+    def test_skipped_is_not_passed(self):
+        stage = stages.Stage("s", "root", (1, 1), ())
+        self.assertEqual(runner.skipped(stage, "no root", False).counts, Counts(skipped=1))
+        self.assertEqual(runner.skipped(stage, "no root", True).counts, Counts(failed=1))
+
+
+class Table(unittest.TestCase):
+    def test_names_are_unique_and_short(self):
+        names = [stage.name for stage in (*stages.STAGES, *stages.SOAK)]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertLessEqual(max(map(len, names)), 9)
+
+    def test_only_chooses_by_name_and_refuses_what_it_does_not_know(self):
+        loader = importlib.machinery.SourceFileLoader("script_test", str(SCRIPTS / "test"))
+        script = importlib.util.module_from_spec(
+            importlib.util.spec_from_loader(loader.name, loader)
+        )
+        loader.exec_module(script)
+        chosen = [stage.name for stage in script.chosen(stages.STAGES, "unit, scripts")]
+        self.assertEqual(chosen, ["scripts", "unit"])
+        self.assertEqual(script.chosen(stages.STAGES, ""), list(stages.STAGES))
+        with self.assertRaises(SystemExit):
+            script.chosen(stages.STAGES, "unit,nothing")
+
+
+if __name__ == "__main__":
+    unittest.main()
