@@ -30,7 +30,6 @@ class Runner:
 
     def __init__(self, root, logs, say=print):
         self.root, self.logs, self.say = pathlib.Path(root), pathlib.Path(logs), say
-        self.current = None  # the process of the step that runs
 
     def stage(self, stage):
         """Runs a stage's steps until one fails, then what comes after in any case."""
@@ -69,7 +68,7 @@ class Runner:
         log.write(f"$ {words}\n")
         log.flush()
         try:
-            process = self.current = subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=self.root, stdout=log, stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )
@@ -81,19 +80,19 @@ class Runner:
         try:
             code = process.wait(timeout=max(1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self.kill()
+            self._end(process)
             return f"{words}: ended, it took longer than it may"
+        except KeyboardInterrupt:
+            self._end(process)
+            raise
         finally:
             stop.set()
             beat.join()
-            self.current = None
         return f"{words}: exit code {code}" if code else ""
 
-    def kill(self):
-        """Ends the step that runs, with all that it started."""
-        process = self.current
-        if process is None:
-            return
+    @staticmethod
+    def _end(process):
+        """Ends a step with all that it started."""
         for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
             try:
                 os.killpg(process.pid, number)

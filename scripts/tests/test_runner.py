@@ -1,10 +1,12 @@
 """The stage runner: what it counts, what it calls failed, and that nothing hangs it."""
 
+import _thread
 import importlib.machinery
 import importlib.util
 import pathlib
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -98,6 +100,15 @@ class Running(unittest.TestCase):
         self.assertLess(time.monotonic() - began, 20)
         group = int((self.root / "pid").read_text())
         self.assertEqual(self.alive(group), [])
+
+    def test_ctrl_c_ends_the_step_and_what_comes_after_still_runs(self):
+        timer = threading.Timer(0.5, _thread.interrupt_main)
+        timer.start()
+        self.addCleanup(timer.cancel)
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_stage("echo $$ >pid; sleep 1000", after=(("sh", "-c", "touch after"),))
+        self.assertTrue((self.root / "after").exists())
+        self.assertEqual(self.alive(int((self.root / "pid").read_text())), [])
 
     @staticmethod
     def alive(group):
