@@ -1,8 +1,10 @@
 //! A Roadstead node: Raft-replicated queues over a journal and LMDB.
 
 pub mod auth;
+pub mod config;
 pub mod gateway;
 pub mod raft;
 pub mod runtime;
 pub mod store;
+pub mod tls;
 pub mod transport;

@@ -10,7 +10,7 @@ use roadstead_proto::v1::{PrincipalInfo, ServiceAccountPrincipal};
 pub enum Principal {
     /// Nobody in particular; only where the listener lets anonymous clients in.
     Anonymous,
-    /// A Kubernetes ServiceAccount, proven by a token for the audience `roadstead`.
+    /// A Kubernetes `ServiceAccount`, proven by a token for the audience `roadstead`.
     ServiceAccount {
         /// Its namespace.
         namespace: String,
