@@ -1,8 +1,10 @@
 # The image for people who build with Docker; `make image` writes the same without it.
 #   cargo build -p roadstead-node -p roadstead-operator -p roadstead
 #   docker build -t roadstead .
-# The binaries are prebuilt, so the first stage needs the C library of the machine that built them.
-FROM debian:bookworm-slim AS closure
+# The binaries are prebuilt, so BASE must have the C library of the system that built them:
+# docker build --build-arg BASE=ubuntu:24.04 . on Ubuntu 24.04.
+ARG BASE=debian:bookworm-slim
+FROM ${BASE} AS closure
 COPY target/debug/roadstead-node target/debug/roadstead-operator target/debug/roadstead \
      /image/usr/local/bin/
 RUN set -eu; cd /image; \
