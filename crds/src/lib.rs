@@ -1,1 +1,37 @@
-//! The custom resource types of Roadstead
+//! The custom resource types of Roadstead, API group `roadstead.dev/v1alpha1`.
+//!
+//! Rules that the API server enforces are CEL rules in the schema; [`generate`] turns the types
+//! into `CustomResourceDefinition`s. A field is here only when something acts on it.
+
+mod cluster;
+mod cluster_status;
+mod generate;
+mod quantity;
+mod queue;
+mod scaler;
+mod time;
+
+pub use cluster::{
+    Approval, Authentication, Listener, ListenerProtocol, ListenerService, ListenerTls,
+    NamespacesFrom, PodSettings, QueueCluster, QueueClusterSpec, QueueNamespaces, Reclaim,
+    ReclaimPolicy, Reconciliation, ServiceType, Storage, TlsMode, Upgrade,
+};
+pub use cluster_status::{
+    BootstrapStatus, ClusterVersion, Endpoint, FounderStatus, MemberStatus, MemberStatusState,
+    PlanEntry, QueueClusterStatus, ShardsStatus,
+};
+pub use generate::{crds, file_name, yaml};
+pub use quantity::ByteSize;
+pub use queue::{
+    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Expiry, Group, Limits, Ordering, Overflow,
+    Queue, QueueObjectRef, QueueSample, QueueSpec, QueueStatus, Retries,
+};
+pub use scaler::{
+    ConsumerScaler, ConsumerScalerSpec, ConsumerScalerStatus, DecisionStatus, LimitedBy, Objective,
+    OnDelete, OnStaleData, ScaleDown, ScaleTargetRef, ScalerMode, Source, SourceStatus,
+    StaleAction,
+};
+pub use time::{Span, Timestamp};
+
+/// The API group of every type here.
+pub const GROUP: &str = "roadstead.dev";

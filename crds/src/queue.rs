@@ -1,0 +1,344 @@
+//! A queue as an object.
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{ByteSize, Span, Timestamp};
+
+/// What a queue promises. Absent fields take the default that is named.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "roadstead.dev",
+    version = "v1alpha1",
+    kind = "Queue",
+    plural = "queues",
+    shortname = "rdq",
+    category = "roadstead",
+    namespaced,
+    cel,
+    derive = "PartialEq",
+    status = "QueueStatus",
+    doc = "A queue of a Roadstead cluster.",
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Depth", type_ = "integer", json_path = ".status.sample.ready"),
+    printcolumn(name = "InFlight", type_ = "integer", json_path = ".status.sample.inFlight"),
+    printcolumn(name = "Oldest", type_ = "date", json_path = ".status.sample.oldestEnqueuedAt"),
+    printcolumn(name = "Dead", type_ = "integer", json_path = ".status.sample.dead"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Ordering",
+        type_ = "string",
+        json_path = ".spec.ordering",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Partitions",
+        type_ = "integer",
+        json_path = ".spec.partitions",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Policy",
+        type_ = "string",
+        json_path = ".spec.deletionPolicy",
+        priority = 1
+    ),
+    validation = Rule::new(
+        "!has(self.spec.deadLetter) || self.spec.deadLetter.queueRef.name != self.metadata.name"
+    ).message(
+        "a queue cannot be its own dead-letter queue: name another Queue in deadLetter.queueRef"
+    )
+)]
+#[x_kube(
+    validation = Rule::new("self.ordering != 'Strict' || self.partitions == 1").message(
+        "ordering Strict needs partitions: 1 (order holds within a partition); for more partitions \
+         use ordering PerKey"
+    ),
+    validation = Rule::new(
+        "has(self.queueName) == has(oldSelf.queueName) \
+         && (!has(self.queueName) || self.queueName == oldSelf.queueName)"
+    ).message("queueName cannot change: create another Queue and move the messages there")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueSpec {
+    /// The cluster that holds the queue. Cannot change.
+    #[x_kube(validation = Rule::new(
+        "self.name == oldSelf.name && has(self.__namespace__) == has(oldSelf.__namespace__) \
+         && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)"
+    ).message(
+        "clusterRef cannot change: create another Queue in the other cluster and move the messages"
+    ))]
+    pub cluster_ref: ClusterRef,
+    /// Name of the queue in the cluster, where it is `namespace/queueName`. Default: the object's
+    /// name. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 85), pattern(r"^[A-Za-z0-9_-]{1,80}([.]fifo)?$"))]
+    pub queue_name: Option<String>,
+    /// 1..1024, only grows.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self >= oldSelf").message(
+        "partitions only grow: create another Queue with fewer and move the messages there"
+    ))]
+    pub partitions: i32,
+    /// Which order is kept. Cannot change.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message(
+        "ordering cannot change: create another Queue and move the messages there"
+    ))]
+    pub ordering: Ordering,
+    /// What a delivery promises.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// How long a delivery is leased: 0 s..12 h.
+    #[serde(default = "default_lease")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('12h')")
+        .message("lease must be at most 12h"))]
+    pub lease: Span,
+    /// When a waiting message is given up.
+    #[serde(default)]
+    pub expiry: Expiry,
+    /// What happens to a message that was not acked.
+    #[serde(default)]
+    pub retries: Retries,
+    /// Where messages go that failed too often or were rejected; absent: they are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter>,
+    /// Consumer groups. Only the group `default` exists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub groups: Vec<Group>,
+    /// What the queue may hold at most.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What happens to the queue when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// Names a `QueueCluster`.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 40))]
+    pub name: String,
+    /// Its namespace. Default: the queue's own. The cluster must allow the queue's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// Which order a queue keeps.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ordering {
+    /// No order is promised.
+    #[default]
+    None,
+    /// Messages with the same ordering key are delivered in order, one at a time.
+    PerKey,
+    /// All messages are delivered in order; needs one partition.
+    Strict,
+}
+
+/// What a delivery promises.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// A delivery is leased until it is acked.
+    #[default]
+    AtLeastOnce,
+    /// A delivery is acked by being delivered.
+    AtMostOnce,
+}
+
+/// When a waiting message is given up.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expiry {
+    /// How long a message waits at most: 1 s..1 year; then it is dropped.
+    #[serde(default = "default_time_to_live")]
+    #[x_kube(validation = Rule::new(
+        "duration(self) >= duration('1s') && duration(self) <= duration('8760h')"
+    ).message("expiry.timeToLive must be between 1s and 8760h"))]
+    pub time_to_live: Span,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self {
+            time_to_live: default_time_to_live(),
+        }
+    }
+}
+
+/// What happens to a message that was not acked.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retries {
+    /// Deliveries before a message is dead-lettered: 1..1000.
+    #[serde(default = "default_max_deliveries")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_deliveries: i32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            max_deliveries: default_max_deliveries(),
+        }
+    }
+}
+
+/// Where messages go that failed too often or were rejected.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// A Queue object of the same namespace and cluster, not itself.
+    pub queue_ref: QueueObjectRef,
+}
+
+/// Names a `Queue` object of the same namespace.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueObjectRef {
+    /// Its object name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Settings of one consumer group.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// `default`.
+    #[schemars(length(min = 1, max = 80))]
+    #[x_kube(validation = Rule::new("self == 'default'")
+        .message("only the consumer group `default` exists"))]
+    pub name: String,
+    /// Deliveries in flight at most: 1..1,000,000.
+    #[serde(default = "default_max_in_flight")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_in_flight: i32,
+}
+
+/// What a queue may hold at most. Each live message counts once.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Live messages; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_messages: Option<i64>,
+    /// Bytes of bodies and attributes of live messages; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<ByteSize>,
+    /// Largest message: 1..16Mi, body and attributes together.
+    #[serde(default = "default_max_message_bytes")]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('16Mi')) <= 0")
+        .message("limits.maxMessageBytes must be at most 16Mi"))]
+    pub max_message_bytes: ByteSize,
+    /// What happens to a send beyond a limit.
+    #[serde(default)]
+    pub overflow: Overflow,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_messages: None,
+            max_bytes: None,
+            max_message_bytes: default_max_message_bytes(),
+            overflow: Overflow::default(),
+        }
+    }
+}
+
+/// What happens to a send beyond a limit.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overflow {
+    /// It is refused with RESOURCE_EXHAUSTED.
+    #[default]
+    Reject,
+}
+
+/// What happens to the queue when its object is deleted. None of these blocks the deletion.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// The queue and its messages stay in the cluster; the same object finds them again.
+    #[default]
+    Retain,
+    /// The queue goes when it holds no message; else it stays, with a Warning event.
+    DeleteIfEmpty,
+    /// The queue goes with its messages.
+    Delete,
+}
+
+/// What the operator last saw of a queue.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueStatus {
+    /// The generation that the rest speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The queue's number in the cluster, never used again.
+    #[serde(default, rename = "queueID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub queue_id: Option<String>,
+    /// Counts, written only when they moved by more than a tenth, at most every 30 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<QueueSample>,
+    /// Accepted, Ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Counts of a queue at one moment.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueSample {
+    /// When they were read.
+    pub at: Timestamp,
+    /// Receivable now.
+    pub ready: i64,
+    /// Leased to a consumer.
+    pub in_flight: i64,
+    /// Delayed by their sender or backing off.
+    pub delayed: i64,
+    /// Dead-lettered so far.
+    pub dead: i64,
+    /// When the oldest ready message was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_enqueued_at: Option<Timestamp>,
+}
+
+fn one() -> i32 {
+    1
+}
+
+fn default_lease() -> Span {
+    "30s".into()
+}
+
+fn default_time_to_live() -> Span {
+    "96h".into()
+}
+
+fn default_max_deliveries() -> i32 {
+    5
+}
+
+fn default_max_in_flight() -> i32 {
+    20_000
+}
+
+fn default_max_message_bytes() -> ByteSize {
+    "256Ki".into()
+}
