@@ -12,7 +12,7 @@ pub struct ApiError {
     /// What, which queue, why, and what to do.
     pub message: String,
     /// For a program: the queue, the field, whether to retry, where the leader is.
-    pub detail: ErrorDetail,
+    pub detail: Box<ErrorDetail>,
     /// The call came to a node that does not lead; the leader's id, 0 when it is not known.
     pub not_leader: Option<u64>,
 }
@@ -23,7 +23,7 @@ impl ApiError {
         Self {
             code,
             message: message.into(),
-            detail: ErrorDetail::default(),
+            detail: Box::default(),
             not_leader: None,
         }
     }
@@ -83,7 +83,7 @@ impl From<ApiError> for CallError {
         Self {
             code: error.code.into(),
             message: error.message,
-            detail: Some(error.detail),
+            detail: Some(*error.detail),
             not_leader: error.not_leader,
         }
     }
@@ -94,7 +94,7 @@ impl From<CallError> for ApiError {
         Self {
             code: Code::from_i32(error.code),
             message: error.message,
-            detail: error.detail.unwrap_or_default(),
+            detail: Box::new(error.detail.unwrap_or_default()),
             not_leader: error.not_leader,
         }
     }
