@@ -9,4 +9,5 @@ pub mod catalog;
 pub mod clock;
 pub mod codec;
 pub mod kv;
+pub mod placement;
 pub mod shard;

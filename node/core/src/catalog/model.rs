@@ -130,6 +130,9 @@ pub struct Placement {
     pub voters: Vec<u64>,
     /// Nodes that only follow.
     pub learners: Vec<u64>,
+    /// As Bootstrap left it: each of `voters` may found the group when its log there is empty.
+    /// False from the first SetPlacement on, whatever that says: a group is never founded twice.
+    pub founding: bool,
 }
 
 /// What was decided when the cluster was founded, and what is one for the whole cluster.

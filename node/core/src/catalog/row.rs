@@ -166,6 +166,7 @@ impl Placement {
                 out.put_u64(*node);
             }
         }
+        out.push(u8::from(self.founding));
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -178,6 +179,11 @@ impl Placement {
         Ok(Self {
             voters: read("number of voters")?,
             learners: read("number of learners")?,
+            founding: match r.u8("founding")? {
+                0 => false,
+                1 => true,
+                _ => return r.fail("founding"),
+            },
         })
     }
 }
