@@ -29,7 +29,8 @@ timed() {
 # state_dir: makes STATE, which must be ours alone: keys are kept in it.
 state_dir() {
   mkdir -p "$STATE"
-  [ -O "$STATE" ] || fail "$STATE belongs to somebody else: set ROADSTEAD_E2E_STATE to another folder"
+  [ -O "$STATE" ] ||
+    fail "$STATE belongs to somebody else: set ROADSTEAD_E2E_STATE to another folder"
   chmod 700 "$STATE"
   mkdir -p "$STATE/log" "$STATE/images"
 }

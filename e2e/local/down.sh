@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Ends the cluster and removes all that it made: processes, namespaces, cgroups, loop devices, files.
+# Ends the cluster and removes all that it made: processes, namespaces, cgroups, loop devices,
+# files.
 # What is killed is what lives in the namespaces rs-cp and rs-n*, which only this harness makes.
 set -euo pipefail
 # shellcheck source=e2e/lib.sh

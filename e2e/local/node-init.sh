@@ -31,7 +31,7 @@ import() {
   local tar
   for tar in "$IMAGES"/*.tar "$STATE"/images/*.tar; do
     [ -f "$tar" ] || continue
-    [ "$dir/imported" -nt "$tar" ] || ctr -n k8s.io images import "$tar" >>"$dir/log/import.log" 2>&1
+    [ "$dir/imported" -nt "$tar" ] || ctr -n k8s.io images import "$tar"
   done
   touch "$dir/imported"
 }
@@ -39,7 +39,7 @@ import() {
 rm -f "$dir/containerd.sock"
 keep containerd containerd --config "$dir/containerd.toml" &
 until_true 60 ctr version
-import
+import >>"$dir/log/import.log" 2>&1
 keep loopcsi loopcsi -node "node$i" -socket "$dir/csi.sock" -volumes "$STATE/volumes" &
 keep proxy kube-proxy --kubeconfig "$STATE/pki/proxy.conf" --proxy-mode nftables \
   --cluster-cidr 10.244.0.0/16 --hostname-override "node$i" --conntrack-max-per-core 0 &
