@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Says what this machine has and lacks for the provider local, one line per finding; changes nothing.
+# Says what this machine has and lacks for the provider local: a line per finding. Changes nothing.
 # ok = there; todo = the step `build` does it; note = not proven; FAIL = cannot run.
 set -euo pipefail
 # shellcheck source=e2e/lib.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # up.sh NODES: a cluster of 1 to 9 nodes. The control plane is in the network namespace rs-cp,
-# node I in rs-nI; a bridge in rs-cp joins them. No way out of these namespaces exists, and none is wanted.
+# node I in rs-nI; a bridge in rs-cp joins them. No way out of these namespaces exists, and none
+# is wanted.
 set -euo pipefail
 # shellcheck source=e2e/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
