@@ -7,6 +7,7 @@
 #[allow(
     missing_docs,
     clippy::pedantic,
+    clippy::large_enum_variant,
     unused_qualifications,
     reason = "generated; documented in the .proto files"
 )]

@@ -1,0 +1,415 @@
+//! The task of one consumer: keeps streams to the leaders, fills the buffer, settles, extends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::{self as proto, Extend, ReceiveStreamOpen, Settlement};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+
+use super::buffer::Buffer;
+use super::held::Held;
+use super::lane::Lane;
+use super::settles::{Asker, Settling};
+use super::stream::{Report, Stream};
+use super::{Delivery, routes};
+use crate::backoff::Backoff;
+use crate::client::Shared;
+use crate::error::{Fault, ReceiveError, SettleError};
+use crate::message::ReceivedMessage;
+use crate::topology::Topology;
+
+/// Streams are not moved more often than this, and where they go is looked at this often.
+const REROUTE: Duration = Duration::from_secs(2);
+/// A half-closed stream is given up when the server has not ended it after this.
+const CLOSE: Duration = Duration::from_secs(1);
+/// A settlement that found no stream for this long is given up.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// What a consumer asks of its engine.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Settle(Settling),
+    /// The application is done with a delivery that has no lease.
+    Done(u32),
+    /// The shard of each partition, when it has changed.
+    Shards(Vec<u32>),
+    /// Fetch no more, give back what is not begun, and end when all is settled.
+    Stop,
+}
+
+/// What does not change while a consumer lives.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub shared: Arc<Shared>,
+    pub open: ReceiveStreamOpen,
+    pub lease: Duration,
+    pub max_in_flight: u32,
+}
+
+pub(crate) struct Engine {
+    settings: Settings,
+    shards: Vec<u32>,
+    held: Held,
+    lanes: BTreeMap<u64, Lane>,
+    /// Settlements whose partition has no stream now.
+    orphans: Vec<Settling>,
+    next_lane: u64,
+    failures: u32,
+    reroute_at: Instant,
+    extend_at: Instant,
+    stopping: bool,
+    topology: watch::Receiver<Arc<Topology>>,
+    buffer: Arc<Buffer>,
+    commands: mpsc::WeakUnboundedSender<Command>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl Engine {
+    /// Runs until the consumer is stopped and everything is settled, or the server refuses.
+    pub async fn run(
+        settings: Settings,
+        shards: Vec<u32>,
+        buffer: Arc<Buffer>,
+        commands: mpsc::WeakUnboundedSender<Command>,
+        mut inbox: mpsc::UnboundedReceiver<Command>,
+    ) {
+        let (reports, mut incoming) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        let mut engine = Self {
+            held: Held::new(settings.lease),
+            topology: settings.shared.watch(),
+            settings,
+            shards,
+            lanes: BTreeMap::new(),
+            orphans: Vec::new(),
+            next_lane: 1,
+            failures: 0,
+            reroute_at: now,
+            extend_at: now,
+            stopping: false,
+            buffer,
+            commands,
+            reports,
+        };
+        let mut asked = Vec::new();
+        let mut heard = Vec::new();
+        let mut asking = true;
+        engine.step(now);
+        while !(engine.is_done() && engine.lanes.is_empty()) {
+            let wake = engine.wake();
+            tokio::select! {
+                _ = incoming.recv_many(&mut heard, 64) => {}
+                count = inbox.recv_many(&mut asked, 256), if asking => {
+                    asking = count > 0;
+                }
+                changed = engine.topology.changed() => if changed.is_ok() { engine.moved() },
+                () = sleep_until(wake.into()) => {}
+            }
+            heard.drain(..).for_each(|report| engine.hear(report));
+            asked.drain(..).for_each(|command| engine.ask(command));
+            if !asking && !engine.stopping {
+                engine.stop();
+            }
+            engine.step(Instant::now());
+        }
+        engine.buffer.end(Ok(()));
+    }
+
+    /// It is to end and everything is settled.
+    fn is_done(&self) -> bool {
+        self.stopping && self.orphans.is_empty() && self.held.is_empty()
+    }
+
+    fn wake(&self) -> Instant {
+        let settles = self.lanes.values().filter(|lane| lane.opened);
+        let settles = settles.filter_map(|lane| lane.settles.next_deadline());
+        let closing = self
+            .lanes
+            .values()
+            .filter_map(|lane| lane.closing.map(|at| at + CLOSE));
+        let extend = self.held.pace().map(|_| self.extend_at);
+        settles
+            .chain(closing)
+            .chain(extend)
+            .fold(self.reroute_at, Instant::min)
+    }
+
+    /// The topology changed: streams follow, though not at every step of an election.
+    fn moved(&mut self) {
+        self.reroute_at = self.reroute_at.min(Instant::now() + REROUTE / 4);
+    }
+
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Opened(number) => {
+                if let Some(lane) = self.lanes.get_mut(&number) {
+                    lane.opened = true;
+                    self.failures = 0;
+                    self.settings.shared.channels.mark_up(&lane.address);
+                }
+            }
+            Report::Deliveries(number, deliveries) => {
+                if let Some(lane) = self.lanes.get_mut(&number) {
+                    lane.delivered(deliveries.len());
+                }
+                for delivery in deliveries {
+                    self.deliver(delivery);
+                }
+            }
+            Report::Settled(number, batch, results) => {
+                let lane = self.lanes.get_mut(&number);
+                let answers = lane.map(|lane| lane.settles.answered(batch, results));
+                for (settling, outcome) in answers.unwrap_or_default() {
+                    self.settled(settling, outcome);
+                }
+            }
+            Report::Ended(number, fault) => self.ended(number, fault),
+        }
+    }
+
+    fn deliver(&mut self, delivery: proto::Delivery) {
+        let Some(commands) = self.commands.upgrade() else {
+            return;
+        };
+        let left = Duration::from_millis(delivery.lease_remaining_ms.into());
+        let (message, receipt) = ReceivedMessage::split(delivery);
+        if receipt.is_empty() {
+            self.held.insert_unleased(message.partition);
+        } else if !self
+            .held
+            .insert(receipt.clone(), message.partition, Instant::now() + left)
+        {
+            return;
+        }
+        let delivery = Delivery::new(message, receipt, commands);
+        if self.stopping {
+            self.give_back(delivery);
+        } else {
+            self.buffer.push(delivery);
+        }
+    }
+
+    fn give_back(&mut self, delivery: Delivery) {
+        if let Some(settling) = delivery.unstarted() {
+            self.settle(settling);
+        }
+    }
+
+    fn ask(&mut self, command: Command) {
+        match command {
+            Command::Settle(settling) => self.settle(settling),
+            Command::Done(partition) => self.held.uncount(partition),
+            Command::Shards(shards) => {
+                self.shards = shards;
+                self.moved();
+            }
+            Command::Stop => self.stop(),
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        for lane in self.lanes.values_mut() {
+            if let Some(stream) = &lane.stream {
+                stream.credit(0);
+            }
+        }
+        for delivery in self.buffer.end(Ok(())) {
+            self.give_back(delivery);
+        }
+    }
+
+    fn settle(&mut self, settling: Settling) {
+        if !matches!(settling.settlement.action, Some(Action::Extend(_))) {
+            self.held.settling(&settling.settlement.receipt);
+        }
+        let mut lanes = self.lanes.values_mut();
+        let lane = lanes
+            .find(|lane| lane.stream.is_some() && lane.partitions.contains(&settling.partition));
+        match lane {
+            Some(lane) => lane.settles.push(settling),
+            None => self.orphans.push(settling),
+        }
+    }
+
+    fn settled(&mut self, settling: Settling, outcome: Result<(), SettleError>) {
+        let receipt = &settling.settlement.receipt;
+        let extension = matches!(settling.settlement.action, Some(Action::Extend(_)));
+        match (&outcome, &settling.asker) {
+            (Ok(()), Asker::Extension) => self.held.extended(receipt, Some(settling.since)),
+            (Err(SettleError::Stale(fault) | SettleError::Unknown(fault)), Asker::Extension) => {
+                tracing::warn!(%fault, "a lease could not be extended");
+                self.held.remove(receipt);
+            }
+            (Err(_), Asker::Extension) => self.held.extended(receipt, None),
+            _ if extension => {}
+            _ => self.held.remove(receipt),
+        }
+        if let Asker::Application(asker) = settling.asker {
+            // Whoever settled may not wait for the answer.
+            let _ = asker.send(outcome);
+        }
+    }
+
+    fn ended(&mut self, number: u64, fault: Fault) {
+        let Some(mut lane) = self.lanes.remove(&number) else {
+            return;
+        };
+        self.orphans.extend(lane.settles.abandon());
+        if lane.closing.is_some() {
+            self.reroute_at = Instant::now();
+            return;
+        }
+        let fault = self.settings.shared.blame(&lane.address, fault);
+        tracing::debug!(address = %lane.address, %fault, "receive stream lost");
+        if !fault.retryable {
+            return self.refuse(&fault);
+        }
+        self.settings.shared.refresh_soon();
+        self.failures += 1;
+        self.reroute_at = Instant::now() + Backoff::CONNECT.wait(self.failures);
+    }
+
+    /// The server will not deliver: ends the consumer.
+    fn refuse(&mut self, fault: &Fault) {
+        self.stopping = true;
+        let boxed = Box::new(fault.clone());
+        let rest = self.buffer.end(Err(ReceiveError::Refused(boxed.clone())));
+        for delivery in rest {
+            drop(delivery.unstarted());
+        }
+        for mut lane in std::mem::take(&mut self.lanes).into_values() {
+            self.orphans.extend(lane.settles.abandon());
+        }
+        for settling in std::mem::take(&mut self.orphans) {
+            self.settled(settling, Err(SettleError::Refused(boxed.clone())));
+        }
+        self.held = Held::new(Duration::ZERO);
+    }
+
+    /// Everything that time and state ask for.
+    fn step(&mut self, now: Instant) {
+        self.extend(now);
+        if now >= self.reroute_at {
+            self.reroute(now);
+        }
+        let done = self.is_done();
+        let open = self
+            .lanes
+            .values()
+            .filter(|lane| lane.closing.is_none())
+            .count();
+        let share = self
+            .settings
+            .max_in_flight
+            .div_ceil(u32::try_from(open.max(1)).unwrap_or(1));
+        for lane in self.lanes.values_mut() {
+            if done {
+                lane.close(now);
+            } else if !self.stopping {
+                lane.grant(&self.held, share);
+            }
+            lane.pump(now);
+        }
+        let late = |lane: &Lane| lane.closing.is_some_and(|at| now >= at + CLOSE);
+        let late: Vec<u64> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| late(lane))
+            .map(|(&number, _)| number)
+            .collect();
+        for number in late {
+            self.ended(
+                number,
+                Fault::unreachable("the server did not end the stream"),
+            );
+        }
+        self.give_up_settles(now);
+    }
+
+    fn extend(&mut self, now: Instant) {
+        let Some(pace) = self.held.pace() else { return };
+        if now < self.extend_at {
+            return;
+        }
+        self.extend_at = now + pace;
+        let lease = prost_types::Duration::try_from(self.settings.lease).ok();
+        for (receipt, partition) in self.held.due(now) {
+            let action = Some(Action::Extend(Extend { lease }));
+            self.settle(Settling {
+                partition,
+                settlement: Settlement { receipt, action },
+                since: now,
+                asker: Asker::Extension,
+                retried: false,
+            });
+        }
+    }
+
+    fn give_up_settles(&mut self, now: Instant) {
+        let (over, rest) = std::mem::take(&mut self.orphans)
+            .into_iter()
+            .partition(|settling: &Settling| now >= settling.since + SETTLE);
+        self.orphans = rest;
+        for settling in over {
+            let fault = Fault::unreachable("no stream to the partition's leader for 30 s");
+            self.settled(settling, Err(SettleError::Unknown(Box::new(fault))));
+        }
+    }
+
+    /// Moves streams to where the leaders are, and opens those that are missing.
+    fn reroute(&mut self, now: Instant) {
+        self.reroute_at = now + REROUTE;
+        if self.is_done() {
+            return;
+        }
+        let used: BTreeSet<&str> = self
+            .lanes
+            .values()
+            .map(|lane| lane.address.as_str())
+            .collect();
+        let most = self.settings.max_in_flight;
+        let wanted = routes::plan(&self.settings.shared, &self.shards, most, &used);
+        for lane in self.lanes.values_mut() {
+            if wanted.get(&lane.address) != Some(&lane.partitions) {
+                lane.close(now);
+            }
+        }
+        let covered: BTreeSet<u32> = self
+            .lanes
+            .values()
+            .flat_map(|lane| lane.partitions.iter().copied())
+            .collect();
+        for (address, partitions) in wanted {
+            if partitions.is_disjoint(&covered) {
+                self.open(address, partitions);
+            }
+        }
+        for settling in std::mem::take(&mut self.orphans) {
+            self.settle(settling);
+        }
+    }
+
+    fn open(&mut self, address: String, partitions: BTreeSet<u32>) {
+        let Ok(service) = self.settings.shared.channels.get(&address) else {
+            return;
+        };
+        let held_receipts: Vec<Bytes> = self
+            .held
+            .receipts(|partition| partitions.contains(&partition));
+        let open = ReceiveStreamOpen {
+            held_receipts,
+            partitions: partitions.iter().copied().collect(),
+            ..self.settings.open.clone()
+        };
+        let number = self.next_lane;
+        self.next_lane += 1;
+        let stream = Stream::open(number, service, open, self.reports.clone());
+        self.lanes
+            .insert(number, Lane::new(address, partitions, stream));
+    }
+}

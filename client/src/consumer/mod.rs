@@ -1,0 +1,221 @@
+//! Receiving: streams with credit to the leaders, leases kept alive, settlements in batches.
+
+mod buffer;
+mod delivery;
+mod engine;
+mod held;
+mod lane;
+mod routes;
+mod run;
+mod settles;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_proto::v1::{self as proto, ReceiveStreamOpen};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{interval, timeout};
+use uuid::Uuid;
+
+use self::buffer::Buffer;
+pub use self::delivery::{Delivery, Settled};
+use self::engine::{Command, Engine, Settings};
+pub use self::run::{Outcome, RunReport};
+use crate::client::Client;
+use crate::error::{CallError, Fault, ReceiveError};
+
+/// How often it is looked whether the queue has got more partitions.
+const QUEUE_REFRESH: Duration = Duration::from_secs(30);
+/// A lease where neither the queue nor the consumer says one.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Who this process is, for status and orderly scale-in: the pod, by the downward API's variables
+/// `POD_NAME` and `POD_UID`, else the host.
+pub(crate) fn identity() -> proto::Consumer {
+    let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let name = get("POD_NAME")
+        .or_else(|| get("HOSTNAME"))
+        .unwrap_or_else(|| "client".into());
+    proto::Consumer {
+        name,
+        pod_uid: get("POD_UID").unwrap_or_default(),
+    }
+}
+
+/// The settings of a [`Consumer`]; made by [`Client::consumer`].
+#[derive(Debug, Clone)]
+pub struct ConsumerBuilder {
+    client: Client,
+    queue: String,
+    max_in_flight: u32,
+    lease: Option<Duration>,
+    identity: proto::Consumer,
+    grace: Duration,
+}
+
+impl ConsumerBuilder {
+    /// Messages leased to this consumer at most, fetched ahead or with the application: 1..10,000.
+    /// Default 256. With 1 a message is fetched when the one before is settled.
+    #[must_use]
+    pub fn max_in_flight(mut self, messages: u32) -> Self {
+        self.max_in_flight = messages.clamp(1, 10_000);
+        self
+    }
+
+    /// How long a delivery is leased, at most 12 h; leases are extended at half their time for as
+    /// long as the process lives. Default: the queue's.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The name that status and metrics show. Default: the pod's, else the host's.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.identity.name = name.into();
+        self
+    }
+
+    /// How long [`Consumer::run`] waits for handlers and settlements when it is told to stop.
+    /// Default 25 s: inside of the 30 s that Kubernetes gives by default.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Looks the queue up and starts to fetch.
+    ///
+    /// # Errors
+    /// When the queue does not exist, may not be used, or no node answers.
+    pub async fn start(self) -> Result<Consumer, CallError> {
+        let queue = self.client.queue(&self.queue).await?;
+        if queue.shards.is_empty() {
+            let fault = Fault::unreachable(format!("queue {} has no partitions yet", self.queue));
+            return Err(CallError::Refused(Box::new(fault)));
+        }
+        let own = queue.spec.as_ref().and_then(|spec| spec.lease);
+        let own = own
+            .and_then(|lease| Duration::try_from(lease).ok())
+            .unwrap_or(LEASE);
+        let session = Uuid::new_v4().to_string();
+        let settings = Settings {
+            shared: self.client.shared().clone(),
+            open: ReceiveStreamOpen {
+                queue: queue.queue,
+                session_id: session.clone(),
+                lease: self
+                    .lease
+                    .and_then(|lease| prost_types::Duration::try_from(lease).ok()),
+                consumer: Some(self.identity),
+                ..ReceiveStreamOpen::default()
+            },
+            lease: self.lease.unwrap_or(own),
+            max_in_flight: self.max_in_flight,
+        };
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let buffer = Arc::new(Buffer::default());
+        let (filled, weak) = (buffer.clone(), commands.downgrade());
+        let engine = Engine::run(settings, queue.shards, filled, weak, inbox);
+        let engine = tokio::spawn(engine);
+        tokio::spawn(watch_queue(
+            self.client.clone(),
+            self.queue,
+            commands.downgrade(),
+        ));
+        let (client, grace) = (self.client, self.grace);
+        Ok(Consumer {
+            session,
+            buffer,
+            commands,
+            engine,
+            grace,
+            _client: client,
+        })
+    }
+}
+
+/// Tells the engine when the queue has got more partitions; ends with the consumer.
+async fn watch_queue(client: Client, queue: String, commands: mpsc::WeakUnboundedSender<Command>) {
+    let mut turns = interval(QUEUE_REFRESH);
+    turns.tick().await;
+    loop {
+        turns.tick().await;
+        if commands.strong_count() == 0 {
+            return;
+        }
+        let Ok(queue) = client.queue(&queue).await else {
+            continue;
+        };
+        let Some(commands) = commands.upgrade() else {
+            return;
+        };
+        // The engine may have ended in between.
+        let _ = commands.send(Command::Shards(queue.shards));
+    }
+}
+
+/// Receives from one queue. Dropping it gives back what was fetched ahead and not taken.
+#[derive(Debug)]
+pub struct Consumer {
+    session: String,
+    buffer: Arc<Buffer>,
+    commands: mpsc::UnboundedSender<Command>,
+    engine: JoinHandle<()>,
+    grace: Duration,
+    /// Keeps the topology fresh.
+    _client: Client,
+}
+
+impl Consumer {
+    /// This consumer's session, fresh for each.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// The next message; waits for one. `None` after [`Self::stop`]. May be called from several
+    /// tasks, and may be cancelled without losing a message.
+    ///
+    /// # Errors
+    /// When the server refuses to deliver: the queue is gone, or the right to use it.
+    pub async fn next(&self) -> Result<Option<Delivery>, ReceiveError> {
+        self.buffer.take().await
+    }
+
+    /// Fetches no more and gives back at once what was fetched ahead and not taken; it does not
+    /// count as delivered.
+    pub fn stop(&self) {
+        // An engine that has ended has given everything back.
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    /// Stops, and waits until everything taken is settled and every settlement is answered;
+    /// `false` when that took longer than `grace`.
+    pub async fn close(mut self, grace: Duration) -> bool {
+        self.stop();
+        timeout(grace, &mut self.engine).await.is_ok()
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Client {
+    /// A consumer for a queue: `name` or `namespace/name`.
+    pub fn consumer(&self, queue: &str) -> ConsumerBuilder {
+        ConsumerBuilder {
+            client: self.clone(),
+            queue: queue.to_owned(),
+            max_in_flight: 256,
+            lease: None,
+            identity: identity(),
+            grace: Duration::from_secs(25),
+        }
+    }
+}

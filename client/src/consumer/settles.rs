@@ -1,0 +1,192 @@
+//! Settlements on their way: joined into batches, kept until they are answered. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use roadstead_proto::v1::{SettleBatch, SettleResult, Settlement};
+use tokio::sync::oneshot;
+use tonic::Code;
+
+use crate::error::{Fault, SettleError};
+
+const LINGER: Duration = Duration::from_millis(1);
+const BATCH: usize = 256;
+const FULL: usize = 64;
+
+/// Whom to tell what became of a settlement.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// The application.
+    Application(oneshot::Sender<Result<(), SettleError>>),
+    /// The consumer itself, to keep a lease alive.
+    Extension,
+    /// The consumer itself, to give back what was not begun.
+    Return,
+}
+
+/// One settlement.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    pub partition: u32,
+    pub settlement: Settlement,
+    pub since: Instant,
+    pub asker: Asker,
+    /// It was sent before and the answer was lost.
+    pub retried: bool,
+}
+
+/// The settlements of one stream.
+#[derive(Debug, Default)]
+pub(crate) struct Settles {
+    waiting: VecDeque<Settling>,
+    unanswered: BTreeMap<u64, Vec<Settling>>,
+    next: u64,
+}
+
+impl Settles {
+    pub fn push(&mut self, settling: Settling) {
+        self.waiting.push_back(settling);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.unanswered.is_empty()
+    }
+
+    /// A batch to send now: at once when none is in flight, else when there is enough or it has
+    /// waited long enough.
+    pub fn next_batch(&mut self, now: Instant) -> Option<SettleBatch> {
+        let first = self.waiting.front()?;
+        let ripe =
+            self.unanswered.is_empty() || self.waiting.len() >= FULL || now >= first.since + LINGER;
+        if !ripe {
+            return None;
+        }
+        let count = self.waiting.len().min(BATCH);
+        let batch: Vec<Settling> = self.waiting.drain(..count).collect();
+        let settlements = batch.iter().map(|one| one.settlement.clone()).collect();
+        self.next += 1;
+        self.unanswered.insert(self.next, batch);
+        Some(SettleBatch {
+            batch_id: self.next,
+            settlements,
+        })
+    }
+
+    /// When a batch will be ripe, if nothing else happens before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.front().map(|first| first.since + LINGER)
+    }
+
+    /// Takes in an answer: each settlement with what became of it.
+    pub fn answered(
+        &mut self,
+        batch_id: u64,
+        results: Vec<SettleResult>,
+    ) -> Vec<(Settling, Result<(), SettleError>)> {
+        let batch = self.unanswered.remove(&batch_id).unwrap_or_default();
+        let mut results = results.into_iter();
+        let outcome = |settling: Settling| {
+            let result = match results.next() {
+                Some(SettleResult { error: None }) => Ok(()),
+                Some(SettleResult { error: Some(error) }) => {
+                    Err(reason(Fault::from(error), settling.retried))
+                }
+                None => {
+                    let fault = Fault::unreachable("the answer leaves this settlement out");
+                    Err(SettleError::Unknown(Box::new(fault)))
+                }
+            };
+            (settling, result)
+        };
+        batch.into_iter().map(outcome).collect()
+    }
+
+    /// Everything that is not answered, for another stream.
+    pub fn abandon(&mut self) -> Vec<Settling> {
+        let mut rest: Vec<Settling> = std::mem::take(&mut self.unanswered)
+            .into_values()
+            .flatten()
+            .collect();
+        for settling in &mut rest {
+            settling.retried = true;
+        }
+        rest.extend(self.waiting.drain(..));
+        rest
+    }
+}
+
+fn reason(fault: Fault, retried: bool) -> SettleError {
+    let fault = Box::new(fault);
+    match (fault.code, retried) {
+        (Code::NotFound, true) => SettleError::Unknown(fault),
+        (Code::NotFound, false) => SettleError::Stale(fault),
+        _ => SettleError::Refused(fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_proto::v1::EntryError;
+
+    use super::*;
+
+    fn settling(now: Instant) -> Settling {
+        Settling {
+            partition: 0,
+            settlement: Settlement::default(),
+            since: now,
+            asker: Asker::Extension,
+            retried: false,
+        }
+    }
+
+    #[test]
+    fn the_first_goes_at_once_and_the_rest_waits_for_company() {
+        let now = Instant::now();
+        let mut settles = Settles::default();
+        settles.push(settling(now));
+        let first = settles.next_batch(now).unwrap();
+        assert_eq!(first.settlements.len(), 1);
+        settles.push(settling(now));
+        settles.push(settling(now));
+        assert!(settles.next_batch(now).is_none());
+        assert_eq!(settles.next_deadline(), Some(now + LINGER));
+        assert_eq!(
+            settles.next_batch(now + LINGER).unwrap().settlements.len(),
+            2
+        );
+        assert!(!settles.is_idle());
+    }
+
+    #[test]
+    fn a_stale_receipt_after_a_lost_answer_is_not_called_stale() {
+        let now = Instant::now();
+        let gone = || SettleResult {
+            error: Some(EntryError {
+                code: Code::NotFound.into(),
+                ..EntryError::default()
+            }),
+        };
+        let mut settles = Settles::default();
+        settles.push(settling(now));
+        settles.push(settling(now));
+        let id = settles.next_batch(now).unwrap().batch_id;
+        let answers = settles.answered(id, vec![gone(), SettleResult::default()]);
+        assert!(matches!(answers[0].1, Err(SettleError::Stale(_))));
+        assert!(answers[1].1.is_ok());
+
+        settles.push(settling(now));
+        settles.next_batch(now).unwrap();
+        let mut other = Settles::default();
+        settles
+            .abandon()
+            .into_iter()
+            .for_each(|settling| other.push(settling));
+        assert!(settles.is_idle());
+        let id = other.next_batch(now).unwrap().batch_id;
+        assert!(matches!(
+            other.answered(id, vec![gone()])[0].1,
+            Err(SettleError::Unknown(_))
+        ));
+    }
+}

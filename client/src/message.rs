@@ -1,0 +1,143 @@
+//! Messages, going out and coming in.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use roadstead_proto::v1::attribute_value::Value;
+use roadstead_proto::v1::{AttributeValue, DeadLetterInfo, Delivery, OutgoingMessage};
+
+/// A message to send.
+///
+/// ```
+/// use roadstead_client::Message;
+/// let message = Message::new(r#"{"order":7}"#)
+///     .content_type("application/json")
+///     .key("customer-3")
+///     .attribute("source", "web");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Message(pub(crate) OutgoingMessage);
+
+impl Message {
+    /// A message with this body: 1 byte..the queue's largest.
+    pub fn new(body: impl Into<Bytes>) -> Self {
+        Self(OutgoingMessage {
+            body: body.into(),
+            ..OutgoingMessage::default()
+        })
+    }
+
+    /// The ordering key, at most 128 bytes: messages with the same key are delivered in order,
+    /// where the queue's ordering is per key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.0.ordering_key = key.into();
+        self
+    }
+
+    /// A text attribute; at most 32 attributes, names of 1..256 bytes.
+    #[must_use]
+    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = AttributeValue {
+            value: Some(Value::StringValue(value.into())),
+        };
+        self.0.attributes.insert(name.into(), value);
+        self
+    }
+
+    /// The media type of the body.
+    #[must_use]
+    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
+        self.0.content_type = content_type.into();
+        self
+    }
+
+    /// Not receivable before this has passed: at most one year.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.0.delay = prost_types::Duration::try_from(delay).ok();
+        self
+    }
+
+    /// The W3C `traceparent` of the work that this message continues.
+    #[must_use]
+    pub fn trace_parent(mut self, trace_parent: impl Into<String>) -> Self {
+        self.0.trace_parent = trace_parent.into();
+        self
+    }
+
+    /// Bytes that it counts for: body, attributes and key.
+    pub(crate) fn size(&self) -> usize {
+        let attributes = self.0.attributes.iter().map(|(name, value)| {
+            name.len()
+                + match &value.value {
+                    Some(Value::StringValue(text) | Value::NumberValue(text)) => text.len(),
+                    Some(Value::BinaryValue(bytes)) => bytes.len(),
+                    None => 0,
+                }
+        });
+        self.0.body.len() + self.0.ordering_key.len() + attributes.sum::<usize>() + 16
+    }
+}
+
+impl From<OutgoingMessage> for Message {
+    fn from(message: OutgoingMessage) -> Self {
+        Self(message)
+    }
+}
+
+/// A message as a consumer gets it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceivedMessage {
+    /// Given at first acceptance and kept through every move.
+    pub id: String,
+    /// As it was sent.
+    pub body: Bytes,
+    /// As they were sent.
+    pub attributes: BTreeMap<String, AttributeValue>,
+    /// The media type; may be empty.
+    pub content_type: String,
+    /// May be empty.
+    pub ordering_key: String,
+    /// Where it lies in the queue.
+    pub partition: u32,
+    /// Its number in the partition.
+    pub sequence: u64,
+    /// 1 on the first delivery.
+    pub delivery_count: u32,
+    /// When it was accepted, by cluster time.
+    pub enqueued_at: SystemTime,
+    /// W3C trace context; may be empty.
+    pub trace_parent: String,
+    /// Set on a message that was dead-lettered.
+    pub dead_letter: Option<DeadLetterInfo>,
+}
+
+impl ReceivedMessage {
+    /// The message and its receipt.
+    pub(crate) fn split(delivery: Delivery) -> (Self, Bytes) {
+        let message = Self {
+            id: delivery.message_id,
+            body: delivery.body,
+            attributes: delivery.attributes,
+            content_type: delivery.content_type,
+            ordering_key: delivery.ordering_key,
+            partition: delivery.partition,
+            sequence: delivery.sequence,
+            delivery_count: delivery.delivery_count,
+            enqueued_at: UNIX_EPOCH + Duration::from_millis(delivery.enqueued_at_ms),
+            trace_parent: delivery.trace_parent,
+            dead_letter: delivery.dead_letter,
+        };
+        (message, delivery.receipt)
+    }
+
+    /// The text of an attribute; `None` when there is none of that name or it is binary.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        match self.attributes.get(name)?.value.as_ref()? {
+            Value::StringValue(text) | Value::NumberValue(text) => Some(text),
+            Value::BinaryValue(_) => None,
+        }
+    }
+}

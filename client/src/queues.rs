@@ -1,0 +1,214 @@
+//! Queues and the cluster: plain calls.
+
+use std::time::Duration;
+
+use roadstead_proto::v1::admin_service_client::AdminServiceClient;
+use roadstead_proto::v1::cluster_service_client::ClusterServiceClient;
+use roadstead_proto::v1::message_service_client::MessageServiceClient;
+use roadstead_proto::v1::queue_service_client::QueueServiceClient;
+use roadstead_proto::v1::{
+    CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest,
+    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueStatsRequest,
+    ListMembersRequest, ListMembersResponse, ListQueuesRequest, PeekMessagesRequest, PeekedMessage,
+    PurgeQueueRequest, Queue, QueueSpec, QueueStats, ReceiveRequest, SettleRequest, SettleResult,
+    Settlement, TransferLeadershipRequest, UpdateQueueRequest,
+};
+
+use crate::channels::MAX_FRAME_BYTES;
+use crate::client::Client;
+use crate::consumer::identity;
+use crate::error::CallError;
+use crate::message::ReceivedMessage;
+
+/// Calls `$method` of `$service` with `$request`, again while that may help.
+macro_rules! unary {
+    ($client:expr, $service:ident, $method:ident, $request:expr) => {{
+        let request = $request;
+        $client.call(move |service| {
+            let request = request.clone();
+            async move {
+                $service::new(service)
+                    .max_decoding_message_size(MAX_FRAME_BYTES)
+                    .$method(request)
+                    .await
+            }
+        })
+    }};
+}
+
+impl Client {
+    /// Creates a queue; one that exists with the same specification is fine.
+    pub async fn create_queue(
+        &self,
+        name: &str,
+        spec: QueueSpec,
+    ) -> Result<CreateQueueResponse, CallError> {
+        let request = CreateQueueRequest {
+            queue: Some(self.queue_ref(name)),
+            spec: Some(spec),
+        };
+        unary!(self, QueueServiceClient, create_queue, request).await
+    }
+
+    /// Replaces a queue's specification; returns the queue as it is now.
+    pub async fn update_queue(&self, name: &str, spec: QueueSpec) -> Result<Queue, CallError> {
+        let request = UpdateQueueRequest {
+            queue: Some(self.queue_ref(name)),
+            spec: Some(spec),
+            expected_generation: 0,
+        };
+        let answer = unary!(self, QueueServiceClient, update_queue, request).await?;
+        Ok(answer.queue.unwrap_or_default())
+    }
+
+    /// Deletes a queue; returns how many messages went with it.
+    pub async fn delete_queue(&self, name: &str, policy: DeletePolicy) -> Result<u64, CallError> {
+        let request = DeleteQueueRequest {
+            queue: Some(self.queue_ref(name)),
+            policy: policy.into(),
+        };
+        Ok(unary!(self, QueueServiceClient, delete_queue, request)
+            .await?
+            .messages)
+    }
+
+    /// One queue with its specification.
+    pub async fn queue(&self, name: &str) -> Result<Queue, CallError> {
+        let request = GetQueueRequest {
+            queue: Some(self.queue_ref(name)),
+        };
+        let answer = unary!(self, QueueServiceClient, get_queue, request).await?;
+        Ok(answer.queue.unwrap_or_default())
+    }
+
+    /// All queues of a namespace, in order; of every namespace that this client may see when it is
+    /// empty.
+    pub async fn queues(&self, namespace: &str) -> Result<Vec<Queue>, CallError> {
+        let mut queues = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListQueuesRequest {
+                namespace: namespace.to_owned(),
+                page_size: 1000,
+                page_token,
+            };
+            let answer = unary!(self, QueueServiceClient, list_queues, request).await?;
+            queues.extend(answer.queues);
+            page_token = answer.next_page_token;
+            if page_token.is_empty() {
+                return Ok(queues);
+            }
+        }
+    }
+
+    /// Live counts of a queue.
+    pub async fn queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
+        let request = GetQueueStatsRequest {
+            queue: Some(self.queue_ref(name)),
+        };
+        let answer = unary!(self, QueueServiceClient, get_queue_stats, request).await?;
+        Ok(answer.stats.unwrap_or_default())
+    }
+
+    /// Removes every message that is not leased; returns how many.
+    pub async fn purge_queue(&self, name: &str) -> Result<u64, CallError> {
+        let request = PurgeQueueRequest {
+            queue: Some(self.queue_ref(name)),
+        };
+        Ok(unary!(self, QueueServiceClient, purge_queue, request)
+            .await?
+            .messages)
+    }
+
+    /// Shows up to `max_messages` (1..100) without leasing them.
+    pub async fn peek(
+        &self,
+        name: &str,
+        max_messages: u32,
+    ) -> Result<Vec<PeekedMessage>, CallError> {
+        let request = PeekMessagesRequest {
+            queue: Some(self.queue_ref(name)),
+            max_messages,
+        };
+        Ok(unary!(self, QueueServiceClient, peek_messages, request)
+            .await?
+            .messages)
+    }
+
+    /// Receives up to `max_messages` (1..1,000), waiting up to `wait` (at most 60 s) for the first.
+    /// Each comes with the receipt to settle it by.
+    ///
+    /// For one message now and then; a [`crate::Consumer`] is faster and keeps leases alive.
+    pub async fn receive(
+        &self,
+        name: &str,
+        max_messages: u32,
+        wait: Duration,
+    ) -> Result<Vec<(ReceivedMessage, bytes::Bytes)>, CallError> {
+        let request = ReceiveRequest {
+            queue: Some(self.queue_ref(name)),
+            group: String::new(),
+            max_messages,
+            wait: prost_types::Duration::try_from(wait).ok(),
+            lease: None,
+            consumer: Some(identity()),
+        };
+        let patience = wait + Duration::from_secs(10);
+        let call = |service| {
+            let request = request.clone();
+            async move {
+                MessageServiceClient::new(service)
+                    .max_decoding_message_size(MAX_FRAME_BYTES)
+                    .receive(request)
+                    .await
+            }
+        };
+        let answer = self.shared().call(patience, call).await?;
+        let deliveries = answer.deliveries.into_iter();
+        Ok(deliveries.map(ReceivedMessage::split).collect())
+    }
+
+    /// Settles 1..1,000 deliveries; one result for each, in the same order.
+    pub async fn settle(
+        &self,
+        name: &str,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<SettleResult>, CallError> {
+        let request = SettleRequest {
+            queue: Some(self.queue_ref(name)),
+            settlements,
+        };
+        Ok(unary!(self, MessageServiceClient, settle, request)
+            .await?
+            .results)
+    }
+
+    /// Members and shards, as the cluster sees them.
+    pub async fn cluster_status(&self) -> Result<GetClusterStatusResponse, CallError> {
+        let request = GetClusterStatusRequest {};
+        unary!(self, ClusterServiceClient, get_cluster_status, request).await
+    }
+
+    /// Members and shards; served on the admin listener only.
+    pub async fn members(&self) -> Result<ListMembersResponse, CallError> {
+        unary!(
+            self,
+            AdminServiceClient,
+            list_members,
+            ListMembersRequest {}
+        )
+        .await
+    }
+
+    /// Moves leaderships; served on the admin listener only. Returns the shards that moved.
+    pub async fn transfer_leadership(
+        &self,
+        request: TransferLeadershipRequest,
+    ) -> Result<Vec<u32>, CallError> {
+        Ok(
+            unary!(self, AdminServiceClient, transfer_leadership, request)
+                .await?
+                .shards,
+        )
+    }
+}
