@@ -6,12 +6,30 @@
 //! [`Op::Tick`] says so. Whatever a client can do wrong is a reply; an [`ApplyError`] means that
 //! the log or the rows cannot be read, and the group must stop.
 
+mod add;
+mod blocks;
 mod config;
+mod delivery;
+mod due;
 mod entry;
+mod header;
 mod id;
+mod keys;
+mod lease;
+mod live;
 mod machine;
 mod op;
+mod order;
+mod outbox;
+mod partition;
+mod place;
+mod producer;
+mod read;
 mod reply;
+mod state;
+mod sweep;
+mod take;
+mod timer;
 
 pub use config::{DeadLetterTarget, Delivery, Ordering, PartitionConfig};
 pub use entry::{EntryBuilder, inspect};

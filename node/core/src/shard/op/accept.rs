@@ -4,9 +4,15 @@ use bytes::Bytes;
 
 use super::send::{LoggedPayload, put_payload, read_payload};
 use crate::codec::{Decoded, Put, Reader};
+use crate::kv::KvError;
+use crate::shard::config::Ordering;
+use crate::shard::header::Header;
 use crate::shard::id::{
-    MessageId, PartitionId, put_message_id, put_partition, read_message_id, read_partition,
+    MessageId, PartitionId, key_hash, put_message_id, put_partition, read_message_id,
+    read_partition,
 };
+use crate::shard::partition::{Partition, Step};
+use crate::shard::reply::{Refusal, Reply};
 
 /// Adds messages that stand in the outbox of `source`.
 ///
@@ -110,5 +116,61 @@ impl LoggedAccept {
             first,
             messages,
         })
+    }
+}
+
+impl LoggedAccept {
+    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        if self.messages.is_empty() || self.messages.len() > super::MAX_SEND {
+            return Ok(Reply::Refused(Refusal::BadCount));
+        }
+        let before = p.accepted(step.kv, self.source)?;
+        let mut through = before;
+        let mut stopped = None;
+        for (number, message) in (self.first..).zip(&self.messages) {
+            if number <= through {
+                continue;
+            }
+            if number > through + 1 {
+                stopped = Some(Refusal::Gap);
+                break;
+            }
+            if let Err(refusal) = p.has_room(message.payload.len) {
+                stopped = Some(refusal);
+                break;
+            }
+            message.add(p, step)?;
+            through = number;
+        }
+        if through != before {
+            p.set_accepted(step.kv, self.source, through);
+        }
+        if p.config.ordering == Ordering::Strict {
+            p.strict_advance(step)?;
+        }
+        Ok(Reply::Accepted { through, stopped })
+    }
+}
+
+impl LoggedMoved {
+    fn add(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<(), KvError> {
+        let mut key = self.key;
+        if key == 0 && p.config.ordering == Ordering::PerKey {
+            // It came from a queue without keys: it is a key of its own.
+            let mut id = Vec::new();
+            put_message_id(&mut id, self.id);
+            key = key_hash(&id);
+        }
+        let header = Header {
+            sequence: p.state.sequence + 1,
+            payload: self.payload.at(step.index),
+            enqueued_at: self.enqueued_at,
+            ready_from: step.now,
+            key,
+            due: 0,
+            origin: Some(self.id),
+            loose: false,
+        };
+        p.add(step, header)
     }
 }

@@ -1,8 +1,12 @@
 //! Creates a partition or changes what it promises.
 
 use crate::codec::{Decoded, Reader};
+use crate::kv::KvError;
 use crate::shard::PartitionConfig;
 use crate::shard::id::{PartitionId, put_partition, read_partition};
+use crate::shard::keys;
+use crate::shard::partition::{Partition, Step};
+use crate::shard::reply::{Refusal, Reply};
 
 /// Creates a partition or replaces its configuration.
 ///
@@ -28,4 +32,31 @@ impl Configure {
             config: PartitionConfig::decode(r)?,
         })
     }
+
+    /// The partition as new; its configuration is written.
+    pub(crate) fn create(self, step: &mut Step<'_>) -> Partition {
+        let partition = Partition::new(self.partition, self.config);
+        write(step, &partition);
+        partition
+    }
+
+    /// Changes a partition that is there.
+    pub(crate) fn apply(self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        if self.config.revision <= p.config.revision {
+            return Ok(Reply::Configured(false));
+        }
+        if self.config.ordering != p.config.ordering {
+            return Ok(Reply::Refused(Refusal::OrderingFixed));
+        }
+        p.config = self.config;
+        write(step, p);
+        p.refile_expiry(step)?;
+        Ok(Reply::Configured(true))
+    }
+}
+
+fn write(step: &mut Step<'_>, p: &Partition) {
+    let mut row = Vec::new();
+    p.config.encode(&mut row);
+    step.kv.put(&keys::config(p.id()), row.into());
 }

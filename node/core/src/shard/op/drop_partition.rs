@@ -2,6 +2,9 @@
 
 use crate::codec::{Decoded, Reader};
 use crate::shard::id::{PartitionId, put_partition, read_partition};
+use crate::shard::keys;
+use crate::shard::partition::{Partition, Step};
+use crate::shard::reply::{Refusal, Reply};
 
 /// Deletes a partition with its messages: it answers to nobody from now on, its rows go with the
 /// following ticks. What stands in its outbox still reaches its target.
@@ -30,5 +33,16 @@ impl DropPartition {
             partition,
             only_if_empty,
         })
+    }
+
+    pub(crate) fn apply(self, p: &mut Partition, step: &mut Step<'_>) -> Reply {
+        let messages = p.state.messages;
+        if self.only_if_empty && messages > 0 {
+            return Reply::Refused(Refusal::NotEmpty(messages));
+        }
+        p.state.dropping = true;
+        p.state.due_hint = 0;
+        step.kv.delete(&keys::config(p.id()));
+        Reply::Dropped { messages }
     }
 }

@@ -9,7 +9,6 @@ mod receive;
 mod release_session;
 mod send;
 mod settle;
-mod tick;
 
 pub use accept::{Accept, MovedMessage};
 pub use configure::Configure;
@@ -20,6 +19,8 @@ pub use receive::{MAX_RECEIVE, Receive};
 pub use release_session::ReleaseSession;
 pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
+
+pub(crate) use settle::LoggedSettle;
 
 use crate::codec::{Decoded, Reader};
 
@@ -68,7 +69,7 @@ const PURGE: u8 = 10;
 pub(crate) enum LoggedOp<'a> {
     Configure(Configure),
     Drop(DropPartition),
-    Settle(settle::LoggedSettle<'a>),
+    Settle(LoggedSettle<'a>),
     Send(send::LoggedSend<'a>),
     Receive(Receive),
     ReleaseSession(ReleaseSession),
@@ -106,7 +107,7 @@ impl<'a> LoggedOp<'a> {
         Ok(match r.u8("kind of op")? {
             CONFIGURE => Self::Configure(Configure::decode(r)?),
             DROP => Self::Drop(DropPartition::decode(r)?),
-            SETTLE => Self::Settle(settle::LoggedSettle::decode(r)?),
+            SETTLE => Self::Settle(LoggedSettle::decode(r)?),
             SEND => Self::Send(send::LoggedSend::decode(r)?),
             RECEIVE => Self::Receive(Receive::decode(r)?),
             RELEASE_SESSION => Self::ReleaseSession(ReleaseSession::decode(r)?),

@@ -1,7 +1,12 @@
 //! Removes messages that are not leased.
 
 use crate::codec::{Decoded, Put, Reader};
+use crate::kv::{self, KvError};
+use crate::shard::header::decode_single;
 use crate::shard::id::{PartitionId, put_partition, read_partition};
+use crate::shard::partition::{Partition, Step, corrupt};
+use crate::shard::place::Place;
+use crate::shard::reply::Reply;
 
 /// Removes the messages of a partition that are not leased; at most 4,096 are looked at, the
 /// answer says where to go on.
@@ -63,4 +68,87 @@ impl Purge {
             }),
         })
     }
+}
+
+/// Messages looked at per op.
+const BUDGET: usize = 4_096;
+
+impl Purge {
+    pub(crate) fn apply(self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        let mut from = self.from.unwrap_or(PurgeFrom {
+            before: p.state.sequence + 1,
+            delayed: Some((0, 0)),
+            position: 0,
+        });
+        let mut budget = BUDGET;
+        let mut messages = 0;
+        if let Some(at) = from.delayed {
+            messages += purge_delayed(p, step, &mut from, at, &mut budget)?;
+        }
+        let mut done = false;
+        if from.delayed.is_none() {
+            let (removed, end) = purge_positions(p, step, &mut from, budget)?;
+            messages += removed;
+            done = end;
+        }
+        p.state.purged += messages;
+        Ok(Reply::Purged {
+            messages,
+            next: (!done).then_some(from),
+        })
+    }
+}
+
+fn purge_delayed(
+    p: &mut Partition,
+    step: &mut Step<'_>,
+    from: &mut PurgeFrom,
+    (due, sequence): (u64, u64),
+    budget: &mut usize,
+) -> Result<u64, KvError> {
+    let (start, end) = (p.keys.delayed(due, sequence), p.keys.kinds(b'e', b'e').0);
+    let rows = kv::take(step.kv, &start, &end, *budget + 1)?;
+    let mut messages = 0;
+    for (key, value) in rows {
+        let header = decode_single(&value).map_err(|e| corrupt("delayed message", p.id(), &e))?;
+        if *budget == 0 {
+            let rest = &key[key.len() - 16..];
+            from.delayed = Some((crate::shard::keys::due(rest), header.sequence));
+            return Ok(messages);
+        }
+        *budget -= 1;
+        if header.sequence < from.before {
+            p.remove_delayed(step, &key, &header);
+            messages += 1;
+        }
+    }
+    from.delayed = None;
+    Ok(messages)
+}
+
+fn purge_positions(
+    p: &mut Partition,
+    step: &mut Step<'_>,
+    from: &mut PurgeFrom,
+    budget: usize,
+) -> Result<(u64, bool), KvError> {
+    let mut messages = 0;
+    for _ in 0..budget {
+        let position = p.next_live(step.kv, from.position)?;
+        from.position = position;
+        if position >= p.state.tail {
+            return Ok((messages, true));
+        }
+        from.position = position + 1;
+        let header = p.header(step.kv, position)?;
+        let place = p.place(step.kv, position, &header)?;
+        if header.sequence >= from.before || place == Place::Leased {
+            continue;
+        }
+        let has_error = p.leave_place(step, position, place);
+        let header = p.remove(step, position, has_error)?;
+        p.free(step, &header);
+        messages += 1;
+    }
+    Ok((messages, false))
 }

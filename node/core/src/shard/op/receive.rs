@@ -1,7 +1,12 @@
 //! Leases messages to a consumer.
 
 use crate::codec::{Decoded, Put, Reader};
+use crate::kv::KvError;
 use crate::shard::id::{PartitionId, SessionId, put_partition, read_partition};
+use crate::shard::lease::MAX_LEASE_MS;
+use crate::shard::partition::{Partition, Step};
+use crate::shard::reply::{Refusal, Reply};
+use crate::shard::take::Take;
 
 /// Messages per delivery at most.
 pub const MAX_RECEIVE: u32 = 1_000;
@@ -75,5 +80,14 @@ impl Receive {
             max,
             lease_ms,
         })
+    }
+
+    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        if self.max == 0 {
+            return Ok(Reply::Refused(Refusal::BadCount));
+        }
+        let lease_ms = self.lease_ms.unwrap_or(p.config.lease_ms).min(MAX_LEASE_MS);
+        let take = Take::new(p, step.now, self.max.min(MAX_RECEIVE), lease_ms);
+        Ok(Reply::Received(take.run(p, step, self.session)?))
     }
 }

@@ -3,7 +3,12 @@
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::id::{PartitionId, put_partition, read_partition};
+use crate::kv::KvError;
+use crate::shard::config::Ordering;
+use crate::shard::header::Header;
+use crate::shard::id::{PartitionId, PayloadRef, put_partition, read_partition};
+use crate::shard::partition::{Partition, Step};
+use crate::shard::reply::{Refusal, Reply, SendOutcome};
 
 /// Messages per op at most.
 pub const MAX_SEND: usize = 1_000;
@@ -186,5 +191,93 @@ impl LoggedMessage {
             delay_ms: delay_ms.min(MAX_DELAY_MS),
             payload: read_payload(r)?,
         })
+    }
+}
+
+impl LoggedPayload {
+    pub(crate) fn at(self, index: u64) -> PayloadRef {
+        PayloadRef {
+            index,
+            offset: self.offset,
+            len: self.len,
+        }
+    }
+}
+
+impl LoggedSend<'_> {
+    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        let count = self.messages.len();
+        if count == 0 || count > MAX_SEND {
+            return Ok(Reply::Refused(Refusal::BadCount));
+        }
+        if let Some((id, first)) = self.producer
+            && let Err(refusal) = p.meet_producer(step, id, first, count as u64)?
+        {
+            return Ok(Reply::Refused(refusal));
+        }
+        let mut outcomes = Vec::with_capacity(count);
+        for (n, message) in self.messages.iter().enumerate() {
+            let producer = self.producer.map(|(id, first)| (id, first + n as u64));
+            outcomes.push(message.apply(p, step, producer)?);
+        }
+        if p.config.ordering == Ordering::Strict {
+            p.strict_advance(step)?;
+        }
+        Ok(Reply::Sent(outcomes))
+    }
+}
+
+impl LoggedMessage {
+    fn apply(
+        &self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        producer: Option<(&[u8], u64)>,
+    ) -> Result<SendOutcome, KvError> {
+        if let Some((id, number)) = producer {
+            match p.produced(id, number) {
+                Ok(None) => {}
+                Ok(Some(sequence)) => return Ok(SendOutcome::Duplicate { sequence }),
+                Err(refusal) => return Ok(SendOutcome::Refused(refusal)),
+            }
+        }
+        if let Err(refusal) = self.check(p) {
+            return Ok(SendOutcome::Refused(refusal));
+        }
+        let sequence = p.state.sequence + 1;
+        let mut header = Header {
+            sequence,
+            payload: self.payload.at(step.index),
+            enqueued_at: step.now,
+            ready_from: step.now,
+            key: self.key,
+            due: 0,
+            origin: None,
+            loose: false,
+        };
+        if self.delay_ms == 0 {
+            p.add(step, header)?;
+        } else if p.config.ordering == Ordering::None {
+            p.add_delayed(step, header, step.now + self.delay_ms);
+        } else {
+            header.due = step.now + self.delay_ms;
+            header.ready_from = header.due;
+            p.add(step, header)?;
+        }
+        if let Some((id, number)) = producer {
+            p.remember(step.kv, id, number, sequence)?;
+        }
+        Ok(SendOutcome::Accepted { sequence })
+    }
+
+    fn check(&self, p: &Partition) -> Result<(), Refusal> {
+        let max = p.config.max_message_bytes;
+        if max != 0 && self.payload.body_len > max {
+            return Err(Refusal::TooLarge);
+        }
+        if p.config.ordering == Ordering::PerKey && self.key == 0 {
+            return Err(Refusal::KeyRequired);
+        }
+        p.has_room(self.payload.len)
     }
 }

@@ -3,7 +3,14 @@
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Put, Reader};
+use crate::kv::KvError;
+use crate::shard::delivery::Returned;
 use crate::shard::id::{PartitionId, Receipt, put_partition, read_partition};
+use crate::shard::lease::{Lease, MAX_LEASE_MS};
+use crate::shard::outbox::Failed;
+use crate::shard::partition::{Partition, Step};
+use crate::shard::place::Back;
+use crate::shard::reply::{DeadLetterReason, EventKind, Refusal, Reply, SettleOutcome};
 
 /// Settlements per op at most.
 pub const MAX_SETTLE: usize = 1_000;
@@ -210,4 +217,132 @@ impl<'a> LoggedSettlement<'a> {
             action,
         })
     }
+}
+
+impl LoggedSettle<'_> {
+    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        if self.items.is_empty() || self.items.len() > MAX_SETTLE {
+            return Ok(Reply::Refused(Refusal::BadCount));
+        }
+        let mut outcomes = Vec::with_capacity(self.items.len());
+        for item in &self.items {
+            outcomes.push(item.apply(p, step)?);
+        }
+        Ok(Reply::Settled(outcomes))
+    }
+}
+
+impl LoggedSettlement<'_> {
+    fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<SettleOutcome, KvError> {
+        if u64::from(self.epoch) != p.group.epoch {
+            return Ok(SettleOutcome::Stale);
+        }
+        if let LoggedAction::Extend { lease_ms } = self.action {
+            let deadline = step.now + lease_ms.min(MAX_LEASE_MS);
+            let done = p.extend(step, self.delivery, self.slot, deadline)?;
+            return Ok(if done {
+                SettleOutcome::Done
+            } else {
+                SettleOutcome::Stale
+            });
+        }
+        let Some(lease) = p.end_lease(step, self.delivery, self.slot)? else {
+            return Ok(SettleOutcome::Stale);
+        };
+        match self.action {
+            LoggedAction::Ack | LoggedAction::Extend { .. } => {
+                let header = p.remove(step, lease.position, lease.has_error)?;
+                p.free(step, &header);
+                p.group.acked += 1;
+            }
+            LoggedAction::Nack {
+                unstarted: true, ..
+            } => {
+                let delivery_count = lease.delivery_count.saturating_sub(1);
+                let Lease {
+                    position,
+                    has_error,
+                    ..
+                } = lease;
+                p.give_back(
+                    step,
+                    Back {
+                        position,
+                        due: 0,
+                        delivery_count,
+                        has_error,
+                    },
+                )?;
+            }
+            LoggedAction::Nack {
+                delay_ms, error, ..
+            } => nack(p, step, lease, (delay_ms, error))?,
+            LoggedAction::Reject { error } => {
+                fail(p, step, lease, DeadLetterReason::Rejected, error)?;
+            }
+        }
+        Ok(SettleOutcome::Done)
+    }
+}
+
+fn fail(
+    p: &mut Partition,
+    step: &mut Step<'_>,
+    lease: Lease,
+    reason: DeadLetterReason,
+    error: &[u8],
+) -> Result<(), KvError> {
+    let Lease {
+        position,
+        delivery_count,
+        has_error,
+    } = lease;
+    let back = Returned {
+        due: 0,
+        delivery_count,
+        has_error,
+    };
+    p.fail(
+        step,
+        &Failed {
+            position,
+            back,
+            reason,
+            error: Some(error),
+        },
+    )
+}
+
+fn nack(
+    p: &mut Partition,
+    step: &mut Step<'_>,
+    lease: Lease,
+    (delay_ms, error): (u64, &[u8]),
+) -> Result<(), KvError> {
+    p.group.nacked += 1;
+    if lease.delivery_count >= p.config.max_deliveries {
+        return fail(p, step, lease, DeadLetterReason::MaxDeliveries, error);
+    }
+    let Lease {
+        position,
+        delivery_count,
+        mut has_error,
+    } = lease;
+    let id = p.header(step.kv, position)?.id(p.id());
+    p.event(step, id, EventKind::Nacked(delivery_count));
+    if !error.is_empty() {
+        has_error = true;
+        let row = [&[1], error].concat();
+        step.kv.put(&p.keys.error(position), row.into());
+    }
+    let due = step.now + delay_ms.min(MAX_LEASE_MS);
+    p.give_back(
+        step,
+        Back {
+            position,
+            due,
+            delivery_count,
+            has_error,
+        },
+    )
 }

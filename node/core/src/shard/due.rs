@@ -1,0 +1,166 @@
+//! What a tick does in one partition: everything that has fallen due, in a bounded piece.
+
+use super::delivery::Returned;
+use super::header::decode_single;
+use super::keys::{self, Keys};
+use super::outbox::rows_of;
+use super::partition::{Partition, Step, corrupt};
+use super::place::Place;
+use super::timer::Timer;
+use crate::kv::{self, KvError};
+
+/// Messages that the expiry cursor looks at per tick.
+const LOOK_MAX: usize = 4_096;
+
+impl Partition {
+    /// Does what is due, in at most `max` steps. How many it took.
+    pub(crate) fn tick(&mut self, step: &mut Step<'_>, max: usize) -> Result<usize, KvError> {
+        let mut steps = self.fire_timers(step, max)?;
+        let end = self.keys.delayed(step.now.saturating_add(1), 0);
+        let (from, _) = self.keys.kinds(b'd', b'e');
+        for (key, value) in kv::take(step.kv, &from, &end, max.saturating_sub(steps))? {
+            let header = decode_single(&value);
+            let header = header.map_err(|e| corrupt("delayed message", self.id(), &e))?;
+            self.promote(step, &key, header)?;
+            steps += 1;
+        }
+        let end = self.keys.idle(step.now.saturating_add(1), &[]);
+        let (from, _) = self.keys.kinds(b'u', b'v');
+        for (key, _) in kv::take(step.kv, &from, &end, max.saturating_sub(steps))? {
+            self.check_idle(step, &key)?;
+            steps += 1;
+        }
+        if self.config.ordering == super::config::Ordering::Strict {
+            self.strict_advance(step)?;
+        }
+        self.state.due_hint = self.first_due(step)?;
+        Ok(steps)
+    }
+
+    fn first_due(&self, step: &Step<'_>) -> Result<u64, KvError> {
+        let mut first = u64::MAX;
+        for kind in [b'd', b't', b'u'] {
+            for (key, _) in rows_of(self, step.kv, kind, 1)? {
+                first = first.min(Keys::split(&key).map_or(u64::MAX, |(_, rest)| keys::due(rest)));
+            }
+        }
+        Ok(first)
+    }
+
+    fn fire_timers(&mut self, step: &mut Step<'_>, max: usize) -> Result<usize, KvError> {
+        let end = self.keys.timer(step.now.saturating_add(1), &[]);
+        let (from, _) = self.keys.kinds(b't', b'u');
+        let mut steps = 0;
+        for (key, _) in kv::take(step.kv, &from, &end, max)? {
+            if steps >= max {
+                break;
+            }
+            let rest = Keys::split(&key).map_or(&[][..], |(_, rest)| rest);
+            let timer = Timer::decode(rest.get(8..).unwrap_or_default());
+            let timer = timer.map_err(|e| corrupt("timer", self.id(), &e))?;
+            step.kv.delete(&key);
+            let left = max - steps;
+            steps += 1;
+            match timer {
+                Timer::Lease(delivery) => {
+                    steps += self.run_out(step, delivery, left)?.saturating_sub(1);
+                }
+                Timer::BackOff(position) => self.back_off_over(step, position)?,
+                Timer::ExpiryCursor => {
+                    steps += self.move_expiry_cursor(step, left)?.saturating_sub(1);
+                }
+                Timer::Expiry(position) => self.expire_one(step, position)?,
+            }
+        }
+        Ok(steps)
+    }
+
+    fn back_off_over(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
+        let key = self.keys.backing_off(position);
+        let Some(row) = step.kv.get(&key)? else {
+            return Ok(());
+        };
+        let back = Returned::decode(&row);
+        let back = back.map_err(|e| corrupt("returned message", self.id(), &e))?;
+        step.kv.delete(&key);
+        self.group.backing_off -= 1;
+        self.make_returned(step, position, back);
+        Ok(())
+    }
+
+    /// Expires messages from the expiry cursor on, at most `max`. How many.
+    fn move_expiry_cursor(&mut self, step: &mut Step<'_>, max: usize) -> Result<usize, KvError> {
+        self.state.expiry_timer = 0;
+        let mut expired = 0;
+        for looked in 0.. {
+            let position = self.next_live(step.kv, self.state.expiry_cursor)?;
+            self.state.expiry_cursor = position;
+            let Some(header) = self.live(step.kv, position)? else {
+                break;
+            };
+            let Some(expiry) = self.expiry(&header) else {
+                break;
+            };
+            if expiry > step.now && header.due == 0 {
+                self.file_expiry_cursor(step, expiry);
+                break;
+            }
+            if expired == max || looked == LOOK_MAX {
+                self.file_expiry_cursor(step, step.now);
+                break;
+            }
+            self.state.expiry_cursor += 1;
+            if expiry > step.now {
+                // A delayed message that has its position already lives longer than those around.
+                self.file(step.kv, expiry, Timer::Expiry(position));
+            } else {
+                expired += usize::from(self.expire_waiting(step, position)?);
+            }
+        }
+        Ok(expired)
+    }
+
+    pub(crate) fn file_expiry_cursor(&mut self, step: &mut Step<'_>, due: u64) {
+        self.state.expiry_timer = due;
+        self.file(step.kv, due, Timer::ExpiryCursor);
+    }
+
+    fn expire_one(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
+        let Some(header) = self.live(step.kv, position)? else {
+            return Ok(());
+        };
+        match self.expiry(&header) {
+            Some(expiry) if expiry <= step.now => {
+                self.expire_waiting(step, position)?;
+            }
+            Some(expiry) => self.file(step.kv, expiry, Timer::Expiry(position)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Expires a message unless it is leased: then it is looked at when it comes back.
+    fn expire_waiting(&mut self, step: &mut Step<'_>, position: u64) -> Result<bool, KvError> {
+        let header = self.header(step.kv, position)?;
+        let place = self.place(step.kv, position, &header)?;
+        if place == Place::Leased {
+            return Ok(false);
+        }
+        let has_error = self.leave_place(step, position, place);
+        self.expire(step, position, has_error)?;
+        Ok(true)
+    }
+
+    /// The time to live has changed: the expiry cursor begins anew.
+    pub(crate) fn refile_expiry(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
+        if self.state.expiry_timer != 0 {
+            self.unfile(step.kv, self.state.expiry_timer, Timer::ExpiryCursor);
+            self.state.expiry_timer = 0;
+        }
+        self.state.expiry_cursor = self.next_live(step.kv, 0)?;
+        if self.state.expiry_cursor < self.state.tail && self.config.ttl_ms != 0 {
+            self.file_expiry_cursor(step, step.now);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,378 @@
+//! What is known of a waiting message, and how 64 of them are packed into one row.
+
+use super::id::{MessageId, PartitionId, PayloadRef, put_message_id, read_message_id};
+use crate::codec::{Decoded, Put, Reader};
+
+/// Positions per block: one bit each in a word.
+pub(crate) const BLOCK: u64 = 64;
+
+/// A message as a row holds it. Never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Sequence in this partition, from 1.
+    pub(crate) sequence: u64,
+    pub(crate) payload: PayloadRef,
+    /// When it was first accepted, ms.
+    pub(crate) enqueued_at: u64,
+    /// When its time to live began, ms.
+    pub(crate) ready_from: u64,
+    /// Hash of its ordering key; 0: none.
+    pub(crate) key: u64,
+    /// Of a delayed message that has its position already, because it has to keep its key's
+    /// order: when it is due, ms; 0: none.
+    pub(crate) due: u64,
+    /// Where it was first accepted, when that was elsewhere.
+    pub(crate) origin: Option<MessageId>,
+    /// Its payload has a row of its own: positions and log indexes do not rise together.
+    pub(crate) loose: bool,
+}
+
+// Frozen: these bits are in rows. The others are reserved.
+const HAS_KEY: u8 = 1;
+const HAS_DUE: u8 = 2;
+const HAS_ORIGIN: u8 = 4;
+const LOOSE: u8 = 8;
+const HAS_READY_FROM: u8 = 16;
+
+/// What the next header of a row is written relative to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Base {
+    sequence: u64,
+    index: u64,
+    enqueued_at: u64,
+}
+
+fn zigzag(new: u64, old: u64) -> u64 {
+    let delta = new.wrapping_sub(old).cast_signed();
+    ((delta << 1) ^ (delta >> 63)).cast_unsigned()
+}
+
+fn unzigzag(value: u64, old: u64) -> u64 {
+    old.wrapping_add((value >> 1) ^ (value & 1).wrapping_neg())
+}
+
+impl Header {
+    /// The message's id.
+    pub(crate) fn id(&self, partition: PartitionId) -> MessageId {
+        self.origin.unwrap_or(MessageId {
+            queue: partition.queue,
+            partition: partition.partition,
+            sequence: self.sequence,
+        })
+    }
+
+    fn base(&self) -> Base {
+        let Self {
+            sequence,
+            payload,
+            enqueued_at,
+            ..
+        } = *self;
+        Base {
+            sequence,
+            index: payload.index,
+            enqueued_at,
+        }
+    }
+
+    pub(crate) fn encode(&self, base: &mut Base, out: &mut Vec<u8>) {
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        out.push(
+            flag(self.key != 0, HAS_KEY)
+                | flag(self.due != 0, HAS_DUE)
+                | flag(self.origin.is_some(), HAS_ORIGIN)
+                | flag(self.loose, LOOSE)
+                | flag(self.ready_from != self.enqueued_at, HAS_READY_FROM),
+        );
+        out.put_varint(zigzag(self.sequence, base.sequence));
+        out.put_varint(zigzag(self.payload.index, base.index));
+        out.put_varint(u64::from(self.payload.offset));
+        out.put_varint(u64::from(self.payload.len));
+        out.put_varint(zigzag(self.enqueued_at, base.enqueued_at));
+        if self.key != 0 {
+            out.put_u64(self.key);
+        }
+        if self.due != 0 {
+            out.put_varint(self.due);
+        }
+        if let Some(origin) = self.origin {
+            put_message_id(out, origin);
+        }
+        if self.ready_from != self.enqueued_at {
+            out.put_varint(self.ready_from);
+        }
+        *base = self.base();
+    }
+
+    pub(crate) fn decode(base: &mut Base, r: &mut Reader<'_>) -> Decoded<Self> {
+        let flags = r.u8("header flags")?;
+        if flags & !(HAS_KEY | HAS_DUE | HAS_ORIGIN | LOOSE | HAS_READY_FROM) != 0 {
+            return r.fail("header flags");
+        }
+        let has = |bit| flags & bit != 0;
+        let sequence = unzigzag(r.varint("sequence")?, base.sequence);
+        let payload = PayloadRef {
+            index: unzigzag(r.varint("log index")?, base.index),
+            offset: r.varint_u32("payload offset")?,
+            len: r.varint_u32("payload length")?,
+        };
+        let enqueued_at = unzigzag(r.varint("time of acceptance")?, base.enqueued_at);
+        let header = Self {
+            sequence,
+            payload,
+            enqueued_at,
+            key: if has(HAS_KEY) { r.u64("key hash")? } else { 0 },
+            due: if has(HAS_DUE) {
+                r.varint("due time")?
+            } else {
+                0
+            },
+            origin: if has(HAS_ORIGIN) {
+                Some(read_message_id(r)?)
+            } else {
+                None
+            },
+            loose: has(LOOSE),
+            ready_from: if has(HAS_READY_FROM) {
+                r.varint("ready time")?
+            } else {
+                enqueued_at
+            },
+        };
+        *base = header.base();
+        Ok(header)
+    }
+}
+
+const VERSION: u8 = 1;
+
+/// The headers of one row, decoded, with which of them are settled.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) headers: Vec<Header>,
+    /// Bit i: the message at place i is gone for the default group.
+    pub(crate) settled: u64,
+    /// The row must be written.
+    pub(crate) dirty: bool,
+    /// The row of settled bits must be written.
+    pub(crate) settled_dirty: bool,
+    encoded: Vec<u8>,
+    base: Base,
+}
+
+impl Block {
+    pub(crate) fn new() -> Self {
+        Self {
+            headers: Vec::with_capacity(BLOCK as usize),
+            settled: 0,
+            dirty: false,
+            settled_dirty: false,
+            encoded: vec![VERSION],
+            base: Base::default(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, header: Header) {
+        header.encode(&mut self.base, &mut self.encoded);
+        self.headers.push(header);
+        self.dirty = true;
+    }
+
+    /// The row: what was pushed so far.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    pub(crate) fn decode(value: &[u8], settled: u64) -> Decoded<Self> {
+        let mut block = Self {
+            settled,
+            encoded: value.to_vec(),
+            ..Self::new()
+        };
+        let mut r = Reader::new(value);
+        r.version(VERSION, "version of block")?;
+        while !r.is_empty() {
+            if block.headers.len() as u64 == BLOCK {
+                return r.fail("a block of at most 64");
+            }
+            block.headers.push(Header::decode(&mut block.base, &mut r)?);
+        }
+        Ok(block)
+    }
+
+    /// The header at a place, unless it is settled.
+    pub(crate) fn live(&self, place: u64) -> Option<&Header> {
+        if self.settled >> place & 1 == 1 {
+            None
+        } else {
+            self.headers.get(place as usize)
+        }
+    }
+
+    /// Every place is taken and settled.
+    pub(crate) fn is_done(&self) -> bool {
+        self.settled == u64::MAX
+    }
+}
+
+/// Encodes the row of settled bits.
+pub(crate) fn encode_settled(settled: u64) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.put_u64(settled);
+    out
+}
+
+/// Reads the row of settled bits.
+pub(crate) fn decode_settled(value: &[u8]) -> Decoded<u64> {
+    let mut r = Reader::new(value);
+    r.version(VERSION, "version of settled bits")?;
+    let settled = r.u64("settled bits")?;
+    r.finish("end of settled bits")?;
+    Ok(settled)
+}
+
+/// Encodes a header that has a row of its own.
+pub(crate) fn encode_single(header: &Header) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    header.encode(&mut Base::default(), &mut out);
+    out
+}
+
+/// Reads a header that has a row of its own.
+pub(crate) fn decode_single(value: &[u8]) -> Decoded<Header> {
+    let mut r = Reader::new(value);
+    r.version(VERSION, "version of delayed message")?;
+    let header = Header::decode(&mut Base::default(), &mut r)?;
+    r.finish("end of delayed message")?;
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> impl Strategy<Value = Header> {
+        let id =
+            (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(|(queue, partition, sequence)| {
+                MessageId {
+                    queue,
+                    partition,
+                    sequence,
+                }
+            });
+        let payload = (any::<u64>(), any::<u32>(), any::<u32>())
+            .prop_map(|(index, offset, len)| PayloadRef { index, offset, len });
+        let times = (any::<u64>(), any::<u64>(), any::<u64>());
+        (
+            any::<u64>(),
+            payload,
+            times,
+            any::<u64>(),
+            proptest::option::of(id),
+            any::<bool>(),
+        )
+            .prop_map(
+                |(sequence, payload, (enqueued_at, ready_from, due), key, origin, loose)| Header {
+                    sequence,
+                    payload,
+                    enqueued_at,
+                    ready_from,
+                    key,
+                    due,
+                    origin,
+                    loose,
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_comes_back(headers in proptest::collection::vec(header(), 0..=64), bits: u64) {
+            let mut block = Block::new();
+            for header in &headers {
+                block.push(*header);
+            }
+            let read = Block::decode(block.encoded(), bits).unwrap();
+            prop_assert_eq!(&read.headers, &headers);
+            prop_assert_eq!(read.base, block.base);
+            prop_assert_eq!(decode_settled(&encode_settled(bits)).unwrap(), bits);
+            if let Some(header) = headers.first() {
+                prop_assert_eq!(&decode_single(&encode_single(header)).unwrap(), header);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Block::decode(&bytes, 0);
+            let _ = decode_single(&bytes);
+            let _ = decode_settled(&bytes);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_block_are_frozen() {
+        let plain = Header {
+            sequence: 1,
+            payload: PayloadRef {
+                index: 10,
+                offset: 20,
+                len: 300,
+            },
+            enqueued_at: 1_000,
+            ready_from: 1_000,
+            key: 0,
+            due: 0,
+            origin: None,
+            loose: false,
+        };
+        let full = Header {
+            sequence: 2,
+            key: 0x0102,
+            due: 5,
+            origin: Some(MessageId {
+                queue: 7,
+                partition: 1,
+                sequence: 9,
+            }),
+            loose: true,
+            ready_from: 1_001,
+            ..plain
+        };
+        let mut block = Block::new();
+        block.push(plain);
+        block.push(full);
+        let expected: [&[u8]; 3] = [
+            &[1],
+            &[0, 2, 20, 20, 0xac, 2, 0xd0, 15],
+            &[
+                31, 2, 0, 20, 0xac, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 5, 7, 1, 9, 0xe9, 7,
+            ],
+        ];
+        assert_eq!(block.encoded(), expected.concat());
+        assert_eq!(encode_settled(5), [1, 0, 0, 0, 0, 0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn a_block_has_64_places_at_most() {
+        let mut block = Block::new();
+        let header = Header {
+            sequence: 1,
+            payload: PayloadRef {
+                index: 0,
+                offset: 0,
+                len: 0,
+            },
+            enqueued_at: 0,
+            ready_from: 0,
+            key: 0,
+            due: 0,
+            origin: None,
+            loose: false,
+        };
+        (0..65).for_each(|_| block.push(header));
+        assert!(Block::decode(block.encoded(), 0).is_err());
+        assert!(Block::decode(&[2], 0).is_err());
+    }
+}

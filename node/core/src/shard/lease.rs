@@ -1,0 +1,294 @@
+//! Leases: who holds which messages, until when.
+
+use super::delivery::{Delivered, Returned, Slot};
+use super::id::SessionId;
+use super::keys;
+use super::outbox::Failed;
+use super::partition::{CachedDelivery, Partition, Step, corrupt};
+use super::place::Back;
+use super::reply::{DeadLetterReason, EventKind};
+use super::timer::Timer;
+use crate::kv::{self, Kv, KvError};
+
+/// Longest lease and longest delay of a nack: 12 h in ms.
+pub(crate) const MAX_LEASE_MS: u64 = 12 * 3_600_000;
+
+/// A lease that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lease {
+    pub(crate) position: u64,
+    pub(crate) delivery_count: u32,
+    pub(crate) has_error: bool,
+}
+
+impl Partition {
+    /// Leases messages together and gives the number of the delivery.
+    pub(crate) fn deliver(
+        &mut self,
+        step: &mut Step<'_>,
+        session: Option<SessionId>,
+        slots: Vec<Slot>,
+    ) -> u64 {
+        self.group.delivery += 1;
+        let number = self.group.delivery;
+        let live = slots.len() as u32;
+        self.group.in_flight += u64::from(live);
+        let timer = slots.first().map_or(0, |slot| slot.deadline);
+        self.file(step.kv, timer, Timer::Lease(number));
+        if let Some(session) = session {
+            step.kv
+                .put(&self.keys.session(session, number), vec![1].into());
+        }
+        let batch = Delivered {
+            session,
+            timer,
+            slots,
+            live,
+        };
+        self.deliveries
+            .insert(number, CachedDelivery { batch, dirty: true });
+        number
+    }
+
+    /// A delivery as it is in the rows.
+    pub(crate) fn read_delivery(
+        &self,
+        kv: &dyn Kv,
+        number: u64,
+    ) -> Result<Option<Delivered>, KvError> {
+        let Some(row) = kv.get(&self.keys.delivery(number))? else {
+            return Ok(None);
+        };
+        let batch = Delivered::decode(&row).map_err(|e| corrupt("delivery", self.id(), &e))?;
+        Ok(Some(batch))
+    }
+
+    fn delivery(
+        &mut self,
+        kv: &dyn Kv,
+        number: u64,
+    ) -> Result<Option<&mut CachedDelivery>, KvError> {
+        if !self.deliveries.contains_key(&number) {
+            let Some(batch) = self.read_delivery(kv, number)? else {
+                return Ok(None);
+            };
+            self.deliveries.insert(
+                number,
+                CachedDelivery {
+                    batch,
+                    dirty: false,
+                },
+            );
+        }
+        Ok(self.deliveries.get_mut(&number))
+    }
+
+    /// Ends the lease of one message. None: it has ended before.
+    pub(crate) fn end_lease(
+        &mut self,
+        step: &mut Step<'_>,
+        number: u64,
+        slot: u16,
+    ) -> Result<Option<Lease>, KvError> {
+        let Some(delivery) = self.delivery(step.kv, number)? else {
+            return Ok(None);
+        };
+        let Some(slot) = delivery.batch.slots.get_mut(usize::from(slot)) else {
+            return Ok(None);
+        };
+        if !slot.live {
+            return Ok(None);
+        }
+        let Slot {
+            position,
+            delivery_count,
+            has_error,
+            ..
+        } = *slot;
+        slot.live = false;
+        delivery.dirty = true;
+        delivery.batch.live -= 1;
+        if delivery.batch.live == 0 {
+            self.delivery_done(step.kv, number);
+        }
+        self.group.in_flight -= 1;
+        Ok(Some(Lease {
+            position,
+            delivery_count,
+            has_error,
+        }))
+    }
+
+    fn delivery_done(&mut self, kv: &mut dyn Kv, number: u64) {
+        let Some(CachedDelivery { batch, .. }) = self.deliveries.remove(&number) else {
+            return;
+        };
+        kv.delete(&self.keys.delivery(number));
+        self.unfile(kv, batch.timer, Timer::Lease(number));
+        if let Some(session) = batch.session {
+            kv.delete(&self.keys.session(session, number));
+        }
+    }
+
+    /// Moves the deadline of one message. False: its lease has ended.
+    pub(crate) fn extend(
+        &mut self,
+        step: &mut Step<'_>,
+        number: u64,
+        slot: u16,
+        deadline: u64,
+    ) -> Result<bool, KvError> {
+        let Some(delivery) = self.delivery(step.kv, number)? else {
+            return Ok(false);
+        };
+        let slot = delivery
+            .batch
+            .slots
+            .get_mut(usize::from(slot))
+            .filter(|slot| slot.live);
+        let Some(slot) = slot else { return Ok(false) };
+        slot.deadline = deadline;
+        delivery.dirty = true;
+        let filed = delivery.batch.timer;
+        // A later deadline is filed when the timer has come; that is cheaper for heartbeats.
+        if deadline < filed {
+            delivery.batch.timer = deadline;
+            self.unfile(step.kv, filed, Timer::Lease(number));
+            self.file(step.kv, deadline, Timer::Lease(number));
+        }
+        Ok(true)
+    }
+
+    /// A delivery's timer has come: ends the leases that have run out, at most `max`. How many.
+    pub(crate) fn run_out(
+        &mut self,
+        step: &mut Step<'_>,
+        number: u64,
+        max: usize,
+    ) -> Result<usize, KvError> {
+        let now = step.now;
+        let out = |slot: &Slot| slot.deadline <= now;
+        let ended = self.end_leases(step, number, max, &out)?;
+        for lease in &ended {
+            self.lease_over(step, *lease, None)?;
+        }
+        let Some(delivery) = self.delivery(step.kv, number)? else {
+            return Ok(ended.len());
+        };
+        let (filed, due) = (
+            delivery.batch.timer,
+            delivery.batch.earliest().unwrap_or(now),
+        );
+        delivery.batch.timer = due;
+        delivery.dirty = true;
+        self.unfile(step.kv, filed, Timer::Lease(number));
+        self.file(step.kv, due, Timer::Lease(number));
+        Ok(ended.len())
+    }
+
+    fn end_leases(
+        &mut self,
+        step: &mut Step<'_>,
+        number: u64,
+        max: usize,
+        which: &dyn Fn(&Slot) -> bool,
+    ) -> Result<Vec<Lease>, KvError> {
+        let Some(delivery) = self.delivery(step.kv, number)? else {
+            return Ok(Vec::new());
+        };
+        let slots = delivery.batch.slots.iter().enumerate();
+        let chosen = slots.filter(|(_, slot)| slot.live && which(slot)).take(max);
+        let chosen: Vec<u16> = chosen.map(|(n, _)| n as u16).collect();
+        let mut ended = Vec::with_capacity(chosen.len());
+        for slot in chosen {
+            ended.extend(self.end_lease(step, number, slot)?);
+        }
+        Ok(ended)
+    }
+
+    /// A lease ended without a settlement: by its deadline, or with its session.
+    fn lease_over(
+        &mut self,
+        step: &mut Step<'_>,
+        lease: Lease,
+        session: Option<SessionId>,
+    ) -> Result<(), KvError> {
+        let Lease {
+            position,
+            delivery_count,
+            has_error,
+        } = lease;
+        self.group.lease_expired += 1;
+        let id = self.header(step.kv, position)?.id(self.id());
+        let expired = EventKind::LeaseExpired(delivery_count);
+        self.event(
+            step,
+            id,
+            session.map_or(expired, EventKind::SessionReleased),
+        );
+        if delivery_count >= self.config.max_deliveries {
+            let back = Returned {
+                due: 0,
+                delivery_count,
+                has_error,
+            };
+            let reason = DeadLetterReason::MaxDeliveries;
+            return self.fail(
+                step,
+                &Failed {
+                    position,
+                    back,
+                    reason,
+                    error: None,
+                },
+            );
+        }
+        self.give_back(
+            step,
+            Back {
+                position,
+                due: 0,
+                delivery_count,
+                has_error,
+            },
+        )
+    }
+
+    /// Ends the leases of a session, at most `max`. How many, and whether there are more.
+    pub(crate) fn release(
+        &mut self,
+        step: &mut Step<'_>,
+        session: SessionId,
+        max: u64,
+    ) -> Result<(u64, bool), KvError> {
+        let mut released = 0;
+        for number in self.deliveries_of(step.kv, session, max as usize + 1)? {
+            let left = (max - released) as usize;
+            let ended = self.end_leases(step, number, left, &|_| true)?;
+            for lease in &ended {
+                self.lease_over(step, *lease, Some(session))?;
+            }
+            released += ended.len() as u64;
+            if released == max {
+                break;
+            }
+        }
+        let more = !self.deliveries_of(step.kv, session, 1)?.is_empty();
+        Ok((released, more))
+    }
+
+    /// Numbers of the deliveries of a session, at most `max`.
+    pub(crate) fn deliveries_of(
+        &self,
+        kv: &dyn Kv,
+        session: SessionId,
+        max: usize,
+    ) -> Result<Vec<u64>, KvError> {
+        let (from, end) = (
+            self.keys.session(session, 0),
+            self.keys.session(session, u64::MAX),
+        );
+        let rows = kv::take(kv, &from, &end, max)?;
+        Ok(rows.iter().map(|(key, _)| keys::tail(key)).collect())
+    }
+}

@@ -1,0 +1,115 @@
+//! Which payloads of a range of log entries are still named by rows.
+
+use std::ops::ControlFlow;
+
+use super::header::Block;
+use super::id::PayloadRef;
+use super::keys;
+use super::machine::ShardMachine;
+use super::outbox::loose_payload;
+use super::partition::Partition;
+use crate::kv::{self, Kv, KvError};
+
+impl ShardMachine {
+    /// Visits the payloads of the log entries `first..=last` that rows still name, in no
+    /// particular order, until `visit` breaks. The cost follows what is found, not the backlog.
+    pub fn live_payloads(
+        &self,
+        kv: &dyn Kv,
+        first: u64,
+        last: u64,
+        visit: &mut dyn FnMut(PayloadRef) -> ControlFlow<()>,
+    ) -> Result<(), KvError> {
+        let (from, end) = keys::loose_range(first, last);
+        let mut broken = None;
+        let mut stopped = false;
+        kv.scan(&from, &end, &mut |key, value| {
+            let Some(payload) = loose_payload(key, value) else {
+                broken = Some(KvError("row of a loose payload cannot be read".into()));
+                return ControlFlow::Break(());
+            };
+            let flow = visit(payload);
+            stopped = flow.is_break();
+            flow
+        })?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        // Also of partitions that are being deleted, as long as their rows name payloads.
+        for p in self.partitions.values() {
+            if stopped {
+                break;
+            }
+            stopped = p.live_payloads(kv, first, last, visit)?;
+        }
+        Ok(())
+    }
+}
+
+impl Partition {
+    /// True: `visit` broke.
+    fn live_payloads(
+        &self,
+        kv: &dyn Kv,
+        first: u64,
+        last: u64,
+        visit: &mut dyn FnMut(PayloadRef) -> ControlFlow<()>,
+    ) -> Result<bool, KvError> {
+        let mut stopped = false;
+        let start = self.first_block_from(kv, first)?;
+        self.visit_blocks(kv, start, &mut |_, block| {
+            // Of payloads that are not loose, log indexes rise with positions.
+            let mut range = own(block).map(|payload| payload.index);
+            if range.next().is_some_and(|index| index > last) {
+                return ControlFlow::Break(());
+            }
+            let places = 0..block.headers.len() as u64;
+            let live = places
+                .filter_map(|place| block.live(place))
+                .filter(|h| !h.loose);
+            for payload in live.map(|header| header.payload) {
+                if (first..=last).contains(&payload.index) && visit(payload).is_break() {
+                    stopped = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(stopped)
+    }
+
+    /// A block number such that no block before it holds a payload of index `index` or higher.
+    fn first_block_from(&self, kv: &dyn Kv, index: u64) -> Result<u64, KvError> {
+        let (_, end) = self.keys.kinds(b'm', b'm' + 1);
+        let number_of = |row: Option<kv::Row>| row.map(|(key, _)| keys::tail(&key));
+        let first = number_of(kv::first(kv, &self.keys.block(0), &end)?);
+        let Some(mut low) = first else { return Ok(0) };
+        let mut high = self.state.tail / super::header::BLOCK + 1;
+        // All blocks before `low` are too old; the one from `high` on is not known to be.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(number) = number_of(kv::first(kv, &self.keys.block(middle), &end)?) else {
+                high = middle;
+                continue;
+            };
+            let Some(block) = self.read_block(kv, number)? else {
+                break;
+            };
+            match own(&block).last() {
+                Some(payload) if payload.index < index => low = number + 1,
+                Some(_) => high = middle,
+                // Nothing to go by: every payload is loose. Looking at more blocks is only slow.
+                None => return Ok(low),
+            }
+        }
+        Ok(low)
+    }
+}
+
+fn own(block: &Block) -> impl Iterator<Item = PayloadRef> {
+    block
+        .headers
+        .iter()
+        .filter(|header| !header.loose)
+        .map(|header| header.payload)
+}

@@ -1,1 +1,0 @@
-//! Does what has fallen due.

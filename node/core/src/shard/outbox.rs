@@ -1,0 +1,372 @@
+//! Outboxes: messages on their way to another partition, numbered per source and target.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::delivery::Returned;
+use super::header::Header;
+use super::id::{PartitionId, PayloadRef, partition_of_key, put_message_id, read_message_id};
+use super::keys;
+use super::op::MAX_ERROR_BYTES;
+use super::partition::{Partition, Step, corrupt};
+use super::reply::{DeadLetterReason, EventKind, OutboxMessage};
+use crate::codec::{Decoded, Put, Reader};
+use crate::kv::{self, Kv, KvError};
+
+/// Numbers of one outbox. They are kept as long as the partition: the target remembers its side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// The first one that is still in it.
+    pub(crate) first: u64,
+    /// The next one to be given.
+    pub(crate) next: u64,
+}
+
+const VERSION: u8 = 1;
+
+impl Numbers {
+    pub(crate) fn pending(self) -> u64 {
+        self.next - self.first
+    }
+
+    fn encode(self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_varint(self.first);
+        out.put_varint(self.next);
+        out
+    }
+
+    fn decode(value: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(value);
+        r.version(VERSION, "version of outbox numbers")?;
+        let numbers = Self {
+            first: r.varint("first number")?,
+            next: r.varint("next number")?,
+        };
+        r.finish("end of outbox numbers")?;
+        if numbers.first > numbers.next {
+            r.fail("outbox numbers")
+        } else {
+            Ok(numbers)
+        }
+    }
+}
+
+impl OutboxMessage {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.push(match self.reason {
+            DeadLetterReason::MaxDeliveries => 0,
+            DeadLetterReason::Rejected => 1,
+        });
+        put_message_id(&mut out, self.id);
+        out.put_varint(self.enqueued_at);
+        out.put_u64(self.key.unwrap_or(0));
+        out.put_varint(self.payload.index);
+        out.put_varint(u64::from(self.payload.offset));
+        out.put_varint(u64::from(self.payload.len));
+        out.put_varint(u64::from(self.delivery_count));
+        out.put_varint(self.at);
+        out.put_prefixed(&self.error);
+        out
+    }
+
+    fn decode(number: u64, value: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(value);
+        r.version(VERSION, "version of outbox message")?;
+        let reason = match r.u8("reason")? {
+            0 => DeadLetterReason::MaxDeliveries,
+            1 => DeadLetterReason::Rejected,
+            _ => return r.fail("reason"),
+        };
+        let message = Self {
+            number,
+            reason,
+            id: read_message_id(&mut r)?,
+            enqueued_at: r.varint("time of acceptance")?,
+            key: Some(r.u64("key hash")?).filter(|key| *key != 0),
+            payload: PayloadRef {
+                index: r.varint("log index")?,
+                offset: r.varint_u32("payload offset")?,
+                len: r.varint_u32("payload length")?,
+            },
+            delivery_count: r.varint_u32("delivery count")?,
+            at: r.varint("time of failure")?,
+            error: Bytes::copy_from_slice(r.prefixed(MAX_ERROR_BYTES, "error text")?),
+        };
+        r.finish("end of outbox message")?;
+        Ok(message)
+    }
+}
+
+/// A message that failed for good.
+pub(crate) struct Failed<'a> {
+    pub(crate) position: u64,
+    pub(crate) back: Returned,
+    pub(crate) reason: DeadLetterReason,
+    /// Text of the consumer that failed it now; None: what it said before.
+    pub(crate) error: Option<&'a [u8]>,
+}
+
+impl Partition {
+    /// Removes a message that was leased and failed for good: to its dead-letter queue by way of
+    /// the outbox, or for ever where there is none.
+    pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
+        let error = match failed.error {
+            Some(text) if !text.is_empty() => Bytes::copy_from_slice(text),
+            _ if failed.back.has_error => self.error_text(step.kv, failed.position)?,
+            _ => Bytes::new(),
+        };
+        let header = self.remove(step, failed.position, failed.back.has_error)?;
+        let id = header.id(self.id());
+        let Some(to) = self.config.dead_letter else {
+            self.free(step, &header);
+            self.group.dropped += 1;
+            self.event(step, id, EventKind::Dropped(failed.reason));
+            return Ok(());
+        };
+        let spread = if header.key == 0 {
+            spread(header.sequence)
+        } else {
+            header.key
+        };
+        let target = PartitionId {
+            queue: to.queue,
+            partition: partition_of_key(spread, to.partitions),
+        };
+        let numbers = self
+            .outboxes
+            .entry(target)
+            .or_insert(Numbers { first: 1, next: 1 });
+        let message = OutboxMessage {
+            number: numbers.next,
+            id,
+            enqueued_at: header.enqueued_at,
+            key: Some(header.key).filter(|key| *key != 0),
+            payload: header.payload,
+            reason: failed.reason,
+            delivery_count: failed.back.delivery_count,
+            at: step.now,
+            error,
+        };
+        numbers.next += 1;
+        step.kv
+            .put(&self.keys.numbers(target), numbers.encode().into());
+        step.kv.put(
+            &self.keys.outbox(target, message.number),
+            message.encode().into(),
+        );
+        Self::hold(step, &header);
+        self.group.dead_lettered += 1;
+        self.event(step, id, EventKind::DeadLettered(failed.reason, target));
+        Ok(())
+    }
+
+    /// Gives the payload of a message that is no longer at a position a row of its own.
+    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
+        if !header.loose {
+            step.kv
+                .put(&keys::loose(header.payload), loose_row(header.payload));
+        }
+    }
+
+    fn error_text(&self, kv: &dyn Kv, position: u64) -> Result<Bytes, KvError> {
+        let row = kv.get(&self.keys.error(position))?;
+        Ok(row
+            .filter(|row| !row.is_empty())
+            .map(|row| row.slice(1..))
+            .unwrap_or_default())
+    }
+
+    /// Forgets what the target has accepted, at most `max` messages. How many.
+    pub(crate) fn outbox_done(
+        &mut self,
+        step: &mut Step<'_>,
+        target: PartitionId,
+        through: u64,
+        max: u64,
+    ) -> Result<u64, KvError> {
+        let Some(mut numbers) = self.outboxes.get(&target).copied() else {
+            return Ok(0);
+        };
+        let begin = numbers.first;
+        let end = through
+            .saturating_add(1)
+            .min(numbers.next)
+            .min(begin.saturating_add(max));
+        while numbers.first < end {
+            let message = self.outbox_message(step.kv, target, numbers.first)?;
+            step.kv.delete(&self.keys.outbox(target, numbers.first));
+            step.kv.delete(&keys::loose(message.payload));
+            step.freed.push(message.payload);
+            numbers.first += 1;
+        }
+        if numbers.first != begin {
+            step.kv
+                .put(&self.keys.numbers(target), numbers.encode().into());
+            self.outboxes.insert(target, numbers);
+        }
+        Ok(numbers.first - begin)
+    }
+
+    fn outbox_message(
+        &self,
+        kv: &dyn Kv,
+        target: PartitionId,
+        number: u64,
+    ) -> Result<OutboxMessage, KvError> {
+        let Some(row) = kv.get(&self.keys.outbox(target, number))? else {
+            let id = self.id();
+            return Err(KvError(format!(
+                "outbox of partition {id}: number {number} is missing"
+            )));
+        };
+        OutboxMessage::decode(number, &row).map_err(|e| corrupt("outbox", self.id(), &e))
+    }
+
+    /// The first `max` messages of an outbox.
+    pub(crate) fn outbox_heads(
+        &self,
+        kv: &dyn Kv,
+        target: PartitionId,
+        max: usize,
+    ) -> Result<Vec<OutboxMessage>, KvError> {
+        let Some(numbers) = self.outboxes.get(&target) else {
+            return Ok(Vec::new());
+        };
+        let end = numbers.first.saturating_add(max as u64).min(numbers.next);
+        (numbers.first..end)
+            .map(|number| self.outbox_message(kv, target, number))
+            .collect()
+    }
+
+    /// Messages in all outboxes.
+    pub(crate) fn outbox_pending(&self) -> u64 {
+        self.outboxes
+            .values()
+            .map(|numbers| numbers.pending())
+            .sum()
+    }
+
+    pub(crate) fn load_outboxes(&mut self, kv: &dyn Kv) -> Result<(), KvError> {
+        let (from, end) = self.keys.kinds(b'x', b'x' + 1);
+        let mut broken = None;
+        kv.scan(&from, &end, &mut |key, value| {
+            let target = keys::Keys::split(key).and_then(|(_, rest)| keys::target(rest));
+            match (target, Numbers::decode(value)) {
+                (Some(target), Ok(numbers)) => {
+                    self.outboxes.insert(target, numbers);
+                    ControlFlow::Continue(())
+                }
+                _ => {
+                    broken = Some(KvError(format!(
+                        "outbox numbers of partition {}",
+                        self.keys.0
+                    )));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        broken.map_or(Ok(()), Err)
+    }
+
+    /// Highest number accepted from a source.
+    pub(crate) fn accepted(&self, kv: &dyn Kv, source: PartitionId) -> Result<u64, KvError> {
+        let row = kv.get(&self.keys.accepted(source))?;
+        Ok(row.map_or(0, |row| keys::tail(&row)))
+    }
+
+    /// Remembers the highest number accepted from a source.
+    pub(crate) fn set_accepted(&self, kv: &mut dyn Kv, source: PartitionId, number: u64) {
+        let mut row = vec![VERSION];
+        row.extend(number.to_be_bytes());
+        kv.put(&self.keys.accepted(source), row.into());
+    }
+}
+
+/// The row of a loose payload: its length.
+pub(crate) fn loose_row(payload: PayloadRef) -> Bytes {
+    let mut out = vec![VERSION];
+    out.put_varint(u64::from(payload.len));
+    out.into()
+}
+
+/// The payload of a loose row.
+pub(crate) fn loose_payload(key: &[u8], value: &[u8]) -> Option<PayloadRef> {
+    let (index, offset) = keys::loose_parts(key)?;
+    let mut r = Reader::new(value);
+    r.version(VERSION, "version of loose payload").ok()?;
+    Some(PayloadRef {
+        index,
+        offset,
+        len: r.varint_u32("payload length").ok()?,
+    })
+}
+
+/// Spreads sequences over the whole range of a hash.
+pub(crate) fn spread(sequence: u64) -> u64 {
+    super::id::key_hash(&sequence.to_be_bytes())
+}
+
+/// All rows of one kind of a partition that were read, at most `max`.
+pub(crate) fn rows_of(
+    partition: &Partition,
+    kv: &dyn Kv,
+    kind: u8,
+    max: usize,
+) -> Result<Vec<kv::Row>, KvError> {
+    let (from, end) = partition.keys.kinds(kind, kind + 1);
+    kv::take(kv, &from, &end, max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::MessageId;
+
+    #[test]
+    fn rows_come_back_and_their_bytes_are_frozen() {
+        let numbers = Numbers {
+            first: 3,
+            next: 300,
+        };
+        assert_eq!(numbers.encode(), [1, 3, 0xac, 2]);
+        assert_eq!(Numbers::decode(&numbers.encode()), Ok(numbers));
+        assert!(Numbers::decode(&[1, 5, 4]).is_err());
+        let message = OutboxMessage {
+            number: 7,
+            id: MessageId {
+                queue: 1,
+                partition: 2,
+                sequence: 3,
+            },
+            enqueued_at: 4,
+            key: Some(5),
+            payload: PayloadRef {
+                index: 6,
+                offset: 7,
+                len: 8,
+            },
+            reason: DeadLetterReason::Rejected,
+            delivery_count: 9,
+            at: 10,
+            error: Bytes::from_static(b"no"),
+        };
+        let expected = [
+            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 10, 2, b'n', b'o',
+        ];
+        assert_eq!(message.encode(), expected);
+        assert_eq!(
+            OutboxMessage::decode(7, &message.encode()),
+            Ok(message.clone())
+        );
+        assert!(OutboxMessage::decode(7, &expected[..10]).is_err());
+        let row = loose_row(message.payload);
+        assert_eq!(row, [1, 8][..]);
+        assert_eq!(
+            loose_payload(&keys::loose(message.payload), &row),
+            Some(message.payload)
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! What a leader may ask without changing anything.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::config::Ordering;
+use super::header::{BLOCK, Block, Header, decode_single};
+use super::id::{DEFAULT_GROUP, PartitionId, SessionId};
+use super::keys::{self, Keys};
+use super::machine::ShardMachine;
+use super::outbox::rows_of;
+use super::partition::{Partition, corrupt};
+use super::place::Place;
+use super::reply::{Delivered, MessageState, Outbox, OutboxMessage, Peeked, Received, Stats};
+use super::state::totals;
+use crate::kv::{self, Kv, KvError};
+
+/// Deliveries looked through for the counts of leased messages that are peeked at.
+const PEEK_DELIVERIES: usize = 1_000;
+
+impl ShardMachine {
+    /// Messages of a group that a Receive may find, 0 for what is not here. Cheap.
+    pub fn ready(&self, partition: PartitionId, group: u32) -> u64 {
+        let partition = self.partition(partition).filter(|_| group == DEFAULT_GROUP);
+        partition.map_or(0, |p| p.counts().0)
+    }
+
+    /// Counts of a group; None when partition or group is not here.
+    pub fn stats(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        group: u32,
+    ) -> Result<Option<Stats>, KvError> {
+        match self.partition(partition).filter(|_| group == DEFAULT_GROUP) {
+            Some(p) => p.stats(kv).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The first `max` live messages, the delayed ones last.
+    pub fn peek(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        max: usize,
+    ) -> Result<Vec<Peeked>, KvError> {
+        self.partition(partition)
+            .map_or(Ok(Vec::new()), |p| p.peek(kv, max))
+    }
+
+    /// What a session has leased in a partition, delivery by delivery.
+    pub fn leases_of(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        session: SessionId,
+    ) -> Result<Vec<Received>, KvError> {
+        let Some(p) = self.partition(partition) else {
+            return Ok(Vec::new());
+        };
+        let numbers = p.deliveries_of(kv, session, usize::MAX)?;
+        numbers
+            .into_iter()
+            .map(|number| p.received(kv, number))
+            .collect()
+    }
+
+    /// The outboxes that hold something, in order of source and target.
+    pub fn outboxes(&self) -> Vec<Outbox> {
+        let of = |p: &Partition| {
+            let source = p.id();
+            let list = p.outboxes.iter().map(move |(target, numbers)| Outbox {
+                source,
+                target: *target,
+                pending: numbers.pending(),
+            });
+            list.collect::<Vec<_>>()
+        };
+        self.partitions
+            .values()
+            .flat_map(of)
+            .filter(|outbox| outbox.pending > 0)
+            .collect()
+    }
+
+    /// The first `max` messages of the outbox of (source, target), in order of number.
+    pub fn outbox_heads(
+        &self,
+        kv: &dyn Kv,
+        source: PartitionId,
+        target: PartitionId,
+        max: usize,
+    ) -> Result<Vec<OutboxMessage>, KvError> {
+        // Also of a partition that is being deleted: what is on its way still arrives.
+        let p = self.partitions.get(&source);
+        p.map_or(Ok(Vec::new()), |p| p.outbox_heads(kv, target, max))
+    }
+
+    /// A digest of all rows: equal on replicas that have applied the same entries. Reads them all.
+    pub fn digest(kv: &dyn Kv) -> Result<u64, KvError> {
+        let mut hash = Xxh3Default::new();
+        kv.scan(&[], &[0xff; 16], &mut |key, value| {
+            for part in [key, value] {
+                hash.update(&(part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(hash.digest())
+    }
+}
+
+impl Partition {
+    /// Ready and blocked messages.
+    fn counts(&self) -> (u64, u64) {
+        let (group, waiting) = (&self.group, self.waiting());
+        if self.config.ordering == Ordering::Strict && group.engaged != 0 {
+            (group.returned, group.blocked + waiting)
+        } else {
+            (group.returned + waiting, group.blocked)
+        }
+    }
+
+    fn stats(&self, kv: &dyn Kv) -> Result<Stats, KvError> {
+        let (ready, blocked) = self.counts();
+        let mut next_due_at = None;
+        if self.state.delayed > 0 {
+            let row = rows_of(self, kv, b'd', 1)?.pop();
+            next_due_at =
+                row.and_then(|(key, _)| Keys::split(&key).map(|(_, rest)| keys::due(rest)));
+        }
+        if self.group.backing_off > 0 {
+            next_due_at = Some(next_due_at.unwrap_or(u64::MAX).min(self.state.due_hint));
+        }
+        Ok(Stats {
+            ready,
+            in_flight: self.group.in_flight,
+            delayed: self.state.delayed + self.group.backing_off,
+            blocked,
+            bytes: self.state.bytes,
+            outbox: self.outbox_pending(),
+            oldest_ready_at: if ready > 0 {
+                self.oldest_ready(kv)?
+            } else {
+                None
+            },
+            next_due_at,
+            totals: totals(&self.state, &self.group),
+        })
+    }
+
+    /// When the oldest of the first returned and the first waiting message was accepted.
+    fn oldest_ready(&self, kv: &dyn Kv) -> Result<Option<u64>, KvError> {
+        let mut oldest = None;
+        if let Some((key, _)) = rows_of(self, kv, b'r', 1)?.pop() {
+            let position = keys::tail(&key);
+            let block = self.read_block(kv, position / BLOCK)?;
+            oldest = block.and_then(|b| b.live(position % BLOCK).map(|h| h.enqueued_at));
+        }
+        if self.counts().0 > self.group.returned
+            && let Some(waiting) = self.first_waiting(kv)?
+        {
+            oldest = Some(oldest.unwrap_or(u64::MAX).min(waiting.enqueued_at));
+        }
+        Ok(oldest)
+    }
+
+    fn first_waiting(&self, kv: &dyn Kv) -> Result<Option<Header>, KvError> {
+        let keyed = self.config.ordering == Ordering::PerKey;
+        let mut found = None;
+        self.visit_blocks(kv, self.group.cursor / BLOCK, &mut |number, block| {
+            let from = self.group.cursor.saturating_sub(number * BLOCK);
+            let mut headers = (from..BLOCK).filter_map(|place| block.live(place));
+            found = headers.find(|header| !keyed || header.due == 0).copied();
+            if found.is_some() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        Ok(found)
+    }
+
+    /// Visits the blocks from `first` on, read from the rows.
+    pub(crate) fn visit_blocks(
+        &self,
+        kv: &dyn Kv,
+        first: u64,
+        visit: &mut dyn FnMut(u64, &Block) -> ControlFlow<()>,
+    ) -> Result<(), KvError> {
+        let (_, end) = self.keys.kinds(b'm', b'm' + 1);
+        let mut next = Some(first);
+        while let Some(number) = next.take() {
+            let Some((key, _)) = kv::first(kv, &self.keys.block(number), &end)? else {
+                break;
+            };
+            let number = keys::tail(&key);
+            if let Some(block) = self.read_block(kv, number)?
+                && visit(number, &block).is_continue()
+            {
+                next = number.checked_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn peek(&self, kv: &dyn Kv, max: usize) -> Result<Vec<Peeked>, KvError> {
+        let mut found = Vec::new();
+        self.visit_blocks(kv, 0, &mut |number, block| {
+            for place in 0..block.headers.len() as u64 {
+                if found.len() == max {
+                    return ControlFlow::Break(());
+                }
+                found.extend(
+                    block
+                        .live(place)
+                        .map(|header| (number * BLOCK + place, *header)),
+                );
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut peeked = Vec::with_capacity(found.len());
+        let mut leased = None;
+        for (position, header) in found.into_iter().take(max) {
+            let place = self.place(kv, position, &header)?;
+            let waits = self.config.ordering == Ordering::Strict && self.group.engaged != 0;
+            let (state, delivery_count) = match place {
+                Place::Waiting if waits => (MessageState::Blocked, 0),
+                Place::Waiting => (MessageState::Ready, 0),
+                Place::Blocked => (MessageState::Blocked, 0),
+                Place::Returned(back) => (MessageState::Ready, back.delivery_count),
+                Place::BackingOff(back) => (MessageState::Delayed, back.delivery_count),
+                Place::Leased => {
+                    let counts = match leased.take() {
+                        Some(counts) => counts,
+                        None => self.leased_counts(kv)?,
+                    };
+                    let count = counts.get(&position).copied().unwrap_or(1);
+                    leased = Some(counts);
+                    (MessageState::InFlight, count)
+                }
+            };
+            peeked.push(self.peeked(&header, delivery_count, state));
+        }
+        for (_, row) in rows_of(self, kv, b'd', max - peeked.len())? {
+            let header = decode_single(&row);
+            let header = header.map_err(|e| corrupt("delayed message", self.id(), &e))?;
+            peeked.push(self.peeked(&header, 0, MessageState::Delayed));
+        }
+        Ok(peeked)
+    }
+
+    fn peeked(&self, header: &Header, delivery_count: u32, state: MessageState) -> Peeked {
+        Peeked {
+            id: header.id(self.id()),
+            sequence: header.sequence,
+            payload: header.payload,
+            enqueued_at: header.enqueued_at,
+            delivery_count,
+            state,
+        }
+    }
+
+    fn leased_counts(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, u32>, KvError> {
+        let mut counts = BTreeMap::new();
+        for (key, _) in rows_of(self, kv, b'l', PEEK_DELIVERIES)? {
+            let Some(batch) = self.read_delivery(kv, keys::tail(&key))? else {
+                continue;
+            };
+            let live = batch.slots.iter().filter(|slot| slot.live);
+            counts.extend(live.map(|slot| (slot.position, slot.delivery_count)));
+        }
+        Ok(counts)
+    }
+
+    /// A delivery as it was answered, with what of it is still leased.
+    fn received(&self, kv: &dyn Kv, number: u64) -> Result<Received, KvError> {
+        let slots = self
+            .read_delivery(kv, number)?
+            .map_or(Vec::new(), |batch| batch.slots);
+        let mut messages = Vec::with_capacity(slots.len());
+        let mut block: Option<(u64, Block)> = None;
+        for (n, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.live) {
+            let wanted = slot.position / BLOCK;
+            if block.as_ref().is_none_or(|(number, _)| *number != wanted) {
+                block = self.read_block(kv, wanted)?.map(|block| (wanted, block));
+            }
+            let header = block
+                .as_ref()
+                .and_then(|(_, b)| b.live(slot.position % BLOCK));
+            let Some(header) = header else {
+                let id = self.id();
+                return Err(KvError(format!(
+                    "partition {id}: delivery {number} names a message that is gone"
+                )));
+            };
+            messages.push(Delivered {
+                slot: n as u16,
+                delivery_count: slot.delivery_count,
+                id: header.id(self.id()),
+                sequence: header.sequence,
+                payload: header.payload,
+                enqueued_at: header.enqueued_at,
+                deadline: slot.deadline,
+            });
+        }
+        Ok(Received {
+            partition: self.id(),
+            group: DEFAULT_GROUP,
+            delivery: number,
+            epoch: self.group.epoch as u32,
+            messages,
+        })
+    }
+}

@@ -1,0 +1,200 @@
+//! How a receive finds messages: first those that came back, then from the cursor on.
+
+use super::config::{Delivery, Ordering};
+use super::delivery::{Returned, Slot};
+use super::header::{BLOCK, Header};
+use super::id::{DEFAULT_GROUP, SessionId};
+use super::keys;
+use super::partition::{Partition, Step, corrupt};
+use super::reply::{Delivered, Received};
+use crate::kv::{self, KvError};
+
+/// Headers looked at per receive; the next one goes on from there.
+const SCAN_MAX: u64 = 4_096;
+
+/// One receive being carried out.
+pub(crate) struct Take {
+    max: usize,
+    deadline: u64,
+    /// Deliveries are acked by being made.
+    at_most_once: bool,
+    messages: Vec<Delivered>,
+    slots: Vec<Slot>,
+}
+
+impl Take {
+    pub(crate) fn new(p: &Partition, now: u64, max: u32, lease_ms: u64) -> Self {
+        let at_most_once = p.config.delivery == Delivery::AtMostOnce;
+        let limit = u64::from(p.config.max_in_flight);
+        let room = if limit == 0 || at_most_once {
+            u64::MAX
+        } else {
+            limit.saturating_sub(p.group.in_flight)
+        };
+        let max = u64::from(max).min(room).min(p.state.messages) as usize;
+        let messages = Vec::with_capacity(max);
+        let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
+        let deadline = if at_most_once { now } else { now + lease_ms };
+        Self {
+            max,
+            deadline,
+            at_most_once,
+            messages,
+            slots,
+        }
+    }
+
+    pub(crate) fn run(
+        mut self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        session: Option<SessionId>,
+    ) -> Result<Received, KvError> {
+        let mut scan = SCAN_MAX;
+        while self.messages.len() < self.max {
+            let found = self.messages.len();
+            if p.group.returned > 0 {
+                self.take_returned(p, step)?;
+            } else if p.waiting() > 0 && scan > 0 && !self.strict_waits(p) {
+                self.scan_block(p, step, &mut scan)?;
+                continue;
+            }
+            if self.messages.len() == found {
+                break;
+            }
+        }
+        let slots = std::mem::take(&mut self.slots);
+        let delivery = if slots.is_empty() {
+            0
+        } else {
+            p.deliver(step, session, slots)
+        };
+        Ok(Received {
+            partition: p.id(),
+            group: DEFAULT_GROUP,
+            delivery,
+            epoch: p.group.epoch as u32,
+            messages: self.messages,
+        })
+    }
+
+    /// Order is strict and a message is engaged: what waits must wait.
+    fn strict_waits(&self, p: &Partition) -> bool {
+        p.config.ordering == Ordering::Strict && p.group.engaged != 0
+    }
+
+    fn take_returned(&mut self, p: &mut Partition, step: &mut Step<'_>) -> Result<(), KvError> {
+        let (from, end) = p.keys.kinds(b'r', b'r' + 1);
+        let rows = kv::take(step.kv, &from, &end, self.max - self.messages.len())?;
+        for (key, value) in rows {
+            let position = keys::tail(&key);
+            let back = Returned::decode(&value);
+            let back = back.map_err(|e| corrupt("returned message", p.id(), &e))?;
+            step.kv.delete(&key);
+            p.group.returned -= 1;
+            let header = p.header(step.kv, position)?;
+            self.found(p, step, (position, &header), back)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on from the cursor to the end of its block at most.
+    fn scan_block(
+        &mut self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        scan: &mut u64,
+    ) -> Result<(), KvError> {
+        let first = p.group.cursor;
+        let position = p.next_live(step.kv, first)?;
+        p.group.holes -= position - first;
+        p.group.cursor = position;
+        *scan -= 1;
+        let number = position / BLOCK;
+        let end = p.state.tail.min((number + 1) * BLOCK);
+        for position in position..end {
+            // Removing a message may have moved the cursor on (strict order, at most once).
+            let moved = p.group.cursor != position;
+            if moved || self.messages.len() == self.max || self.strict_waits(p) || *scan == 0 {
+                break;
+            }
+            let header = p.live(step.kv, position)?;
+            p.group.cursor = position + 1;
+            let Some(header) = header else {
+                p.group.holes -= 1;
+                continue;
+            };
+            *scan -= 1;
+            if self.may_go(p, step, position, &header)? {
+                self.found(p, step, (position, &header), Returned::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the message that the cursor has come to may be delivered; if so, it is engaged.
+    fn may_go(
+        &self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        position: u64,
+        header: &Header,
+    ) -> Result<bool, KvError> {
+        match p.config.ordering {
+            Ordering::None => {}
+            Ordering::Strict => p.group.engaged = position + 1,
+            Ordering::PerKey => {
+                if header.due != 0 {
+                    // It never waited: it was engaged or blocked when it was sent.
+                    p.group.holes -= 1;
+                    return Ok(false);
+                }
+                if p.head(step.kv, header.key)?.is_some() {
+                    p.group.blocked += 1;
+                    return Ok(false);
+                }
+                if !self.at_most_once {
+                    p.engage(step.kv, header.key, position);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn found(
+        &mut self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        (position, header): (u64, &Header),
+        back: Returned,
+    ) -> Result<(), KvError> {
+        let delivery_count = back.delivery_count.saturating_add(1);
+        p.group.delivered += 1;
+        p.group.redelivered += u64::from(delivery_count > 1);
+        self.messages.push(Delivered {
+            slot: self.messages.len() as u16,
+            delivery_count,
+            id: header.id(p.id()),
+            sequence: header.sequence,
+            payload: header.payload,
+            enqueued_at: header.enqueued_at,
+            deadline: self.deadline,
+        });
+        let has_error = back.has_error;
+        if self.at_most_once {
+            let header = p.remove(step, position, has_error)?;
+            p.free(step, &header);
+            p.group.acked += 1;
+        } else {
+            let deadline = self.deadline;
+            self.slots.push(Slot {
+                position,
+                deadline,
+                delivery_count,
+                live: true,
+                has_error,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! What a partition must do when time has come, and the rows that remember it.
+
+use super::keys::Keys;
+use crate::codec::{Decoded, Reader};
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// Look whether leases of this delivery have run out.
+    Lease(u64),
+    /// The message at this position has backed off long enough.
+    BackOff(u64),
+    /// Expire messages from the expiry cursor on.
+    ExpiryCursor,
+    /// Expire the message at this position, which the expiry cursor has passed.
+    Expiry(u64),
+}
+
+// Frozen: these bytes are in keys. A group (4) or stream (4) follows, then the number.
+const LEASE: u8 = b'l';
+const BACK_OFF: u8 = b'w';
+const EXPIRY_CURSOR: u8 = b'e';
+const EXPIRY: u8 = b'x';
+
+impl Timer {
+    /// The end of the timer's key.
+    pub(crate) fn encode(self) -> ([u8; 17], usize) {
+        let (kind, number) = match self {
+            Self::Lease(delivery) => (LEASE, delivery),
+            Self::BackOff(position) => (BACK_OFF, position),
+            Self::ExpiryCursor => (EXPIRY_CURSOR, 0),
+            Self::Expiry(position) => (EXPIRY, position),
+        };
+        let mut out = [0; 17];
+        out[0] = kind;
+        out[9..].copy_from_slice(&number.to_be_bytes());
+        (out, 17)
+    }
+
+    /// Reads what follows the due time in a timer's key.
+    pub(crate) fn decode(rest: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(rest);
+        let kind = r.u8("kind of timer")?;
+        r.bytes(8, "group and stream of timer")?;
+        let number = r.u64("number of timer")?;
+        r.finish("end of timer")?;
+        Ok(match kind {
+            LEASE => Self::Lease(number),
+            BACK_OFF => Self::BackOff(number),
+            EXPIRY_CURSOR => Self::ExpiryCursor,
+            EXPIRY => Self::Expiry(number),
+            _ => return r.fail("kind of timer"),
+        })
+    }
+
+    /// The key under which it is filed.
+    pub(crate) fn key(self, keys: Keys, due: u64) -> super::keys::Key {
+        let (bytes, len) = self.encode();
+        keys.timer(due, &bytes[..len])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::PartitionId;
+
+    #[test]
+    fn timers_come_back_and_their_keys_are_frozen() {
+        let keys = Keys(PartitionId {
+            queue: 1,
+            partition: 2,
+        });
+        for timer in [
+            Timer::Lease(7),
+            Timer::BackOff(8),
+            Timer::ExpiryCursor,
+            Timer::Expiry(u64::MAX),
+        ] {
+            let key = timer.key(keys, 99);
+            assert_eq!(Timer::decode(&Keys::split(&key).unwrap().1[8..]), Ok(timer));
+        }
+        let mut expected = vec![0x10, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, b't'];
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 99, b'l', 0, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 7]);
+        assert_eq!(*Timer::Lease(7).key(keys, 99), expected);
+        assert!(Timer::decode(&[b'z'; 17]).is_err());
+    }
+}
