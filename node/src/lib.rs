@@ -1,8 +1,11 @@
 //! A Roadstead node: Raft-replicated queues over a journal and LMDB.
 
+pub mod api;
 pub mod auth;
 pub mod config;
 pub mod gateway;
+pub mod http;
+pub mod metrics;
 pub mod raft;
 pub mod runtime;
 pub mod store;

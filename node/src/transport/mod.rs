@@ -1,5 +1,7 @@
 //! Frames between nodes, above whatever carries them: tonic, or the simulator.
 
+pub mod grpc;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -1,0 +1,131 @@
+//! Finds out who calls, before any service sees the call.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{BoxFuture, Either, FutureExt};
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::connection::ConnectionInfo;
+use super::status::to_status;
+use crate::auth::token::TokenAuthenticator;
+use crate::auth::{Action, Principal, Rule, authorize, rule};
+use crate::gateway::ApiError;
+
+/// How a listener knows its callers.
+#[derive(Clone)]
+pub enum Authenticator {
+    /// It does not.
+    Anonymous,
+    /// By `ServiceAccount` tokens.
+    Tokens(Arc<TokenAuthenticator>),
+    /// By the certificate of the connection.
+    Certificates,
+}
+
+impl<S> Layer<S> for Authenticator {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Authenticated<S> {
+        Authenticated {
+            inner,
+            authenticator: self.clone(),
+        }
+    }
+}
+
+/// Calls `inner` with the caller's [`Principal`] among the request's extensions.
+///
+/// What has no rule is not served; what the caller may not do at all is refused here. Rights to
+/// one queue are decided where the queue is known.
+#[derive(Clone)]
+pub struct Authenticated<S> {
+    inner: S,
+    authenticator: Authenticator,
+}
+
+type Refused<E> = Ready<Result<Response<Body>, E>>;
+
+impl<S> Service<Request<Body>> for Authenticated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Either<
+        Either<S::Future, Refused<S::Error>>,
+        BoxFuture<'static, Result<Response<Body>, S::Error>>,
+    >;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let action = match rule(request.uri().path()) {
+            None => return Either::Left(Either::Right(ready(Ok(unknown(&request))))),
+            Some(Rule::Public) => return Either::Left(Either::Left(self.inner.call(request))),
+            Some(Rule::Needs(action)) => action,
+        };
+        let known = match &self.authenticator {
+            Authenticator::Anonymous => Principal::Anonymous,
+            Authenticator::Certificates => by_certificate(&request),
+            Authenticator::Tokens(tokens) => {
+                let tokens = Arc::clone(tokens);
+                // The service that was polled ready is the one to call; its clone stays here.
+                let next = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, next);
+                let call = async move {
+                    let header = request.headers().get(AUTHORIZATION);
+                    match tokens
+                        .authenticate(header.map(http::HeaderValue::as_bytes))
+                        .await
+                    {
+                        Err(error) => Ok(refusal(error)),
+                        Ok(principal) => match admit(&mut request, principal, action) {
+                            Err(error) => Ok(refusal(error)),
+                            Ok(()) => inner.call(request).await,
+                        },
+                    }
+                };
+                return Either::Right(call.boxed());
+            }
+        };
+        Either::Left(match admit(&mut request, known, action) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(error) => Either::Right(ready(Ok(refusal(error)))),
+        })
+    }
+}
+
+fn admit(
+    request: &mut Request<Body>,
+    principal: Principal,
+    action: Action,
+) -> Result<(), ApiError> {
+    authorize(&principal, action, None)?;
+    request.extensions_mut().insert(principal);
+    Ok(())
+}
+
+fn by_certificate(request: &Request<Body>) -> Principal {
+    let info = request.extensions().get::<ConnectionInfo>();
+    let identity = info.and_then(|info| info.identity.as_ref());
+    identity.map_or(Principal::Anonymous, |identity| identity.principal())
+}
+
+fn unknown(request: &Request<Body>) -> Response<Body> {
+    let message = format!("{} is not served here", request.uri().path());
+    Status::unimplemented(message).into_http()
+}
+
+fn refusal(error: ApiError) -> Response<Body> {
+    to_status(error).into_http()
+}
