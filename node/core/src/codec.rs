@@ -106,13 +106,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(crate) fn u32(&mut self, what: &'static str) -> Decoded<u32> {
-        Ok(self
-            .bytes(4, what)?
-            .iter()
-            .fold(0, |n, b| n << 8 | u32::from(*b)))
-    }
-
     pub(crate) fn u64(&mut self, what: &'static str) -> Decoded<u64> {
         Ok(self
             .bytes(8, what)?
@@ -166,7 +159,6 @@ impl<'a> Reader<'a> {
 /// Writes to the end of a vector.
 pub(crate) trait Put {
     fn put_varint(&mut self, value: u64);
-    fn put_u32(&mut self, value: u32);
     fn put_u64(&mut self, value: u64);
     fn put_u128(&mut self, value: u128);
     fn put_prefixed(&mut self, bytes: &[u8]);
@@ -179,10 +171,6 @@ impl Put for Vec<u8> {
             value >>= 7;
         }
         self.push(value as u8);
-    }
-
-    fn put_u32(&mut self, value: u32) {
-        self.extend_from_slice(&value.to_be_bytes());
     }
 
     fn put_u64(&mut self, value: u64) {
@@ -212,13 +200,13 @@ mod tests {
         ) {
             let mut out = Vec::new();
             out.put_varint(a);
-            out.put_u32(b);
+            out.put_varint(u64::from(b));
             out.put_u64(a);
             out.put_u128(c);
             out.put_prefixed(&text);
             let mut r = Reader::new(&out);
             prop_assert_eq!(r.varint("a").unwrap(), a);
-            prop_assert_eq!(r.u32("b").unwrap(), b);
+            prop_assert_eq!(r.varint_u32("b").unwrap(), b);
             prop_assert_eq!(r.u64("a").unwrap(), a);
             prop_assert_eq!(r.u128("c").unwrap(), c);
             prop_assert_eq!(r.prefixed(300, "text").unwrap(), &text[..]);

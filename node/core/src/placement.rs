@@ -100,8 +100,11 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(candidates: &'a [Candidate], groups: &[GroupView]) -> Self {
-        let eligible: BTreeSet<u64> =
-            candidates.iter().filter(|c| c.eligible).map(|c| c.node).collect();
+        let eligible: BTreeSet<u64> = candidates
+            .iter()
+            .filter(|c| c.eligible)
+            .map(|c| c.node)
+            .collect();
         let usable: BTreeMap<u64, &str> = candidates
             .iter()
             .filter(|c| c.eligible && c.alive)
@@ -116,18 +119,25 @@ impl<'a> Planner<'a> {
             *leaders.entry(group.leader).or_default() += 1;
         }
         let members = candidates.iter().map(|c| c.node).collect();
-        Self { usable, eligible, members, voters, leaders }
+        Self {
+            usable,
+            eligible,
+            members,
+            voters,
+            leaders,
+        }
     }
 
     /// Brings one group to the wanted number of voters that may keep it.
     fn repair(&self, group: &GroupView, replication_factor: usize) -> Option<Step> {
-        let present: BTreeSet<u64> =
-            group.voters.intersection(&self.members).copied().collect();
+        let present: BTreeSet<u64> = group.voters.intersection(&self.members).copied().collect();
         let wanted = voters_wanted(replication_factor, self.usable.len(), present.len());
         let mut voters: BTreeSet<u64> =
             group.voters.intersection(&self.eligible).copied().collect();
         while voters.len() < wanted {
-            let Some(node) = self.best_addition(&voters) else { break };
+            let Some(node) = self.best_addition(&voters) else {
+                break;
+            };
             voters.insert(node);
         }
         while voters.len() > wanted {
@@ -150,13 +160,19 @@ impl<'a> Planner<'a> {
                 group.voters.intersection(&voters).count()
             })
         };
-        Some(Step::Reconfigure { group: group.group, voters, reason })
+        Some(Step::Reconfigure {
+            group: group.group,
+            voters,
+            reason,
+        })
     }
 
     /// The usable node that adds most: a zone without a voter first, then the least loaded.
     fn best_addition(&self, voters: &BTreeSet<u64>) -> Option<u64> {
-        let zones: BTreeSet<&str> =
-            voters.iter().filter_map(|voter| self.usable.get(voter).copied()).collect();
+        let zones: BTreeSet<&str> = voters
+            .iter()
+            .filter_map(|voter| self.usable.get(voter).copied())
+            .collect();
         self.usable
             .iter()
             .filter(|(node, _)| !voters.contains(node))
@@ -170,7 +186,12 @@ impl<'a> Planner<'a> {
             .iter()
             .max_by_key(|node| {
                 let load = self.voters.get(node).copied().unwrap_or_default();
-                (!self.usable.contains_key(node), **node != leader, load, **node)
+                (
+                    !self.usable.contains_key(node),
+                    **node != leader,
+                    load,
+                    **node,
+                )
             })
             .copied()
     }
@@ -184,7 +205,11 @@ impl<'a> Planner<'a> {
             return None;
         }
         let zones = |voters: &BTreeSet<u64>| {
-            voters.iter().filter_map(|voter| self.usable.get(voter)).collect::<BTreeSet<_>>().len()
+            voters
+                .iter()
+                .filter_map(|voter| self.usable.get(voter))
+                .collect::<BTreeSet<_>>()
+                .len()
         };
         groups.iter().find_map(|group| {
             if !group.voters.contains(&most) || group.voters.contains(&least) {
@@ -207,7 +232,10 @@ impl<'a> Planner<'a> {
         let load = |node: &u64| self.leaders.get(node).copied().unwrap_or_default();
         let mut by_load: Vec<&GroupView> = groups.iter().filter(|g| g.leader != 0).collect();
         by_load.sort_by_key(|group| {
-            (self.eligible.contains(&group.leader), usize::MAX - load(&group.leader))
+            (
+                self.eligible.contains(&group.leader),
+                usize::MAX - load(&group.leader),
+            )
         });
         by_load.into_iter().find_map(|group| {
             let to = *group
@@ -233,7 +261,12 @@ mod tests {
     use super::*;
 
     fn candidate(node: u64, zone: &str) -> Candidate {
-        Candidate { node, zone: zone.to_owned(), eligible: true, alive: true }
+        Candidate {
+            node,
+            zone: zone.to_owned(),
+            eligible: true,
+            alive: true,
+        }
     }
 
     fn group(number: u16, voters: &[u64]) -> GroupView {
@@ -250,7 +283,10 @@ mod tests {
     fn carry_out(step: &Step, groups: &mut [GroupView]) {
         match step {
             Step::Reconfigure { group, voters, .. } => {
-                let view = groups.iter_mut().find(|g| g.group == *group).expect("known group");
+                let view = groups
+                    .iter_mut()
+                    .find(|g| g.group == *group)
+                    .expect("known group");
                 view.voters.clone_from(voters);
                 view.caught_up.clone_from(voters);
                 view.joint = false;
@@ -259,7 +295,10 @@ mod tests {
                 }
             }
             Step::Transfer { group, to, .. } => {
-                let view = groups.iter_mut().find(|g| g.group == *group).expect("known group");
+                let view = groups
+                    .iter_mut()
+                    .find(|g| g.group == *group)
+                    .expect("known group");
                 assert!(view.voters.contains(to));
                 view.leader = *to;
             }
@@ -269,7 +308,10 @@ mod tests {
     #[test]
     fn a_second_node_waits_for_a_third() {
         let groups = [group(1, &[1])];
-        assert_eq!(plan(&[candidate(1, ""), candidate(2, "")], &groups, 3), None);
+        assert_eq!(
+            plan(&[candidate(1, ""), candidate(2, "")], &groups, 3),
+            None
+        );
         let three = [candidate(1, ""), candidate(2, ""), candidate(3, "")];
         let step = plan(&three, &groups, 3).expect("a step");
         assert!(matches!(step, Step::Reconfigure { voters, .. } if voters == [1, 2, 3].into()));
@@ -296,15 +338,22 @@ mod tests {
 
     #[test]
     fn who_is_no_member_goes_even_without_a_replacement() {
-        let step = plan(&[candidate(1, ""), candidate(2, "")], &[group(1, &[1, 2, 3])], 3);
-        assert!(
-            matches!(step, Some(Step::Reconfigure { voters, .. }) if voters == [1, 2].into())
+        let step = plan(
+            &[candidate(1, ""), candidate(2, "")],
+            &[group(1, &[1, 2, 3])],
+            3,
         );
+        assert!(matches!(step, Some(Step::Reconfigure { voters, .. }) if voters == [1, 2].into()));
     }
 
     #[test]
     fn a_dead_voter_that_is_still_a_member_is_left_alone() {
-        let mut nodes = [candidate(1, ""), candidate(2, ""), candidate(3, ""), candidate(4, "")];
+        let mut nodes = [
+            candidate(1, ""),
+            candidate(2, ""),
+            candidate(3, ""),
+            candidate(4, ""),
+        ];
         nodes[0].alive = false;
         let mut view = group(1, &[1, 2, 3]);
         view.leader = 2;
@@ -313,7 +362,12 @@ mod tests {
 
     #[test]
     fn zones_come_before_load() {
-        let nodes = [candidate(1, "a"), candidate(2, "a"), candidate(3, "b"), candidate(4, "c")];
+        let nodes = [
+            candidate(1, "a"),
+            candidate(2, "a"),
+            candidate(3, "b"),
+            candidate(4, "c"),
+        ];
         let step = plan(&nodes, &[group(1, &[1])], 3).expect("a step");
         assert!(matches!(step, Step::Reconfigure { voters, .. } if voters == [1, 3, 4].into()));
     }

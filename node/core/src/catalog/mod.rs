@@ -1,5 +1,6 @@
 //! The state machine of the catalog: queues, members, placement and the cluster's version.
 
+mod dead_letter;
 mod entry;
 mod machine;
 mod model;
@@ -7,6 +8,7 @@ mod op;
 mod reply;
 mod row;
 mod spec;
+mod spread;
 
 pub use entry::encode_entry;
 pub use machine::{ApplyError, CatalogMachine};

@@ -1,8 +1,13 @@
 //! Founds the cluster.
 
-use crate::catalog::model::NodeInfo;
+use crate::catalog::COMMAND_VERSION;
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::{Cluster, Member, NodeInfo};
+use crate::catalog::reply::{Refusal, Reply};
 use crate::catalog::row::MAX_TEXT;
+use crate::catalog::spread::founding;
 use crate::codec::{Decoded, Put, Reader};
+use std::collections::BTreeSet;
 
 /// Founds the cluster: its members, and where the replicas of every group shall be.
 ///
@@ -44,5 +49,79 @@ impl Bootstrap {
             shards,
             replication_factor,
         })
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        if let Some(cluster) = &m.cluster {
+            return if cluster.id == self.cluster_id {
+                Ok(Reply::Founded(false))
+            } else {
+                Err(Refusal::OtherCluster(cluster.id.clone()))
+            };
+        }
+        self.check().map_err(Refusal::BadBootstrap)?;
+        let versions = self.founders.iter().map(|founder| founder.command_version);
+        let cluster = Cluster {
+            id: self.cluster_id,
+            shards: self.shards,
+            replication_factor: self.replication_factor,
+            version: versions.min().unwrap_or(COMMAND_VERSION),
+            fence: 0,
+            founded_at: step.now,
+        };
+        m.put_cluster(step, cluster);
+        for (group, placement) in founding(
+            &self.founders,
+            self.shards,
+            usize::from(self.replication_factor),
+        ) {
+            m.put_placement(step, group, placement);
+        }
+        for node in self.founders {
+            m.put_member(
+                step,
+                Member {
+                    node,
+                    draining: false,
+                    joined_at: step.now,
+                },
+            );
+        }
+        Ok(Reply::Founded(true))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Self {
+            cluster_id,
+            founders,
+            shards,
+            replication_factor,
+        } = self;
+        if !(1..=64).contains(&cluster_id.len()) {
+            return Err("the cluster id must be 1 to 64 bytes long".into());
+        }
+        if !(1..=256).contains(shards) {
+            return Err(format!("{shards} shards: 1 to 256 are possible"));
+        }
+        if ![1, 3, 5].contains(replication_factor) {
+            return Err(format!(
+                "replication factor {replication_factor}: must be 1, 3 or 5"
+            ));
+        }
+        if founders.len() < usize::from(*replication_factor) {
+            let have = founders.len();
+            return Err(format!(
+                "{have} founders cannot hold {replication_factor} replicas"
+            ));
+        }
+        let ids: BTreeSet<u64> = founders.iter().map(|founder| founder.node_id).collect();
+        if ids.len() != founders.len() || ids.contains(&0) {
+            return Err("node ids of founders must differ and not be 0".into());
+        }
+        Ok(())
     }
 }

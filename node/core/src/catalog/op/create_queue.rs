@@ -1,7 +1,10 @@
 //! Creates a queue.
 
-use crate::catalog::model::QueueName;
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::{Queue, QueueName, QueueState};
+use crate::catalog::reply::{Refusal, Reply};
 use crate::catalog::spec::QueueSpec;
+use crate::catalog::spread::shards_for;
 use crate::codec::{Decoded, Reader};
 
 /// Creates a queue and spreads its partitions over the shards that have the fewest.
@@ -25,6 +28,46 @@ impl CreateQueue {
         Ok(Self {
             name: QueueName::decode(r)?,
             spec: QueueSpec::decode(r)?,
+        })
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        self.name.check(&self.spec)?;
+        if let Some(queue) = m.queue(&self.name) {
+            let name = self.name.to_string();
+            return match queue.state {
+                QueueState::Deleting => Err(Refusal::Deleting(name)),
+                QueueState::Active if queue.spec == self.spec => Ok(Reply::Queue {
+                    queue: Box::new(queue.clone()),
+                    changed: false,
+                }),
+                QueueState::Active => Err(Refusal::Exists(name)),
+            };
+        }
+        let dead_letter = m.resolve_dead_letter(&self.name, &self.spec)?;
+        let shards = m.cluster.as_ref().map_or(1, |cluster| cluster.shards);
+        let shards = shards_for(m.queues.values(), shards, self.spec.partitions as usize);
+        m.counters.queue += 1;
+        let queue = Queue {
+            id: m.counters.queue,
+            name: self.name,
+            spec: self.spec,
+            generation: 1,
+            revision: m.next_revision(),
+            created_at: step.now,
+            state: QueueState::Active,
+            dead_letter,
+            shards,
+        };
+        m.put_queue(step, queue.clone());
+        m.tell_referrers(step, &queue);
+        Ok(Reply::Queue {
+            queue: Box::new(queue),
+            changed: true,
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Begins to delete a queue.
 
-use crate::catalog::model::QueueName;
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::{Queue, QueueName, QueueState};
+use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Reader};
 
 /// Marks a queue as being deleted. The leader of the catalog then drops its partitions and ends
@@ -19,6 +21,28 @@ impl DeleteQueue {
     pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         Ok(Self {
             name: QueueName::decode(r)?,
+        })
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        let Some(queue) = m.queue(&self.name).cloned() else {
+            return Err(Refusal::NoQueue(self.name.to_string()));
+        };
+        let changed = queue.state == QueueState::Active;
+        let queue = Queue {
+            state: QueueState::Deleting,
+            ..queue
+        };
+        if changed {
+            m.put_queue(step, queue.clone());
+        }
+        Ok(Reply::Queue {
+            queue: Box::new(queue),
+            changed,
         })
     }
 }

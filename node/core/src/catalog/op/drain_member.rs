@@ -1,5 +1,8 @@
 //! Drains a member.
 
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::Member;
+use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Put, Reader};
 
 /// Says that a member shall hold no replica and lead nothing, or takes that back.
@@ -32,5 +35,24 @@ impl DrainMember {
             drain,
             fence: r.varint("fence")?,
         })
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        m.check_fence(step, self.fence)?;
+        let Some(member) = m.members.get(&self.node_id) else {
+            return Err(Refusal::NoMember(self.node_id));
+        };
+        if member.draining != self.drain {
+            let member = Member {
+                draining: self.drain,
+                ..member.clone()
+            };
+            m.put_member(step, member);
+        }
+        Ok(Reply::Done)
     }
 }

@@ -1,5 +1,8 @@
 //! Forgets a deleted queue.
 
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::{Queue, QueueState};
+use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Put, Reader};
 
 /// Forgets a queue that is being deleted, now that its partitions are dropped; or (`undo`) makes
@@ -25,5 +28,30 @@ impl FinishDelete {
             1 => Ok(Self { queue, undo: true }),
             _ => r.fail("undo"),
         }
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        let Some(queue) = m.queues.get(&self.queue) else {
+            return Ok(Reply::Done);
+        };
+        if queue.state == QueueState::Active {
+            return Ok(Reply::Done);
+        }
+        if self.undo {
+            // A new revision, so that partitions that were dropped are made again.
+            let mut queue = Queue {
+                state: QueueState::Active,
+                ..queue.clone()
+            };
+            queue.revision = m.next_revision();
+            m.put_queue(step, queue);
+        } else {
+            m.forget_queue(step, self.queue);
+        }
+        Ok(Reply::Done)
     }
 }

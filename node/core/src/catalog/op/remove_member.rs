@@ -1,5 +1,9 @@
 //! Removes a member.
 
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::Placement;
+use crate::catalog::reply::{Refusal, Reply};
+use crate::catalog::row;
 use crate::codec::{Decoded, Put, Reader};
 
 /// Removes a member for good. Refused while a placement names it.
@@ -22,5 +26,27 @@ impl RemoveMember {
             node_id: r.u64("node id")?,
             fence: r.varint("fence")?,
         })
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        m.check_fence(step, self.fence)?;
+        let node = self.node_id;
+        let holds = |p: &Placement| p.voters.contains(&node) || p.learners.contains(&node);
+        if let Some((group, _)) = m.placements.iter().find(|(_, placement)| holds(placement)) {
+            return Err(Refusal::StillPlaced {
+                node,
+                group: *group,
+            });
+        }
+        // One that is gone already was removed by an earlier try.
+        if m.members.remove(&node).is_some() {
+            step.kv.delete(&row::id_key(row::MEMBER, node));
+            step.cluster_changed = true;
+        }
+        Ok(Reply::Done)
     }
 }

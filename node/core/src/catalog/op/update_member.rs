@@ -1,6 +1,8 @@
 //! A member introduces itself anew.
 
-use crate::catalog::model::NodeInfo;
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::{Member, NodeInfo};
+use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Reader};
 
 /// Replaces what is known of a member: addresses, zone, versions, boot counter.
@@ -21,5 +23,28 @@ impl UpdateMember {
         Ok(Self {
             node: NodeInfo::decode(r)?,
         })
+    }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        let node = self.node.node_id;
+        let Some(known) = m.members.get(&node) else {
+            return Err(Refusal::NoMember(node));
+        };
+        if self.node.boot < known.node.boot {
+            let (got, known) = (self.node.boot, known.node.boot);
+            return Err(Refusal::OldBoot { node, got, known });
+        }
+        if known.node != self.node {
+            let member = Member {
+                node: self.node,
+                ..known.clone()
+            };
+            m.put_member(step, member);
+        }
+        Ok(Reply::Done)
     }
 }

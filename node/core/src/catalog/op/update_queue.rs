@@ -1,8 +1,12 @@
 //! Changes a queue.
 
-use crate::catalog::model::QueueName;
+use crate::catalog::machine::{CatalogMachine, Step};
+use crate::catalog::model::{Queue, QueueName, QueueState};
+use crate::catalog::reply::{Refusal, Reply};
 use crate::catalog::spec::QueueSpec;
+use crate::catalog::spread::shards_for;
 use crate::codec::{Decoded, Put, Reader};
+use crate::shard::Ordering;
 
 /// Replaces the specification of a queue; what cannot change in place is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,4 +33,73 @@ impl UpdateQueue {
             expected_generation: r.varint("expected generation")?,
         })
     }
+
+    pub(in crate::catalog) fn apply(
+        self,
+        m: &mut CatalogMachine,
+        step: &mut Step<'_>,
+    ) -> Result<Reply, Refusal> {
+        self.name.check(&self.spec)?;
+        let name = self.name.to_string();
+        let Some(queue) = m.queue(&self.name).cloned() else {
+            return Err(Refusal::NoQueue(name));
+        };
+        if queue.state == QueueState::Deleting {
+            return Err(Refusal::Deleting(name));
+        }
+        let (expected, present) = (self.expected_generation, queue.generation);
+        if expected != 0 && expected != present {
+            return Err(Refusal::WrongGeneration { expected, present });
+        }
+        let dead_letter = m.resolve_dead_letter(&self.name, &self.spec)?;
+        if queue.spec == self.spec && queue.dead_letter == dead_letter {
+            return Ok(Reply::Queue {
+                queue: Box::new(queue),
+                changed: false,
+            });
+        }
+        changeable(&queue.spec, &self.spec)?;
+        let shards = m.cluster.as_ref().map_or(1, |cluster| cluster.shards);
+        let more = self.spec.partitions as usize - queue.shards.len();
+        let more = shards_for(m.queues.values(), shards, more);
+        let queue = Queue {
+            spec: self.spec,
+            generation: queue.generation + 1,
+            revision: m.next_revision(),
+            dead_letter,
+            shards: [queue.shards, more].concat(),
+            ..queue
+        };
+        m.put_queue(step, queue.clone());
+        m.tell_referrers(step, &queue);
+        Ok(Reply::Queue {
+            queue: Box::new(queue),
+            changed: true,
+        })
+    }
+}
+
+fn changeable(old: &QueueSpec, new: &QueueSpec) -> Result<(), Refusal> {
+    if old.ordering != new.ordering {
+        let why = "messages were stored for the other order: make a new queue and move over";
+        return Err(Refusal::Immutable {
+            field: "ordering",
+            why,
+        });
+    }
+    if new.partitions < old.partitions {
+        let why = "the number of partitions only grows: make a new queue and move over";
+        return Err(Refusal::Immutable {
+            field: "partitions",
+            why,
+        });
+    }
+    if new.ordering == Ordering::PerKey && new.partitions != old.partitions {
+        let why = "keys would change their partition and lose their order: make a new queue";
+        return Err(Refusal::Immutable {
+            field: "partitions",
+            why,
+        });
+    }
+    Ok(())
 }
