@@ -1,1 +1,3 @@
 //! Multi-node, simulation and fault tests of Roadstead
+
+pub mod tidy;
