@@ -308,12 +308,14 @@ impl Engine {
             .max_in_flight
             .div_ceil(u32::try_from(open.max(1)).unwrap_or(1));
         for lane in self.lanes.values_mut() {
-            if done {
-                lane.close(now);
-            } else if !self.stopping {
+            // Credit is sent behind the settlements that make room for it.
+            lane.pump(&mut self.held, now);
+            if !self.stopping {
                 lane.grant(&self.held, share);
+            } else if done {
+                lane.close(now);
+                lane.pump(&mut self.held, now);
             }
-            lane.pump(now);
         }
         let late = |lane: &Lane| lane.closing.is_some_and(|at| now >= at + CLOSE);
         let late: Vec<u64> = self

@@ -13,8 +13,10 @@ struct Lease {
     until: Instant,
     /// An extension is on its way.
     extending: bool,
-    /// A settlement is on its way: it is no longer extended and no longer counts.
+    /// It is being settled: it is no longer extended.
     settling: bool,
+    /// The settlement has been sent: it no longer counts.
+    sent: bool,
 }
 
 /// All unsettled deliveries of one consumer.
@@ -43,6 +45,7 @@ impl Held {
             until,
             extending: false,
             settling: false,
+            sent: false,
         };
         if self.leases.contains_key(&receipt) {
             return false;
@@ -52,12 +55,20 @@ impl Held {
         true
     }
 
-    /// A settlement is on its way.
+    /// The delivery is being settled.
     pub fn settling(&mut self, receipt: &Bytes) {
-        if let Some(lease) = self.leases.get_mut(receipt)
-            && !lease.settling
-        {
+        if let Some(lease) = self.leases.get_mut(receipt) {
             lease.settling = true;
+        }
+    }
+
+    /// The settlement is on the wire: whatever is sent behind it may count on it.
+    pub fn sent(&mut self, receipt: &Bytes) {
+        if let Some(lease) = self.leases.get_mut(receipt)
+            && lease.settling
+            && !lease.sent
+        {
+            lease.sent = true;
             let partition = lease.partition;
             self.uncount(partition);
         }
@@ -66,7 +77,7 @@ impl Held {
     /// The delivery is settled, or its lease is known to be over.
     pub fn remove(&mut self, receipt: &Bytes) {
         if let Some(lease) = self.leases.remove(receipt)
-            && !lease.settling
+            && !lease.sent
         {
             self.uncount(lease.partition);
         }
@@ -168,8 +179,12 @@ mod tests {
         let receipt = Bytes::from_static(b"r");
         held.insert(receipt.clone(), 3, now);
         assert_eq!((held.count(3), held.count(4)), (1, 0));
+        held.sent(&receipt);
+        assert_eq!(held.count(3), 1, "an extension was sent");
         held.settling(&receipt);
-        held.settling(&receipt);
+        assert_eq!(held.count(3), 1);
+        held.sent(&receipt);
+        held.sent(&receipt);
         assert_eq!(held.count(3), 0);
         assert!(held.due(now + SECOND).is_empty());
         assert_eq!(

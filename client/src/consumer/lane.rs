@@ -70,11 +70,14 @@ impl Lane {
     }
 
     /// Sends the settlements that are due, and half-closes when it is to end and all are answered.
-    pub fn pump(&mut self, now: Instant) {
+    pub fn pump(&mut self, held: &mut Held, now: Instant) {
         let Some(stream) = &self.stream else { return };
         while self.opened
             && let Some(batch) = self.settles.next_batch(now)
         {
+            for settlement in &batch.settlements {
+                held.sent(&settlement.receipt);
+            }
             stream.settle(batch);
         }
         if self.closing.is_some() && self.settles.is_idle() {
