@@ -164,7 +164,7 @@ pub struct ShardsStatus {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanEntry {
-    /// What it does: Wait, Bootstrap, Join, HandOver, DeletePod, Drain, CancelDrain, Remove.
+    /// Wait, ChooseFounders, Bootstrap, FinishBootstrap, Join, Drain, CancelDrain, Remove, Restart.
     #[schemars(length(max = 32))]
     pub step: String,
     /// What it does it to, mostly a pod.

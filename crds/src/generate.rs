@@ -75,7 +75,9 @@ fn tidy(schema: &mut JSONSchemaProps, embedded: bool) {
     match schema.items.as_mut() {
         Some(JSONSchemaPropsOrArray::Schema(child)) => tidy(child, embedded),
         Some(JSONSchemaPropsOrArray::Schemas(children)) => {
-            children.iter_mut().for_each(|child| tidy(child, embedded));
+            for child in children {
+                tidy(child, embedded);
+            }
         }
         None => {}
     }

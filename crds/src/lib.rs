@@ -3,6 +3,11 @@
 //! Rules that the API server enforces are CEL rules in the schema; [`generate`] turns the types
 //! into `CustomResourceDefinition`s. A field is here only when something acts on it.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "several printcolumn(…) of one type look alike to it"
+)]
+
 mod cluster;
 mod cluster_status;
 mod generate;

@@ -17,16 +17,18 @@ pub struct Span(String);
 impl Span {
     /// Writes a duration; anything below a millisecond is dropped.
     pub fn from_duration(duration: Duration) -> Self {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let parts = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
-        let mut rest = millis;
-        let mut text = String::new();
-        for (unit, name) in parts {
-            if rest >= unit {
-                text.push_str(&format!("{}{name}", rest / unit));
-                rest %= unit;
+        let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
+        let parts = units.map(|(unit, name)| {
+            let (count, left) = (rest / unit, rest % unit);
+            rest = left;
+            if count > 0 {
+                format!("{count}{name}")
+            } else {
+                String::new()
             }
-        }
+        });
+        let text = parts.concat();
         Self(if text.is_empty() { "0s".into() } else { text })
     }
 

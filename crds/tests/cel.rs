@@ -1,4 +1,6 @@
 //! The CEL rules, without an API server: what is refused, and in which words.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use kube::core::CustomResourceExt;
 use kube::core::cel::{Validator, apply_defaults};
 use roadstead_crds::{ConsumerScaler, Queue, QueueCluster};

@@ -1,1 +1,17 @@
-//! The pure decisions of the Roadstead operator
+//! The pure decisions of the Roadstead operator: what should be, and the ONE next step towards it.
+//!
+//! Nothing here has a client, a clock or chance: what was observed comes in as plain values, what
+//! shall happen goes out as plain values.
+
+pub mod conditions;
+pub mod desired;
+pub mod members;
+pub mod names;
+pub mod observed;
+pub mod plan;
+pub mod queue;
+pub mod rollout;
+pub mod sample;
+pub mod scale;
+pub mod status;
+pub mod validate;

@@ -1,0 +1,133 @@
+use roadstead_crds::{NamespacesFrom, TlsMode};
+use serde_json::{Value, json};
+
+use super::fixtures::cluster;
+use super::*;
+use crate::observed::fixtures::ID;
+
+fn around() -> Surroundings {
+    Surroundings {
+        operator_namespace: "roadstead-system".into(),
+        image: "roadstead:1".into(),
+        replicas: 3,
+    }
+}
+
+fn build(cluster: &QueueCluster) -> Desired {
+    desired(cluster, ID, &around())
+}
+
+fn pod(desired: &Desired) -> Value {
+    serde_json::to_value(&desired.statefulset).unwrap()["spec"]["template"].clone()
+}
+
+#[test]
+fn pods_meet_the_restricted_standard() {
+    let pod = &pod(&build(&cluster()))["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(
+        pod["securityContext"]["seccompProfile"]["type"],
+        "RuntimeDefault"
+    );
+    for container in pod["containers"].as_array().unwrap() {
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["readOnlyRootFilesystem"], true);
+        assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    }
+    for volume in pod["volumes"].as_array().unwrap() {
+        assert!(volume.get("hostPath").is_none());
+    }
+}
+
+#[test]
+fn nodes_are_told_where_they_are() {
+    let pod = pod(&build(&cluster()));
+    let arguments = pod["spec"]["containers"][0]["args"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let host = "$(POD_NAME).main-nodes.queues.svc";
+    for wanted in [
+        "--data-dir=/data".to_owned(),
+        format!("--advertise-peer={host}:7702"),
+        format!("--advertise-client={host}:7701"),
+        "--client-auth=service-account".to_owned(),
+        "--client-tls-dir=/client-tls".to_owned(),
+    ] {
+        assert!(
+            arguments.contains(&json!(wanted)),
+            "{wanted} is not in {arguments:?}"
+        );
+    }
+}
+
+#[test]
+fn without_client_tls_nothing_is_mounted() {
+    let mut cluster = cluster();
+    cluster.spec.listeners[0].tls.mode = TlsMode::Disabled;
+    let text = pod(&build(&cluster)).to_string();
+    assert!(!text.contains("client-tls"), "{text}");
+}
+
+#[test]
+fn a_statefulset_rolls_only_when_told() {
+    let desired = build(&cluster());
+    let spec = desired.statefulset.spec.unwrap();
+    assert_eq!(
+        spec.update_strategy.unwrap().type_.as_deref(),
+        Some("OnDelete")
+    );
+    assert_eq!(spec.pod_management_policy.as_deref(), Some("Parallel"));
+    let claim = &spec.volume_claim_templates.unwrap()[0];
+    assert_eq!(
+        claim.metadata.labels.as_ref().unwrap()[crate::names::CLUSTER_ID],
+        ID
+    );
+}
+
+#[test]
+fn a_single_node_has_no_disruption_budget() {
+    let mut cluster = cluster();
+    let budget = build(&cluster).disruption_budget.unwrap().spec.unwrap();
+    assert_eq!(
+        budget.unhealthy_pod_eviction_policy.as_deref(),
+        Some("AlwaysAllow")
+    );
+    cluster.spec.replicas = 1;
+    assert!(build(&cluster).disruption_budget.is_none());
+}
+
+#[test]
+fn only_peers_and_the_operator_reach_the_peer_port() {
+    let mut cluster = cluster();
+    let rules = |cluster: &QueueCluster| {
+        let policy = serde_json::to_value(build(cluster).network_policy).unwrap();
+        policy["spec"]["ingress"].clone()
+    };
+    let peer = &rules(&cluster)[0];
+    assert_eq!(peer["ports"][0]["port"], 7702);
+    assert_eq!(peer["from"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        peer["from"][1]["namespaceSelector"]["matchLabels"],
+        json!({"kubernetes.io/metadata.name": "roadstead-system"})
+    );
+    assert_eq!(rules(&cluster)[1]["from"][0], json!({"podSelector": {}}));
+    cluster.spec.queue_namespaces.from = NamespacesFrom::All;
+    assert!(rules(&cluster)[1].get("from").is_none());
+}
+
+#[test]
+fn the_revision_follows_settings_and_nothing_else() {
+    let base = cluster();
+    let mut other = base.clone();
+    other.spec.replicas = 5;
+    other.spec.queue_namespaces.from = NamespacesFrom::All;
+    assert_eq!(revision(&base, "i:1"), revision(&other, "i:1"));
+    assert_ne!(revision(&base, "i:1"), revision(&base, "i:2"));
+    other.spec.pod.labels.insert("team".into(), "a".into());
+    assert_ne!(revision(&base, "i:1"), revision(&other, "i:1"));
+    let mut again = base.clone();
+    again.metadata.annotations = Some([(RESTARTED_AT.to_owned(), "now".to_owned())].into());
+    assert_ne!(revision(&base, "i:1"), revision(&again, "i:1"));
+}

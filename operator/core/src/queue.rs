@@ -1,0 +1,325 @@
+//! From Queue manifests to queues. Used by the operator and by `roadstead dev -f`.
+use std::time::Duration;
+
+use roadstead_crds::{
+    ByteSize, Delivery, NamespacesFrom, Ordering, Queue, QueueCluster, QueueSpec, Span,
+};
+use roadstead_proto::v1;
+
+use crate::validate::Violation;
+
+/// Name of the queue of a Queue object in its cluster.
+pub fn queue_name(queue: &Queue) -> String {
+    let object = queue.metadata.name.clone().unwrap_or_default();
+    queue.spec.queue_name.clone().unwrap_or(object)
+}
+
+/// The queue that a Queue object stands for; `namespace` where the object names none.
+pub fn queue_ref(queue: &Queue, namespace: &str) -> v1::QueueRef {
+    let namespace = queue.metadata.namespace.as_deref().unwrap_or(namespace);
+    v1::QueueRef {
+        namespace: namespace.to_owned(),
+        name: queue_name(queue),
+    }
+}
+
+/// What the node is asked for. `dead_letter` is the queue name of the object that
+/// `deadLetter.queueRef` names. Every field is set, so that it can be compared.
+pub fn specification(
+    spec: &QueueSpec,
+    dead_letter: Option<String>,
+) -> Result<v1::QueueSpec, Violation> {
+    let group = spec.groups.first();
+    let max_in_flight = group.map_or(20_000, |group| group.max_in_flight);
+    let dead_letter = match (&spec.dead_letter, dead_letter) {
+        (None, _) => None,
+        (Some(_), Some(queue)) => Some(v1::DeadLetterPolicy { queue }),
+        (Some(policy), None) => {
+            let message = format!(
+                "there is no Queue {:?} in this namespace",
+                policy.queue_ref.name
+            );
+            return Err(Violation::new("spec.deadLetter.queueRef", message));
+        }
+    };
+    let max_message_bytes = size(
+        &spec.limits.max_message_bytes,
+        "spec.limits.maxMessageBytes",
+    )?;
+    let max_bytes = match &spec.limits.max_bytes {
+        Some(bytes) => size(bytes, "spec.limits.maxBytes")?,
+        None => 0,
+    };
+    Ok(v1::QueueSpec {
+        partitions: positive(spec.partitions),
+        ordering: match spec.ordering {
+            Ordering::None => v1::Ordering::None,
+            Ordering::PerKey => v1::Ordering::PerKey,
+            Ordering::Strict => v1::Ordering::Strict,
+        }
+        .into(),
+        delivery: match spec.delivery {
+            Delivery::AtLeastOnce => v1::DeliveryGuarantee::AtLeastOnce,
+            Delivery::AtMostOnce => v1::DeliveryGuarantee::AtMostOnce,
+        }
+        .into(),
+        lease: Some(duration(&spec.lease, "spec.lease")?),
+        time_to_live: Some(duration(
+            &spec.expiry.time_to_live,
+            "spec.expiry.timeToLive",
+        )?),
+        retries: Some(v1::RetryPolicy {
+            max_deliveries: positive(spec.retries.max_deliveries),
+        }),
+        dead_letter,
+        limits: Some(v1::QueueLimits {
+            max_messages: u64::try_from(spec.limits.max_messages.unwrap_or(0)).unwrap_or(0),
+            max_bytes,
+            max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
+            max_in_flight: positive(max_in_flight),
+        }),
+    })
+}
+
+fn positive(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+fn duration(span: &Span, field: &str) -> Result<prost_types::Duration, Violation> {
+    let duration: Option<Duration> = span.to_duration();
+    duration
+        .and_then(|duration| duration.try_into().ok())
+        .ok_or_else(|| {
+            Violation::new(
+                field,
+                format!("{span} is no duration: write it like 30s or 1h30m"),
+            )
+        })
+}
+
+fn size(size: &ByteSize, field: &str) -> Result<u64, Violation> {
+    size.bytes().ok_or_else(|| {
+        Violation::new(
+            field,
+            format!("{size} is no number of bytes: write it like 256Ki"),
+        )
+    })
+}
+
+/// How a queue that exists differs from what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Difference {
+    /// Not at all.
+    None,
+    /// In fields that can change in place.
+    Changeable,
+    /// In fields that cannot: what they are and what is wanted.
+    Fixed(String),
+}
+
+/// Compares a queue that exists with what is wanted.
+pub fn difference(have: &v1::QueueSpec, want: &v1::QueueSpec) -> Difference {
+    let (have, want) = (settled(have), settled(want));
+    let mut fixed = Vec::new();
+    if have.ordering != want.ordering {
+        let (have, want) = (have.ordering().as_str_name(), want.ordering().as_str_name());
+        fixed.push(format!("ordering is {have}, not {want}"));
+    }
+    if want.partitions < have.partitions {
+        fixed.push(format!(
+            "partitions is {}, not {}",
+            have.partitions, want.partitions
+        ));
+    }
+    if !fixed.is_empty() {
+        return Difference::Fixed(fixed.join("; "));
+    }
+    if have == want {
+        Difference::None
+    } else {
+        Difference::Changeable
+    }
+}
+
+/// A specification in which what is left out has its default.
+fn settled(spec: &v1::QueueSpec) -> v1::QueueSpec {
+    let mut spec = spec.clone();
+    let seconds = |seconds| prost_types::Duration { seconds, nanos: 0 };
+    spec.partitions = spec.partitions.max(1);
+    if spec.ordering() == v1::Ordering::Unspecified {
+        spec.set_ordering(v1::Ordering::None);
+    }
+    if spec.delivery() == v1::DeliveryGuarantee::Unspecified {
+        spec.set_delivery(v1::DeliveryGuarantee::AtLeastOnce);
+    }
+    spec.lease.get_or_insert(seconds(30));
+    spec.time_to_live.get_or_insert(seconds(96 * 3_600));
+    let retries = spec.retries.get_or_insert_default();
+    set_default(&mut retries.max_deliveries, 5);
+    let limits = spec.limits.get_or_insert_default();
+    set_default(&mut limits.max_message_bytes, 256 * 1_024);
+    set_default(&mut limits.max_in_flight, 20_000);
+    spec
+}
+
+fn set_default(field: &mut u32, default: u32) {
+    if *field == 0 {
+        *field = default;
+    }
+}
+
+/// Whether a cluster lets queues of a namespace with these labels in.
+pub fn allows(
+    cluster: &QueueCluster,
+    namespace: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    let own = cluster.metadata.namespace.as_deref() == Some(namespace);
+    let allowed = &cluster.spec.queue_namespaces;
+    own || match (allowed.from, &allowed.selector) {
+        (NamespacesFrom::All, _) => true,
+        (NamespacesFrom::Selector, Some(selector)) => matches(selector, labels),
+        (NamespacesFrom::Same | NamespacesFrom::Selector, _) => false,
+    }
+}
+
+fn matches(
+    selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
+    labels: &std::collections::BTreeMap<String, String>,
+) -> bool {
+    let equal = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(k, v)| labels.get(k) == Some(v));
+    equal
+        && selector
+            .match_expressions
+            .iter()
+            .flatten()
+            .all(|expression| {
+                let value = labels.get(&expression.key);
+                let among =
+                    value.is_some_and(|v| expression.values.iter().flatten().any(|x| x == v));
+                match expression.operator.as_str() {
+                    "In" => among,
+                    "NotIn" => !among,
+                    "Exists" => value.is_some(),
+                    "DoesNotExist" => value.is_none(),
+                    _ => false,
+                }
+            })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn queue(spec: &serde_json::Value) -> Queue {
+        let mut object = json!({
+            "apiVersion": "roadstead.dev/v1alpha1", "kind": "Queue",
+            "metadata": {"name": "orders", "namespace": "shop"},
+            "spec": {"clusterRef": {"name": "main"}},
+        });
+        object["spec"]
+            .as_object_mut()
+            .unwrap()
+            .extend(spec.as_object().unwrap().clone());
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn an_empty_manifest_gives_the_documented_defaults() {
+        let spec = specification(&queue(&json!({})).spec, None).unwrap();
+        assert_eq!(
+            difference(&v1::QueueSpec::default(), &spec),
+            Difference::None
+        );
+        assert_eq!(spec.partitions, 1);
+    }
+
+    #[test]
+    fn every_field_arrives() {
+        let queue = queue(&json!({
+            "queueName": "o.fifo", "partitions": 8, "ordering": "PerKey", "delivery": "AtMostOnce",
+            "lease": "1m", "expiry": {"timeToLive": "2h"}, "retries": {"maxDeliveries": 9},
+            "deadLetter": {"queueRef": {"name": "dlq"}},
+            "groups": [{"name": "default", "maxInFlight": 7}],
+            "limits": {"maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi"},
+        }));
+        let spec = specification(&queue.spec, Some("orders-dead".into())).unwrap();
+        let limits = spec.limits.unwrap();
+        assert_eq!(queue_ref(&queue, "default").name, "o.fifo");
+        assert_eq!(
+            (spec.partitions, spec.ordering()),
+            (8, v1::Ordering::PerKey)
+        );
+        assert_eq!(spec.delivery(), v1::DeliveryGuarantee::AtMostOnce);
+        assert_eq!(
+            (
+                spec.lease.unwrap().seconds,
+                spec.time_to_live.unwrap().seconds
+            ),
+            (60, 7_200)
+        );
+        assert_eq!(spec.retries.unwrap().max_deliveries, 9);
+        assert_eq!(spec.dead_letter.unwrap().queue, "orders-dead");
+        assert_eq!((limits.max_messages, limits.max_bytes), (10, 1_024));
+        assert_eq!(
+            (limits.max_message_bytes, limits.max_in_flight),
+            (1 << 20, 7)
+        );
+    }
+
+    #[test]
+    fn a_missing_dead_letter_queue_is_named() {
+        let queue = queue(&json!({"deadLetter": {"queueRef": {"name": "dlq"}}}));
+        let violation = specification(&queue.spec, None).unwrap_err();
+        assert_eq!(violation.field, "spec.deadLetter.queueRef");
+        assert!(violation.message.contains("\"dlq\""));
+    }
+
+    #[test]
+    fn differences() {
+        let want = |spec: serde_json::Value| specification(&queue(&spec).spec, None).unwrap();
+        let have = want(json!({"partitions": 4}));
+        assert_eq!(
+            difference(&have, &want(json!({"partitions": 5}))),
+            Difference::Changeable
+        );
+        assert_eq!(
+            difference(&have, &want(json!({"partitions": 4, "lease": "1m"}))),
+            Difference::Changeable
+        );
+        let fixed = difference(&have, &want(json!({"ordering": "Strict"})));
+        let Difference::Fixed(text) = fixed else {
+            panic!("{fixed:?}")
+        };
+        assert!(
+            text.contains("ordering is ORDERING_NONE, not ORDERING_STRICT"),
+            "{text}"
+        );
+        assert!(text.contains("partitions is 4, not 1"), "{text}");
+    }
+
+    #[test]
+    fn namespaces() {
+        let mut cluster = crate::desired::fixtures::cluster();
+        let labels = |value: &str| [("team".to_owned(), value.to_owned())].into();
+        assert!(
+            allows(&cluster, "queues", &labels("a")),
+            "its own namespace"
+        );
+        assert!(!allows(&cluster, "shop", &labels("a")));
+        cluster.spec.queue_namespaces.from = NamespacesFrom::Selector;
+        cluster.spec.queue_namespaces.selector = serde_json::from_value(json!({
+            "matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "b"]}]
+        }))
+        .unwrap();
+        assert!(allows(&cluster, "shop", &labels("b")));
+        assert!(!allows(&cluster, "shop", &labels("c")));
+        cluster.spec.queue_namespaces.from = NamespacesFrom::All;
+        assert!(allows(&cluster, "shop", &labels("c")));
+    }
+}

@@ -1,0 +1,350 @@
+//! The status of a cluster, from what was observed.
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use roadstead_crds::{
+    ClusterVersion, Endpoint, MemberStatus, MemberStatusState, QueueCluster, QueueClusterStatus,
+    ShardsStatus,
+};
+use roadstead_proto::v1::{MemberState, ShardStatus};
+
+use crate::conditions::{Finding, merge};
+use crate::desired::names;
+use crate::observed::{ClusterView, Observed, PodView, group_name};
+use crate::plan::{Action, Goal, Step};
+
+/// The status that follows. Cluster id and bootstrap are not its business: they are kept.
+pub fn cluster(
+    cluster: &QueueCluster,
+    goal: &Goal,
+    observed: &Observed,
+    step: &Step,
+    now: Timestamp,
+) -> QueueClusterStatus {
+    let before = cluster.status.clone().unwrap_or_default();
+    let names = names(cluster);
+    let findings = findings(cluster, goal, observed, step);
+    let endpoints = cluster.spec.listeners.iter().map(|listener| {
+        let address = format!("{}:{}", names.client_host(), listener.port);
+        (listener.name.clone(), Endpoint { address })
+    });
+    let ready = observed.pods.values().filter(|pod| pod.ready).count();
+    QueueClusterStatus {
+        observed_generation: cluster.metadata.generation,
+        replicas: count(observed.pods.len()),
+        ready_replicas: count(ready),
+        selector: names.selector_text(),
+        version: version(observed).or(before.version),
+        endpoints: endpoints.collect(),
+        members: members(observed, &before.members),
+        shards: observed.cluster.as_ref().map(shards).or(before.shards),
+        plan: step.entry(before.plan.first(), now).into_iter().collect(),
+        conditions: merge(
+            &before.conditions,
+            &findings,
+            cluster.metadata.generation,
+            now,
+        ),
+        cluster_id: before.cluster_id,
+        bootstrap: before.bootstrap,
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn small(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// The oldest binary that runs. Command versions are the same everywhere until a newer kind exists.
+fn version(observed: &Observed) -> Option<ClusterVersion> {
+    let binary = observed
+        .nodes
+        .values()
+        .map(|node| node.binary_version.clone())
+        .min()?;
+    let cluster = observed
+        .cluster
+        .as_ref()?
+        .members
+        .iter()
+        .map(|m| m.command_version)
+        .min()?;
+    Some(ClusterVersion {
+        binary,
+        cluster: small(cluster),
+    })
+}
+
+fn members(
+    observed: &Observed,
+    before: &BTreeMap<String, MemberStatus>,
+) -> BTreeMap<String, MemberStatus> {
+    let told = observed.cluster.iter().flat_map(|cluster| &cluster.members);
+    let status = |(pod, view): (&String, &PodView)| {
+        let node = observed.nodes.get(pod);
+        let member = told
+            .clone()
+            .find(|member| node.is_some_and(|node| node.id == member.node_id))
+            .or_else(|| {
+                told.clone()
+                    .find(|member| node.is_none() && member.name == *pod)
+            });
+        let id = node
+            .map(|node| node.id)
+            .or(member.map(|member| member.node_id));
+        let known = before.get(pod).map(|status| status.id.clone());
+        let status = MemberStatus {
+            id: id.map(|id| id.to_string()).or(known).unwrap_or_default(),
+            zone: view.zone.clone(),
+            state: member.map_or(MemberStatusState::Joining, |member| state(member.state())),
+            voters: member.map_or(0, |member| small(member.voters)),
+            leaders: member.map_or(0, |member| small(member.leaders)),
+            caught_up: member.is_some_and(|member| member.caught_up),
+        };
+        (pod.clone(), status)
+    };
+    observed.pods.iter().map(status).collect()
+}
+
+fn state(state: MemberState) -> MemberStatusState {
+    match state {
+        MemberState::Serving => MemberStatusState::Serving,
+        MemberState::Draining => MemberStatusState::Draining,
+        MemberState::Unreachable => MemberStatusState::Lost,
+        MemberState::Joining | MemberState::Unspecified => MemberStatusState::Joining,
+    }
+}
+
+fn shards(cluster: &ClusterView) -> ShardsStatus {
+    let groups: Vec<_> = cluster
+        .shards
+        .iter()
+        .filter(|shard| shard.shard > 0)
+        .collect();
+    let under = groups.iter().filter(|shard| lacks_one(cluster, shard));
+    ShardsStatus {
+        total: count(groups.len()),
+        with_leader: count(groups.iter().filter(|shard| shard.leader != 0).count()),
+        under_replicated: count(under.count()),
+    }
+}
+
+fn findings(cluster: &QueueCluster, goal: &Goal, observed: &Observed, step: &Step) -> Vec<Finding> {
+    vec![
+        ready(goal, observed),
+        progressing(step),
+        degraded(goal, observed),
+        quorum_at_risk(observed),
+        redundant(cluster, observed),
+        upgrade_paused(goal, observed),
+    ]
+}
+
+fn ready(goal: &Goal, observed: &Observed) -> Finding {
+    let kind = "Ready";
+    if !goal.founded {
+        let there = observed.nodes.len();
+        let message = format!(
+            "{there} of {} nodes are there to found the cluster",
+            goal.replicas
+        );
+        return Finding::new(kind, false, "Bootstrapping", message);
+    }
+    let Some(view) = &observed.cluster else {
+        let message = "no node can say how the cluster is: see its pods and their logs";
+        return Finding::new(kind, false, "NoAnswer", message);
+    };
+    if let Some(shard) = view.leaderless() {
+        let message = format!(
+            "{} has no leader: a majority of its nodes is gone",
+            group_name(shard)
+        );
+        return Finding::new(kind, false, "NoLeader", message);
+    }
+    let ready = observed.pods.values().filter(|pod| pod.ready).count();
+    if count(ready) < goal.replicas {
+        let message = format!(
+            "{ready} of {} nodes are ready; every shard is served",
+            goal.replicas
+        );
+        return Finding::new(kind, false, "NodesMissing", message);
+    }
+    Finding::new(
+        kind,
+        true,
+        "Serving",
+        "every node is ready and every shard has a leader",
+    )
+}
+
+fn progressing(step: &Step) -> Finding {
+    let text = if step.blocked_by.is_empty() {
+        step.reason.clone()
+    } else {
+        format!("{}; waits for: {}", step.reason, step.blocked_by)
+    };
+    match step.action {
+        Action::Done => Finding::new("Progressing", false, "UpToDate", text),
+        Action::Wait => Finding::new("Progressing", true, "Waiting", text),
+        _ => Finding::new("Progressing", true, step.name(), text),
+    }
+}
+
+fn degraded(goal: &Goal, observed: &Observed) -> Finding {
+    let kind = "Degraded";
+    let Some(view) = observed.cluster.as_ref().filter(|_| goal.founded) else {
+        return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
+    };
+    let lost = view
+        .members
+        .iter()
+        .find(|member| member.state() == MemberState::Unreachable);
+    if let Some(member) = lost {
+        let message = format!("{} is not heard of by the others", member.name);
+        return Finding::new(kind, true, "NodeLost", message);
+    }
+    let under = shards(view).under_replicated;
+    if under > 0 {
+        let message = format!("{under} shards have a copy that is behind");
+        return Finding::new(kind, true, "UnderReplicated", message);
+    }
+    Finding::new(
+        kind,
+        false,
+        "Healthy",
+        "every node serves and every copy is up to date",
+    )
+}
+
+/// A group of several voters that cannot lose one more.
+fn quorum_at_risk(observed: &Observed) -> Finding {
+    let kind = "QuorumAtRisk";
+    let Some(view) = &observed.cluster else {
+        return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
+    };
+    let at_risk = view.shards.iter().find(|shard| {
+        let voters = ClusterView::voters(shard);
+        voters > 2 && view.caught_up_voters(shard).len() <= voters / 2 + 1 && lacks_one(view, shard)
+    });
+    match at_risk {
+        Some(shard) => {
+            let left = view.caught_up_voters(shard).len();
+            let message = format!(
+                "{} has {left} of {} copies up to date: one more loss stops it",
+                group_name(shard.shard),
+                ClusterView::voters(shard)
+            );
+            Finding::new(kind, true, "MajorityIsThin", message)
+        }
+        None => Finding::new(kind, false, "Spare", "every shard can lose a node"),
+    }
+}
+
+fn lacks_one(view: &ClusterView, shard: &ShardStatus) -> bool {
+    view.caught_up_voters(shard).len() < ClusterView::voters(shard)
+}
+
+fn redundant(cluster: &QueueCluster, observed: &Observed) -> Finding {
+    let kind = "Redundant";
+    let copies = cluster.spec.replication_factor.min(cluster.spec.replicas);
+    if copies < 3 {
+        let message = "every message has one copy: a lost disk loses it; use replicas 3 or more";
+        return Finding::new(kind, false, "SingleCopy", message);
+    }
+    match &observed.cluster {
+        Some(view) if shards(view).under_replicated == 0 => Finding::new(
+            kind,
+            true,
+            "Replicated",
+            format!("every message has {copies} copies"),
+        ),
+        Some(_) => Finding::new(kind, false, "CopyMissing", "a copy of a shard is behind"),
+        None => Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is"),
+    }
+}
+
+fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
+    let kind = "UpgradePaused";
+    let outdated = observed
+        .pods
+        .values()
+        .filter(|pod| pod.revision != goal.revision)
+        .count();
+    if outdated > 0 && !goal.approved {
+        let message = format!(
+            "{outdated} pods have older settings; annotate the QueueCluster with {}={} to roll",
+            crate::names::APPROVED_REVISION,
+            goal.revision
+        );
+        return Finding::new(kind, true, "ApprovalNeeded", message);
+    }
+    Finding::new(
+        kind,
+        false,
+        "NotPaused",
+        "changed settings are rolled out as they come",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conditions::is_true;
+    use crate::desired::fixtures::cluster as example;
+    use crate::observed::fixtures::healthy;
+    use crate::validate::goal;
+
+    fn status_of(observed: &Observed) -> QueueClusterStatus {
+        let mut example = example();
+        let mut status = example.status.clone().unwrap();
+        status.bootstrap = Some(roadstead_crds::BootstrapStatus {
+            done: true,
+            founders: vec![],
+        });
+        example.status = Some(status);
+        let mut goal = goal(&example, "image").unwrap();
+        goal.revision = "new".into();
+        let step = crate::plan::plan(&goal, observed);
+        cluster(&example, &goal, observed, &step, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_ready_redundant_and_still() {
+        let status = status_of(&healthy(3));
+        let holds = |kind| is_true(&status.conditions, kind);
+        assert!(holds("Ready") && holds("Redundant"));
+        for kind in ["Progressing", "Degraded", "QuorumAtRisk", "UpgradePaused"] {
+            assert!(!holds(kind), "{kind}");
+        }
+        assert_eq!(status.plan, []);
+        let shards = ShardsStatus {
+            total: 8,
+            with_leader: 8,
+            under_replicated: 0,
+        };
+        assert_eq!(status.shards, Some(shards));
+        assert_eq!(status.endpoints["grpc"].address, "main.queues.svc:7701");
+    }
+
+    #[test]
+    fn a_lost_node_shows() {
+        let mut observed = healthy(3);
+        observed.nodes.remove("main-1");
+        observed.pods.get_mut("main-1").unwrap().ready = false;
+        let cluster = observed.cluster.as_mut().unwrap();
+        cluster.members[1].state = MemberState::Unreachable as i32;
+        for shard in &mut cluster.shards {
+            shard.leader = 100;
+            shard.replicas[1].lag = Some(10_000);
+        }
+        let status = status_of(&observed);
+        let holds = |kind| is_true(&status.conditions, kind);
+        assert!(!holds("Ready") && holds("Degraded") && holds("QuorumAtRisk"));
+        assert!(!holds("Redundant") && holds("Progressing"));
+        assert_eq!(status.members["main-1"].state, MemberStatusState::Lost);
+        assert_eq!(status.plan[0].blocked_by, "it does not answer");
+    }
+}

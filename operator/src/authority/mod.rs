@@ -1,0 +1,54 @@
+//! The certificate authority of each cluster. Its key never leaves the operator's namespace.
+mod issue;
+mod store;
+
+pub use issue::{Authority, Issued, issue, new_authority};
+pub use store::Authorities;
+
+/// Why certificates could not be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The library refused.
+    #[error("cannot make certificates for cluster {cluster}: {source}")]
+    Make {
+        /// namespace/name of the cluster.
+        cluster: String,
+        /// Why.
+        source: rcgen::Error,
+    },
+    /// The Secret that holds them could not be read or written.
+    #[error("cannot {doing} Secret {secret}: {source}")]
+    Secret {
+        /// read or create.
+        doing: &'static str,
+        /// namespace/name of the Secret.
+        secret: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// The Secret holds something else.
+    #[error(
+        "Secret {secret} lacks {key}, so the CA of the cluster is not known: restore the Secret \
+         from a backup, or delete it to let the operator make a new CA (running nodes then have to \
+         be restarted all at once)"
+    )]
+    Incomplete {
+        /// namespace/name of the Secret.
+        secret: String,
+        /// What is missing.
+        key: &'static str,
+    },
+    /// The Secret belongs to another incarnation of the cluster.
+    #[error(
+        "Secret {secret} belongs to cluster id {found}, but the cluster's id is {wanted}: volumes \
+         or the Secret were restored from elsewhere; remove what does not belong here"
+    )]
+    Foreign {
+        /// namespace/name of the Secret.
+        secret: String,
+        /// The id that it names.
+        found: String,
+        /// The id of the cluster.
+        wanted: String,
+    },
+}

@@ -1,0 +1,261 @@
+//! Where authorities are kept: one Secret per cluster, in the operator's namespace. It holds what
+//! was issued too, so that no Secret of another namespace ever has to be read.
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use roadstead_operator_core::desired::Certificate;
+use roadstead_operator_core::names::{CLUSTER, CLUSTER_ID, CLUSTER_NAMESPACE, Names};
+
+use super::issue::{LEAF_DAYS, issue, new_authority};
+use super::{Authority, AuthorityError, Issued};
+use crate::error::{is_conflict, is_missing};
+
+const ISSUED_AT: &str = "roadstead.dev/issued-at";
+const MANAGER: &str = "roadstead-authority";
+const FIELDS: [(&str, &str); 3] = [
+    ("node", "node.crt or node.key"),
+    ("client", "client.crt or client.key"),
+    ("operator", "operator.crt or operator.key"),
+];
+
+/// Cluster id, time of issue, and what was issued.
+type Known = (String, Timestamp, Arc<Issued>);
+
+/// The authorities of all clusters.
+pub struct Authorities {
+    api: Api<Secret>,
+    namespace: String,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+impl Authorities {
+    /// Those kept in the operator's namespace.
+    pub fn new(client: &Client, namespace: &str) -> Self {
+        Self {
+            api: Api::namespaced(client.clone(), namespace),
+            namespace: namespace.to_owned(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The certificates of a cluster: made when there are none, issued anew when they grow old.
+    ///
+    /// # Errors
+    /// When the Secret cannot be read or written, or belongs to another cluster id.
+    pub async fn ensure(
+        &self,
+        names: &Names,
+        cluster_id: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Issued>, AuthorityError> {
+        let name = names.authority();
+        if let Some((id, at, issued)) = self.known(&name)
+            && id == cluster_id
+            && !due(at, now)
+        {
+            return Ok(issued);
+        }
+        let secret = match self.api.get(&name).await {
+            Ok(secret) => secret,
+            Err(error) if is_missing(&error) => self.create(names, cluster_id, now).await?,
+            Err(source) => return Err(self.failed("read", &name, source)),
+        };
+        let (authority, issued, at) = self.read(&secret, cluster_id)?;
+        let (issued, at) = if due(at, now) {
+            (self.renew(names, cluster_id, &authority, now).await?, now)
+        } else {
+            (issued, at)
+        };
+        let issued = Arc::new(issued);
+        let entry = (cluster_id.to_owned(), at, issued.clone());
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, entry);
+        Ok(issued)
+    }
+
+    /// The cluster id that a kept authority belongs to.
+    ///
+    /// # Errors
+    /// When the Secret cannot be read.
+    pub async fn kept_id(&self, names: &Names) -> Result<Option<String>, AuthorityError> {
+        let name = names.authority();
+        let secret = self.api.get_opt(&name).await;
+        let secret = secret.map_err(|source| self.failed("read", &name, source))?;
+        Ok(secret.and_then(|secret| secret.labels().get(CLUSTER_ID).cloned()))
+    }
+
+    /// Deletes a cluster's authority, when its data is deleted too.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete(&self, names: &Names) -> Result<(), AuthorityError> {
+        let name = names.authority();
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&name);
+        match self.api.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(source) => Err(self.failed("delete", &name, source)),
+        }
+    }
+
+    fn known(&self, name: &str) -> Option<Known> {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    async fn create(
+        &self,
+        names: &Names,
+        cluster_id: &str,
+        now: Timestamp,
+    ) -> Result<Secret, AuthorityError> {
+        let make = |source| AuthorityError::Make {
+            cluster: names.authority(),
+            source,
+        };
+        let authority = new_authority(cluster_id).map_err(make)?;
+        let issued = issue(&authority, names, cluster_id).map_err(make)?;
+        let secret = secret(names, cluster_id, &authority, (&issued, now));
+        match self.api.create(&PostParams::default(), &secret).await {
+            Ok(secret) => Ok(secret),
+            Err(error) if is_conflict(&error) => {
+                let name = names.authority();
+                self.api
+                    .get(&name)
+                    .await
+                    .map_err(|source| self.failed("read", &name, source))
+            }
+            Err(source) => Err(self.failed("create", &names.authority(), source)),
+        }
+    }
+
+    async fn renew(
+        &self,
+        names: &Names,
+        cluster_id: &str,
+        authority: &Authority,
+        now: Timestamp,
+    ) -> Result<Issued, AuthorityError> {
+        let make = |source| AuthorityError::Make {
+            cluster: names.authority(),
+            source,
+        };
+        let issued = issue(authority, names, cluster_id).map_err(make)?;
+        let secret = secret(names, cluster_id, authority, (&issued, now));
+        let params = PatchParams::apply(MANAGER).force();
+        let name = names.authority();
+        let patched = self.api.patch(&name, &params, &Patch::Apply(&secret)).await;
+        patched.map_err(|source| self.failed("renew", &name, source))?;
+        Ok(issued)
+    }
+
+    fn read(
+        &self,
+        secret: &Secret,
+        cluster_id: &str,
+    ) -> Result<(Authority, Issued, Timestamp), AuthorityError> {
+        let name = format!("{}/{}", self.namespace, secret.name_any());
+        let found = secret.labels().get(CLUSTER_ID).cloned().unwrap_or_default();
+        if found != cluster_id {
+            let wanted = cluster_id.to_owned();
+            return Err(AuthorityError::Foreign {
+                secret: name,
+                found,
+                wanted,
+            });
+        }
+        let text = |key: String, what: &'static str| {
+            let bytes = secret.data.as_ref().and_then(|data| data.get(&key));
+            bytes
+                .and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
+                .ok_or(AuthorityError::Incomplete {
+                    secret: name.clone(),
+                    key: what,
+                })
+        };
+        let authority = Authority {
+            certificate: text("ca.crt".into(), "ca.crt")?,
+            key: text("ca.key".into(), "ca.key")?,
+        };
+        let leaf = |(prefix, what): (&str, &'static str)| {
+            Ok::<_, AuthorityError>(Certificate {
+                ca: authority.certificate.clone(),
+                certificate: text(format!("{prefix}.crt"), what)?,
+                key: text(format!("{prefix}.key"), what)?,
+            })
+        };
+        let [node, client, operator] = FIELDS.map(leaf);
+        let issued = Issued {
+            node: node?,
+            client: client?,
+            operator: operator?,
+        };
+        let at = secret
+            .annotations()
+            .get(ISSUED_AT)
+            .and_then(|at| at.parse().ok());
+        Ok((authority, issued, at.unwrap_or(Timestamp::UNIX_EPOCH)))
+    }
+
+    fn failed(&self, doing: &'static str, name: &str, source: kube::Error) -> AuthorityError {
+        let secret = format!("{}/{name}", self.namespace);
+        AuthorityError::Secret {
+            doing,
+            secret,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Two thirds of the certificates' time are over.
+fn due(issued_at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(issued_at) > SignedDuration::from_hours(i64::from(LEAF_DAYS) * 24 * 2 / 3)
+}
+
+fn secret(
+    names: &Names,
+    cluster_id: &str,
+    authority: &Authority,
+    (issued, at): (&Issued, Timestamp),
+) -> Secret {
+    let text = |text: &str| ByteString(text.as_bytes().to_vec());
+    let mut data = BTreeMap::from([
+        ("ca.crt".to_owned(), text(&authority.certificate)),
+        ("ca.key".to_owned(), text(&authority.key)),
+    ]);
+    let leaves = [&issued.node, &issued.client, &issued.operator];
+    for ((prefix, _), leaf) in FIELDS.iter().zip(leaves) {
+        data.insert(format!("{prefix}.crt"), text(&leaf.certificate));
+        data.insert(format!("{prefix}.key"), text(&leaf.key));
+    }
+    let labels = [
+        ("app.kubernetes.io/managed-by", "roadstead-operator"),
+        (CLUSTER, &names.cluster),
+        (CLUSTER_NAMESPACE, &names.namespace),
+        (CLUSTER_ID, cluster_id),
+    ];
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(names.authority()),
+            labels: Some(labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()),
+            annotations: Some([(ISSUED_AT.to_owned(), at.to_string())].into()),
+            ..ObjectMeta::default()
+        },
+        type_: Some("roadstead.dev/authority".to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    }
+}

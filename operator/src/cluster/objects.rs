@@ -1,0 +1,139 @@
+//! Applying what a cluster consists of.
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, ResourceExt};
+use roadstead_crds::{NamespacesFrom, QueueCluster, TlsMode};
+use roadstead_operator_core::desired::{
+    Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
+};
+use roadstead_operator_core::queue::allows;
+
+use super::MANAGER;
+use crate::authority::Issued;
+use crate::context::Context;
+use crate::error::{Doing, ReconcileError, is_missing};
+
+/// The image of the nodes: as specified, else what they run already, else the operator's own. So a
+/// newer operator changes no cluster by itself.
+pub async fn image(cluster: &QueueCluster, context: &Context) -> Result<String, ReconcileError> {
+    if let Some(image) = &cluster.spec.image {
+        return Ok(image.clone());
+    }
+    let namespace = cluster.namespace().unwrap_or_default();
+    let api: Api<StatefulSet> = Api::namespaced(context.client.clone(), &namespace);
+    let live = api.get_opt(&cluster.name_any()).await;
+    let live = live.doing(|| "read the StatefulSet".to_owned())?;
+    let running = live
+        .and_then(|live| live.spec)
+        .and_then(|spec| spec.template.spec)
+        .and_then(|pod| {
+            pod.containers
+                .into_iter()
+                .find_map(|container| container.image)
+        });
+    Ok(running.unwrap_or_else(|| context.config.node_image.clone()))
+}
+
+/// Applies everything; what is unchanged costs no write.
+pub async fn apply(
+    cluster: &QueueCluster,
+    cluster_id: &str,
+    (around, issued): (&Surroundings, &Issued),
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let names = names(cluster);
+    let namespace = names.namespace.as_str();
+    let client = &context.client;
+    let applier = &context.applier;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secret = tls_secret(cluster, &names.node_tls(), cluster_id, &issued.node);
+    applier.apply_blind(&secrets, MANAGER, &secret).await?;
+    if cluster
+        .spec
+        .listeners
+        .iter()
+        .any(|listener| listener.tls.mode == TlsMode::Managed)
+    {
+        let secret = tls_secret(cluster, &names.client_tls(), cluster_id, &issued.client);
+        applier.apply_blind(&secrets, MANAGER, &secret).await?;
+    }
+    let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
+    let binding = token_review_binding(cluster, &context.config.token_review_role);
+    applier.apply(&bindings, MANAGER, &binding).await?;
+    let objects = desired(cluster, cluster_id, around);
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    applier
+        .apply(&accounts, MANAGER, &objects.service_account)
+        .await?;
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    applier.apply(&services, MANAGER, &objects.headless).await?;
+    applier.apply(&services, MANAGER, &objects.client).await?;
+    let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
+    applier
+        .apply(&policies, MANAGER, &objects.network_policy)
+        .await?;
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
+    match &objects.disruption_budget {
+        Some(budget) => applier.apply(&budgets, MANAGER, budget).await?,
+        None => remove_budget(&budgets, &names.cluster).await?,
+    }
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
+    applier.apply(&sets, MANAGER, &objects.statefulset).await?;
+    authorities(cluster, &issued.client.ca, context).await
+}
+
+async fn remove_budget(
+    budgets: &Api<PodDisruptionBudget>,
+    name: &str,
+) -> Result<(), ReconcileError> {
+    let found = budgets.get_metadata_opt(name).await;
+    if found
+        .doing(|| format!("read PodDisruptionBudget {name}"))?
+        .is_none()
+    {
+        return Ok(());
+    }
+    match budgets.delete(name, &DeleteParams::default()).await {
+        Err(error) if !is_missing(&error) => {
+            Err(error).doing(|| format!("delete PodDisruptionBudget {name}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The CA that clients trust, in every namespace that may use the cluster.
+async fn authorities(
+    cluster: &QueueCluster,
+    ca: &str,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let own = cluster.namespace().unwrap_or_default();
+    for namespace in allowed(cluster, &own, context).await? {
+        let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+        let map = ca_config_map(cluster, &namespace, ca);
+        context.applier.apply(&maps, MANAGER, &map).await?;
+    }
+    Ok(())
+}
+
+async fn allowed(
+    cluster: &QueueCluster,
+    own: &str,
+    context: &Context,
+) -> Result<Vec<String>, ReconcileError> {
+    if cluster.spec.queue_namespaces.from == NamespacesFrom::Same {
+        return Ok(vec![own.to_owned()]);
+    }
+    let namespaces: Api<Namespace> = Api::all(context.client.clone());
+    let list = namespaces.list(&ListParams::default()).await;
+    let list = list.doing(|| "list namespaces".to_owned())?;
+    let usable = list.items.iter().filter(|namespace| {
+        let terminating = namespace.metadata.deletion_timestamp.is_some();
+        !terminating && allows(cluster, &namespace.name_any(), namespace.labels())
+    });
+    Ok(usable.map(ResourceExt::name_any).collect())
+}

@@ -1,0 +1,133 @@
+//! What every controller needs.
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource, ResourceExt};
+use tracing::warn;
+
+use crate::apply::Applier;
+use crate::authority::Authorities;
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::error::ReconcileError;
+use crate::metrics::Metrics;
+use crate::nodes::{Links, Resolve};
+
+/// A reconcile may take so long.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// What every controller needs.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What the operator was told.
+    pub config: Config,
+    /// The number that goes with orders to nodes.
+    pub fence: u64,
+    /// Certificates.
+    pub authorities: Authorities,
+    /// Connections to nodes.
+    pub links: Arc<Links>,
+    /// Where pods are.
+    pub resolve: Resolve,
+    /// Server-side apply.
+    pub applier: Applier,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    recorder: Recorder,
+    backoff: Backoff,
+}
+
+impl Context {
+    /// For an operator that leads with this fence.
+    pub fn new(
+        client: Client,
+        config: Config,
+        fence: u64,
+        resolve: Resolve,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let reporter = Reporter {
+            controller: "roadstead-operator".to_owned(),
+            instance: Some(config.identity.clone()),
+        };
+        Self {
+            authorities: Authorities::new(&client, &config.namespace),
+            recorder: Recorder::new(client.clone(), reporter),
+            links: Arc::default(),
+            applier: Applier::default(),
+            backoff: Backoff::default(),
+            client,
+            config,
+            fence,
+            resolve,
+            metrics,
+        }
+    }
+
+    /// Tells people what happened to an object. That it cannot be told stops nothing.
+    pub async fn event(
+        &self,
+        object: &ObjectReference,
+        warning: bool,
+        (reason, note): (&str, String),
+    ) {
+        let event = Event {
+            type_: if warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1_000).collect()),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, object).await {
+            warn!(%error, reason, "cannot write an event");
+        }
+    }
+
+    /// Bounds, counts and times a reconcile.
+    ///
+    /// # Errors
+    /// Those of the reconcile, and when it took too long.
+    pub async fn run<K>(
+        &self,
+        controller: &'static str,
+        object: &K,
+        reconcile: impl Future<Output = Result<Action, ReconcileError>>,
+    ) -> Result<Action, ReconcileError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let start = Instant::now();
+        let result = tokio::time::timeout(LONGEST, Box::pin(reconcile)).await;
+        let result = result.unwrap_or(Err(ReconcileError::TooLong(LONGEST.as_secs())));
+        self.metrics
+            .ran(controller, start.elapsed().as_secs_f64(), result.is_ok());
+        if result.is_ok() {
+            self.backoff.succeeded(&key(object));
+        }
+        result
+    }
+
+    /// When to try again after a failure.
+    pub fn failed<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        error: &ReconcileError,
+    ) -> Action {
+        let object = key(object);
+        warn!(object, %error, "reconcile failed");
+        Action::requeue(self.backoff.failed(&object, rand::random()))
+    }
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let namespace = object.namespace().unwrap_or_default();
+    format!("{} {namespace}/{}", K::kind(&()), object.name_any())
+}

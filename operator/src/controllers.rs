@@ -1,0 +1,95 @@
+//! Wiring: what is watched, and who works on it.
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::Api;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::watcher;
+use roadstead_crds::{ConsumerScaler, Queue, QueueCluster};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::debug;
+
+use crate::context::Context;
+use crate::queue::{Pace, Queues};
+use crate::scaler::{Listener, Loads, Scalers, watch_all};
+use crate::{cluster, queue, scaler};
+
+const WAKES: usize = 1_024;
+
+/// Runs all controllers until `stop` is true; what is begun is finished.
+pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) {
+    let client = context.client.clone();
+    let config = controller::Config::default().concurrency(context.config.concurrency);
+    let any = watcher::Config::default();
+    let clusters = Controller::new(Api::<QueueCluster>::all(client.clone()), any.clone())
+        .owns(Api::<StatefulSet>::all(client.clone()), any.clone())
+        .with_config(config.clone())
+        .graceful_shutdown_on(stopped(stop.clone()));
+    let queues = Controller::new(Api::<Queue>::all(client.clone()), any.clone())
+        .with_config(config.clone())
+        .graceful_shutdown_on(stopped(stop.clone()));
+    let (wakes, woken) = mpsc::channel(WAKES);
+    let scalers = Controller::new(Api::<ConsumerScaler>::all(client), any)
+        .with_config(config)
+        .reconcile_on(ReceiverStream::new(woken))
+        .graceful_shutdown_on(stopped(stop));
+    let loads = Arc::new(Loads::default());
+    let listener = Listener {
+        loads: loads.clone(),
+        scalers: scalers.store(),
+        queues: queues.store(),
+        wakes,
+    };
+    let queue_context = Arc::new(Queues {
+        context: context.clone(),
+        clusters: clusters.store(),
+        queues: queues.store(),
+        pace: Pace::default(),
+    });
+    let scaler_context = Arc::new(Scalers::new(context.clone(), queues.store(), loads));
+    let links = context.links.clone();
+    let work = async {
+        tokio::join!(
+            clusters
+                .run(
+                    cluster::reconcile,
+                    |c, e, x| x.failed(c.as_ref(), e),
+                    context
+                )
+                .for_each(async |result| report(result)),
+            queues
+                .run(
+                    queue::reconcile,
+                    |q, e, x| x.context.failed(q.as_ref(), e),
+                    queue_context
+                )
+                .for_each(async |result| report(result)),
+            scalers
+                .run(
+                    scaler::reconcile,
+                    |s, e, x| x.context.failed(s.as_ref(), e),
+                    scaler_context
+                )
+                .for_each(async |result| report(result)),
+        );
+    };
+    tokio::select! {
+        () = work => {}
+        () = watch_all(links, listener) => {}
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn report<T: Debug, E: std::error::Error>(result: Result<T, E>) {
+    match result {
+        Ok(done) => debug!(?done, "reconciled"),
+        Err(error) => debug!(%error, "reconcile ended with an error"),
+    }
+}

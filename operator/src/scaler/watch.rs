@@ -1,0 +1,150 @@
+//! Listening to the load of all clusters: one stream per node, kept as long as the node is there.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use roadstead_crds::{ConsumerScaler, Queue};
+use roadstead_operator_core::queue::queue_name;
+use roadstead_operator_core::scale::SourceKey;
+use roadstead_proto::v1::WatchConsumerLoadRequest;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tracing::debug;
+
+use super::Loads;
+use crate::backoff::jitter;
+use crate::nodes::{ClusterKey, Links, Node};
+use crate::queue::cluster_key;
+
+const LOOK: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(1);
+/// Loads of queues that nobody spoke of for this long are forgotten.
+const FORGET_MILLIS: u64 = 3_600_000;
+
+/// Scalers that have to decide anew.
+pub type Wakes = mpsc::Sender<ObjectRef<ConsumerScaler>>;
+
+/// Who reads what the nodes say.
+#[derive(Clone)]
+pub struct Listener {
+    /// What was said.
+    pub loads: Arc<Loads>,
+    /// Scalers as they were last seen.
+    pub scalers: Store<ConsumerScaler>,
+    /// Queues as they were last seen.
+    pub queues: Store<Queue>,
+    /// Where to say that a scaler has to decide anew.
+    pub wakes: Wakes,
+}
+
+/// Listens to every node of every cluster until it is dropped.
+pub async fn watch_all(links: Arc<Links>, listener: Listener) {
+    let mut streams = Streams::default();
+    loop {
+        let mut present = BTreeMap::new();
+        for (cluster, link) in links.all() {
+            for node in &link.nodes {
+                present.insert((cluster.clone(), node.pod.clone()), node.clone());
+            }
+            let before = listener.loads.now().saturating_sub(FORGET_MILLIS);
+            listener.loads.with(&cluster, |store| store.forget(before));
+        }
+        streams.follow(present, &listener);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The running streams; they end when this is dropped.
+#[derive(Default)]
+struct Streams {
+    running: BTreeMap<(ClusterKey, String), AbortHandle>,
+}
+
+impl Streams {
+    fn follow(&mut self, present: BTreeMap<(ClusterKey, String), Node>, listener: &Listener) {
+        self.running.retain(|key, stream| {
+            let stays = present.contains_key(key) && !stream.is_finished();
+            if !stays {
+                stream.abort();
+            }
+            stays
+        });
+        for (key, node) in present {
+            let cluster = key.0.clone();
+            self.running.entry(key).or_insert_with(|| {
+                tokio::spawn(listen(cluster, node, listener.clone())).abort_handle()
+            });
+        }
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.running.values().for_each(AbortHandle::abort);
+    }
+}
+
+/// Reads one node's frames until the stream ends; then a new one is opened with the node's present
+/// address.
+async fn listen(cluster: ClusterKey, node: Node, listener: Listener) {
+    let stream = node
+        .admin()
+        .watch_consumer_load(WatchConsumerLoadRequest {})
+        .await;
+    let mut stream = match stream {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => {
+            debug!(pod = node.pod, %status, "does not tell its load");
+            tokio::time::sleep(jitter(RETRY)).await;
+            return;
+        }
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(frame)) => {
+                let now = listener.loads.now();
+                let changed = listener
+                    .loads
+                    .with(&cluster, |store| store.apply(&frame, now));
+                for source in changed {
+                    wake(&cluster, &source, &listener).await;
+                }
+            }
+            Ok(None) => return,
+            Err(status) => {
+                debug!(pod = node.pod, %status, "stopped telling its load");
+                tokio::time::sleep(jitter(RETRY)).await;
+                return;
+            }
+        }
+    }
+}
+
+/// Scalers of the namespace that name a Queue object which stands for this source.
+async fn wake(cluster: &ClusterKey, source: &SourceKey, listener: &Listener) {
+    for scaler in listener.scalers.state() {
+        let namespace = scaler.namespace().unwrap_or_default();
+        if namespace != source.namespace {
+            continue;
+        }
+        let names = scaler.spec.sources.iter().any(|named| {
+            let object = ObjectRef::new(&named.queue).within(&namespace);
+            let queue = listener.queues.get(&object);
+            named.group == source.group
+                && queue.is_some_and(|queue| {
+                    queue_name(&queue) == source.queue && cluster_key(&queue) == *cluster
+                })
+        });
+        if names
+            && listener
+                .wakes
+                .send(ObjectRef::from_obj(scaler.as_ref()))
+                .await
+                .is_err()
+        {
+            return;
+        }
+    }
+}
