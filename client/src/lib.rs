@@ -34,6 +34,8 @@ mod channels;
 mod client;
 mod consumer;
 mod error;
+#[cfg(any(feature = "ledger", test))]
+pub mod ledger;
 mod message;
 mod producer;
 mod queues;
