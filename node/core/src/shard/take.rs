@@ -113,8 +113,8 @@ impl Take {
         let number = position / BLOCK;
         let end = p.state.tail.min((number + 1) * BLOCK);
         for position in position..end {
-            // Removing a message may have moved the cursor on (strict order, at most once).
-            let moved = p.group.cursor != position;
+            // Removing a message (at most once) may have moved the cursor on, or brought one back.
+            let moved = p.group.cursor != position || p.group.returned > 0;
             if moved || self.messages.len() == self.max || self.strict_waits(p) || *scan == 0 {
                 break;
             }

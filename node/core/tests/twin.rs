@@ -1,0 +1,163 @@
+//! The shard machine against a deliberately dumb twin, on random histories over all ops and
+//! settings together. `ROADSTEAD_CASES` sets how many histories, `ROADSTEAD_SEED` which.
+
+#![allow(clippy::expect_used, reason = "a test")]
+
+mod twin {
+    pub mod compare;
+    pub mod history;
+    pub mod model;
+    pub mod ops;
+    pub mod world;
+}
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use roadstead_core::kv::{Kv, MemoryKv};
+use roadstead_core::shard::ShardMachine;
+use twin::world::{Coverage, World};
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+fn runner(cases: u64) -> TestRunner {
+    let seed = setting("ROADSTEAD_SEED", 1);
+    println!("{cases} histories from seed {seed}");
+    let bytes: Vec<u8> = seed.to_be_bytes().repeat(4);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let cases = u32::try_from(cases).unwrap_or(u32::MAX);
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    };
+    TestRunner::new_with_rng(config, rng)
+}
+
+#[test]
+fn machine_and_twin_agree() {
+    let coverage = RefCell::new(Coverage::new());
+    let result = runner(setting("ROADSTEAD_CASES", 4_000)).run(
+        &twin::history::history(),
+        |(configs, entries)| {
+            let mut world = World::new();
+            world.run(&configs, &entries)?;
+            replay(&world)?;
+            for (name, count) in world.coverage {
+                *coverage.borrow_mut().entry(name).or_default() += count;
+            }
+            Ok(())
+        },
+    );
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    check(&coverage.into_inner());
+}
+
+/// The same log on a fresh machine, and on one that is opened anew half-way, gives the same rows.
+fn replay(world: &World) -> Result<(), TestCaseError> {
+    let half = world.log.len() / 2;
+    for reopen in [usize::MAX, half] {
+        let mut kv = MemoryKv::new();
+        let mut machine = ShardMachine::open(&kv).expect("no rows are an empty shard");
+        for (n, entry) in world.log.iter().enumerate() {
+            if n == reopen {
+                machine = ShardMachine::open(&kv).expect("its own rows can be read");
+            }
+            machine
+                .apply(&mut kv, n as u64 + 1, entry)
+                .expect("it was applied before");
+        }
+        if kv != world.kv {
+            return Err(TestCaseError::fail(format!(
+                "rows differ: {}",
+                differing(&kv, &world.kv)
+            )));
+        }
+        let digests = (ShardMachine::digest(&kv), ShardMachine::digest(&world.kv));
+        proptest::prop_assert_eq!(digests.0, digests.1);
+    }
+    Ok(())
+}
+
+fn differing(a: &MemoryKv, b: &MemoryKv) -> String {
+    let mut found = String::new();
+    let end = [0xff; 8];
+    for (one, other) in [(a, b), (b, a)] {
+        let all = one.scan(&[], &end, &mut |key, value| {
+            let same = other.get(key).is_ok_and(|v| v.as_ref() == Some(value));
+            if !same {
+                found += &format!("\n {key:02x?} = {value:02x?}");
+            }
+            ControlFlow::Continue(())
+        });
+        all.expect("rows in memory can be read");
+        found += "\n --";
+    }
+    found
+}
+
+/// Prints what the histories reached; nothing on the list may be missing.
+fn check(coverage: &Coverage) {
+    for (name, count) in coverage {
+        println!("{count:>9} {name}");
+    }
+    let mut wanted = Vec::new();
+    for order in ["None", "PerKey", "Strict"] {
+        for op in [
+            "Send",
+            "Receive",
+            "Settle",
+            "Purge",
+            "ReleaseSession",
+            "Accept",
+        ] {
+            wanted.push(format!("{op} {order}"));
+        }
+        for state in ["Ready", "InFlight", "Delayed"] {
+            wanted.push(format!("state {state} {order}"));
+        }
+    }
+    for name in [
+        "state Blocked PerKey",
+        "state Blocked Strict",
+        "sent Accepted",
+        "sent Duplicate",
+        "sent MessageLimit",
+        "sent ByteLimit",
+        "sent TooLarge",
+        "sent KeyRequired",
+        "sent OutOfRange",
+        "settled Done",
+        "settled Stale",
+        "accept Gap",
+        "accept MessageLimit",
+        "accept ByteLimit",
+        "event LeaseExpired",
+        "event SessionReleased",
+        "event Nacked",
+        "event DeadLettered",
+        "event Dropped",
+        "event Expired",
+        "refused \"NoPartition\"",
+        "refused \"Deleting\"",
+        "refused \"NotEmpty\"",
+        "refused \"OrderingFixed\"",
+        "refused \"OutOfRange\"",
+    ] {
+        wanted.push(name.to_owned());
+    }
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|name| !coverage.contains_key(*name))
+        .collect();
+    assert!(missing.is_empty(), "no history reached {missing:?}");
+}

@@ -1,0 +1,320 @@
+//! What must be equal after every entry, beside the replies.
+
+use bytes::Bytes;
+use proptest::test_runner::TestCaseError;
+use proptest::{prop_assert, prop_assert_eq};
+use roadstead_core::shard::*;
+
+use super::model::{Leaving, Message, Partition, State};
+use super::world::{Check, World};
+
+pub fn all(world: &mut World) -> Check {
+    let ids: Vec<_> = world.twin.partitions.keys().copied().collect();
+    let live: Vec<_> = ids
+        .iter()
+        .filter(|id| !world.twin.partitions[id].dropping)
+        .collect();
+    prop_assert_eq!(
+        world.machine.partitions().collect::<Vec<_>>(),
+        live.iter().map(|id| **id).collect::<Vec<_>>()
+    );
+    for id in &ids {
+        outboxes(world, *id)?;
+        let p = &world.twin.partitions[id];
+        if !p.dropping {
+            prop_assert_eq!(world.machine.config(*id), Some(&p.config));
+            stats(world, p)?;
+            messages(world, p)?;
+            leases(world, p)?;
+        }
+    }
+    deadlines(world)?;
+    payloads(world)?;
+    cover(world);
+    Ok(())
+}
+
+fn stats(world: &World, p: &Partition) -> Check {
+    let count =
+        |wanted: fn(&Message) -> bool| p.messages.iter().filter(|m| wanted(m)).count() as u64;
+    let engaged = p.config.ordering == Ordering::Strict && p.engaged(0);
+    let waiting = count(|m| m.state == State::Waiting);
+    let returned = count(|m| m.state == State::Returned);
+    let blocked = count(|m| m.state == State::Blocked);
+    let backing_off = count(|m| matches!(m.state, State::BackingOff(_)));
+    let stats = world.machine.stats(&world.kv, p.id, DEFAULT_GROUP).unwrap();
+    let stats = stats.expect("the partition is here");
+    let ready = if engaged {
+        returned
+    } else {
+        returned + waiting
+    };
+    prop_assert_eq!(stats.ready, ready, "ready of {}", p.id);
+    prop_assert_eq!(world.machine.ready(p.id, DEFAULT_GROUP), ready);
+    prop_assert_eq!(
+        stats.blocked,
+        if engaged { blocked + waiting } else { blocked },
+        "blocked"
+    );
+    prop_assert_eq!(stats.in_flight, p.in_flight(), "in flight");
+    prop_assert_eq!(
+        stats.delayed,
+        backing_off + p.delayed.len() as u64,
+        "delayed"
+    );
+    let sum = stats.ready + stats.blocked + stats.in_flight + stats.delayed;
+    prop_assert_eq!(
+        sum,
+        p.live().count() as u64,
+        "each live message is in one place"
+    );
+    prop_assert_eq!(stats.bytes, p.bytes(), "bytes");
+    prop_assert_eq!(stats.totals, p.totals, "totals");
+    prop_assert_eq!(stats.outbox, p.outbox.len() as u64, "outbox");
+    let first = |state: State| {
+        p.messages
+            .iter()
+            .find(|m| m.state == state)
+            .map(|m| m.enqueued_at)
+    };
+    let waiting = if engaged { None } else { first(State::Waiting) };
+    let oldest = [first(State::Returned), waiting]
+        .into_iter()
+        .flatten()
+        .min();
+    prop_assert_eq!(stats.oldest_ready_at, oldest, "oldest ready");
+    let due = p.messages.iter().filter_map(|m| match m.state {
+        State::BackingOff(due) => Some(due),
+        _ => None,
+    });
+    let due = due.chain(p.delayed.iter().map(|m| m.due)).min();
+    prop_assert_eq!(stats.next_due_at.is_some(), due.is_some());
+    prop_assert!(
+        stats.next_due_at <= due,
+        "{:?} is after {due:?}",
+        stats.next_due_at
+    );
+    limits(p)
+}
+
+/// The twin's own promises, so that both are not wrong together.
+fn limits(p: &Partition) -> Check {
+    let leased = |m: &&Message| matches!(m.state, State::Leased { .. });
+    match p.config.ordering {
+        Ordering::None => {}
+        Ordering::PerKey => {
+            for m in p.messages.iter().filter(leased) {
+                let same = p.messages.iter().filter(|other| other.key == m.key);
+                prop_assert_eq!(
+                    same.clone().filter(leased).count(),
+                    1,
+                    "one in flight per key"
+                );
+                let first = same.map(|other| other.sequence).next();
+                prop_assert_eq!(first, Some(m.sequence), "the first of its key is in flight");
+            }
+        }
+        Ordering::Strict => {
+            prop_assert!(p.in_flight() <= 1, "one in flight");
+            let first = p.messages.first();
+            prop_assert!(p.in_flight() == 0 || first.is_some_and(|m| leased(&m)));
+        }
+    }
+    Ok(())
+}
+
+fn state(p: &Partition, m: &Message) -> MessageState {
+    let engaged = p.config.ordering == Ordering::Strict && p.engaged(0);
+    match m.state {
+        State::Waiting if engaged => MessageState::Blocked,
+        State::Waiting | State::Returned => MessageState::Ready,
+        State::BackingOff(_) => MessageState::Delayed,
+        State::Leased { .. } => MessageState::InFlight,
+        State::Blocked => MessageState::Blocked,
+    }
+}
+
+fn messages(world: &World, p: &Partition) -> Check {
+    let got = world.machine.peek(&world.kv, p.id, usize::MAX).unwrap();
+    let got: Vec<_> = got
+        .iter()
+        .map(|m| {
+            (
+                m.id,
+                m.sequence,
+                world.body(m.payload),
+                m.enqueued_at,
+                m.delivery_count,
+                m.state,
+            )
+        })
+        .collect();
+    let mut delayed: Vec<_> = p.delayed.iter().collect();
+    delayed.sort_by_key(|m| (m.due, m.sequence));
+    let seen = |m: &Message, state| {
+        (
+            m.id,
+            m.sequence,
+            m.body.clone(),
+            m.enqueued_at,
+            m.count,
+            state,
+        )
+    };
+    let line = p.messages.iter().map(|m| seen(m, state(p, m)));
+    let line = line.chain(delayed.into_iter().map(|m| seen(m, MessageState::Delayed)));
+    prop_assert_eq!(got, line.collect::<Vec<_>>(), "messages of {}", p.id);
+    Ok(())
+}
+
+fn leases(world: &World, p: &Partition) -> Check {
+    for session in [SessionId(1), SessionId(2)] {
+        let held = world.machine.leases_of(&world.kv, p.id, session).unwrap();
+        let mut got: Vec<_> = held
+            .iter()
+            .flat_map(|r| r.messages.iter().map(|m| (r.delivery, world.seen(m))))
+            .map(|(delivery, m)| (delivery, m.slot, m.sequence, m.body, m.count, m.deadline))
+            .collect();
+        let mut expected: Vec<_> = p
+            .messages
+            .iter()
+            .filter_map(|m| match m.state {
+                State::Leased {
+                    delivery,
+                    slot,
+                    deadline,
+                    session: Some(s),
+                } if s == session => Some((
+                    delivery,
+                    slot,
+                    m.sequence,
+                    m.body.clone(),
+                    m.count,
+                    deadline,
+                )),
+                _ => None,
+            })
+            .collect();
+        got.sort();
+        expected.sort();
+        prop_assert_eq!(got, expected, "leases of {:?} in {}", session, p.id);
+    }
+    Ok(())
+}
+
+/// The twin's messages in outboxes are those of the machine; numbers are given once, one by one.
+fn outboxes(world: &mut World, id: PartitionId) -> Check {
+    let pending: Vec<_> = world
+        .machine
+        .outboxes()
+        .into_iter()
+        .filter(|outbox| outbox.source == id)
+        .collect();
+    let by = |m: &Leaving| (m.target, m.number);
+    let mut got = Vec::new();
+    for Outbox {
+        source,
+        target,
+        pending,
+    } in pending
+    {
+        let heads = world
+            .machine
+            .outbox_heads(&world.kv, source, target, usize::MAX)
+            .unwrap();
+        prop_assert_eq!(heads.len() as u64, pending);
+        for pair in heads.windows(2) {
+            prop_assert_eq!(
+                pair[0].number + 1,
+                pair[1].number,
+                "numbers follow one by one"
+            );
+        }
+        let leaving = |m: &OutboxMessage| Leaving {
+            target,
+            number: Some(m.number),
+            id: m.id,
+            key: m.key.unwrap_or(0),
+            body: world.body(m.payload),
+            enqueued_at: m.enqueued_at,
+            reason: m.reason,
+            count: m.delivery_count,
+            at: m.at,
+            error: m.error.clone(),
+        };
+        got.extend(heads.iter().map(leaving));
+    }
+    let Some(p) = world.twin.partitions.get_mut(&id) else {
+        return Ok(());
+    };
+    // A queue may be its own dead-letter queue here: then a message stands in it twice.
+    let mut fresh: Vec<_> = got
+        .iter()
+        .filter(|m| !p.outbox.iter().any(|other| by(other) == by(m)))
+        .collect();
+    for m in p.outbox.iter_mut().filter(|m| m.number.is_none()) {
+        let at = fresh
+            .iter()
+            .position(|other| (other.id, other.at) == (m.id, m.at));
+        let Some(at) = at else {
+            return Err(TestCaseError::fail(format!(
+                "{m:?} is not in the outbox: {got:?}"
+            )));
+        };
+        m.number = fresh.remove(at).number;
+    }
+    p.outbox.sort_by_key(by);
+    got.sort_by_key(by);
+    prop_assert_eq!(&p.outbox, &got);
+    Ok(())
+}
+
+fn deadlines(world: &World) -> Check {
+    let next = world.machine.next_deadline().unwrap_or(u64::MAX);
+    for p in world.twin.partitions.values().filter(|p| !p.dropping) {
+        let due = p.earliest().unwrap_or(u64::MAX);
+        // What a new time to live makes overdue is due now.
+        let due = due.max(world.now);
+        prop_assert!(
+            next <= due,
+            "something is due at {due}, the machine says {next}"
+        );
+    }
+    Ok(())
+}
+
+fn payloads(world: &World) -> Check {
+    let partitions = world.twin.partitions.values();
+    let live = partitions.flat_map(|p| {
+        p.live()
+            .map(|m| &m.body)
+            .chain(p.outbox.iter().map(|m| &m.body))
+    });
+    let mut live: Vec<Bytes> = live.chain(&world.twin.sweeping).cloned().collect();
+    live.sort();
+    let last = world.log.len() as u64;
+    prop_assert_eq!(
+        world.live_bodies(0, u64::MAX),
+        live.clone(),
+        "live payloads"
+    );
+    // In two halves they are the same.
+    let mut halves = world.live_bodies(0, last / 2);
+    halves.extend(world.live_bodies(last / 2 + 1, last));
+    halves.sort();
+    prop_assert_eq!(halves, live, "live payloads by range");
+    Ok(())
+}
+
+fn cover(world: &mut World) {
+    let states = |p: &Partition| {
+        let order = p.config.ordering;
+        let of = move |m: &Message| {
+            let name = format!("{:?}", state(p, m));
+            format!("state {name} {order:?}")
+        };
+        p.messages.iter().map(of).collect::<Vec<_>>()
+    };
+    let reached: Vec<String> = world.twin.partitions.values().flat_map(states).collect();
+    reached.into_iter().for_each(|name| world.count(name));
+}

@@ -1,0 +1,233 @@
+//! Random histories: what happens, in terms that stay meaningful when the history is shrunk.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use roadstead_core::shard::{Delivery, Ordering};
+
+/// Partitions of the shard in a history.
+pub const SLOTS: usize = 4;
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Cluster time that passes before it, ms.
+    pub passes: u64,
+    pub events: Vec<Happening>,
+    /// The machine is opened anew from its rows after it.
+    pub reopen: bool,
+}
+
+#[derive(Debug, Clone)]
+pub enum Happening {
+    Configure {
+        slot: usize,
+        config: Config,
+        stale: bool,
+    },
+    Drop {
+        slot: usize,
+        only_if_empty: bool,
+    },
+    Send {
+        slot: usize,
+        producer: Option<(u8, u64)>,
+        messages: Vec<Sent>,
+    },
+    Receive {
+        slot: usize,
+        session: u128,
+        max: u32,
+        lease: Option<u64>,
+    },
+    Settle {
+        slot: usize,
+        picks: Vec<(Index, Settled)>,
+    },
+    Release {
+        slot: usize,
+        session: u128,
+    },
+    Tick,
+    Shuttle {
+        pick: Index,
+        max: usize,
+        accept: bool,
+        gap: bool,
+        done: bool,
+    },
+    Purge {
+        slot: usize,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub key: Option<u8>,
+    pub delay: u64,
+    pub len: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Settled {
+    Ack,
+    Nack {
+        delay: u64,
+        error: bool,
+        unstarted: bool,
+    },
+    Reject {
+        error: bool,
+    },
+    Extend {
+        lease: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// None: as it is.
+    pub ordering: Option<Ordering>,
+    pub delivery: Delivery,
+    pub lease_ms: u64,
+    pub ttl_ms: u64,
+    pub max_deliveries: u32,
+    pub dead_letter: DeadLetter,
+    pub max_messages: u64,
+    pub max_bytes: u64,
+    pub max_message_bytes: u32,
+    pub max_in_flight: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum DeadLetter {
+    None,
+    /// The queue of slots 1 and 2.
+    Pair,
+    /// The queue of slot 3.
+    Other,
+    /// A queue that was deleted.
+    Gone,
+}
+
+fn ordering() -> impl Strategy<Value = Ordering> {
+    prop_oneof![
+        Just(Ordering::None),
+        Just(Ordering::PerKey),
+        Just(Ordering::Strict)
+    ]
+}
+
+pub fn config() -> impl Strategy<Value = Config> {
+    let delivery = prop_oneof![6 => Just(Delivery::AtLeastOnce), 1 => Just(Delivery::AtMostOnce)];
+    let dead_letter = prop_oneof![
+        2 => Just(DeadLetter::None),
+        4 => Just(DeadLetter::Pair),
+        2 => Just(DeadLetter::Other),
+        1 => Just(DeadLetter::Gone),
+    ];
+    let times = (
+        prop_oneof![1 => Just(0_u64), 2 => Just(10), 4 => Just(1_000)],
+        prop_oneof![3 => Just(0_u64), 2 => Just(50), 2 => Just(5_000)],
+    );
+    let limits = (
+        prop_oneof![4 => Just(0_u64), 1 => Just(4)],
+        prop_oneof![4 => Just(0_u64), 1 => Just(60)],
+        prop_oneof![4 => Just(0_u32), 1 => Just(12)],
+        prop_oneof![4 => Just(0_u32), 1 => Just(2)],
+    );
+    (
+        proptest::option::weighted(0.2, ordering()),
+        delivery,
+        times,
+        1_u32..4,
+        dead_letter,
+        limits,
+    )
+        .prop_map(
+            |(ordering, delivery, times, max_deliveries, dead_letter, limits)| Config {
+                ordering,
+                delivery,
+                lease_ms: times.0,
+                ttl_ms: times.1,
+                max_deliveries,
+                dead_letter,
+                max_messages: limits.0,
+                max_bytes: limits.1,
+                max_message_bytes: limits.2,
+                max_in_flight: limits.3,
+            },
+        )
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let key = prop_oneof![1 => Just(None), 6 => (0_u8..3).prop_map(Some)];
+    let delay = prop_oneof![5 => Just(0_u64), 1 => Just(5), 1 => Just(40), 1 => Just(3_000)];
+    (key, delay, 6_usize..16).prop_map(|(key, delay, len)| Sent { key, delay, len })
+}
+
+fn settled() -> impl Strategy<Value = Settled> {
+    let delay = prop_oneof![2 => Just(0_u64), 1 => Just(20), 1 => Just(500)];
+    prop_oneof![
+        4 => Just(Settled::Ack),
+        3 => (delay, any::<bool>(), proptest::bool::weighted(0.25))
+            .prop_map(|(delay, error, unstarted)| Settled::Nack { delay, error, unstarted }),
+        1 => any::<bool>().prop_map(|error| Settled::Reject { error }),
+        1 => prop_oneof![Just(0_u64), Just(15), Just(4_000)]
+            .prop_map(|lease| Settled::Extend { lease }),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    // The first slot gets half of the traffic, so that histories go deep.
+    let slot = || prop_oneof![3 => Just(0_usize), 1 => 1..SLOTS];
+    let session = || 0_u128..3;
+    let number = prop_oneof![8 => 0_u64..12, 1 => 1_000_u64..1_100, 1 => Just(5_000)];
+    let lease = proptest::option::of(prop_oneof![Just(0_u64), Just(30), Just(2_000)]);
+    prop_oneof![
+        1 => (slot(), config(), proptest::bool::weighted(0.1))
+            .prop_map(|(slot, config, stale)| Happening::Configure { slot, config, stale }),
+        8 => (slot(), proptest::option::of((0_u8..2, number)), proptest::collection::vec(sent(), 1..5))
+            .prop_map(|(slot, producer, messages)| Happening::Send { slot, producer, messages }),
+        8 => (slot(), session(), 1_u32..6, lease)
+            .prop_map(|(slot, session, max, lease)| Happening::Receive { slot, session, max, lease }),
+        8 => (slot(), proptest::collection::vec((any::<Index>(), settled()), 1..5))
+            .prop_map(|(slot, picks)| Happening::Settle { slot, picks }),
+        1 => (slot(), session()).prop_map(|(slot, session)| Happening::Release { slot, session }),
+        6 => Just(Happening::Tick),
+        3 => (any::<Index>(), 1_usize..4, any::<bool>(), proptest::bool::weighted(0.1), any::<bool>())
+            .prop_map(|(pick, max, accept, gap, done)| {
+                Happening::Shuttle { pick, max, accept, gap, done }
+            }),
+        1 => slot().prop_map(|slot| Happening::Purge { slot }),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let passes = prop_oneof![
+        4 => Just(0_u64),
+        4 => 1_u64..20,
+        3 => 20_u64..100,
+        2 => 900_u64..6_000,
+        1 => Just(700_000),
+    ];
+    let rare = (0..SLOTS, any::<bool>()).prop_map(|(slot, only_if_empty)| Happening::Drop {
+        slot,
+        only_if_empty,
+    });
+    let event = prop_oneof![60 => happening(), 1 => rare];
+    (
+        passes,
+        proptest::collection::vec(event, 1..4),
+        proptest::bool::weighted(0.05),
+    )
+        .prop_map(|(passes, events, reopen)| Entry {
+            passes,
+            events,
+            reopen,
+        })
+}
+
+/// First configurations, one per slot, and what happens then.
+pub fn history() -> impl Strategy<Value = (Vec<(Ordering, Config)>, Vec<Entry>)> {
+    let configs = proptest::collection::vec((ordering(), config()), SLOTS);
+    (configs, proptest::collection::vec(entry(), 1..60))
+}

@@ -1,0 +1,466 @@
+//! What the twin does for each op.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use roadstead_core::shard::*;
+
+use super::model::{Effects, Leaving, Message, Partition, Producer, State};
+
+/// A reply in a form that both can give: payloads by their bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Seen {
+    Same(Reply),
+    Received {
+        delivery: u64,
+        messages: Vec<SeenMessage>,
+    },
+    /// The twin does not predict the number of steps.
+    Ticked,
+}
+
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct SeenMessage {
+    pub slot: u16,
+    pub count: u32,
+    pub id: MessageId,
+    pub sequence: u64,
+    pub body: Bytes,
+    pub enqueued_at: u64,
+    pub deadline: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Twin {
+    pub partitions: BTreeMap<PartitionId, Partition>,
+    /// Payloads of dropped partitions that the next tick frees.
+    pub sweeping: Vec<Bytes>,
+}
+
+impl Twin {
+    pub fn apply(&mut self, op: &Op, fx: &mut Effects) -> Seen {
+        let id = match op {
+            Op::Tick => return self.tick(fx),
+            Op::Configure(op) => return Seen::Same(self.configure(op, fx.now)),
+            Op::Drop(op) => return Seen::Same(self.drop_partition(op)),
+            Op::Settle(op) => op.partition,
+            Op::Send(op) => op.partition,
+            Op::Receive(op) => op.partition,
+            Op::ReleaseSession(op) => op.partition,
+            Op::Accept(op) => op.target,
+            Op::OutboxDone(op) => op.source,
+            Op::Purge(op) => op.partition,
+        };
+        let Some(p) = self.partitions.get_mut(&id) else {
+            return Seen::Same(match op {
+                Op::OutboxDone(_) => Reply::OutboxDone { messages: 0 },
+                _ => Reply::Refused(Refusal::NoPartition),
+            });
+        };
+        if p.dropping && !matches!(op, Op::OutboxDone(_)) {
+            return Seen::Same(Reply::Refused(Refusal::Deleting));
+        }
+        match op {
+            Op::Send(op) => p.send(op, fx),
+            Op::Receive(op) => p.receive(op, fx),
+            Op::Settle(op) => p.settle(op, fx),
+            Op::ReleaseSession(op) => p.release(op, fx),
+            Op::Accept(op) => p.accept(op, fx),
+            Op::OutboxDone(op) => p.outbox_done(op, fx),
+            Op::Purge(_) => p.purge(fx),
+            Op::Tick | Op::Configure(_) | Op::Drop(_) => unreachable!("answered above"),
+        }
+    }
+
+    fn tick(&mut self, fx: &mut Effects) -> Seen {
+        fx.freed.append(&mut self.sweeping);
+        self.partitions
+            .retain(|_, p| !p.dropping || !p.outbox.is_empty());
+        for p in self.partitions.values_mut().filter(|p| !p.dropping) {
+            p.tick(fx);
+        }
+        Seen::Ticked
+    }
+
+    fn configure(&mut self, op: &Configure, now: u64) -> Reply {
+        let Some(p) = self.partitions.get_mut(&op.partition) else {
+            let p = Partition::new(op.partition, op.config.clone());
+            self.partitions.insert(op.partition, p);
+            return Reply::Configured(true);
+        };
+        if p.dropping {
+            return Reply::Refused(Refusal::Deleting);
+        }
+        if op.config.revision <= p.config.revision {
+            return Reply::Configured(false);
+        }
+        if op.config.ordering != p.config.ordering {
+            return Reply::Refused(Refusal::OrderingFixed);
+        }
+        p.config = op.config.clone();
+        let _ = now;
+        Reply::Configured(true)
+    }
+
+    fn drop_partition(&mut self, op: &DropPartition) -> Reply {
+        let Some(p) = self
+            .partitions
+            .get_mut(&op.partition)
+            .filter(|p| !p.dropping)
+        else {
+            return Reply::Dropped { messages: 0 };
+        };
+        let messages = p.live().count() as u64;
+        if op.only_if_empty && messages > 0 {
+            return Reply::Refused(Refusal::NotEmpty(messages));
+        }
+        p.dropping = true;
+        self.sweeping.extend(
+            p.messages
+                .drain(..)
+                .chain(p.delayed.drain(..))
+                .map(|m| m.body),
+        );
+        Reply::Dropped { messages }
+    }
+}
+
+/// Bytes that count for a payload: header, its length in front, and body.
+fn size(header: &Bytes, body: &Bytes) -> u64 {
+    (1 + header.len() + body.len()) as u64
+}
+
+impl Partition {
+    fn room(&self, size: u64) -> Result<(), Refusal> {
+        let config = &self.config;
+        if config.max_messages != 0 && self.live().count() as u64 >= config.max_messages {
+            return Err(Refusal::MessageLimit);
+        }
+        if config.max_bytes != 0 && self.bytes() + size > config.max_bytes {
+            return Err(Refusal::ByteLimit);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, op: &Send, fx: &mut Effects) -> Seen {
+        if let Some(producer) = &op.producer {
+            if producer.first == 0 {
+                return Seen::Same(Reply::Refused(Refusal::OutOfRange));
+            }
+            self.producers
+                .entry(producer.id.clone())
+                .or_default()
+                .last_used = fx.now;
+        }
+        let mut outcomes = Vec::new();
+        for (n, m) in op.messages.iter().enumerate() {
+            let producer = op
+                .producer
+                .as_ref()
+                .map(|p| (p.id.clone(), p.first + n as u64));
+            outcomes.push(self.send_one(m, producer, fx.now));
+        }
+        self.settle_front(fx.now);
+        Seen::Same(Reply::Sent(outcomes))
+    }
+
+    fn send_one(
+        &mut self,
+        m: &NewMessage,
+        producer: Option<(Bytes, u64)>,
+        now: u64,
+    ) -> SendOutcome {
+        if let Some((id, number)) = &producer {
+            let known = &self.producers[id];
+            if number + 1_024 <= known.highest {
+                return SendOutcome::Refused(Refusal::OutOfRange);
+            }
+            if let Some(&sequence) = known.accepted.get(number) {
+                return SendOutcome::Duplicate { sequence };
+            }
+        }
+        let max = self.config.max_message_bytes as usize;
+        if max != 0 && m.body.len() > max {
+            return SendOutcome::Refused(Refusal::TooLarge);
+        }
+        if self.config.ordering == Ordering::PerKey && m.key.is_none() {
+            return SendOutcome::Refused(Refusal::KeyRequired);
+        }
+        let size = size(&m.header, &m.body);
+        if let Err(refusal) = self.room(size) {
+            return SendOutcome::Refused(refusal);
+        }
+        self.sequence += 1;
+        self.totals.sent += 1;
+        let sequence = self.sequence;
+        let PartitionId { queue, partition } = self.id;
+        let due = if m.delay_ms == 0 { 0 } else { now + m.delay_ms };
+        let message = Message {
+            id: MessageId {
+                queue,
+                partition,
+                sequence,
+            },
+            sequence,
+            key: m.key.unwrap_or(0),
+            body: m.body.clone(),
+            size,
+            enqueued_at: now,
+            ready_from: due.max(now),
+            due,
+            state: State::Waiting,
+            count: 0,
+            error: Bytes::new(),
+        };
+        if due != 0 && self.config.ordering == Ordering::None {
+            self.delayed.push(message);
+        } else {
+            self.enter(message, now);
+        }
+        if let Some((id, number)) = producer {
+            let known: &mut Producer = self.producers.entry(id).or_default();
+            known.accepted.insert(number, sequence);
+            known.highest = known.highest.max(number);
+        }
+        SendOutcome::Accepted { sequence }
+    }
+
+    fn receive(&mut self, op: &Receive, fx: &mut Effects) -> Seen {
+        let once = self.config.delivery == Delivery::AtMostOnce;
+        let mut max = u64::from(op.max);
+        if !once && self.config.max_in_flight != 0 {
+            max = max.min(u64::from(self.config.max_in_flight).saturating_sub(self.in_flight()));
+        }
+        let lease = op.lease_ms.unwrap_or(self.config.lease_ms);
+        let deadline = if once { fx.now } else { fx.now + lease };
+        let number = self.delivery + 1;
+        let mut taken = Vec::new();
+        while (taken.len() as u64) < max {
+            let Some(batch) = self.next_to_go(max as usize - taken.len()) else {
+                break;
+            };
+            for sequence in batch {
+                let slot = taken.len() as u16;
+                let m = self.message(sequence);
+                m.count += 1;
+                m.state = State::Leased {
+                    delivery: number,
+                    slot,
+                    deadline,
+                    session: op.session,
+                };
+                let seen = seen(m, slot, deadline);
+                self.totals.delivered += 1;
+                self.totals.redelivered += u64::from(seen.count > 1);
+                taken.push(seen);
+                if once {
+                    self.totals.acked += 1;
+                    let gone = self.remove(sequence, fx.now);
+                    fx.freed.push(gone.body);
+                }
+            }
+        }
+        let delivery = if once || taken.is_empty() { 0 } else { number };
+        self.delivery = self.delivery.max(delivery);
+        Seen::Received {
+            delivery,
+            messages: taken,
+        }
+    }
+
+    /// What came back, else the first that waits and may go.
+    fn next_to_go(&mut self, max: usize) -> Option<Vec<u64>> {
+        let back = self.messages.iter().filter(|m| m.state == State::Returned);
+        let back: Vec<u64> = back.take(max).map(|m| m.sequence).collect();
+        if !back.is_empty() {
+            return Some(back);
+        }
+        loop {
+            let waiting = self.messages.iter().find(|m| m.state == State::Waiting)?;
+            let (sequence, key) = (waiting.sequence, waiting.key);
+            let engaged = self.engaged(key);
+            match self.config.ordering {
+                Ordering::Strict if engaged => return None,
+                Ordering::PerKey if engaged => self.message(sequence).state = State::Blocked,
+                _ => return Some(vec![sequence]),
+            }
+        }
+    }
+
+    fn settle(&mut self, op: &Settle, fx: &mut Effects) -> Seen {
+        let outcomes = op
+            .items
+            .iter()
+            .map(|item| self.settle_one(item, fx))
+            .collect();
+        Seen::Same(Reply::Settled(outcomes))
+    }
+
+    fn settle_one(&mut self, item: &Settlement, fx: &mut Effects) -> SettleOutcome {
+        let (wanted, place) = (item.delivery, item.slot);
+        let found = self.messages.iter_mut().find(|m| {
+            matches!(m.state, State::Leased { delivery, slot, .. }
+                if (delivery, slot) == (wanted, place))
+        });
+        let Some(m) = found.filter(|_| item.epoch == 0) else {
+            return SettleOutcome::Stale;
+        };
+        let sequence = m.sequence;
+        match &item.action {
+            Action::Ack => {
+                self.totals.acked += 1;
+                let gone = self.remove(sequence, fx.now);
+                fx.freed.push(gone.body);
+            }
+            Action::Extend { lease_ms } => {
+                if let State::Leased { deadline, .. } = &mut m.state {
+                    *deadline = fx.now + lease_ms;
+                }
+            }
+            Action::Nack {
+                unstarted: true, ..
+            } => {
+                m.count -= 1;
+                self.give_back(sequence, 0, fx);
+            }
+            Action::Nack {
+                delay_ms, error, ..
+            } => {
+                if !error.is_empty() {
+                    m.error = error.clone();
+                }
+                let (id, count) = (m.id, m.count);
+                self.totals.nacked += 1;
+                if count >= self.config.max_deliveries {
+                    self.fail(sequence, DeadLetterReason::MaxDeliveries, fx);
+                } else {
+                    fx.events.push((self.id, id, EventKind::Nacked(count)));
+                    self.give_back(sequence, fx.now + delay_ms, fx);
+                }
+            }
+            Action::Reject { error } => {
+                if !error.is_empty() {
+                    m.error = error.clone();
+                }
+                self.fail(sequence, DeadLetterReason::Rejected, fx);
+            }
+        }
+        SettleOutcome::Done
+    }
+
+    fn release(&mut self, op: &ReleaseSession, fx: &mut Effects) -> Seen {
+        let wanted = Some(op.session);
+        let held =
+            |m: &Message| matches!(m.state, State::Leased { session, .. } if session == wanted);
+        let mut messages = 0;
+        while let Some(m) = self.messages.iter().find(|m| held(m)) {
+            self.lease_over(m.sequence, wanted, fx);
+            messages += 1;
+        }
+        Seen::Same(Reply::Released {
+            messages,
+            more: false,
+        })
+    }
+
+    fn accept(&mut self, op: &Accept, fx: &mut Effects) -> Seen {
+        let mut through = self.accepted.get(&op.source).copied().unwrap_or(0);
+        let mut stopped = None;
+        for (number, m) in (op.first..).zip(&op.messages) {
+            if number <= through {
+                continue;
+            }
+            let size = size(&m.header, &m.body);
+            let refusal = if number > through + 1 {
+                Err(Refusal::Gap)
+            } else {
+                self.room(size)
+            };
+            if let Err(refusal) = refusal {
+                stopped = Some(refusal);
+                break;
+            }
+            self.sequence += 1;
+            self.totals.sent += 1;
+            through = number;
+            // Without a key where keys are needed, a message is a key of its own.
+            let own = self.config.ordering == Ordering::PerKey && m.key.is_none();
+            let key = if own {
+                own_key(m.id)
+            } else {
+                m.key.unwrap_or(0)
+            };
+            let message = Message {
+                id: m.id,
+                sequence: self.sequence,
+                key,
+                body: m.body.clone(),
+                size,
+                enqueued_at: m.enqueued_at,
+                ready_from: fx.now,
+                due: 0,
+                state: State::Waiting,
+                count: 0,
+                error: Bytes::new(),
+            };
+            self.enter(message, fx.now);
+        }
+        self.accepted.insert(op.source, through);
+        self.settle_front(fx.now);
+        Seen::Same(Reply::Accepted { through, stopped })
+    }
+
+    fn outbox_done(&mut self, op: &OutboxDone, fx: &mut Effects) -> Seen {
+        let done = |m: &Leaving| m.target == op.target && m.number.is_some_and(|n| n <= op.through);
+        let gone: Vec<_> = self
+            .outbox
+            .iter()
+            .filter(|m| done(m))
+            .map(|m| m.body.clone())
+            .collect();
+        self.outbox.retain(|m| !done(m));
+        let messages = gone.len() as u64;
+        fx.freed.extend(gone);
+        Seen::Same(Reply::OutboxDone { messages })
+    }
+
+    fn purge(&mut self, fx: &mut Effects) -> Seen {
+        let mut gone: Vec<_> = self.delayed.drain(..).map(|m| m.body).collect();
+        let leased = |m: &Message| matches!(m.state, State::Leased { .. });
+        while let Some(m) = self.messages.iter().find(|m| !leased(m)) {
+            gone.push(self.remove(m.sequence, fx.now).body);
+        }
+        self.totals.purged += gone.len() as u64;
+        let messages = gone.len() as u64;
+        fx.freed.extend(gone);
+        Seen::Same(Reply::Purged {
+            messages,
+            next: None,
+        })
+    }
+}
+
+fn seen(m: &Message, slot: u16, deadline: u64) -> SeenMessage {
+    SeenMessage {
+        slot,
+        count: m.count,
+        id: m.id,
+        sequence: m.sequence,
+        body: m.body.clone(),
+        enqueued_at: m.enqueued_at,
+        deadline,
+    }
+}
+
+/// The key of a message that has none, where keys are needed: made of its id.
+fn own_key(id: MessageId) -> u64 {
+    let mut bytes = Vec::new();
+    for mut n in [id.queue, u64::from(id.partition), id.sequence] {
+        while n >= 0x80 {
+            bytes.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+    }
+    key_hash(&bytes)
+}
