@@ -1,1 +1,15 @@
-//! Roadstead on a real Kubernetes: one story per file
+//! Roadstead on a real Kubernetes: one story per file.
+//!
+//! The stories in `tests/stories/` drive it from outside, by kubectl, helm and client pods. This
+//! library is what they share: a cluster that is ours, a namespace for each story, waiting with
+//! errors that say how far it came, load in pods and its ledgers, and the API server's audit log.
+
+pub mod audit;
+pub mod command;
+pub mod kubectl;
+pub mod manifests;
+pub mod nodes;
+pub mod runner;
+pub mod story;
+pub mod until;
+pub mod world;
