@@ -8,6 +8,8 @@ pub mod http;
 pub mod metrics;
 pub mod raft;
 pub mod runtime;
+pub mod scope;
+pub mod shard;
 pub mod store;
 pub mod tls;
 pub mod transport;

@@ -1,0 +1,163 @@
+//! One-time receives, over the shards of a queue.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use roadstead_proto::v1::shard_call::Call;
+use roadstead_proto::v1::shard_reply::Reply;
+use roadstead_proto::v1::{
+    Delivery, ReceiveRequest, ReceiveResponse, ShardCall, ShardReceive,
+};
+
+use super::queues::odd_answer;
+use super::route::Again;
+use super::shards::QueueInfo;
+use super::sources::{Receiver, Sources};
+use super::validate::BATCH_MAX;
+use super::{ApiError, Gateway, PATIENCE, validate};
+use crate::auth::{Action, Principal};
+use crate::raft::types::GroupId;
+use crate::runtime::Runtime;
+use crate::shard::wire::duration_ms;
+
+/// Credit that was taken back is answered within this, or its shard is in trouble.
+const TAKE_BACK: Duration = Duration::from_millis(500);
+
+impl<R: Runtime> Gateway<R> {
+    /// Receives up to `max_messages`, waiting up to `wait` for the first.
+    pub async fn receive(
+        self: &Arc<Self>,
+        principal: &Principal,
+        request: ReceiveRequest,
+    ) -> Result<ReceiveResponse, ApiError> {
+        let info = self.queue(principal, Action::Receive, request.queue.as_ref()).await?;
+        validate::group(&request.group, info.reference())?;
+        let max = validate::count("max_messages", request.max_messages, 1, BATCH_MAX as u32)?;
+        validate::lease(request.lease.as_ref())?;
+        validate::consumer(request.consumer.as_ref())?;
+        let wait = validate::wait(request.wait.as_ref())?;
+        let about = |error: ApiError| error.about(info.reference());
+        let mut shards = info.by_shard(&[]);
+        if shards.is_empty() {
+            return Ok(ReceiveResponse::default());
+        }
+        if let [(shard, partitions)] = &shards[..] {
+            let receive = ask(&info, &request, partitions.clone(), max, wait);
+            return self.receive_at(principal, *shard, receive).await.map_err(about);
+        }
+        // Another shard first each time, so that none is starved.
+        let turn = self.next_turn() as usize % shards.len();
+        shards.rotate_left(turn);
+        let mut deliveries = Vec::new();
+        for (shard, partitions) in shards {
+            let left = max - deliveries.len() as u32;
+            if left == 0 {
+                break;
+            }
+            let receive = ask(&info, &request, partitions, left, 0);
+            match self.receive_at(principal, shard, receive).await {
+                Ok(received) => deliveries.extend(received.deliveries),
+                Err(error) if deliveries.is_empty() && wait == 0 => return Err(about(error)),
+                Err(error) => tracing::debug!(shard, %error, "left out of a receive"),
+            }
+        }
+        if deliveries.is_empty() && wait > 0 {
+            deliveries = self.wait_for(principal, info, request, (max, wait)).await?;
+        }
+        Ok(ReceiveResponse { deliveries })
+    }
+
+    async fn receive_at(
+        &self,
+        principal: &Principal,
+        shard: GroupId,
+        receive: ShardReceive,
+    ) -> Result<ReceiveResponse, ApiError> {
+        let wait = receive.wait.as_ref().and_then(crate::shard::wire::millis).unwrap_or(0);
+        let patience = PATIENCE + Duration::from_millis(wait);
+        let call =
+            ShardCall { principal: Some(principal.to_info()), call: Some(Call::Receive(receive)) };
+        // What an unanswered try has leased comes back when its lease ends.
+        match self.router.call(shard, call, patience, Again::Safe).await?.reply {
+            Some(Reply::Receive(received)) => Ok(received),
+            _ => Err(odd_answer(shard)),
+        }
+    }
+
+    /// Waits at all shards at once, with the credit where something is.
+    async fn wait_for(
+        &self,
+        principal: &Principal,
+        info: Arc<QueueInfo>,
+        request: ReceiveRequest,
+        (max, wait): (u32, u64),
+    ) -> Result<Vec<Delivery>, ApiError> {
+        let receiver = Receiver {
+            principal: principal.clone(),
+            info,
+            session_id: String::new(),
+            lease: request.lease,
+            consumer: request.consumer,
+        };
+        let shards = self.shards.clone();
+        let mut sources = Sources::new(shards, self.router.clone(), receiver, &[]);
+        sources.grant(max);
+        let mut got = gather::<R>(&mut sources, Duration::from_millis(wait), true).await?;
+        // Nothing is leased to it any more once all unused credit has come back.
+        sources.grant(0);
+        got.extend(gather::<R>(&mut sources, TAKE_BACK, false).await?);
+        Ok(got)
+    }
+}
+
+/// Deliveries until the time is over, the credit is gone, or (`first`) there are some.
+async fn gather<R: Runtime>(
+    sources: &mut Sources<R>,
+    time: Duration,
+    first: bool,
+) -> Result<Vec<Delivery>, ApiError> {
+    let mut over = Box::pin(R::sleep(time));
+    let mut got = Vec::new();
+    while sources.unused() > 0 && !(first && !got.is_empty()) {
+        let nap = sources.open_due(Vec::new);
+        let mut reopen = Box::pin(R::sleep(nap.unwrap_or(time)));
+        let more = poll_fn(|context| {
+            if let Poll::Ready(batch) = sources.poll_deliveries(context) {
+                return Poll::Ready(batch.map(Some));
+            }
+            if over.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(None));
+            }
+            // Credit may have come back without a delivery.
+            if sources.unused() == 0 || reopen.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(Some(Vec::new())));
+            }
+            Poll::Pending
+        });
+        match more.await? {
+            Some(batch) => got.extend(batch),
+            None => break,
+        }
+    }
+    Ok(got)
+}
+
+fn ask(
+    info: &QueueInfo,
+    request: &ReceiveRequest,
+    partitions: Vec<u32>,
+    max_messages: u32,
+    wait: u64,
+) -> ShardReceive {
+    ShardReceive {
+        queue_id: info.id(),
+        queue: Some(info.reference().clone()),
+        partitions,
+        max_messages,
+        lease: request.lease,
+        wait: Some(duration_ms(wait)),
+        consumer: request.consumer.clone(),
+    }
+}

@@ -1,0 +1,265 @@
+//! Streams of deliveries: credit and settlements in, deliveries and results out.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use openraft_rt::Instant as _;
+use roadstead_proto::v1::{
+    Delivery, DeliveryBatch, ReceiveStreamOpen, ReceiveStreamOpened, ReceiveStreamRequest,
+    ReceiveStreamResponse, SettleBatch, SettleBatchResult, receive_stream_request,
+    receive_stream_response,
+};
+use tokio::sync::mpsc;
+
+use super::held::Held;
+use super::shards::QueueInfo;
+use super::sources::{Receiver, Sources};
+use super::{ApiError, Gateway, validate};
+use crate::auth::{Action, Principal, authorize};
+use crate::runtime::Runtime;
+
+/// Frames to the client that may wait for it.
+const FRAMES: usize = 16;
+/// Batches of settlements that a stream may have on their way.
+const SETTLING_MAX: usize = 64;
+const NAP: Duration = Duration::from_secs(3_600);
+
+type Frame = Result<ReceiveStreamResponse, ApiError>;
+type Settling = Pin<Box<dyn Future<Output = SettleBatchResult> + Send>>;
+type Permit = Result<mpsc::OwnedPermit<Frame>, mpsc::error::SendError<()>>;
+
+impl<R: Runtime> Gateway<R> {
+    /// Serves a stream of deliveries until the client ends it. An error is the last frame.
+    pub fn receive_stream(
+        self: &Arc<Self>,
+        principal: Principal,
+        frames: mpsc::Receiver<ReceiveStreamRequest>,
+    ) -> mpsc::Receiver<Frame> {
+        let (answers, stream) = mpsc::channel(FRAMES);
+        let gateway = self.clone();
+        self.scope.spawn(async move {
+            let mut frames = frames;
+            let result = match open(&gateway, principal, &mut frames, &answers).await {
+                Ok(Some(stream)) => stream.run(frames).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                let _ = answers.send(Err(error)).await;
+            }
+        });
+        stream
+    }
+}
+
+/// Reads the first frame.
+async fn open<R: Runtime>(
+    gateway: &Arc<Gateway<R>>,
+    principal: Principal,
+    frames: &mut mpsc::Receiver<ReceiveStreamRequest>,
+    answers: &mpsc::Sender<Frame>,
+) -> Result<Option<Stream<R>>, ApiError> {
+    let Some(first) = frames.recv().await else { return Ok(None) };
+    let Some(receive_stream_request::Frame::Open(open)) = first.frame else {
+        let message = "the first frame of a stream of deliveries is `open`";
+        return Err(ApiError::invalid("open", message));
+    };
+    let info = gateway.queue(&principal, Action::Receive, open.queue.as_ref()).await?;
+    authorize(&principal, Action::Settle, Some(info.reference()))?;
+    check(&open, &info).map_err(|error| error.about(info.reference()))?;
+    let receiver = Receiver {
+        principal: principal.clone(),
+        info: info.clone(),
+        session_id: open.session_id,
+        lease: open.lease,
+        consumer: open.consumer,
+    };
+    let shards = gateway.shards.clone();
+    let sources = Sources::new(shards, gateway.router.clone(), receiver, &open.partitions);
+    let mut stream = Stream {
+        gateway: gateway.clone(),
+        principal: Arc::new(principal),
+        info,
+        sources,
+        held: Held::new(open.held_receipts),
+        settling: FuturesUnordered::new(),
+        answers: answers.clone(),
+        out: VecDeque::new(),
+        permit: None,
+        start: R::Instant::now(),
+    };
+    stream.answer(receive_stream_response::Frame::Opened(ReceiveStreamOpened {}));
+    Ok(Some(stream))
+}
+
+fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
+    validate::group(&open.group, info.reference())?;
+    validate::id("session_id", &open.session_id)?;
+    validate::lease(open.lease.as_ref())?;
+    validate::consumer(open.consumer.as_ref())?;
+    let partitions = open.partitions.iter();
+    partitions.copied().try_for_each(|p| super::messages::check_partition(info, Some(p)))
+}
+
+struct Stream<R: Runtime> {
+    gateway: Arc<Gateway<R>>,
+    principal: Arc<Principal>,
+    info: Arc<QueueInfo>,
+    sources: Sources<R>,
+    held: Held,
+    settling: FuturesUnordered<Settling>,
+    answers: mpsc::Sender<Frame>,
+    /// What the client has not made room for yet: one batch of deliveries, and results.
+    out: VecDeque<ReceiveStreamResponse>,
+    permit: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
+    start: R::Instant,
+}
+
+enum Event {
+    Client(Option<ReceiveStreamRequest>),
+    Deliveries(Vec<Delivery>),
+    Settled(SettleBatchResult),
+    /// The client has read, or is gone.
+    Room(bool),
+    /// A subscription is to be opened.
+    Reopen,
+}
+
+impl<R: Runtime> Stream<R> {
+    async fn run(
+        mut self,
+        mut frames: mpsc::Receiver<ReceiveStreamRequest>,
+    ) -> Result<(), ApiError> {
+        let mut open = true;
+        while open || !self.settling.is_empty() || !self.out.is_empty() {
+            if !self.flush() {
+                return Ok(());
+            }
+            let held = &self.held;
+            let nap = self.sources.open_due(|| held.receipts());
+            let mut reopen = Box::pin(R::sleep(nap.unwrap_or(NAP)));
+            let event = poll_fn(|context| {
+                let event = self.poll(context, open.then_some(&mut frames));
+                if event.is_pending() && reopen.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Ok(Event::Reopen));
+                }
+                event
+            });
+            match event.await? {
+                Event::Client(Some(request)) => self.asked(request)?,
+                // Its deliveries stay leased to the session until it is back, or for the grace.
+                Event::Client(None) => open = false,
+                Event::Deliveries(deliveries) => self.deliver(deliveries),
+                Event::Settled(result) => {
+                    self.answer(receive_stream_response::Frame::Settled(result));
+                }
+                Event::Room(true) | Event::Reopen => {}
+                Event::Room(false) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that does not read gets no more deliveries, and after a while its settlements wait
+    /// too; nothing piles up here.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        frames: Option<&mut mpsc::Receiver<ReceiveStreamRequest>>,
+    ) -> Poll<Result<Event, ApiError>> {
+        if let Some(permit) = &mut self.permit
+            && let Poll::Ready(permit) = permit.as_mut().poll(context)
+        {
+            self.permit = None;
+            let room = permit.is_ok();
+            if let (Ok(permit), Some(frame)) = (permit, self.out.pop_front()) {
+                permit.send(Ok(frame));
+            }
+            return Poll::Ready(Ok(Event::Room(room)));
+        }
+        if !self.settling.is_empty()
+            && let Poll::Ready(Some(result)) = self.settling.poll_next_unpin(context)
+        {
+            return Poll::Ready(Ok(Event::Settled(result)));
+        }
+        let open = frames.is_some();
+        if let Some(frames) = frames
+            && self.settling.len() + self.out.len() < SETTLING_MAX
+            && let Poll::Ready(request) = frames.poll_recv(context)
+        {
+            return Poll::Ready(Ok(Event::Client(request)));
+        }
+        if open && self.out.is_empty() {
+            return self.sources.poll_deliveries(context).map(|batch| batch.map(Event::Deliveries));
+        }
+        Poll::Pending
+    }
+
+    fn asked(&mut self, request: ReceiveStreamRequest) -> Result<(), ApiError> {
+        match request.frame {
+            Some(receive_stream_request::Frame::Credit(credit)) => {
+                self.sources.grant(credit.messages);
+                Ok(())
+            }
+            Some(receive_stream_request::Frame::Settle(batch)) => {
+                validate::settlements(&batch.settlements)?;
+                let now = self.now_ms();
+                self.held.settled(&batch.settlements, now);
+                let (gateway, info) = (self.gateway.clone(), self.info.clone());
+                let principal = self.principal.clone();
+                self.settling.push(Box::pin(async move {
+                    let SettleBatch { batch_id, settlements } = batch;
+                    let results = gateway.settle_in(&principal, &info, settlements).await;
+                    SettleBatchResult { batch_id, results }
+                }));
+                Ok(())
+            }
+            Some(receive_stream_request::Frame::Open(_)) | None => {
+                let message =
+                    "a frame after the first of a stream of deliveries is `credit` or `settle`";
+                Err(ApiError::invalid("credit", message))
+            }
+        }
+    }
+
+    fn deliver(&mut self, deliveries: Vec<Delivery>) {
+        let now = self.now_ms();
+        for delivery in &deliveries {
+            self.held.delivered(delivery, now);
+        }
+        if !deliveries.is_empty() {
+            let batch = DeliveryBatch { deliveries };
+            self.answer(receive_stream_response::Frame::Deliveries(batch));
+        }
+    }
+
+    fn answer(&mut self, frame: receive_stream_response::Frame) {
+        self.out.push_back(ReceiveStreamResponse { frame: Some(frame) });
+    }
+
+    /// Writes what the client has room for; false when it is gone.
+    fn flush(&mut self) -> bool {
+        while self.permit.is_none()
+            && let Some(frame) = self.out.pop_front()
+        {
+            match self.answers.try_send(Ok(frame)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(Ok(frame))) => {
+                    self.out.push_front(frame);
+                    self.permit = Some(Box::pin(self.answers.clone().reserve_owned()));
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+}

@@ -1,0 +1,238 @@
+//! The shards that one consumer receives from: opens subscriptions at their leaders, opens them
+//! again when leadership moves, and splits the consumer's credit over them.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft_rt::Instant as _;
+use roadstead_proto::v1::{
+    CallError, Consumer, Delivery, SubscriptionDown, SubscriptionOpen, SubscriptionUp,
+    subscription_down, subscription_up,
+};
+use tonic::Code;
+
+use super::ApiError;
+use super::credit::{CreditSplit, Order};
+use super::route::Router;
+use super::shards::{QueueInfo, Shards, Subscription};
+use crate::auth::Principal;
+use crate::raft::types::{GroupId, NodeId};
+use crate::runtime::Runtime;
+
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Who receives, and how.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// Who asks.
+    pub principal: Principal,
+    /// From where.
+    pub info: Arc<QueueInfo>,
+    /// Empty: the leases belong to no session.
+    pub session_id: String,
+    /// Absent: the queue's.
+    pub lease: Option<prost_types::Duration>,
+    /// For people.
+    pub consumer: Option<Consumer>,
+}
+
+struct Source<R: Runtime> {
+    shard: GroupId,
+    partitions: Vec<u32>,
+    link: Option<(NodeId, Subscription)>,
+    open_at: R::Instant,
+    pause: Duration,
+    turn: usize,
+}
+
+/// The subscriptions of one consumer.
+pub struct Sources<R: Runtime> {
+    shards: Arc<dyn Shards>,
+    router: Arc<Router<R>>,
+    receiver: Receiver,
+    sources: Vec<Source<R>>,
+    credit: CreditSplit,
+    next: usize,
+}
+
+impl<R: Runtime> Sources<R> {
+    /// No subscription is open yet, and there is no credit.
+    pub fn new(
+        shards: Arc<dyn Shards>,
+        router: Arc<Router<R>>,
+        receiver: Receiver,
+        partitions: &[u32],
+    ) -> Self {
+        let now = R::Instant::now();
+        let source = |(shard, partitions)| Source {
+            shard,
+            partitions,
+            link: None,
+            open_at: now,
+            pause: PAUSE_FIRST,
+            turn: 0,
+        };
+        let by_shard = receiver.info.by_shard(partitions);
+        let sources: Vec<_> = by_shard.into_iter().map(source).collect();
+        let credit = CreditSplit::new(sources.len());
+        Self { shards, router, receiver, sources, credit, next: 0 }
+    }
+
+    /// Opens what is due; `held` are the receipts that the consumer holds. Returns how long
+    /// nothing more is due.
+    pub fn open_due(&mut self, held: impl Fn() -> Vec<Bytes>) -> Option<Duration> {
+        let now = R::Instant::now();
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            if source.link.is_none() && source.open_at <= now {
+                self.open(index, held());
+            }
+        }
+        self.obey();
+        let closed = self.sources.iter().filter(|source| source.link.is_none());
+        let next = closed.map(|source| source.open_at).min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    fn open(&mut self, index: usize, held_receipts: Vec<Bytes>) {
+        let source = &mut self.sources[index];
+        let receiver = &self.receiver;
+        let Some(node) = self.router.candidate(source.shard, source.turn) else {
+            return self.retry(index);
+        };
+        let open = SubscriptionOpen {
+            principal: Some(receiver.principal.to_info()),
+            queue_id: receiver.info.id(),
+            queue: Some(receiver.info.reference().clone()),
+            partitions: source.partitions.clone(),
+            session_id: receiver.session_id.clone(),
+            held_receipts,
+            lease: receiver.lease,
+            consumer: receiver.consumer.clone(),
+        };
+        source.link = Some((node, self.shards.subscribe(node, source.shard, open)));
+        self.credit.opened(index);
+    }
+
+    fn retry(&mut self, index: usize) {
+        let source = &mut self.sources[index];
+        source.turn += 1;
+        source.open_at = R::Instant::now() + source.pause;
+        source.pause = (source.pause * 2).min(PAUSE_MAX);
+    }
+
+    /// The consumer may get `messages` more; 0 takes back what is unused.
+    pub fn grant(&mut self, messages: u32) {
+        if messages == 0 {
+            for order in self.credit.withdraw() {
+                self.tell(order);
+            }
+        } else {
+            self.credit.grant(messages);
+        }
+        self.obey();
+    }
+
+    /// Credit that is not used or given back yet.
+    pub fn unused(&self) -> u64 {
+        self.credit.unused()
+    }
+
+    /// The next deliveries, from the shards in turn. An error ends the consumer's stream.
+    pub fn poll_deliveries(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Vec<Delivery>, ApiError>> {
+        let count = self.sources.len();
+        for step in 0..count {
+            let index = (self.next + step) % count;
+            while let Some((_, link)) = &mut self.sources[index].link {
+                let Poll::Ready(frame) = link.down.poll_recv(context) else { break };
+                if let Some(deliveries) = self.heard(index, frame)? {
+                    self.next = index + 1;
+                    self.obey();
+                    return Poll::Ready(Ok(deliveries));
+                }
+                // Told at once: the shard may wait for it before it says more.
+                self.obey();
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Whether a subscription is to be opened.
+    pub fn has_closed(&self) -> bool {
+        self.sources.iter().any(|source| source.link.is_none())
+    }
+
+    fn heard(
+        &mut self,
+        index: usize,
+        frame: Option<SubscriptionDown>,
+    ) -> Result<Option<Vec<Delivery>>, ApiError> {
+        match frame {
+            Some(SubscriptionDown { frame: Some(frame) }) => match frame {
+                subscription_down::Frame::Deliveries(batch) => {
+                    self.sources[index].pause = PAUSE_FIRST;
+                    self.credit.delivered(index, batch.deliveries.len() as u32);
+                    return Ok(Some(batch.deliveries));
+                }
+                subscription_down::Frame::Available(_) => self.credit.available(index),
+                subscription_down::Frame::Returned(unused) => self.credit.returned(index, unused),
+                subscription_down::Frame::Closed(error) => self.closed(index, Some(error))?,
+            },
+            Some(SubscriptionDown { frame: None }) => {}
+            None => self.closed(index, None)?,
+        }
+        Ok(None)
+    }
+
+    fn closed(&mut self, index: usize, error: Option<CallError>) -> Result<(), ApiError> {
+        let source = &mut self.sources[index];
+        let node = source.link.take().map_or(0, |(node, _)| node);
+        self.credit.closed(index);
+        let error = error.map(ApiError::from);
+        let hinted = match &error {
+            Some(error) if error.not_leader.is_some() => {
+                self.router.learn(source.shard, node, error.not_leader)
+            }
+            Some(error) if error.code != Code::Unavailable => return Err(error.clone()),
+            _ => {
+                self.router.forget(source.shard, node);
+                false
+            }
+        };
+        if hinted && source.pause == PAUSE_FIRST {
+            source.pause *= 2;
+            source.open_at = R::Instant::now();
+        } else {
+            self.retry(index);
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self) {
+        for order in self.credit.orders() {
+            self.tell(order);
+        }
+    }
+
+    fn tell(&mut self, order: Order) {
+        let (index, credit) = match order {
+            Order::Give(index, credit) => (index, credit),
+            Order::TakeBack(index) => (index, 0),
+        };
+        let frame = Some(subscription_up::Frame::Credit(credit));
+        if let Some((_, link)) = &self.sources[index].link
+            && link.up.try_send(SubscriptionUp { frame }).is_err()
+        {
+            // The link is broken or stuck: this side hears of it by the receiver, or gives up.
+            self.sources[index].link = None;
+            self.credit.closed(index);
+            self.retry(index);
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! What a request must look like before anything is done with it. Pure.
+
+use std::time::Duration;
+
+use roadstead_proto::v1::attribute_value::Value;
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::{
+    AttributeValue, Consumer, Ordering, OutgoingMessage, Producer, QueueRef, QueueSpec, Settlement,
+};
+
+use super::ApiError;
+use crate::shard::wire::millis;
+
+/// Messages of one send, deliveries of one receive, settlements of one settle at most.
+pub const BATCH_MAX: usize = 1_000;
+/// Bytes of one request at most.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;
+
+const ATTRIBUTES_MAX: usize = 32;
+const ATTRIBUTE_KEY_MAX: usize = 256;
+const CONTENT_TYPE_MAX: usize = 255;
+const ORDERING_KEY_MAX: usize = 128;
+const TRACE_PARENT_MAX: usize = 256;
+const NUMBER_DIGITS_MAX: usize = 38;
+const ID_MAX: usize = 64;
+const CONSUMER_NAME_MAX: usize = 253;
+const ERROR_TEXT_MAX: usize = 1_024;
+const MESSAGE_BYTES_DEFAULT: u32 = 256 << 10;
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const LEASE_MAX: Duration = Duration::from_secs(12 * 3_600);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The queue that a request names.
+pub fn queue(queue: Option<&QueueRef>) -> Result<&QueueRef, ApiError> {
+    let queue = queue.ok_or_else(|| {
+        ApiError::invalid("queue", "queue is missing: name it by namespace and name")
+    })?;
+    let namespace = &queue.namespace;
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if namespace.is_empty() || namespace.len() > 63 || !namespace.chars().all(label) {
+        let message = format!(
+            "queue.namespace {:?} is not a namespace: 1..63 of a-z, 0-9 and '-'",
+            shown(namespace)
+        );
+        return Err(ApiError::invalid("queue.namespace", message));
+    }
+    let stem = queue.name.strip_suffix(".fifo").unwrap_or(&queue.name);
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if stem.is_empty() || stem.len() > 80 || !stem.chars().all(word) {
+        let message = format!(
+            "queue.name {:?} is not a queue name: 1..80 of A-Z, a-z, 0-9, '-' and '_', and then \
+             .fifo if wanted",
+            shown(&queue.name)
+        );
+        return Err(ApiError::invalid("queue.name", message));
+    }
+    Ok(queue)
+}
+
+/// The messages of one send to the queue with this specification.
+pub fn messages(messages: &[OutgoingMessage], spec: &QueueSpec) -> Result<(), ApiError> {
+    batch("messages", messages.len())?;
+    let mut total = 0usize;
+    for (index, message) in messages.iter().enumerate() {
+        let size = message_size(message);
+        total = total.saturating_add(size);
+        if let Err((field, why)) = message_fields(message, size, spec) {
+            let field = format!("messages[{index}].{field}");
+            let why = format!("{field} {why}");
+            return Err(ApiError::invalid(&field, why));
+        }
+    }
+    if total > REQUEST_BYTES_MAX {
+        let message = format!("messages hold {total} bytes, at most {REQUEST_BYTES_MAX}: split");
+        return Err(ApiError::invalid("messages", message));
+    }
+    Ok(())
+}
+
+/// Bytes of a message that count against limits: its body and attributes.
+pub fn message_size(message: &OutgoingMessage) -> usize {
+    let attributes = message.attributes.iter();
+    let attributes = attributes.map(|(key, value)| key.len() + value_len(value));
+    message.body.len() + attributes.sum::<usize>()
+}
+
+type Refusal = (&'static str, String);
+
+fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> Result<(), Refusal> {
+    let limit = spec.limits.as_ref().map_or(0, |limits| limits.max_message_bytes);
+    let limit = if limit == 0 { MESSAGE_BYTES_DEFAULT } else { limit };
+    if message.body.is_empty() {
+        return Err(("body", "is empty: a message has at least 1 byte".into()));
+    }
+    if size > limit as usize {
+        let why = format!("and attributes hold {size} bytes; the queue takes at most {limit}");
+        return Err(("body", why));
+    }
+    if message.attributes.len() > ATTRIBUTES_MAX {
+        let why = format!("has {} entries, at most {ATTRIBUTES_MAX}", message.attributes.len());
+        return Err(("attributes", why));
+    }
+    for (key, value) in &message.attributes {
+        attribute(key, value).map_err(|why| ("attributes", why))?;
+    }
+    at_most("content_type", &message.content_type, CONTENT_TYPE_MAX)?;
+    at_most("ordering_key", &message.ordering_key, ORDERING_KEY_MAX)?;
+    at_most("trace_parent", &message.trace_parent, TRACE_PARENT_MAX)?;
+    if spec.ordering() == Ordering::PerKey && message.ordering_key.is_empty() {
+        let why = "is empty: this queue orders per key, so every message needs one".into();
+        return Err(("ordering_key", why));
+    }
+    within(message.delay.as_ref(), YEAR).map_err(|why| ("delay", why))
+}
+
+fn attribute(key: &str, value: &AttributeValue) -> Result<(), String> {
+    if key.is_empty() || key.len() > ATTRIBUTE_KEY_MAX {
+        return Err(format!(
+            "has a key of {} bytes, allowed are 1..{ATTRIBUTE_KEY_MAX}",
+            key.len()
+        ));
+    }
+    match &value.value {
+        None => Err(format!("has no value for {:?}", shown(key))),
+        Some(Value::NumberValue(number)) if !is_number(number) => Err(format!(
+            "has {:?} as the number of {:?}: decimal, at most {NUMBER_DIGITS_MAX} digits",
+            shown(number),
+            shown(key)
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    let digits = mantissa.chars().filter(char::is_ascii_digit).count();
+    let rest = mantissa.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let exponent_fits = (1..=3).contains(&exponent.len());
+    (1..=NUMBER_DIGITS_MAX).contains(&digits)
+        && (rest.is_empty() || rest == ".")
+        && exponent_fits
+        && exponent.chars().all(|c| c.is_ascii_digit())
+}
+
+fn value_len(value: &AttributeValue) -> usize {
+    match &value.value {
+        None => 0,
+        Some(Value::StringValue(text) | Value::NumberValue(text)) => text.len(),
+        Some(Value::BinaryValue(bytes)) => bytes.len(),
+    }
+}
+
+/// The producer of a send; absent is fine.
+pub fn producer(producer: Option<&Producer>, partition: Option<u32>) -> Result<(), ApiError> {
+    let Some(producer) = producer else { return Ok(()) };
+    id("producer.id", &producer.id)?;
+    if producer.first_sequence == 0 {
+        let message = "producer.first_sequence is 0: numbers start at 1";
+        return Err(ApiError::invalid("producer.first_sequence", message));
+    }
+    if partition.is_none() {
+        let message = "partition is missing: a producer's numbers rise per partition, so a send \
+                       with a producer names its partition";
+        return Err(ApiError::invalid("partition", message));
+    }
+    Ok(())
+}
+
+/// An id that a client mints: 1..64 bytes.
+pub fn id(field: &str, value: &str) -> Result<(), ApiError> {
+    if value.is_empty() || value.len() > ID_MAX {
+        let message = format!("{field} has {} bytes, allowed are 1..{ID_MAX}", value.len());
+        return Err(ApiError::invalid(field, message));
+    }
+    Ok(())
+}
+
+/// The consumer group; only `default` exists.
+pub fn group(group: &str, queue: &QueueRef) -> Result<(), ApiError> {
+    if group.is_empty() || group == "default" {
+        return Ok(());
+    }
+    let message = format!("queue {}/{} has no group {:?}", queue.namespace, queue.name, shown(group));
+    let mut error = ApiError::new(tonic::Code::NotFound, message).about(queue);
+    "group".clone_into(&mut error.detail.field);
+    Err(error)
+}
+
+/// Who receives.
+pub fn consumer(consumer: Option<&Consumer>) -> Result<(), ApiError> {
+    let Some(consumer) = consumer else { return Ok(()) };
+    for (field, value) in
+        [("consumer.name", &consumer.name), ("consumer.pod_uid", &consumer.pod_uid)]
+    {
+        if value.len() > CONSUMER_NAME_MAX {
+            let message =
+                format!("{field} has {} bytes, at most {CONSUMER_NAME_MAX}", value.len());
+            return Err(ApiError::invalid(field, message));
+        }
+    }
+    Ok(())
+}
+
+/// A lease that the request asks for; absent: the queue's.
+pub fn lease(lease: Option<&prost_types::Duration>) -> Result<(), ApiError> {
+    check("lease", lease, LEASE_MAX)
+}
+
+/// How long to wait for a message, in milliseconds.
+pub fn wait(wait: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
+    check("wait", wait, WAIT_MAX)?;
+    Ok(wait.and_then(millis).unwrap_or(0))
+}
+
+/// How many messages are asked for; 0 stands for `default`.
+pub fn count(field: &str, asked: u32, default: u32, max: u32) -> Result<u32, ApiError> {
+    if asked > max {
+        let message = format!("{field} is {asked}, at most {max}");
+        return Err(ApiError::invalid(field, message));
+    }
+    Ok(if asked == 0 { default } else { asked })
+}
+
+/// The settlements of one request. Error texts are cut where they are used.
+pub fn settlements(settlements: &[Settlement]) -> Result<(), ApiError> {
+    batch("settlements", settlements.len())?;
+    for (index, settlement) in settlements.iter().enumerate() {
+        let result = match &settlement.action {
+            None => Err(("action", "is missing: ack, nack, reject or extend".to_owned())),
+            Some(Action::Nack(nack)) => {
+                within(nack.delay.as_ref(), LEASE_MAX).map_err(|why| ("nack.delay", why))
+            }
+            Some(Action::Extend(extend)) if extend.lease.is_none() => {
+                Err(("extend.lease", "is missing: how long from now".to_owned()))
+            }
+            Some(Action::Extend(extend)) => {
+                within(extend.lease.as_ref(), LEASE_MAX).map_err(|why| ("extend.lease", why))
+            }
+            Some(Action::Ack(_) | Action::Reject(_)) => Ok(()),
+        };
+        if let Err((field, why)) = result {
+            let field = format!("settlements[{index}].{field}");
+            let why = format!("{field} {why}");
+            return Err(ApiError::invalid(&field, why));
+        }
+    }
+    Ok(())
+}
+
+/// The error text of a consumer, cut to what is kept.
+pub fn error_text(text: &str) -> &str {
+    &text[..text.floor_char_boundary(ERROR_TEXT_MAX)]
+}
+
+fn batch(field: &str, count: usize) -> Result<(), ApiError> {
+    if count == 0 || count > BATCH_MAX {
+        let message = format!("{field} has {count} entries, allowed are 1..{BATCH_MAX}");
+        return Err(ApiError::invalid(field, message));
+    }
+    Ok(())
+}
+
+fn at_most(field: &'static str, value: &str, max: usize) -> Result<(), Refusal> {
+    if value.len() > max {
+        return Err((field, format!("has {} bytes, at most {max}", value.len())));
+    }
+    Ok(())
+}
+
+fn check(
+    field: &str,
+    value: Option<&prost_types::Duration>,
+    max: Duration,
+) -> Result<(), ApiError> {
+    within(value, max).map_err(|why| ApiError::invalid(field, format!("{field} {why}")))
+}
+
+fn within(value: Option<&prost_types::Duration>, max: Duration) -> Result<(), String> {
+    let Some(value) = value else { return Ok(()) };
+    match millis(value) {
+        Some(ms) if u128::from(ms) <= max.as_millis() => Ok(()),
+        Some(ms) => Err(format!("is {ms} ms, at most {} ms", max.as_millis())),
+        None => Err(format!("is negative or no duration; allowed are 0..{} ms", max.as_millis())),
+    }
+}
+
+/// A client's text, cut to what fits into a message.
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use roadstead_proto::v1::{Ack, Extend, Nack, QueueLimits};
+
+    use super::*;
+
+    fn message() -> OutgoingMessage {
+        OutgoingMessage { body: Bytes::from_static(b"b"), ..Default::default() }
+    }
+
+    fn field(result: Result<(), ApiError>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.code, tonic::Code::InvalidArgument);
+        assert!(error.message.contains(&error.detail.field), "{}", error.message);
+        error.detail.field
+    }
+
+    fn refused(change: impl FnOnce(&mut OutgoingMessage)) -> String {
+        let mut bad = message();
+        change(&mut bad);
+        field(messages(&[message(), bad], &QueueSpec::default()))
+    }
+
+    #[test]
+    fn every_field_of_a_message_has_its_limit() {
+        assert_eq!(messages(&[message()], &QueueSpec::default()), Ok(()));
+        assert_eq!(refused(|m| m.body = Bytes::new()), "messages[1].body");
+        let big = Bytes::from(vec![0; (256 << 10) + 1]);
+        assert_eq!(refused(|m| m.body = big), "messages[1].body");
+        assert_eq!(refused(|m| m.content_type = "x".repeat(256)), "messages[1].content_type");
+        assert_eq!(refused(|m| m.ordering_key = "x".repeat(129)), "messages[1].ordering_key");
+        assert_eq!(refused(|m| m.trace_parent = "x".repeat(257)), "messages[1].trace_parent");
+        let negative = prost_types::Duration { seconds: -1, nanos: 0 };
+        assert_eq!(refused(|m| m.delay = Some(negative)), "messages[1].delay");
+        let long = prost_types::Duration { seconds: 366 * 86_400, nanos: 0 };
+        assert_eq!(refused(|m| m.delay = Some(long)), "messages[1].delay");
+        let none = AttributeValue { value: None };
+        let attributes = BTreeMap::from([("a".to_owned(), none)]);
+        assert_eq!(refused(|m| m.attributes = attributes), "messages[1].attributes");
+        let many = (0..33).map(|i| {
+            let value = Some(Value::StringValue(String::new()));
+            (i.to_string(), AttributeValue { value })
+        });
+        assert_eq!(refused(|m| m.attributes = many.collect()), "messages[1].attributes");
+    }
+
+    #[test]
+    fn a_request_has_limits_too() {
+        let spec = QueueSpec::default();
+        assert_eq!(field(messages(&[], &spec)), "messages");
+        assert_eq!(field(messages(&vec![message(); 1_001], &spec)), "messages");
+        let limits = Some(QueueLimits { max_message_bytes: 16 << 20, ..Default::default() });
+        let spec = QueueSpec { limits, ..Default::default() };
+        let half = OutgoingMessage { body: Bytes::from(vec![0; 9 << 20]), ..Default::default() };
+        assert_eq!(messages(std::slice::from_ref(&half), &spec), Ok(()));
+        assert_eq!(field(messages(&[half.clone(), half], &spec)), "messages");
+    }
+
+    #[test]
+    fn an_ordered_queue_needs_keys() {
+        let spec = QueueSpec { ordering: Ordering::PerKey.into(), ..Default::default() };
+        assert_eq!(field(messages(&[message()], &spec)), "messages[0].ordering_key");
+    }
+
+    #[test]
+    fn numbers() {
+        for good in ["0", "-1.5", "+3", "1e10", "1.5E-7", &"9".repeat(38)] {
+            assert!(is_number(good), "{good}");
+        }
+        for bad in ["", "-", ".", "1.2.3", "abc", "1e", "0x1", "1e1000", &"9".repeat(39)] {
+            assert!(!is_number(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_queues() {
+        let of = |namespace: &str, name: &str| {
+            let reference = QueueRef { namespace: namespace.into(), name: name.into() };
+            queue(Some(&reference)).map(|_| ())
+        };
+        assert_eq!(of("default", "orders.fifo"), Ok(()));
+        assert_eq!(field(of("", "a")), "queue.namespace");
+        assert_eq!(field(of("Ab", "a")), "queue.namespace");
+        assert_eq!(field(of("a", "")), "queue.name");
+        assert_eq!(field(of("a", ".fifo")), "queue.name");
+        assert_eq!(field(of("a", "x/y")), "queue.name");
+        assert_eq!(field(of("a", &"ü".repeat(90))), "queue.name");
+        assert_eq!(field(queue(None).map(|_| ())), "queue");
+    }
+
+    #[test]
+    fn settlements_and_producers() {
+        let of = |action| settlements(&[Settlement { receipt: Bytes::new(), action }]);
+        assert_eq!(of(Some(Action::Ack(Ack {}))), Ok(()));
+        assert_eq!(field(of(None)), "settlements[0].action");
+        let delay = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+        let nack = Nack { delay, ..Default::default() };
+        assert_eq!(field(of(Some(Action::Nack(nack)))), "settlements[0].nack.delay");
+        let extend = Extend { lease: None };
+        assert_eq!(field(of(Some(Action::Extend(extend)))), "settlements[0].extend.lease");
+        let of = |id: &str, first_sequence, partition| {
+            producer(Some(&Producer { id: id.into(), first_sequence }), partition)
+        };
+        assert_eq!(of("p", 1, Some(0)), Ok(()));
+        assert_eq!(field(of("", 1, Some(0))), "producer.id");
+        assert_eq!(field(of("p", 0, Some(0))), "producer.first_sequence");
+        assert_eq!(field(of("p", 1, None)), "partition");
+    }
+
+    #[test]
+    fn error_texts_are_cut_between_characters() {
+        let text = "ü".repeat(600);
+        assert_eq!(error_text(&text).len(), 1_024);
+        assert_eq!(error_text("short"), "short");
+    }
+}

@@ -1,0 +1,128 @@
+//! Fills one log entry: housekeeping, settles, sends, and receives for those who wait. Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use roadstead_core::shard::{Action, EntryBuilder, Op, Ordering, PartitionId, ShardMachine};
+use tokio::sync::oneshot;
+
+use super::consumers::{Asked, Consumers};
+use super::intake::{Answer, Job, Lanes};
+
+/// An entry takes no further op when it would get longer than this. A single op may be longer.
+pub const ENTRY_BYTES: usize = 512 << 10;
+/// An entry takes no further op when it has this many.
+const ENTRY_OPS: usize = 4_096;
+
+/// Messages per partition that are being written and not applied yet.
+pub type Incoming = BTreeMap<PartitionId, u64>;
+
+/// Who waits for the replies of one entry, in order of its ops.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// One per op, before `asked`.
+    pub answers: Vec<oneshot::Sender<Answer>>,
+    /// One per Receive, the last ops.
+    pub asked: Vec<Asked>,
+    /// Bytes that count against the intake.
+    pub bytes: usize,
+    /// What it adds to [`Incoming`] until it is applied.
+    pub incoming: Vec<(PartitionId, u64)>,
+    /// Partitions of its ops other than receives.
+    pub touched: Vec<PartitionId>,
+    /// It holds a Tick.
+    pub tick: bool,
+}
+
+/// Puts into an entry of the given time what fits of `lanes`, and receives for those consumers who
+/// wait with credit. None: there is nothing to write.
+pub fn fill(
+    lanes: &mut Lanes,
+    consumers: &mut Consumers,
+    incoming: &mut Incoming,
+    machine: &ShardMachine,
+    time_ms: u64,
+) -> Option<(Bytes, Batch)> {
+    let waiting = lanes.bytes.min(ENTRY_BYTES);
+    let mut entry = EntryBuilder::with_capacity(time_ms, waiting + 1_024);
+    let mut batch = Batch::default();
+    for lane in [&mut lanes.control, &mut lanes.settles, &mut lanes.sends] {
+        while let Some(job) = lane.pop_front() {
+            let fits = entry.len() + job.bytes <= ENTRY_BYTES && entry.ops() < ENTRY_OPS;
+            if !fits && !entry.is_empty() {
+                lane.push_front(job);
+                break;
+            }
+            lanes.bytes -= job.bytes;
+            batch.note(&job, machine);
+            entry.push(&job.op);
+            batch.answers.push(job.done);
+        }
+    }
+    for (partition, messages) in &batch.incoming {
+        *incoming.entry(*partition).or_default() += messages;
+        consumers.touched(*partition);
+    }
+    if consumers.is_dirty() {
+        batch.asked = consumers.ask(incoming, |partition| {
+            machine.ready(partition, roadstead_core::shard::DEFAULT_GROUP)
+        });
+        for asked in &batch.asked {
+            entry.push(&Op::Receive(asked.receive));
+        }
+    }
+    (!entry.is_empty()).then(|| (entry.finish(), batch))
+}
+
+/// The entry was applied, or will never be.
+pub fn settled(batch: &Batch, incoming: &mut Incoming) {
+    for (partition, messages) in &batch.incoming {
+        if let Some(left) = incoming.get_mut(partition) {
+            *left = left.saturating_sub(*messages);
+            if *left == 0 {
+                incoming.remove(partition);
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn note(&mut self, job: &Job, machine: &ShardMachine) {
+        self.bytes += job.bytes;
+        let (partition, coming) = match &job.op {
+            Op::Send(op) => {
+                let now = op.messages.iter().filter(|message| message.delay_ms == 0);
+                (op.partition, now.count() as u64)
+            }
+            Op::Accept(op) => (op.target, op.messages.len() as u64),
+            Op::Settle(op) => {
+                // An ack makes room for the next message of its key.
+                let ordering = machine.config(op.partition).map(|config| config.ordering);
+                let keyed = ordering.is_some_and(|ordering| ordering != Ordering::None);
+                let frees = |action: &Action| match action {
+                    Action::Nack { unstarted, delay_ms, .. } => *unstarted || *delay_ms == 0,
+                    Action::Ack | Action::Reject { .. } => keyed,
+                    Action::Extend { .. } => false,
+                };
+                let freed = op.items.iter().filter(|item| frees(&item.action));
+                (op.partition, freed.count() as u64)
+            }
+            Op::Configure(op) => (op.partition, 0),
+            Op::Drop(op) => (op.partition, 0),
+            Op::ReleaseSession(op) => (op.partition, 0),
+            Op::Purge(op) => (op.partition, 0),
+            Op::OutboxDone(op) => (op.source, 0),
+            Op::Receive(op) => (op.partition, 0),
+            Op::Tick => {
+                self.tick = true;
+                return;
+            }
+        };
+        if self.touched.last() != Some(&partition) {
+            self.touched.push(partition);
+        }
+        if coming > 0 {
+            self.incoming.push((partition, coming));
+        }
+    }
+}

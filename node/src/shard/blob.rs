@@ -1,0 +1,373 @@
+//! The payload blob: a message as it is logged, opaque to the state machine.
+//!
+//! ```text
+//! blob    = header length (varint) | header | body
+//! header  = version (1) | field*
+//! field   = tag (u8) | length (varint) | bytes
+//! tag  1 content type      UTF-8
+//!      2 ordering key      UTF-8
+//!      3 trace parent      UTF-8
+//!      4 attribute         key length (varint) | key | kind (u8: 1 text, 2 number, 3 binary) | value
+//!      5 dead letter       reason (u8) | delivery count (varint) | at, ms since 1970 (varint)
+//!                          | source length (varint) | source namespace/name | error text
+//!      6 schema id         reserved
+//!      7 origin            reserved: cluster, queue and sequence that it was copied from
+//! ```
+//! Fields come in the order of their tags; an unknown tag is skipped, so that an older node shows
+//! what a newer one has logged. Varints are LEB128.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use roadstead_core::shard::split_payload;
+use roadstead_proto::v1::attribute_value::Value;
+use roadstead_proto::v1::{AttributeValue, DeadLetterInfo, OutgoingMessage};
+
+const VERSION: u8 = 1;
+const CONTENT_TYPE: u8 = 1;
+const ORDERING_KEY: u8 = 2;
+const TRACE_PARENT: u8 = 3;
+const ATTRIBUTE: u8 = 4;
+const DEAD_LETTER: u8 = 5;
+
+const TEXT: u8 = 1;
+const NUMBER: u8 = 2;
+const BINARY: u8 = 3;
+
+/// A blob that does not follow the format: storage gave back something else than was logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stored payload is unreadable at byte {0} of its header: compare the replicas' digests")]
+pub struct BlobError(pub usize);
+
+/// A blob taken apart; the body shares the blob's bytes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Blob {
+    /// A media type, or empty.
+    pub content_type: String,
+    /// Empty: none.
+    pub ordering_key: String,
+    /// W3C trace context, or empty.
+    pub trace_parent: String,
+    /// By name.
+    pub attributes: BTreeMap<String, AttributeValue>,
+    /// Set on a message that was dead-lettered.
+    pub dead_letter: Option<DeadLetterInfo>,
+    /// What the producer sent.
+    pub body: Bytes,
+}
+
+/// The header of a message as its producer gave it. Headers of one batch share the allocation of
+/// `scratch`; a message without attributes needs none.
+pub fn header(message: &OutgoingMessage, scratch: &mut BytesMut) -> Bytes {
+    let length = header_len(message);
+    if length == 1 {
+        return Bytes::from_static(&[VERSION]);
+    }
+    let out = scratch;
+    out.reserve(length);
+    out.put_u8(VERSION);
+    put_text(out, CONTENT_TYPE, &message.content_type);
+    put_text(out, ORDERING_KEY, &message.ordering_key);
+    put_text(out, TRACE_PARENT, &message.trace_parent);
+    for (key, value) in &message.attributes {
+        put_attribute(out, key, value);
+    }
+    out.split().freeze()
+}
+
+fn header_len(message: &OutgoingMessage) -> usize {
+    let texts = [&message.content_type, &message.ordering_key, &message.trace_parent];
+    let texts = texts.iter().filter(|text| !text.is_empty()).map(|text| field_len(text.len()));
+    let attributes = message.attributes.iter().filter_map(|(key, value)| {
+        let (_, bytes) = attribute_bytes(value)?;
+        Some(field_len(attribute_len(key, bytes)))
+    });
+    1 + texts.sum::<usize>() + attributes.sum::<usize>()
+}
+
+/// Header and body of a message that moves to a dead-letter queue: an earlier dead letter's
+/// information gives way to the new one.
+pub fn with_dead_letter(blob: &Bytes, info: &DeadLetterInfo) -> Result<(Bytes, Bytes), BlobError> {
+    let (header, body) = split(blob)?;
+    let mut kept = BytesMut::with_capacity(header.len() + info.error.len() + 96);
+    kept.put_u8(VERSION);
+    visit_fields(&header, |tag, value| {
+        if tag != DEAD_LETTER {
+            put_field(&mut kept, tag, &value);
+        }
+        Some(())
+    })?;
+    let at_ms = info.at.as_ref().map_or(0, |at| {
+        u64::try_from(at.seconds).unwrap_or(0) * 1_000
+            + u64::try_from(at.nanos).unwrap_or(0) / 1_000_000
+    });
+    let mut field = BytesMut::new();
+    field.put_u8(u8::try_from(info.reason).unwrap_or(0));
+    put_varint(&mut field, u64::from(info.delivery_count));
+    put_varint(&mut field, at_ms);
+    put_varint(&mut field, info.source_queue.len() as u64);
+    field.put_slice(info.source_queue.as_bytes());
+    field.put_slice(info.error.as_bytes());
+    put_field(&mut kept, DEAD_LETTER, &field);
+    Ok((kept.freeze(), body))
+}
+
+/// Takes a blob apart.
+pub fn decode(blob: &Bytes) -> Result<Blob, BlobError> {
+    let (header, body) = split(blob)?;
+    let mut read = Blob { body, ..Blob::default() };
+    visit_fields(&header, |tag, value| {
+        match tag {
+            CONTENT_TYPE => read.content_type = text(&value)?,
+            ORDERING_KEY => read.ordering_key = text(&value)?,
+            TRACE_PARENT => read.trace_parent = text(&value)?,
+            ATTRIBUTE => {
+                let (key, value) = take_attribute(&value)?;
+                read.attributes.insert(key, value);
+            }
+            DEAD_LETTER => read.dead_letter = Some(take_dead_letter(&value)?),
+            _ => {}
+        }
+        Some(())
+    })?;
+    Ok(read)
+}
+
+fn split(blob: &Bytes) -> Result<(Bytes, Bytes), BlobError> {
+    let (header, body) = split_payload(blob).map_err(|_| BlobError(0))?;
+    match header.first() {
+        Some(&VERSION) => Ok((header.slice(1..), body)),
+        _ => Err(BlobError(0)),
+    }
+}
+
+/// Visits the fields behind the version byte.
+fn visit_fields(
+    fields: &Bytes,
+    mut visit: impl FnMut(u8, Bytes) -> Option<()>,
+) -> Result<(), BlobError> {
+    let mut at = 0;
+    while at < fields.len() {
+        let field = at;
+        let tag = fields[at];
+        at += 1;
+        let length = take_varint(fields, &mut at).ok_or(BlobError(field))?;
+        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+        let end = end.filter(|end| *end <= fields.len()).ok_or(BlobError(field))?;
+        visit(tag, fields.slice(at..end)).ok_or(BlobError(field))?;
+        at = end;
+    }
+    Ok(())
+}
+
+fn put_field(out: &mut BytesMut, tag: u8, value: &[u8]) {
+    out.put_u8(tag);
+    put_varint(out, value.len() as u64);
+    out.put_slice(value);
+}
+
+fn put_text(out: &mut BytesMut, tag: u8, value: &str) {
+    if !value.is_empty() {
+        put_field(out, tag, value.as_bytes());
+    }
+}
+
+const fn field_len(length: usize) -> usize {
+    1 + varint_len(length as u64) + length
+}
+
+fn attribute_bytes(value: &AttributeValue) -> Option<(u8, &[u8])> {
+    Some(match value.value.as_ref()? {
+        Value::StringValue(text) => (TEXT, text.as_bytes()),
+        Value::NumberValue(number) => (NUMBER, number.as_bytes()),
+        Value::BinaryValue(bytes) => (BINARY, bytes),
+    })
+}
+
+const fn attribute_len(key: &str, value: &[u8]) -> usize {
+    varint_len(key.len() as u64) + key.len() + 1 + value.len()
+}
+
+fn put_attribute(out: &mut BytesMut, key: &str, value: &AttributeValue) {
+    let Some((kind, bytes)) = attribute_bytes(value) else { return };
+    out.put_u8(ATTRIBUTE);
+    put_varint(out, attribute_len(key, bytes) as u64);
+    put_varint(out, key.len() as u64);
+    out.put_slice(key.as_bytes());
+    out.put_u8(kind);
+    out.put_slice(bytes);
+}
+
+fn take_attribute(field: &Bytes) -> Option<(String, AttributeValue)> {
+    let mut at = 0;
+    let length = usize::try_from(take_varint(field, &mut at)?).ok()?;
+    let end = at.checked_add(length).filter(|end| *end < field.len())?;
+    let key = text(&field[at..end])?;
+    let bytes = field.slice(end + 1..);
+    let value = match field[end] {
+        TEXT => Value::StringValue(text(&bytes)?),
+        NUMBER => Value::NumberValue(text(&bytes)?),
+        BINARY => Value::BinaryValue(bytes),
+        _ => return None,
+    };
+    Some((key, AttributeValue { value: Some(value) }))
+}
+
+fn take_dead_letter(field: &Bytes) -> Option<DeadLetterInfo> {
+    let reason = i32::from(*field.first()?);
+    let mut at = 1;
+    let delivery_count = u32::try_from(take_varint(field, &mut at)?).ok()?;
+    let at_ms = take_varint(field, &mut at)?;
+    let length = usize::try_from(take_varint(field, &mut at)?).ok()?;
+    let end = at.checked_add(length).filter(|end| *end <= field.len())?;
+    Some(DeadLetterInfo {
+        reason,
+        delivery_count,
+        at: Some(super::wire::timestamp(at_ms)),
+        source_queue: text(&field[at..end])?,
+        error: text(&field[end..])?,
+    })
+}
+
+fn text(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+fn put_varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}
+
+const fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message() -> OutgoingMessage {
+        let value = |value| AttributeValue { value: Some(value) };
+        OutgoingMessage {
+            body: Bytes::from_static(b"body"),
+            attributes: BTreeMap::from([
+                ("a".into(), value(Value::StringValue("x".into()))),
+                ("n".into(), value(Value::NumberValue("42".into()))),
+                ("z".into(), value(Value::BinaryValue(Bytes::from_static(&[0, 255])))),
+            ]),
+            content_type: "text/plain".into(),
+            ordering_key: "k".into(),
+            delay: None,
+            trace_parent: "00-t".into(),
+        }
+    }
+
+    fn blob() -> Bytes {
+        let mut scratch = BytesMut::new();
+        join(&header(&message(), &mut scratch), b"body")
+    }
+
+    /// As the state machine logs it.
+    fn join(header: &[u8], body: &[u8]) -> Bytes {
+        assert!(header.len() < 128);
+        Bytes::from([&[header.len() as u8], header, body].concat())
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        use std::fmt::Write as _;
+        bytes.iter().fold(String::new(), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
+    }
+
+    #[test]
+    fn golden_bytes() {
+        assert_eq!(
+            hex(&blob()),
+            [
+                "2a" , "01",
+                "010a746578742f706c61696e",
+                "02016b",
+                "030430302d74",
+                "040401610178",
+                "0405016e023432",
+                "0405017a0300ff",
+                "626f6479",
+            ]
+            .concat()
+        );
+        let info = DeadLetterInfo {
+            reason: 2,
+            error: "no".into(),
+            source_queue: "shop/a".into(),
+            delivery_count: 300,
+            at: Some(crate::shard::wire::timestamp(1_000)),
+        };
+        let (header, body) = with_dead_letter(&blob(), &info).unwrap();
+        assert_eq!(hex(&header[42..]), "050e02ac02e80706".to_owned() + "73686f702f616e6f");
+        let read = decode(&join(&header, &body)).unwrap();
+        assert_eq!(read.dead_letter, Some(info));
+        assert_eq!(read.body, "body");
+    }
+
+    #[test]
+    fn what_was_encoded_is_read() {
+        let read = decode(&blob()).unwrap();
+        let message = message();
+        assert_eq!(read.body, message.body);
+        assert_eq!(read.attributes, message.attributes);
+        assert_eq!(read.content_type, message.content_type);
+        assert_eq!(read.ordering_key, message.ordering_key);
+        assert_eq!(read.trace_parent, message.trace_parent);
+        assert_eq!(read.dead_letter, None);
+    }
+
+    #[test]
+    fn a_second_dead_letter_replaces_the_first() {
+        let info = |error: &str| DeadLetterInfo { error: error.into(), ..Default::default() };
+        let (once, body) = with_dead_letter(&blob(), &info("once")).unwrap();
+        let (twice, body) = with_dead_letter(&join(&once, &body), &info("twice")).unwrap();
+        let read = decode(&join(&twice, &body)).unwrap();
+        assert_eq!(read.dead_letter.map(|info| info.error), Some("twice".into()));
+        assert_eq!(read.attributes, message().attributes);
+    }
+
+    #[test]
+    fn an_unknown_field_is_skipped() {
+        let mut bytes = vec![5, VERSION, 200, 2, 9, 9];
+        bytes.extend_from_slice(b"b");
+        let read = decode(&Bytes::from(bytes)).unwrap();
+        assert_eq!(read, Blob { body: Bytes::from_static(b"b"), ..Blob::default() });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = decode(&Bytes::from(bytes));
+        }
+
+        #[test]
+        fn a_cut_header_is_refused(cut in 0usize..43) {
+            let whole = blob();
+            prop_assert!(decode(&whole.slice(..cut)).is_err());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Keeps the partitions of a shard as the catalog says.
+//!
+//! A partition is made known to its shard when it is first used; from then on the shard's leader
+//! follows the catalog: changes are told, and what the catalog has no more is dropped.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_rt::Select2;
+use roadstead_core::shard::{Configure, DropPartition, Op, PartitionId};
+use tokio::sync::oneshot;
+
+use super::desk::Desk;
+use super::intake::Answer;
+use super::refusal::not_taken;
+use super::replica::Replica;
+use super::send::{outcome, stopped};
+use crate::gateway::ApiError;
+use crate::gateway::shards::{QueueInfo, Queues};
+use crate::runtime::Runtime;
+
+const BARRIER: Duration = Duration::from_secs(5);
+
+/// Makes sure that an entry written from now on finds the partition as `queue` describes it.
+pub fn ensure<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    queue: &QueueInfo,
+    partition: u32,
+) -> Result<Option<oneshot::Receiver<Answer>>, ApiError> {
+    let id = PartitionId { queue: queue.id(), partition };
+    let known = desk.replica.read(|machine, _| machine.config(id).map(|config| config.revision));
+    if known.is_some_and(|revision| revision >= queue.config.revision) {
+        return Ok(None);
+    }
+    let op = Op::Configure(Configure { partition: id, config: queue.config.clone() });
+    let answer = desk.intake.push(op, 128);
+    answer.map(Some).map_err(|error| not_taken(desk.replica.id(), error))
+}
+
+/// Brings the partitions of one queue in line with the catalog, and waits until that is written.
+pub async fn align<R: Runtime, P: Replica>(
+    desk: &Arc<Desk<R, P>>,
+    queues: &dyn Queues,
+    queue: u64,
+) -> Result<(), ApiError> {
+    let shard = desk.replica.id();
+    let mut waiting = Vec::new();
+    if queues.by_id(queue).is_none() {
+        // This node's catalog may lag behind; dropping cannot be taken back.
+        queues.barrier(BARRIER).await?;
+    }
+    match queues.by_id(queue).filter(|info| !info.deleting) {
+        Some(info) => {
+            let here = (0..info.partitions()).filter(|p| info.shard(*p) == Some(shard));
+            for partition in here {
+                waiting.extend(ensure(desk, &info, partition)?);
+            }
+        }
+        None => {
+            let all: Vec<_> = desk.replica.read(|machine, _| machine.partitions().collect());
+            for partition in all.into_iter().filter(|partition| partition.queue == queue) {
+                let op = DropPartition { partition, only_if_empty: false };
+                let answer = desk.intake.push(Op::Drop(op), 64);
+                waiting.push(answer.map_err(|error| not_taken(shard, error))?);
+            }
+        }
+    }
+    for answer in waiting {
+        outcome(shard, answer.await.unwrap_or_else(|_| stopped()))?;
+    }
+    Ok(())
+}
+
+/// Follows the catalog for as long as the shard is served here.
+pub async fn follow<R: Runtime, P: Replica>(desk: Arc<Desk<R, P>>, queues: Arc<dyn Queues>) {
+    let mut epoch = desk.replica.view().epoch;
+    loop {
+        let version = queues.version();
+        if desk.replica.view().is_leader {
+            align_all(&desk, &*queues).await;
+        }
+        let changed = Box::pin(queues.changed(version));
+        let moved = Box::pin(desk.replica.view_changed(epoch));
+        if let Select2::Second(view) = R::select2(changed, moved).await {
+            epoch = view.epoch;
+        }
+    }
+}
+
+async fn align_all<R: Runtime, P: Replica>(desk: &Arc<Desk<R, P>>, queues: &dyn Queues) {
+    let stale = |partition: &PartitionId| {
+        let known = desk.replica.read(|machine, _| {
+            machine.config(*partition).map(|config| config.revision)
+        });
+        // Being dropped already.
+        let Some(known) = known else { return false };
+        let info = queues.by_id(partition.queue).filter(|info| !info.deleting);
+        info.is_none_or(|info| info.config.revision > known)
+    };
+    let partitions: Vec<_> = desk.replica.read(|machine, _| machine.partitions().collect());
+    let stale: BTreeSet<u64> =
+        partitions.into_iter().filter(stale).map(|partition| partition.queue).collect();
+    for queue in stale {
+        if let Err(error) = align(desk, queues, queue).await {
+            tracing::info!(
+                shard = desk.replica.id(), queue, %error,
+                "the shard does not know yet what the catalog says of a queue"
+            );
+        }
+    }
+}

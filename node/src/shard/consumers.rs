@@ -1,0 +1,408 @@
+//! The consumers of one shard: their credit, and what to receive for whom. Pure but for the
+//! channels by which a consumer hears.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roadstead_core::shard::{
+    DEFAULT_GROUP, MAX_RECEIVE, PartitionId, Receive, Received, SessionId,
+};
+use roadstead_proto::v1::Consumer as ConsumerLabel;
+use tokio::sync::mpsc;
+
+use super::replica::Unapplied;
+
+/// A share of what is ready is not cut smaller than this when several consumers wait.
+const SHARE_MIN: u64 = 16;
+
+/// Number of a subscription in its shard, never used again.
+pub type ConsumerId = u64;
+
+/// What a consumer hears.
+#[derive(Debug)]
+pub enum Push {
+    /// Messages leased to it.
+    Leased(Received),
+    /// Something is ready that its credit does not cover.
+    Available,
+    /// Credit taken back unused.
+    Returned(u32),
+    /// The subscription is over: the shard is led elsewhere, or the session was opened anew.
+    Closed(Closed),
+}
+
+/// Why a subscription is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// Leadership moved.
+    Leadership(Unapplied),
+    /// The same session was opened again.
+    Replaced,
+}
+
+/// Who receives what.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The partitions of this shard that it receives from.
+    pub partitions: Vec<PartitionId>,
+    /// Its session; none for a one-time receive, whose leases end by themselves.
+    pub session: Option<SessionId>,
+    /// The session as the client named it.
+    pub session_name: String,
+    /// Lease in ms; None: the queue's.
+    pub lease_ms: Option<u64>,
+    /// For people.
+    pub label: ConsumerLabel,
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Consumer {
+    /// What it asked for.
+    pub wish: Wish,
+    /// What it may still be given, beside `reserved`.
+    pub credit: u32,
+    /// Asked for in entries that are being written.
+    pub reserved: u32,
+    /// Granted behind a credit that is being taken back.
+    later: u32,
+    taking_back: u32,
+    hinted: bool,
+    /// Since when it has had nothing in flight, as far as was looked; None: it has.
+    pub idle_since_ms: Option<u64>,
+    /// Leased to its session before, and to be delivered again.
+    owed: Vec<Received>,
+    push: mpsc::UnboundedSender<Push>,
+}
+
+impl Consumer {
+    fn push(&self, push: Push) -> bool {
+        self.push.send(push).is_ok()
+    }
+
+    /// Delivers again what it is owed, as far as the credit goes.
+    fn repay(&mut self) {
+        while self.credit > 0
+            && let Some(mut batch) = self.owed.pop()
+        {
+            let fits = (self.credit as usize).min(batch.messages.len());
+            let rest = batch.messages.split_off(fits);
+            if !rest.is_empty() {
+                self.owed.push(Received { messages: rest, ..batch.clone() });
+            }
+            self.credit -= fits as u32;
+            self.push(Push::Leased(batch));
+        }
+        if !self.owed.is_empty() {
+            self.hint();
+        }
+    }
+
+    fn hint(&mut self) {
+        if !self.hinted && self.credit == 0 && self.reserved == 0 && self.taking_back == 0 {
+            self.hinted = true;
+            self.push(Push::Available);
+        }
+    }
+
+    fn give_back(&mut self) {
+        while self.taking_back > 0 && self.reserved == 0 {
+            self.taking_back -= 1;
+            let unused = std::mem::take(&mut self.credit);
+            self.push(Push::Returned(unused));
+            if self.taking_back == 0 {
+                self.credit = std::mem::take(&mut self.later);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// In order of subscription; served in turn.
+    consumers: Vec<ConsumerId>,
+    turn: usize,
+    /// Asked for in entries that are being written.
+    asked: u64,
+    /// A receive found less than is ready (limit of deliveries in flight, keys in flight): do not
+    /// ask again before something else happens here.
+    stuck: bool,
+}
+
+/// Everyone who waits at one shard.
+#[derive(Debug, Default)]
+pub struct Consumers {
+    next: ConsumerId,
+    all: BTreeMap<ConsumerId, Consumer>,
+    partitions: BTreeMap<PartitionId, Waiting>,
+    /// Partitions where something may be ready for somebody.
+    dirty: BTreeSet<PartitionId>,
+    /// Who gives back what is unused once it was asked for.
+    once: Vec<ConsumerId>,
+}
+
+/// A receive that was put into an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// For whom.
+    pub consumer: ConsumerId,
+    /// The op.
+    pub receive: Receive,
+    /// What was ready by the applied state when it was asked for.
+    pub ready: u64,
+}
+
+impl Consumers {
+    /// Adds a subscription without credit. `owed` is leased to its session already.
+    pub fn open(
+        &mut self,
+        wish: Wish,
+        owed: Vec<Received>,
+        push: mpsc::UnboundedSender<Push>,
+    ) -> ConsumerId {
+        if wish.session.is_some() {
+            let same: Vec<_> = self.same_session(&wish).collect();
+            for id in same {
+                if let Some(old) = self.close(id) {
+                    old.push(Push::Closed(Closed::Replaced));
+                }
+            }
+        }
+        let id = self.next;
+        self.next += 1;
+        for partition in &wish.partitions {
+            self.partitions.entry(*partition).or_default().consumers.push(id);
+            self.dirty.insert(*partition);
+        }
+        let mut consumer = Consumer {
+            wish,
+            credit: 0,
+            reserved: 0,
+            later: 0,
+            taking_back: 0,
+            hinted: false,
+            idle_since_ms: None,
+            owed,
+            push,
+        };
+        consumer.repay();
+        self.all.insert(id, consumer);
+        id
+    }
+
+    fn same_session(&self, wish: &Wish) -> impl Iterator<Item = ConsumerId> {
+        let overlaps = |other: &Wish| other.partitions.iter().any(|p| wish.partitions.contains(p));
+        self.all
+            .iter()
+            .filter(move |(_, other)| other.wish.session == wish.session && overlaps(&other.wish))
+            .map(|(id, _)| *id)
+    }
+
+    /// Ends a subscription.
+    pub fn close(&mut self, id: ConsumerId) -> Option<Consumer> {
+        let consumer = self.all.remove(&id)?;
+        for partition in &consumer.wish.partitions {
+            if let Some(waiting) = self.partitions.get_mut(partition) {
+                waiting.consumers.retain(|other| *other != id);
+                if waiting.consumers.is_empty() && waiting.asked == 0 {
+                    self.partitions.remove(partition);
+                    self.dirty.remove(partition);
+                }
+            }
+        }
+        Some(consumer)
+    }
+
+    /// Ends all subscriptions: the shard is led elsewhere.
+    pub fn close_all(&mut self, why: &Unapplied) {
+        for consumer in std::mem::take(&mut self.all).into_values() {
+            consumer.push(Push::Closed(Closed::Leadership(why.clone())));
+        }
+        self.partitions.clear();
+        self.dirty.clear();
+    }
+
+    /// The consumer may get `messages` more.
+    pub fn grant(&mut self, id: ConsumerId, messages: u32) {
+        let Some(consumer) = self.all.get_mut(&id) else { return };
+        if consumer.taking_back > 0 {
+            consumer.later = consumer.later.saturating_add(messages);
+            return;
+        }
+        consumer.credit = consumer.credit.saturating_add(messages);
+        consumer.hinted = false;
+        consumer.repay();
+        if consumer.credit > 0 {
+            self.dirty.extend(&consumer.wish.partitions);
+        }
+    }
+
+    /// As [`grant`](Self::grant), for what is ready now: the rest is given back at once.
+    pub fn grant_once(&mut self, id: ConsumerId, messages: u32) {
+        self.grant(id, messages);
+        self.once.push(id);
+    }
+
+    /// Gives back what is unused, once what is being written is known.
+    pub fn take_back(&mut self, id: ConsumerId) {
+        if let Some(consumer) = self.all.get_mut(&id) {
+            consumer.taking_back += 1;
+            consumer.give_back();
+        }
+    }
+
+    /// Something other than a receive happened in the partition.
+    pub fn touched(&mut self, partition: PartitionId) {
+        if let Some(waiting) = self.partitions.get_mut(&partition) {
+            waiting.stuck = false;
+            self.dirty.insert(partition);
+        }
+    }
+
+    /// Something may have happened in any partition.
+    pub fn touched_all(&mut self) {
+        let partitions: Vec<_> = self.partitions.keys().copied().collect();
+        partitions.into_iter().for_each(|partition| self.touched(partition));
+    }
+
+    /// Whether somebody subscribes to the partition.
+    pub fn has_any(&self, partition: PartitionId) -> bool {
+        self.partitions.get(&partition).is_some_and(|waiting| !waiting.consumers.is_empty())
+    }
+
+    /// Whether a subscription of the session is open.
+    pub fn has_session(&self, session: SessionId, partition: PartitionId) -> bool {
+        self.heir(session, partition).is_some()
+    }
+
+    /// Whether there is a partition where something may be ready.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// All subscriptions.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Consumer> {
+        self.all.values_mut()
+    }
+
+    /// What to receive now. `incoming` are messages that are being written and not applied yet,
+    /// by partition; `ready` counts what is receivable by the applied state.
+    pub fn ask(
+        &mut self,
+        incoming: &BTreeMap<PartitionId, u64>,
+        ready: impl Fn(PartitionId) -> u64,
+    ) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for partition in std::mem::take(&mut self.dirty) {
+            let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
+            let applied = if waiting.stuck { 0 } else { ready(partition) };
+            let coming = incoming.get(&partition).copied().unwrap_or(0);
+            let mut left = (applied + coming).saturating_sub(waiting.asked);
+            let hungry = waiting.consumers.iter().filter(|id| self.all[id].wants()).count();
+            if left == 0 {
+                continue;
+            }
+            let share = left.div_ceil(hungry.max(1) as u64).max(SHARE_MIN);
+            for _ in 0..waiting.consumers.len() {
+                let id = waiting.consumers[waiting.turn % waiting.consumers.len()];
+                let Some(consumer) = self.all.get_mut(&id).filter(|consumer| consumer.wants())
+                else {
+                    waiting.turn = waiting.turn.wrapping_add(1);
+                    continue;
+                };
+                let max = share.min(left).min(u64::from(consumer.credit.min(MAX_RECEIVE))) as u32;
+                consumer.credit -= max;
+                consumer.reserved += max;
+                waiting.asked += u64::from(max);
+                left -= u64::from(max);
+                waiting.turn = waiting.turn.wrapping_add(1);
+                asked.push(Asked {
+                    consumer: id,
+                    receive: Receive {
+                        partition,
+                        group: DEFAULT_GROUP,
+                        session: consumer.wish.session,
+                        max,
+                        lease_ms: consumer.wish.lease_ms,
+                    },
+                    ready: applied,
+                });
+                if left == 0 {
+                    break;
+                }
+            }
+            if left > 0 && waiting.asked == 0 {
+                for id in &waiting.consumers {
+                    if let Some(consumer) = self.all.get_mut(id) {
+                        consumer.hint();
+                    }
+                }
+            }
+        }
+        for id in std::mem::take(&mut self.once) {
+            self.take_back(id);
+        }
+        asked
+    }
+
+    /// A receive was applied, or failed (`got` is None). What nobody can be given any more comes
+    /// back: it is leased, and its consumer is gone.
+    pub fn answered(
+        &mut self,
+        asked: &Asked,
+        got: Option<Received>,
+        ready: u64,
+    ) -> Option<Received> {
+        let partition = asked.receive.partition;
+        let max = asked.receive.max;
+        let count = got.as_ref().map_or(0, |got| got.messages.len() as u32);
+        if let Some(waiting) = self.partitions.get_mut(&partition) {
+            waiting.asked = waiting.asked.saturating_sub(u64::from(max));
+            waiting.stuck |= count < max && ready > 0 && ready >= asked.ready;
+            if waiting.consumers.is_empty() && waiting.asked == 0 {
+                self.partitions.remove(&partition);
+            } else {
+                self.dirty.insert(partition);
+            }
+        }
+        if let Some(consumer) = self.all.get_mut(&asked.consumer) {
+            consumer.reserved = consumer.reserved.saturating_sub(max);
+            consumer.credit += max - count.min(max);
+            let left = got.filter(|got| !got.messages.is_empty()).and_then(|got| {
+                if consumer.push.is_closed() {
+                    return Some(got);
+                }
+                consumer.idle_since_ms = None;
+                consumer.push(Push::Leased(got));
+                None
+            });
+            consumer.give_back();
+            return left;
+        }
+        let got = got.filter(|got| !got.messages.is_empty())?;
+        let heir = asked.receive.session.and_then(|session| self.heir(session, partition));
+        match heir.and_then(|id| self.all.get_mut(&id)) {
+            Some(consumer) => {
+                consumer.owed.push(got);
+                consumer.repay();
+                None
+            }
+            None => Some(got),
+        }
+    }
+
+    fn heir(&self, session: SessionId, partition: PartitionId) -> Option<ConsumerId> {
+        let waiting = self.partitions.get(&partition)?;
+        let same = |id: &&ConsumerId| self.all[id].wish.session == Some(session);
+        waiting.consumers.iter().find(same).copied()
+    }
+}
+
+impl Consumer {
+    fn wants(&self) -> bool {
+        self.credit > 0 && self.taking_back == 0
+    }
+}
+
+#[cfg(test)]
+#[path = "consumers_tests.rs"]
+mod tests;

@@ -1,0 +1,154 @@
+use roadstead_core::shard::{Delivered, MessageId, PayloadRef};
+
+use super::*;
+
+const A: PartitionId = PartitionId { queue: 1, partition: 0 };
+const B: PartitionId = PartitionId { queue: 1, partition: 1 };
+
+fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
+    Wish {
+        partitions: partitions.to_vec(),
+        session: session.map(SessionId),
+        session_name: String::new(),
+        lease_ms: None,
+        label: ConsumerLabel::default(),
+    }
+}
+
+fn received(partition: PartitionId, messages: u16) -> Received {
+    let delivered = |slot| Delivered {
+        slot,
+        delivery_count: 1,
+        id: MessageId { queue: 1, partition: 0, sequence: u64::from(slot) + 1 },
+        sequence: u64::from(slot) + 1,
+        payload: PayloadRef { index: 1, offset: 0, len: 1 },
+        enqueued_at: 0,
+        deadline: 0,
+    };
+    Received { partition, group: 0, delivery: 1, epoch: 0, messages: (0..messages).map(delivered).collect() }
+}
+
+fn open(
+    consumers: &mut Consumers,
+    wish: Wish,
+    owed: Vec<Received>,
+) -> (ConsumerId, mpsc::UnboundedReceiver<Push>) {
+    let (push, pushes) = mpsc::unbounded_channel();
+    (consumers.open(wish, owed, push), pushes)
+}
+
+fn ask(consumers: &mut Consumers, ready: u64) -> Vec<(ConsumerId, u32)> {
+    let asked = consumers.ask(&BTreeMap::new(), |_| ready);
+    asked.iter().map(|asked| (asked.consumer, asked.receive.max)).collect()
+}
+
+#[test]
+fn nothing_is_asked_for_where_nothing_is_ready() {
+    let mut consumers = Consumers::default();
+    let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+    consumers.grant(id, 10);
+    assert_eq!(ask(&mut consumers, 0), []);
+    assert!(!consumers.is_dirty(), "an idle consumer costs nothing");
+    assert!(pushes.try_recv().is_err());
+}
+
+#[test]
+fn what_is_ready_is_shared_and_never_beyond_the_credit() {
+    let mut consumers = Consumers::default();
+    let (first, _keep) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+    let (second, _keep_too) = open(&mut consumers, wish(Some(2), &[A]), Vec::new());
+    consumers.grant(first, 100);
+    consumers.grant(second, 5);
+    let mut asked = ask(&mut consumers, 60);
+    asked.sort_unstable();
+    assert_eq!(asked, [(first, 30), (second, 5)]);
+    // What is being written is not asked for again.
+    consumers.touched(A);
+    assert_eq!(ask(&mut consumers, 60), [(first, 25)]);
+}
+
+#[test]
+fn unused_credit_comes_back_once_what_is_written_is_known() {
+    let mut consumers = Consumers::default();
+    let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+    consumers.grant(id, 10);
+    let asked = consumers.ask(&BTreeMap::new(), |_| 4);
+    consumers.take_back(id);
+    assert!(pushes.try_recv().is_err(), "four may still be delivered");
+    consumers.grant(id, 3);
+    assert!(consumers.answered(&asked[0], Some(received(A, 4)), 0).is_none());
+    assert!(matches!(pushes.try_recv(), Ok(Push::Leased(got)) if got.messages.len() == 4));
+    assert!(matches!(pushes.try_recv(), Ok(Push::Returned(6))));
+    consumers.touched(A);
+    assert_eq!(ask(&mut consumers, 9), [(id, 3)], "what was granted behind it counts");
+}
+
+#[test]
+fn a_hint_is_given_once_per_credit() {
+    let mut consumers = Consumers::default();
+    let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+    for _ in 0..2 {
+        consumers.touched(A);
+        assert_eq!(ask(&mut consumers, 1), []);
+    }
+    assert!(matches!(pushes.try_recv(), Ok(Push::Available)));
+    assert!(pushes.try_recv().is_err());
+    consumers.grant(id, 1);
+    assert_eq!(ask(&mut consumers, 1), [(id, 1)]);
+}
+
+#[test]
+fn what_cannot_be_had_is_not_asked_for_again_and_again() {
+    let mut consumers = Consumers::default();
+    let (id, _pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+    consumers.grant(id, 10);
+    let asked = consumers.ask(&BTreeMap::new(), |_| 5);
+    // The limit of deliveries in flight is reached: five are ready, none was leased.
+    consumers.answered(&asked[0], Some(received(A, 0)), 5);
+    assert_eq!(ask(&mut consumers, 5), []);
+    assert!(!consumers.is_dirty());
+    consumers.touched(A);
+    assert_eq!(ask(&mut consumers, 5), [(id, 5)]);
+}
+
+#[test]
+fn a_consumer_that_left_gets_nothing_more() {
+    let mut consumers = Consumers::default();
+    let (id, pushes) = open(&mut consumers, wish(None, &[A]), Vec::new());
+    consumers.grant(id, 10);
+    let asked = consumers.ask(&BTreeMap::new(), |_| 5);
+    drop(pushes);
+    let left = consumers.answered(&asked[0], Some(received(A, 5)), 0);
+    assert_eq!(left.map(|left| left.messages.len()), Some(5));
+    consumers.close(id);
+    assert!(!consumers.has_any(A));
+}
+
+#[test]
+fn a_session_opened_anew_gets_what_was_on_its_way_to_the_old_stream() {
+    let mut consumers = Consumers::default();
+    let (old, mut old_pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
+    consumers.grant(old, 10);
+    let asked = consumers.ask(&BTreeMap::new(), |partition| u64::from(partition == A) * 5);
+    let (new, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), vec![received(B, 3)]);
+    assert!(matches!(old_pushes.try_recv(), Ok(Push::Closed(Closed::Replaced))));
+    assert!(matches!(pushes.try_recv(), Ok(Push::Available)), "it is owed more than its credit");
+    assert!(consumers.answered(&asked[0], Some(received(A, 5)), 0).is_none());
+    consumers.grant(new, 4);
+    let mut got = 0;
+    while let Ok(push) = pushes.try_recv() {
+        if let Push::Leased(batch) = push {
+            got += batch.messages.len();
+        }
+    }
+    assert_eq!(got, 4, "again within the credit");
+}
+
+#[test]
+fn a_one_time_grant_comes_back_at_once() {
+    let mut consumers = Consumers::default();
+    let (id, mut pushes) = open(&mut consumers, wish(None, &[A]), Vec::new());
+    consumers.grant_once(id, 10);
+    assert_eq!(ask(&mut consumers, 0), []);
+    assert!(matches!(pushes.try_recv(), Ok(Push::Returned(10))));
+}

@@ -1,0 +1,231 @@
+//! Carries messages from the outboxes of a shard to their targets, on this shard or any other.
+//!
+//! The target remembers the highest number that it took in, so a batch may be carried again after
+//! a crash at any point. What the target cannot take (its queue is gone or full) waits in the
+//! outbox, and the reason is kept for people to see.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use openraft_rt::Select2;
+use roadstead_core::shard::{
+    DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, PartitionId,
+};
+use roadstead_proto::v1::{
+    DeadLetterInfo, DeadLetterReason, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
+    ShardCall, shard_call::Call, shard_reply::Reply,
+};
+
+use super::desk::Desk;
+use super::replica::Replica;
+use super::wire::timestamp;
+use super::{blob, deliver, moved};
+use crate::auth::Principal;
+use crate::gateway::ApiError;
+use crate::gateway::route::{Again, Router};
+use crate::gateway::shards::Queues;
+use crate::runtime::Runtime;
+
+/// Messages per batch.
+const BATCH: usize = 256;
+/// Bytes per batch, about.
+const BATCH_BYTES: usize = 256 << 10;
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+const NAP: Duration = Duration::from_secs(60);
+
+/// Why an outbox waits, by source and target.
+pub type Parked = BTreeMap<(PartitionId, PartitionId), String>;
+
+/// The courier of one shard.
+pub struct Courier<R: Runtime, P> {
+    desk: Arc<Desk<R, P>>,
+    queues: Arc<dyn Queues>,
+    router: Arc<Router<R>>,
+    parked: Arc<Mutex<Parked>>,
+}
+
+impl<R: Runtime, P: Replica> Courier<R, P> {
+    /// A courier that keeps the reasons why something waits in `parked`.
+    pub fn new(
+        desk: Arc<Desk<R, P>>,
+        queues: Arc<dyn Queues>,
+        router: Arc<Router<R>>,
+        parked: Arc<Mutex<Parked>>,
+    ) -> Self {
+        Self { desk, queues, router, parked }
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(self) {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            let nap = match self.round().await {
+                _ if !self.desk.leads() => NAP,
+                Round::Empty => NAP,
+                Round::Carried => {
+                    pause = PAUSE_FIRST;
+                    continue;
+                }
+                Round::Stuck => {
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    pause
+                }
+            };
+            let rung = pin!(self.desk.outbox.notified());
+            if let Select2::First(()) = R::select2(rung, pin!(R::sleep(nap))).await {
+                pause = PAUSE_FIRST;
+            }
+        }
+    }
+
+    /// One batch of each outbox.
+    async fn round(&self) -> Round {
+        if !self.desk.leads() {
+            self.parked().clear();
+            return Round::Empty;
+        }
+        let outboxes = self.desk.replica.read(|machine, _| machine.outboxes());
+        self.parked().retain(|(source, target), _| {
+            outboxes.iter().any(|outbox| (outbox.source, outbox.target) == (*source, *target))
+        });
+        let mut round = Round::Empty;
+        for outbox in outboxes {
+            let key = (outbox.source, outbox.target);
+            match self.carry(outbox).await {
+                Ok(()) => {
+                    self.parked().remove(&key);
+                    round = Round::Carried;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    let news = self.parked().insert(key, why.clone()).as_ref() != Some(&why);
+                    if news {
+                        let (source, target) = key;
+                        tracing::warn!(%source, %target, why, "messages wait in an outbox");
+                    }
+                    if round == Round::Empty {
+                        round = Round::Stuck;
+                    }
+                }
+            }
+        }
+        round
+    }
+
+    async fn carry(&self, outbox: Outbox) -> Result<(), ApiError> {
+        let Outbox { source, target, .. } = outbox;
+        let shard = self.queues.by_id(target.queue).filter(|queue| !queue.deleting);
+        let shard = shard.and_then(|queue| queue.shard(target.partition)).ok_or_else(|| {
+            ApiError::unavailable(format!(
+                "queue {} does not exist any more; point the dead-letter policy at another queue",
+                target.queue
+            ))
+        })?;
+        let replica = &self.desk.replica;
+        let heads =
+            replica.read(|machine, kv| machine.outbox_heads(kv, source, target, BATCH));
+        let mut heads = heads.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        let mut bytes = 0;
+        let fits = heads.iter().take_while(|message| {
+            let first = bytes == 0;
+            bytes += message.payload.len as usize + 64;
+            first || bytes <= BATCH_BYTES
+        });
+        heads.truncate(fits.count());
+        let Some(last) = heads.last().map(|message| message.number) else { return Ok(()) };
+        let messages = self.travelling(source, heads).await?;
+        let accepted = self.deliver(shard, source, target, messages).await?;
+        let through = accepted.number.min(last);
+        let done = Op::OutboxDone(OutboxDone { source, target, through });
+        let answer = self.desk.intake.push(done, 64);
+        let answer = answer.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        // Whatever comes of it: what is still in the outbox is carried again, and known there.
+        let _ = answer.await;
+        if accepted.parked.is_empty() || through >= last {
+            return Ok(());
+        }
+        Err(ApiError::unavailable(accepted.parked))
+    }
+
+    async fn travelling(
+        &self,
+        source: PartitionId,
+        heads: Vec<OutboxMessage>,
+    ) -> Result<Vec<Travelling>, ApiError> {
+        let queue = self.queues.by_id(source.queue);
+        let source_queue = queue.map_or_else(
+            || source.queue.to_string(),
+            |queue| format!("{}/{}", queue.reference().namespace, queue.reference().name),
+        );
+        let refs = heads.iter().map(|message| message.payload).collect();
+        let payloads = deliver::payloads(&*self.desk.replica, refs).await;
+        let both = heads.into_iter().zip(payloads);
+        both.map(|(message, payload)| {
+            let unreadable = || {
+                ApiError::unavailable(format!("the payload of message {} is unreadable", message.id))
+            };
+            let info = DeadLetterInfo {
+                reason: match message.reason {
+                    Reason::MaxDeliveries => DeadLetterReason::MaxDeliveries.into(),
+                    Reason::Rejected => DeadLetterReason::Rejected.into(),
+                },
+                error: String::from_utf8_lossy(&message.error).into_owned(),
+                source_queue: source_queue.clone(),
+                delivery_count: message.delivery_count,
+                at: Some(timestamp(message.at)),
+            };
+            let payload = payload.ok_or_else(unreadable)?;
+            let moving = blob::with_dead_letter(&payload, &info);
+            let (header, body) = moving.map_err(|_| unreadable())?;
+            Ok(Travelling {
+                number: message.number,
+                header: moved::encode(&message),
+                payload: moved::join(&header, &body),
+            })
+        })
+        .collect()
+    }
+
+    async fn deliver(
+        &self,
+        shard: u16,
+        source: PartitionId,
+        target: PartitionId,
+        messages: Vec<Travelling>,
+    ) -> Result<ShardAccepted, ApiError> {
+        let accept = ShardAccept {
+            source_queue_id: source.queue,
+            source_partition: source.partition,
+            target_queue_id: target.queue,
+            target_partition: target.partition,
+            messages,
+        };
+        let node = self.router.node_id();
+        let call = ShardCall {
+            principal: Some(Principal::Node(node).to_info()),
+            call: Some(Call::Accept(accept)),
+        };
+        match self.router.call(shard, call, PATIENCE, Again::Safe).await?.reply {
+            Some(Reply::Accepted(accepted)) => Ok(accepted),
+            _ => Err(ApiError::unavailable(format!("shard {shard} gave an odd answer"))),
+        }
+    }
+
+    fn parked(&self) -> std::sync::MutexGuard<'_, Parked> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Nothing to carry.
+    Empty,
+    /// Something was carried.
+    Carried,
+    /// There is something, and it cannot be carried now.
+    Stuck,
+}

@@ -1,0 +1,44 @@
+//! The node's log of what happened to messages: why a message came twice, or went elsewhere.
+
+use roadstead_core::shard::{DeadLetterReason, Event, EventKind};
+
+use crate::raft::types::GroupId;
+
+/// Writes one record per event; a nack is the consumer's own doing and goes to debug.
+pub fn log(shard: GroupId, events: &[Event]) {
+    for event in events {
+        let Event { partition, message, .. } = event;
+        match event.kind {
+            EventKind::LeaseExpired(deliveries) => tracing::info!(
+                shard, %message, %partition, deliveries,
+                "lease expired: the message will be delivered again"
+            ),
+            EventKind::SessionReleased(session) => tracing::info!(
+                shard, %message, %partition, session = format_args!("{:x}", session.0),
+                "consumer gone: the message will be delivered again"
+            ),
+            EventKind::Nacked(deliveries) => {
+                tracing::debug!(shard, %message, %partition, deliveries, "nacked");
+            }
+            EventKind::DeadLettered(reason, target) => tracing::info!(
+                shard, %message, %partition, %target, reason = reason_text(reason),
+                "message goes to the dead-letter queue"
+            ),
+            EventKind::Dropped(reason) => tracing::warn!(
+                shard, %message, %partition, reason = reason_text(reason),
+                "message dropped: its queue has no dead-letter queue"
+            ),
+            EventKind::Expired => tracing::info!(
+                shard, %message, %partition,
+                "message dropped: it waited longer than its queue's time to live"
+            ),
+        }
+    }
+}
+
+const fn reason_text(reason: DeadLetterReason) -> &'static str {
+    match reason {
+        DeadLetterReason::MaxDeliveries => "delivered too often",
+        DeadLetterReason::Rejected => "rejected",
+    }
+}

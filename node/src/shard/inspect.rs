@@ -1,0 +1,163 @@
+//! Stats, peek and purge of the partitions that one shard holds.
+
+use std::sync::Arc;
+
+use roadstead_core::shard::{
+    DEFAULT_GROUP, MessageState as State, Op, PartitionId, Peeked, Purge, Reply, Stats,
+};
+use roadstead_proto::v1::{
+    MessageState, PeekMessagesResponse, PeekedMessage, PurgeQueueResponse, QueueRef, QueueStats,
+};
+
+use super::blob;
+use super::deliver;
+use super::desk::Desk;
+use super::refusal::{not_taken, refused};
+use super::replica::Replica;
+use super::send::{odd_reply, outcome, stopped};
+use super::wire::timestamp;
+use crate::gateway::ApiError;
+use crate::runtime::Runtime;
+
+/// Counts of the default group over these partitions.
+pub fn stats<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    partitions: &[PartitionId],
+) -> Result<QueueStats, ApiError> {
+    let mut sum = QueueStats::default();
+    for partition in partitions {
+        let stats =
+            desk.replica.read(|machine, kv| machine.stats(kv, *partition, DEFAULT_GROUP));
+        match stats {
+            Ok(Some(stats)) => add(&mut sum, &counts(&stats)),
+            // Nothing was ever sent to it.
+            Ok(None) => {}
+            Err(error) => return Err(broken(desk.replica.id(), &error)),
+        }
+    }
+    Ok(sum)
+}
+
+fn counts(stats: &Stats) -> QueueStats {
+    QueueStats {
+        ready: stats.ready,
+        in_flight: stats.in_flight,
+        delayed: stats.delayed,
+        blocked: stats.blocked,
+        dead_lettered_total: stats.totals.dead_lettered,
+        bytes: stats.bytes,
+        oldest_enqueued_at: stats.oldest_ready_at.map(timestamp),
+        sent_total: stats.totals.sent,
+        delivered_total: stats.totals.delivered,
+        acked_total: stats.totals.acked,
+        nacked_total: stats.totals.nacked,
+        redelivered_total: stats.totals.redelivered,
+        expired_total: stats.totals.expired,
+        outbox: stats.outbox,
+        partitions_unavailable: 0,
+    }
+}
+
+/// Adds the counts of other partitions.
+pub fn add(sum: &mut QueueStats, more: &QueueStats) {
+    sum.ready += more.ready;
+    sum.in_flight += more.in_flight;
+    sum.delayed += more.delayed;
+    sum.blocked += more.blocked;
+    sum.dead_lettered_total += more.dead_lettered_total;
+    sum.bytes += more.bytes;
+    sum.sent_total += more.sent_total;
+    sum.delivered_total += more.delivered_total;
+    sum.acked_total += more.acked_total;
+    sum.nacked_total += more.nacked_total;
+    sum.redelivered_total += more.redelivered_total;
+    sum.expired_total += more.expired_total;
+    sum.outbox += more.outbox;
+    sum.partitions_unavailable += more.partitions_unavailable;
+    let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
+        (a.seconds, a.nanos) < (b.seconds, b.nanos)
+    };
+    if let Some(at) = &more.oldest_enqueued_at
+        && sum.oldest_enqueued_at.as_ref().is_none_or(|oldest| older(at, oldest))
+    {
+        sum.oldest_enqueued_at = Some(*at);
+    }
+}
+
+/// Shows up to `max` messages of these partitions.
+pub async fn peek<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    partitions: &[PartitionId],
+    max: usize,
+) -> Result<PeekMessagesResponse, ApiError> {
+    let mut found: Vec<(PartitionId, Peeked)> = Vec::new();
+    for partition in partitions {
+        let left = max.saturating_sub(found.len());
+        let peeked = desk.replica.read(|machine, kv| machine.peek(kv, *partition, left));
+        let peeked = peeked.map_err(|error| broken(desk.replica.id(), &error))?;
+        found.extend(peeked.into_iter().map(|peeked| (*partition, peeked)));
+    }
+    let refs = found.iter().map(|(_, peeked)| peeked.payload).collect();
+    let payloads = deliver::payloads(&*desk.replica, refs).await;
+    let shown = found.into_iter().zip(payloads);
+    let messages = shown.filter_map(|((partition, peeked), payload)| {
+        let blob = blob::decode(&payload?).ok()?;
+        let state = match peeked.state {
+            State::Ready => MessageState::Ready,
+            State::InFlight => MessageState::InFlight,
+            State::Delayed => MessageState::Delayed,
+            State::Blocked => MessageState::Blocked,
+        };
+        Some(PeekedMessage {
+            message_id: peeked.id.to_string(),
+            partition: partition.partition,
+            sequence: peeked.sequence,
+            body: blob.body,
+            attributes: blob.attributes,
+            content_type: blob.content_type,
+            ordering_key: blob.ordering_key,
+            delivery_count: peeked.delivery_count,
+            enqueued_at: Some(timestamp(peeked.enqueued_at)),
+            state: state.into(),
+        })
+    });
+    Ok(PeekMessagesResponse { messages: messages.collect() })
+}
+
+/// Removes what is not leased from these partitions.
+pub async fn purge<R: Runtime, P: Replica>(
+    desk: &Arc<Desk<R, P>>,
+    queue: &QueueRef,
+    partitions: &[PartitionId],
+) -> Result<PurgeQueueResponse, ApiError> {
+    let shard = desk.replica.id();
+    let mut messages = 0;
+    for partition in partitions {
+        if desk.replica.read(|machine, _| machine.config(*partition).is_none()) {
+            continue;
+        }
+        let mut from = None;
+        loop {
+            let op = Op::Purge(Purge { partition: *partition, from });
+            let answer = desk.intake.push(op, 64).map_err(|error| not_taken(shard, error))?;
+            let answer = answer.await.unwrap_or_else(|_| stopped());
+            match outcome(shard, answer)? {
+                Reply::Purged { messages: removed, next } => {
+                    messages += removed;
+                    from = next;
+                }
+                Reply::Refused(refusal) => return Err(refused(refusal, queue)),
+                _ => return Err(odd_reply(shard)),
+            }
+            if from.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(PurgeQueueResponse { messages })
+}
+
+fn broken(shard: u16, error: &roadstead_core::kv::KvError) -> ApiError {
+    let message = format!("shard {shard} cannot read its rows: {error}; see the node's log");
+    ApiError::new(tonic::Code::Internal, message)
+}

@@ -1,0 +1,118 @@
+//! The load of consumer groups, for autoscaling.
+
+use std::collections::BTreeSet;
+
+use roadstead_core::shard::{DEFAULT_GROUP, PartitionId, Stats};
+use roadstead_proto::v1::{ConsumerInfo, ConsumerLoad};
+
+use super::desk::Desk;
+use super::replica::Replica;
+use crate::gateway::shards::Queues;
+use crate::runtime::Runtime;
+
+/// Groups without consumers that got something to do: each is told once, until it is idle again.
+#[derive(Debug, Default)]
+pub struct WakeUps {
+    rung: BTreeSet<PartitionId>,
+}
+
+impl WakeUps {
+    /// Whether this is news.
+    pub fn rings(&mut self, partition: PartitionId) -> bool {
+        self.rung.insert(partition)
+    }
+
+    /// The group is idle, or has a consumer: the next message is news again.
+    pub fn quiet(&mut self, partition: PartitionId) {
+        self.rung.remove(&partition);
+    }
+
+    /// Forgets all: another node leads.
+    pub fn clear(&mut self) {
+        self.rung.clear();
+    }
+}
+
+/// The load of every partition that the shard holds.
+pub fn loads<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    queues: &dyn Queues,
+) -> Vec<ConsumerLoad> {
+    if !desk.leads() {
+        return Vec::new();
+    }
+    let term = desk.replica.view().term;
+    let partitions: Vec<_> = desk.replica.read(|machine, _| machine.partitions().collect());
+    let mut loads = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let Some(queue) = queues.by_id(partition.queue) else { continue };
+        let stats =
+            desk.replica.read(|machine, kv| machine.stats(kv, partition, DEFAULT_GROUP));
+        let Ok(Some(stats)) = stats else { continue };
+        let name = queue.reference();
+        loads.push(ConsumerLoad {
+            namespace: name.namespace.clone(),
+            queue: name.name.clone(),
+            group: "default".to_owned(),
+            partition: partition.partition,
+            shard: desk.replica.id().into(),
+            term,
+            consumers: consumers(desk, partition, &stats),
+            ..counts(&stats)
+        });
+    }
+    loads
+}
+
+fn counts(stats: &Stats) -> ConsumerLoad {
+    ConsumerLoad {
+        ready: stats.ready,
+        in_flight: stats.in_flight,
+        delayed: stats.delayed,
+        blocked: stats.blocked,
+        oldest_ready_at_ms: stats.oldest_ready_at.unwrap_or(0),
+        next_due_at_ms: stats.next_due_at.unwrap_or(0),
+        sent_total: stats.totals.sent,
+        delivered_total: stats.totals.delivered,
+        acked_total: stats.totals.acked,
+        nacked_total: stats.totals.nacked,
+        redelivered_total: stats.totals.redelivered,
+        dead_lettered_total: stats.totals.dead_lettered,
+        ..ConsumerLoad::default()
+    }
+}
+
+fn consumers<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    partition: PartitionId,
+    stats: &Stats,
+) -> Vec<ConsumerInfo> {
+    let now = desk.now_ms();
+    let mut seats = desk.seats();
+    if stats.ready + stats.in_flight + stats.delayed == 0 {
+        seats.wake_ups.quiet(partition);
+    }
+    let mut infos = Vec::new();
+    for consumer in seats.consumers.iter_mut() {
+        let Some(session) = consumer.wish.session else { continue };
+        if !consumer.wish.partitions.contains(&partition) {
+            continue;
+        }
+        let leases =
+            desk.replica.read(|machine, kv| machine.leases_of(kv, partition, session));
+        let in_flight: usize = leases.iter().flatten().map(|lease| lease.messages.len()).sum();
+        consumer.idle_since_ms = match in_flight {
+            0 => consumer.idle_since_ms.or(Some(now)),
+            _ => None,
+        };
+        infos.push(ConsumerInfo {
+            session_id: consumer.wish.session_name.clone(),
+            name: consumer.wish.label.name.clone(),
+            pod_uid: consumer.wish.label.pod_uid.clone(),
+            credit: consumer.credit + consumer.reserved,
+            in_flight: in_flight as u32,
+            idle_ms: consumer.idle_since_ms.map_or(0, |since| now.saturating_sub(since)),
+        });
+    }
+    infos
+}

@@ -1,0 +1,47 @@
+//! One shard, served by its leader: proposer, deliveries, outbox.
+//!
+//! ```text
+//! send, settle, receive ─► intake ─► proposer ─► Raft ─► applied ─► answers
+//!                                       ▲                   │
+//!            credit ─► consumers ───────┘                   └─► deliveries
+//! ```
+//! One task per shard writes entries ([`proposer`]), one per subscription writes frames to its
+//! consumer ([`subscription`]), one carries dead letters to their queue ([`courier`]) and one
+//! follows the catalog ([`configure`]). What they share is the [`desk`].
+
+mod accept;
+mod batch;
+pub mod blob;
+mod configure;
+mod consumers;
+mod courier;
+mod deliver;
+mod desk;
+mod events;
+mod inspect;
+mod intake;
+mod load;
+mod moved;
+mod proposer;
+mod receive;
+mod refusal;
+mod replica;
+mod send;
+mod service;
+mod sessions;
+mod settle;
+mod subscription;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod twin;
+
+pub use courier::Parked;
+pub use desk::ShardOptions;
+pub use inspect::add as add_stats;
+pub use refusal::{entry_error, refused};
+pub use replica::{Replica, Unapplied, View};
+pub use service::ShardService;
+pub use settle::stale as stale_receipt;

@@ -1,0 +1,303 @@
+//! The proposer: one task per shard that turns what waits into log entries.
+//!
+//! What arrives while entries are being written is joined into the next one. An idle shard writes
+//! at once; a busy one keeps up to [`IN_FLIGHT_MAX`] entries in flight and fills them. The same
+//! task ticks when a deadline has passed and releases sessions that did not come back.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use openraft_rt::Select4;
+use roadstead_core::shard::{Applied, DEFAULT_GROUP, EventKind, Op, ReleaseSession, Reply};
+
+use super::batch::{self, Batch, Incoming};
+use super::desk::Desk;
+use super::events;
+use super::intake::Lanes;
+use super::replica::{Replica, Unapplied, View};
+use crate::runtime::Runtime;
+
+/// Entries in flight at most.
+const IN_FLIGHT_MAX: usize = 4;
+/// While so many are in flight, the next one is written whatever its size.
+const IN_FLIGHT_EAGER: usize = 2;
+/// Beyond, it is written when it has so many bytes.
+const WORTHWHILE_BYTES: usize = 64 << 10;
+/// Pause between two ticks.
+const TICK_PAUSE_MS: u64 = 10;
+/// A session that could not be released is tried again after this.
+const RELEASE_AGAIN_MS: u64 = 1_000;
+const NAP: Duration = Duration::from_secs(3_600);
+
+type Writing = Pin<Box<dyn Future<Output = (Batch, Result<Applied, Unapplied>)> + Send>>;
+
+/// State of the task.
+pub struct Proposer<R: Runtime, P> {
+    desk: Arc<Desk<R, P>>,
+    view: View,
+    lanes: Lanes,
+    writing: FuturesOrdered<Writing>,
+    incoming: Incoming,
+    ticking: bool,
+    ticked_ms: u64,
+}
+
+impl<R: Runtime, P: Replica> Proposer<R, P> {
+    /// A proposer for the desk's shard; there is one.
+    pub fn new(desk: Arc<Desk<R, P>>) -> Self {
+        let view = View { term: 0, leader: None, is_leader: false, epoch: u64::MAX };
+        Self {
+            desk,
+            view,
+            lanes: Lanes::default(),
+            writing: FuturesOrdered::new(),
+            incoming: Incoming::new(),
+            ticking: false,
+            ticked_ms: 0,
+        }
+    }
+
+    /// Runs until it is dropped.
+    pub async fn run(mut self) {
+        let desk = self.desk.clone();
+        self.look(desk.replica.view());
+        let mut moved = Box::pin(desk.replica.view_changed(self.view.epoch));
+        let mut woken = Box::pin(desk.intake.woken());
+        loop {
+            desk.intake.take(&mut self.lanes);
+            let nap = if self.view.is_leader { self.serve() } else { self.refuse() };
+            let done = async {
+                match self.writing.next().await {
+                    Some(done) => done,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = R::select4(pin!(done), &mut moved, &mut woken, R::sleep(nap)).await;
+            match event {
+                Select4::First((batch, outcome)) => self.written(batch, outcome),
+                Select4::Second(view) => {
+                    self.look(view);
+                    moved.set(desk.replica.view_changed(self.view.epoch));
+                }
+                Select4::Third(()) => {
+                    woken.set(desk.intake.woken());
+                    // Whoever is about to queue something gets into the same entry.
+                    yield_once().await;
+                }
+                Select4::Fourth(()) => {}
+            }
+        }
+    }
+
+    /// Takes note of who leads.
+    fn look(&mut self, view: View) {
+        let led = self.view.is_leader;
+        self.view = view;
+        let desk = &self.desk;
+        if view.is_leader && !led {
+            tracing::info!(shard = desk.replica.id(), term = view.term, "serving the shard");
+            self.incoming.clear();
+            desk.set_leads(true);
+            desk.outbox.notify_one();
+        } else if !view.is_leader && led {
+            tracing::info!(shard = desk.replica.id(), term = view.term, "not leading any more");
+            desk.set_leads(false);
+            let mut seats = desk.seats();
+            seats.consumers.close_all(&Unapplied::NotLeader(view.leader));
+            seats.sessions.clear();
+            seats.wake_ups.clear();
+        }
+    }
+
+    /// Answers what waits at a replica that does not lead.
+    fn refuse(&mut self) -> Duration {
+        let waiting = self.lanes.bytes;
+        for job in self.lanes.drain() {
+            let _ = job.done.send(Err(Unapplied::NotLeader(self.view.leader)));
+        }
+        self.desk.intake.taken(waiting);
+        // A subscription may have slipped in while leadership was lost.
+        let mut seats = self.desk.seats();
+        seats.consumers.close_all(&Unapplied::NotLeader(self.view.leader));
+        NAP
+    }
+
+    /// Writes what is worth an entry; returns how long nothing can become due.
+    fn serve(&mut self) -> Duration {
+        self.release_sessions();
+        self.tick_if_due();
+        while self.may_write() && self.write() {}
+        self.nap()
+    }
+
+    fn may_write(&self) -> bool {
+        match self.writing.len() {
+            entries if entries < IN_FLIGHT_EAGER => true,
+            entries if entries < IN_FLIGHT_MAX => self.lanes.bytes >= WORTHWHILE_BYTES,
+            _ => false,
+        }
+    }
+
+    /// Writes one entry; false when there is nothing to write.
+    fn write(&mut self) -> bool {
+        let desk = self.desk.clone();
+        let mut seats = desk.seats();
+        let waiting = !desk.intake.is_draining() && seats.consumers.is_dirty();
+        if self.lanes.is_empty() && !waiting {
+            return false;
+        }
+        let time = desk.replica.cluster_time();
+        let (lanes, incoming) = (&mut self.lanes, &mut self.incoming);
+        let consumers = &mut seats.consumers;
+        let filled = desk
+            .replica
+            .read(|machine, _| batch::fill(lanes, consumers, incoming, machine, time));
+        drop(seats);
+        let Some((entry, batch)) = filled else { return false };
+        self.ticking |= batch.tick;
+        let replica = desk.replica.clone();
+        self.writing.push_back(Box::pin(async move {
+            let outcome = replica.propose(entry).await;
+            (batch, outcome)
+        }));
+        true
+    }
+
+    /// An entry was applied, or its outcome is not known.
+    fn written(&mut self, batch: Batch, outcome: Result<Applied, Unapplied>) {
+        let desk = self.desk.clone();
+        batch::settled(&batch, &mut self.incoming);
+        desk.intake.taken(batch.bytes);
+        if batch.tick {
+            self.ticking = false;
+            self.ticked_ms = desk.now_ms();
+        }
+        match outcome {
+            Ok(applied) => self.applied(batch, applied),
+            Err(unapplied) => {
+                for done in batch.answers {
+                    let _ = done.send(Err(unapplied.clone()));
+                }
+                let mut seats = desk.seats();
+                for asked in &batch.asked {
+                    seats.consumers.answered(asked, None, 0);
+                }
+            }
+        }
+    }
+
+    fn applied(&mut self, batch: Batch, applied: Applied) {
+        let desk = self.desk.clone();
+        let mut replies = applied.replies.into_iter();
+        for (done, reply) in batch.answers.into_iter().zip(&mut replies) {
+            let _ = done.send(Ok(reply));
+        }
+        let partitions = batch.asked.iter().map(|asked| asked.receive.partition);
+        let ready: Vec<u64> = desk.replica.read(|machine, _| {
+            partitions.map(|partition| machine.ready(partition, DEFAULT_GROUP)).collect()
+        });
+        let mut homeless = Vec::new();
+        let mut seats = desk.seats();
+        for ((asked, reply), ready) in batch.asked.iter().zip(replies).zip(ready) {
+            let got = match reply {
+                Reply::Received(received) => Some(received),
+                _ => None,
+            };
+            let left = seats.consumers.answered(asked, got, ready);
+            // A session keeps its leases for a while; a one-time receive is over.
+            homeless.extend(left.filter(|_| asked.receive.session.is_none()));
+        }
+        for partition in batch.touched.iter().chain(applied.events.iter().map(|e| &e.partition)) {
+            seats.consumers.touched(*partition);
+        }
+        if batch.tick {
+            seats.consumers.touched_all();
+        }
+        let mut woken = Vec::new();
+        for (partition, _) in &batch.incoming {
+            if !seats.consumers.has_any(*partition) && seats.wake_ups.rings(*partition) {
+                woken.push(*partition);
+            }
+        }
+        drop(seats);
+        woken.into_iter().for_each(|partition| desk.ring_load(partition));
+        for received in &homeless {
+            desk.hand_back(received);
+        }
+        events::log(desk.replica.id(), &applied.events);
+        let leaves = |kind: &EventKind| matches!(kind, EventKind::DeadLettered(..));
+        if applied.events.iter().any(|event| leaves(&event.kind)) {
+            desk.outbox.notify_one();
+        }
+    }
+
+    fn tick_if_due(&mut self) {
+        let desk = &self.desk;
+        if self.ticking || desk.now_ms() < self.ticked_ms + TICK_PAUSE_MS {
+            return;
+        }
+        let Some(due) = desk.replica.read(|machine, _| machine.next_deadline()) else { return };
+        if due <= desk.replica.cluster_time() && desk.intake.push(Op::Tick, 1).is_ok() {
+            self.ticking = true;
+            desk.intake.take(&mut self.lanes);
+        }
+    }
+
+    fn release_sessions(&mut self) {
+        let desk = self.desk.clone();
+        let now = desk.now_ms();
+        let due = desk.seats().sessions.due(now);
+        for (session, partitions) in due {
+            let held = |partition: &_| {
+                desk.replica.read(|machine, kv| {
+                    machine.leases_of(kv, *partition, session).is_ok_and(|held| !held.is_empty())
+                })
+            };
+            let held: Vec<_> = partitions.into_iter().filter(held).collect();
+            if held.is_empty() {
+                continue;
+            }
+            for partition in &held {
+                let op = ReleaseSession { partition: *partition, session };
+                drop(desk.intake.push(Op::ReleaseSession(op), 40));
+            }
+            desk.intake.take(&mut self.lanes);
+            // Looked at again until it holds nothing.
+            desk.seats().sessions.left(session, held, now + RELEASE_AGAIN_MS);
+        }
+    }
+
+    fn nap(&self) -> Duration {
+        let desk = &self.desk;
+        let session = desk.seats().sessions.next_due_ms();
+        let session = session.map(|due| due.saturating_sub(desk.now_ms()));
+        let tick = if self.ticking {
+            None
+        } else {
+            let due = desk.replica.read(|machine, _| machine.next_deadline());
+            let left = due.map(|due| (due + 1).saturating_sub(desk.replica.cluster_time()));
+            let pause = (self.ticked_ms + TICK_PAUSE_MS).saturating_sub(desk.now_ms());
+            left.map(|left| left.max(pause))
+        };
+        let next = session.into_iter().chain(tick).min();
+        next.map_or(NAP, |ms| Duration::from_millis(ms.max(1)).min(NAP))
+    }
+}
+
+/// Lets the other tasks that are ready run first.
+async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(move |context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,103 @@
+//! A one-time receive: what is ready now, or the first that comes within a while.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_rt::Select2;
+use roadstead_core::shard::{MAX_RECEIVE, PartitionId, Received};
+use roadstead_proto::v1::{Consumer as ConsumerLabel, ReceiveResponse, ShardReceive};
+
+use super::consumers::{Closed, Push, Wish};
+use super::deliver;
+use super::desk::Desk;
+use super::refusal::unapplied;
+use super::replica::Replica;
+use super::subscription::Seat;
+use super::wire::millis;
+use crate::gateway::ApiError;
+use crate::runtime::Runtime;
+
+/// What was asked for comes back within this, or the node is in trouble.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Receives without a session: the leases end by themselves, or by being settled.
+pub async fn receive<R: Runtime, P: Replica>(
+    desk: &Arc<Desk<R, P>>,
+    call: ShardReceive,
+) -> Result<ReceiveResponse, ApiError> {
+    let wait = call.wait.as_ref().and_then(millis).unwrap_or(0);
+    let queue = call.queue_id;
+    let partitions = call.partitions.iter();
+    let wish = Wish {
+        partitions: partitions.map(|partition| PartitionId { queue, partition: *partition }).collect(),
+        session: None,
+        session_name: String::new(),
+        lease_ms: call.lease.as_ref().and_then(millis),
+        label: call.consumer.unwrap_or_else(ConsumerLabel::default),
+    };
+    let max = call.max_messages.clamp(1, MAX_RECEIVE);
+    let mut seat = Seat::take(desk, wish, &[]);
+    let leased = if wait == 0 {
+        desk.seats().consumers.grant_once(seat.id, max);
+        desk.intake.wake();
+        rest(&mut seat).await?
+    } else {
+        desk.seats().consumers.grant(seat.id, max);
+        desk.intake.wake();
+        let first = first::<R, P>(&mut seat, Duration::from_millis(wait)).await?;
+        desk.seats().consumers.take_back(seat.id);
+        let mut leased = first.map_or_else(Vec::new, |first| vec![first]);
+        leased.extend(rest(&mut seat).await?);
+        leased
+    };
+    let frames = deliver::frames(&*desk.replica, &leased).await;
+    Ok(ReceiveResponse { deliveries: frames.into_iter().flatten().collect() })
+}
+
+/// The first that is leased within `wait`.
+async fn first<R: Runtime, P: Replica>(
+    seat: &mut Seat<R, P>,
+    wait: Duration,
+) -> Result<Option<Received>, ApiError> {
+    let mut sleep = Box::pin(R::sleep(wait));
+    loop {
+        let push = match R::select2(pin!(seat.pushes.recv()), &mut sleep).await {
+            Select2::First(push) => push,
+            Select2::Second(()) => return Ok(None),
+        };
+        match push {
+            Some(Push::Leased(received)) => return Ok(Some(received)),
+            Some(Push::Available | Push::Returned(_)) => {}
+            Some(Push::Closed(why)) => return Err(over(seat, why)),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// What else is leased until the unused credit has come back.
+async fn rest<R: Runtime, P: Replica>(seat: &mut Seat<R, P>) -> Result<Vec<Received>, ApiError> {
+    let mut leased = Vec::new();
+    let mut sleep = Box::pin(R::sleep(ANSWER_MAX));
+    loop {
+        let event = R::select2(pin!(seat.pushes.recv()), &mut sleep).await;
+        match event {
+            Select2::First(Some(Push::Leased(received))) => leased.push(received),
+            Select2::First(Some(Push::Available)) => {}
+            // What is leased already is delivered, though the shard is led elsewhere now.
+            Select2::First(Some(Push::Closed(_))) if !leased.is_empty() => return Ok(leased),
+            Select2::First(Some(Push::Closed(why))) => return Err(over(seat, why)),
+            Select2::First(Some(Push::Returned(_)) | None) | Select2::Second(()) => {
+                return Ok(leased);
+            }
+        }
+    }
+}
+
+fn over<R: Runtime, P: Replica>(seat: &Seat<R, P>, why: Closed) -> ApiError {
+    let shard = seat.shard();
+    match why {
+        Closed::Leadership(why) => unapplied(shard, &why),
+        Closed::Replaced => ApiError::not_leader(shard, None),
+    }
+}

@@ -1,0 +1,188 @@
+//! Sends to one partition.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use roadstead_core::shard::{
+    NewMessage, Op, PartitionId, ProducerRef, Reply, Send, SendOutcome, key_hash,
+};
+use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
+
+use super::batch::ENTRY_BYTES;
+use super::blob;
+use super::desk::Desk;
+use super::intake::Answer;
+use super::refusal::{entry_error, not_taken, refused, unapplied};
+use super::replica::Replica;
+use super::wire::millis;
+use crate::gateway::ApiError;
+use crate::runtime::Runtime;
+
+/// A send is cut into ops of about this size, so that an entry holds several.
+const OP_BYTES: usize = ENTRY_BYTES / 2;
+
+/// Sends and waits until the messages are on a majority's disks. The call fails as a whole only
+/// when nothing of it was accepted for sure.
+pub async fn send<R: Runtime, P: Replica>(
+    desk: &Arc<Desk<R, P>>,
+    call: ShardSend,
+) -> Result<SendResponse, ApiError> {
+    let shard = desk.replica.id();
+    let queue = call.queue.unwrap_or_default();
+    desk.replica.sends_allowed().map_err(|why| {
+        ApiError::exhausted(format!("shard {shard} takes no messages now: {why}")).about(&queue)
+    })?;
+    let partition = PartitionId { queue: call.queue_id, partition: call.partition };
+    let producer =
+        call.producer.map(|p| ProducerRef { id: Bytes::from(p.id), first: p.first_sequence });
+    let mut waiting = Vec::with_capacity(1);
+    for op in ops(partition, producer, call.messages) {
+        let count = op.messages.len();
+        let bytes = op.encoded_len_max();
+        let answer = desk.intake.push(Op::Send(op), bytes);
+        match answer {
+            Err(error) if waiting.is_empty() => return Err(not_taken(shard, error).about(&queue)),
+            answer => waiting.push((count, answer)),
+        }
+    }
+    let single = waiting.len() == 1;
+    let mut results = Vec::new();
+    for (count, answer) in waiting {
+        let outcome = match answer {
+            Ok(answer) => outcome(shard, answer.await.unwrap_or_else(|_| stopped())),
+            Err(error) => Err(not_taken(shard, error)),
+        };
+        match outcome {
+            Ok(Reply::Sent(outcomes)) => {
+                let result = |outcome: &_| result(partition, &queue, *outcome);
+                results.extend(outcomes.iter().map(result));
+            }
+            Ok(Reply::Refused(refusal)) if single => return Err(refused(refusal, &queue)),
+            Err(error) if single => return Err(error.about(&queue)),
+            Ok(Reply::Refused(refusal)) => {
+                fail(&mut results, partition, count, &refused(refusal, &queue));
+            }
+            Ok(_) => fail(&mut results, partition, count, &odd_reply(shard)),
+            Err(error) => fail(&mut results, partition, count, &error),
+        }
+    }
+    Ok(SendResponse { results })
+}
+
+fn ops(
+    partition: PartitionId,
+    producer: Option<ProducerRef>,
+    messages: Vec<OutgoingMessage>,
+) -> Vec<Send> {
+    let mut scratch = BytesMut::new();
+    let mut ops = Vec::with_capacity(1);
+    let mut producer = producer;
+    let mut op = Send { partition, producer: producer.clone(), messages: Vec::new() };
+    op.messages.reserve(messages.len());
+    let mut bytes = 0;
+    for message in messages {
+        let message = new_message(message, &mut scratch);
+        let size = message.encoded_len_max();
+        if bytes > 0 && bytes + size > OP_BYTES {
+            if let Some(producer) = &mut producer {
+                producer.first += op.messages.len() as u64;
+            }
+            let next = Send { partition, producer: producer.clone(), messages: Vec::new() };
+            ops.push(std::mem::replace(&mut op, next));
+            bytes = 0;
+        }
+        bytes += size;
+        op.messages.push(message);
+    }
+    ops.push(op);
+    ops
+}
+
+fn new_message(message: OutgoingMessage, scratch: &mut BytesMut) -> NewMessage {
+    let key = Some(&message.ordering_key).filter(|key| !key.is_empty());
+    NewMessage {
+        key: key.map(|key| key_hash(key.as_bytes())),
+        delay_ms: message.delay.as_ref().and_then(millis).unwrap_or(0),
+        header: blob::header(&message, scratch),
+        body: message.body,
+    }
+}
+
+fn result(partition: PartitionId, queue: &QueueRef, outcome: SendOutcome) -> SendResult {
+    let (sequence, duplicate) = match outcome {
+        SendOutcome::Accepted { sequence } => (sequence, false),
+        SendOutcome::Duplicate { sequence } => (sequence, true),
+        SendOutcome::Refused(refusal) => {
+            return SendResult {
+                partition: partition.partition,
+                error: Some(entry_error(&refused(refusal, queue))),
+                ..SendResult::default()
+            };
+        }
+    };
+    SendResult {
+        message_id: message_id(partition, sequence),
+        partition: partition.partition,
+        sequence,
+        duplicate,
+        error: None,
+    }
+}
+
+fn message_id(PartitionId { queue, partition }: PartitionId, sequence: u64) -> String {
+    roadstead_core::shard::MessageId { queue, partition, sequence }.to_string()
+}
+
+fn fail(results: &mut Vec<SendResult>, partition: PartitionId, count: usize, error: &ApiError) {
+    let result = SendResult {
+        partition: partition.partition,
+        error: Some(entry_error(error)),
+        ..SendResult::default()
+    };
+    results.extend(std::iter::repeat_n(result, count));
+}
+
+/// The reply to an op, or the error of a call that was not applied.
+pub fn outcome(shard: u16, answer: Answer) -> Result<Reply, ApiError> {
+    answer.map_err(|error| unapplied(shard, &error))
+}
+
+/// What an op gets whose proposer is gone.
+pub fn stopped() -> Answer {
+    Err(super::replica::Unapplied::Unknown("the node is stopping".to_owned()))
+}
+
+/// The state machine answered another question.
+pub fn odd_reply(shard: u16) -> ApiError {
+    let message = format!("shard {shard} answered with a reply of another kind: report it");
+    ApiError::new(tonic::Code::Internal, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTITION: PartitionId = PartitionId { queue: 1, partition: 0 };
+
+    fn message(bytes: usize) -> OutgoingMessage {
+        OutgoingMessage { body: Bytes::from(vec![7; bytes]), ..OutgoingMessage::default() }
+    }
+
+    #[test]
+    fn a_large_send_is_cut_and_keeps_its_numbers() {
+        let producer = Some(ProducerRef { id: Bytes::from_static(b"p"), first: 10 });
+        let ops = ops(PARTITION, producer, vec![message(100 << 10); 5]);
+        let parts: Vec<_> = ops
+            .iter()
+            .map(|op| (op.messages.len(), op.producer.as_ref().map_or(0, |p| p.first)))
+            .collect();
+        assert_eq!(parts, [(2, 10), (2, 12), (1, 14)]);
+    }
+
+    #[test]
+    fn a_small_send_is_one_op() {
+        let ops = ops(PARTITION, None, vec![message(1); 1_000]);
+        assert_eq!(ops.len(), 1);
+        assert_eq!(ops[0].messages.len(), 1_000);
+    }
+}

@@ -1,0 +1,210 @@
+//! Serves one shard for as long as this node leads it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use roadstead_core::shard::PartitionId;
+use roadstead_proto::v1::shard_call::Call;
+use roadstead_proto::v1::shard_reply::Reply;
+use roadstead_proto::v1::{
+    Consumer as ConsumerLabel, ConsumerLoad, QueueRef, ShardCall, ShardReply, SubscriptionDown,
+    SubscriptionOpen, SubscriptionUp, subscription_down,
+};
+use tokio::sync::mpsc;
+
+use super::configure;
+use super::consumers::Wish;
+use super::courier::{Courier, Parked};
+use super::desk::{Desk, ShardOptions};
+use super::proposer::Proposer;
+use super::replica::Replica;
+use super::sessions::session_id;
+use super::subscription::{self, Seat};
+use super::wire::millis;
+use super::{accept, inspect, load, receive, send, settle};
+use crate::gateway::ApiError;
+use crate::gateway::route::Router;
+use crate::gateway::shards::{QueueInfo, Queues};
+use crate::runtime::Runtime;
+use crate::scope::NodeScope;
+
+const BARRIER: Duration = Duration::from_secs(2);
+const DRAIN_POLL: Duration = Duration::from_millis(2);
+
+/// Serves one shard. There is one per replica; it is idle while another node leads.
+pub struct ShardService<R: Runtime, P: Replica> {
+    desk: Arc<Desk<R, P>>,
+    queues: Arc<dyn Queues>,
+    scope: NodeScope<R>,
+    parked: Arc<Mutex<Parked>>,
+}
+
+impl<R: Runtime, P: Replica> ShardService<R, P> {
+    /// Starts the shard's tasks in `scope`.
+    pub fn start(
+        replica: Arc<P>,
+        queues: Arc<dyn Queues>,
+        router: Arc<Router<R>>,
+        scope: NodeScope<R>,
+        options: ShardOptions,
+    ) -> Arc<Self> {
+        let desk = Arc::new(Desk::new(replica, options));
+        let parked = Arc::<Mutex<Parked>>::default();
+        scope.spawn(Proposer::new(desk.clone()).run());
+        scope.spawn(configure::follow(desk.clone(), queues.clone()));
+        let courier = Courier::new(desk.clone(), queues.clone(), router, parked.clone());
+        scope.spawn(courier.run());
+        Arc::new(Self { desk, queues, scope, parked })
+    }
+
+    /// Answers a call of the shard's leader. The caller has authorized it.
+    pub async fn call(&self, call: ShardCall) -> Result<ShardReply, ApiError> {
+        self.check_leads()?;
+        let desk = &self.desk;
+        let reply = match call.call {
+            Some(Call::Send(call)) => {
+                self.prepare(call.queue_id, &[call.partition]).await?;
+                Reply::Send(send::send(desk, call).await?)
+            }
+            Some(Call::Receive(call)) => {
+                self.prepare(call.queue_id, &call.partitions).await?;
+                Reply::Receive(receive::receive(desk, call).await?)
+            }
+            Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
+            Some(Call::Stats(call)) => {
+                Reply::Stats(inspect::stats(desk, &self.held(call.queue_id))?)
+            }
+            Some(Call::Purge(call)) => {
+                let queue = call.queue.unwrap_or_default();
+                let partitions = self.held(call.queue_id);
+                Reply::Purge(inspect::purge(desk, &queue, &partitions).await?)
+            }
+            Some(Call::Peek(call)) => {
+                let partitions = self.held(call.queue_id);
+                Reply::Peek(inspect::peek(desk, &partitions, call.max_messages as usize).await?)
+            }
+            Some(Call::Accept(call)) => {
+                let queue =
+                    self.prepare(call.target_queue_id, &[call.target_partition]).await?;
+                Reply::Accepted(accept::accept(desk, queue.reference(), call).await?)
+            }
+            Some(Call::Configure(call)) => {
+                configure::align(desk, &*self.queues, call.queue_id).await?;
+                Reply::Done(true)
+            }
+            _ => {
+                let message = "a shard does not serve this call: the nodes' versions differ";
+                return Err(ApiError::new(tonic::Code::Unimplemented, message));
+            }
+        };
+        Ok(ShardReply { reply: Some(reply) })
+    }
+
+    /// Serves a subscription until one side ends it. The caller has authorized it.
+    pub fn subscribe(
+        &self,
+        open: SubscriptionOpen,
+        up: mpsc::Receiver<SubscriptionUp>,
+        down: mpsc::Sender<SubscriptionDown>,
+    ) {
+        if let Err(error) = self.check_leads() {
+            self.scope.spawn(async move {
+                let frame = Some(subscription_down::Frame::Closed(error.into()));
+                let _ = down.send(SubscriptionDown { frame }).await;
+            });
+            return;
+        }
+        let queue = open.queue_id;
+        let id = |partition: &u32| PartitionId { queue, partition: *partition };
+        let named = Some(&open.session_id).filter(|name| !name.is_empty());
+        let wish = Wish {
+            partitions: open.partitions.iter().map(id).collect(),
+            session: named.map(|name| session_id(queue, name)),
+            session_name: open.session_id.clone(),
+            lease_ms: open.lease.as_ref().and_then(millis),
+            label: open.consumer.unwrap_or_else(ConsumerLabel::default),
+        };
+        let seat = Seat::take(&self.desk, wish, &open.held_receipts);
+        self.scope.spawn(subscription::run(seat, up, down));
+    }
+
+    /// The load of every partition of the shard; empty while another node leads.
+    pub fn load(&self) -> Vec<ConsumerLoad> {
+        load::loads(&self.desk, &*self.queues)
+    }
+
+    /// Rises when a group without consumers gets something to do.
+    pub fn load_version(&self) -> u64 {
+        self.desk.load_version.load(Ordering::Acquire)
+    }
+
+    /// Waits until [`load_version`](Self::load_version) is another than `version`.
+    pub async fn load_changed(&self, version: u64) -> u64 {
+        loop {
+            let rung = self.desk.load.notified();
+            let now = self.load_version();
+            if now != version {
+                return now;
+            }
+            rung.await;
+        }
+    }
+
+    /// Why messages wait in outboxes, by source and target.
+    pub fn parked(&self) -> Parked {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Refuses new work and waits until what was taken is written: before leadership is handed
+    /// over. Who waits for deliveries goes on waiting. Give it a time limit.
+    pub async fn drain(&self) {
+        self.desk.intake.set_draining(true);
+        while !self.desk.intake.is_idle() {
+            R::sleep(DRAIN_POLL).await;
+        }
+    }
+
+    /// Takes work again: leadership was not handed over after all, or came back.
+    pub fn resume(&self) {
+        self.desk.intake.set_draining(false);
+        self.desk.intake.wake();
+    }
+
+    fn check_leads(&self) -> Result<(), ApiError> {
+        if self.desk.leads() {
+            return Ok(());
+        }
+        let view = self.desk.replica.view();
+        let leader = view.leader.filter(|_| !view.is_leader);
+        Err(ApiError::not_leader(self.desk.replica.id(), leader))
+    }
+
+    /// Makes sure that the shard knows the partitions.
+    async fn prepare(&self, id: u64, partitions: &[u32]) -> Result<Arc<QueueInfo>, ApiError> {
+        let shard = self.desk.replica.id();
+        let here = |queue: &QueueInfo| partitions.iter().all(|p| queue.shard(*p) == Some(shard));
+        let mut queue = self.queues.by_id(id);
+        if !queue.as_ref().is_some_and(|queue| here(queue)) {
+            // The caller may know a newer catalog.
+            self.queues.barrier(BARRIER).await?;
+            queue = self.queues.by_id(id);
+        }
+        let queue = queue.filter(|queue| !queue.deleting && here(queue)).ok_or_else(|| {
+            let unknown = QueueRef::default();
+            let message =
+                format!("shard {shard} does not hold these partitions of queue {id}: look again");
+            ApiError::new(tonic::Code::NotFound, message).about(&unknown)
+        })?;
+        for partition in partitions {
+            // What is queued behind it finds the partition; nobody needs to wait.
+            drop(configure::ensure(&self.desk, &queue, *partition)?);
+        }
+        Ok(queue)
+    }
+
+    fn held(&self, queue: u64) -> Vec<PartitionId> {
+        let machine = &self.desk.replica;
+        machine.read(|machine, _| machine.partitions().filter(|p| p.queue == queue).collect())
+    }
+}
