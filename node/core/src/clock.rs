@@ -12,20 +12,20 @@ const NS_PER_MS: u64 = 1_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClusterClock {
     /// Cluster time in ns since 1970 …
-    base_ns: u64,
-    /// … at this monotonic reading.
-    at_ns: u64,
-    /// Highest time told by `now`, in ns.
-    told_ns: u64,
+    base: u64,
+    /// … at this monotonic reading, in ns.
+    at: u64,
+    /// Highest time told by `now`, in ns too.
+    told: u64,
 }
 
 impl ClusterClock {
     /// A clock that goes on from `logged_ms`, the newest time in the log (0: none yet).
     pub fn new(logged_ms: u64, monotonic_ns: u64) -> Self {
         Self {
-            base_ns: logged_ms.saturating_mul(NS_PER_MS),
-            at_ns: monotonic_ns,
-            told_ns: 0,
+            base: logged_ms.saturating_mul(NS_PER_MS),
+            at: monotonic_ns,
+            told: 0,
         }
     }
 
@@ -33,10 +33,10 @@ impl ClusterClock {
     ///
     /// A time that this replica told itself is old news: the clock has gone on since.
     pub fn applied(&mut self, logged_ms: u64, monotonic_ns: u64) {
-        let logged_ns = logged_ms.saturating_mul(NS_PER_MS);
-        if logged_ns > self.told_ns && logged_ns > self.base_ns {
-            self.base_ns = logged_ns;
-            self.at_ns = monotonic_ns;
+        let logged = logged_ms.saturating_mul(NS_PER_MS);
+        if logged > self.told && logged > self.base {
+            self.base = logged;
+            self.at = monotonic_ns;
         }
     }
 
@@ -44,28 +44,28 @@ impl ClusterClock {
     /// replicas has run on (a new cluster, or all were down), with [`median`] of the wall clocks.
     pub fn restarted(&mut self, median_ms: u64, monotonic_ns: u64) {
         let estimate = self.estimate(monotonic_ns);
-        self.base_ns = estimate.max(median_ms.saturating_mul(NS_PER_MS));
-        self.at_ns = self.at_ns.max(monotonic_ns);
+        self.base = estimate.max(median_ms.saturating_mul(NS_PER_MS));
+        self.at = self.at.max(monotonic_ns);
     }
 
     /// The cluster time in ms since 1970, for the entry that is about to be proposed.
     pub fn now(&mut self, monotonic_ns: u64, wall_ms: u64) -> u64 {
-        let elapsed = monotonic_ns.saturating_sub(self.at_ns);
+        let elapsed = monotonic_ns.saturating_sub(self.at);
         let estimate = self.estimate(monotonic_ns);
         let most = elapsed / SLEW_DIVISOR;
-        let wall_ns = wall_ms.saturating_mul(NS_PER_MS);
+        let wall = wall_ms.saturating_mul(NS_PER_MS);
         // A wall clock that shows this millisecond may be anywhere within it.
-        let target = estimate.clamp(wall_ns, wall_ns.saturating_add(NS_PER_MS - 1));
+        let target = estimate.clamp(wall, wall.saturating_add(NS_PER_MS - 1));
         let slewed = target.clamp(estimate - most.min(estimate), estimate.saturating_add(most));
-        self.told_ns = slewed.max(self.told_ns);
-        self.base_ns = self.told_ns;
-        self.at_ns = self.at_ns.max(monotonic_ns);
-        self.told_ns / NS_PER_MS
+        self.told = slewed.max(self.told);
+        self.base = self.told;
+        self.at = self.at.max(monotonic_ns);
+        self.told / NS_PER_MS
     }
 
     /// The cluster time in ms without telling it to the log: for what is shown to clients.
     pub fn peek(&self, monotonic_ns: u64) -> u64 {
-        self.estimate(monotonic_ns).max(self.told_ns) / NS_PER_MS
+        self.estimate(monotonic_ns).max(self.told) / NS_PER_MS
     }
 
     /// Monotonic ns until the clock, at its slowest, has reached `time_ms`; 0: it has.
@@ -77,8 +77,8 @@ impl ClusterClock {
     }
 
     fn estimate(&self, monotonic_ns: u64) -> u64 {
-        self.base_ns
-            .saturating_add(monotonic_ns.saturating_sub(self.at_ns))
+        self.base
+            .saturating_add(monotonic_ns.saturating_sub(self.at))
     }
 }
 

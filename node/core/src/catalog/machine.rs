@@ -138,7 +138,7 @@ impl CatalogMachine {
             Op::CreateQueue(op) => op.apply(self, step),
             Op::UpdateQueue(op) => op.apply(self, step),
             Op::DeleteQueue(op) => op.apply(self, step),
-            Op::FinishDelete(op) => op.apply(self, step),
+            Op::FinishDelete(op) => Ok(op.apply(self, step)),
             Op::SetPlacement(op) => op.apply(self, step),
             Op::FinalizeVersion(op) => op.apply(self, step),
         }

@@ -131,7 +131,7 @@ pub struct Placement {
     /// Nodes that only follow.
     pub learners: Vec<u64>,
     /// As Bootstrap left it: each of `voters` may found the group when its log there is empty.
-    /// False from the first SetPlacement on, whatever that says: a group is never founded twice.
+    /// False from the first `SetPlacement` on, whatever that says: a group is never founded twice.
     pub founding: bool,
 }
 

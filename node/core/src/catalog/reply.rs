@@ -23,7 +23,7 @@ pub enum Reply {
     Founded(bool),
     /// Done, or it was so already.
     Done,
-    /// To CreateQueue, UpdateQueue and DeleteQueue.
+    /// To `CreateQueue`, `UpdateQueue` and `DeleteQueue`.
     Queue {
         /// The queue as it is now.
         queue: Box<Queue>,

@@ -64,7 +64,9 @@ fn by_zone(founders: &[NodeInfo]) -> Vec<u64> {
             .or_default()
             .push(founder.node_id);
     }
-    zones.values_mut().for_each(|nodes| nodes.sort_unstable());
+    for nodes in zones.values_mut() {
+        nodes.sort_unstable();
+    }
     let longest = zones.values().map(Vec::len).max().unwrap_or(0);
     let rounds = (0..longest).flat_map(|n| zones.values().filter_map(move |z| z.get(n).copied()));
     rounds.collect()

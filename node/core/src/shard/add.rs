@@ -86,6 +86,6 @@ impl Partition {
         self.state.delayed -= 1;
         self.state.messages -= 1;
         self.state.bytes -= u64::from(header.payload.len);
-        self.free(step, header);
+        Self::free(step, header);
     }
 }

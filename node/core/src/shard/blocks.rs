@@ -11,13 +11,13 @@ impl Partition {
         kv: &dyn Kv,
         number: u64,
     ) -> Result<Option<&mut Block>, KvError> {
-        if !self.blocks.contains_key(&number) {
+        if !self.blocks.find(number) {
             let Some(block) = self.read_block(kv, number)? else {
                 return Ok(None);
             };
             self.blocks.insert(number, block);
         }
-        Ok(self.blocks.get_mut(&number))
+        Ok(self.blocks.last_mut())
     }
 
     /// The block of this number as it is in the rows.
@@ -35,11 +35,7 @@ impl Partition {
 
     /// Number of the first block from `number` on that is there.
     pub(crate) fn next_block(&self, kv: &dyn Kv, number: u64) -> Result<Option<u64>, KvError> {
-        let cached = self
-            .blocks
-            .range(number..)
-            .next()
-            .map(|(number, _)| *number);
+        let cached = self.blocks.next_from(number);
         if cached == Some(number) {
             return Ok(cached);
         }
@@ -117,7 +113,7 @@ impl Partition {
             block.settled |= 1 << (position % BLOCK);
             block.settled_dirty = true;
             if block.is_done() {
-                self.blocks.remove(&number);
+                self.blocks.remove(number);
                 step.kv.delete(&self.keys.block(number));
                 step.kv.delete(&self.keys.settled(number));
             }

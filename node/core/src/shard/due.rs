@@ -129,12 +129,12 @@ impl Partition {
         let Some(header) = self.live(step.kv, position)? else {
             return Ok(());
         };
-        match self.expiry(&header) {
-            Some(expiry) if expiry <= step.now => {
-                self.expire_waiting(step, position)?;
-            }
-            Some(expiry) => self.file(step.kv, expiry, Timer::Expiry(position)),
-            None => {}
+        // Not yet over: the time to live has changed, and the expiry cursor comes by again.
+        if self
+            .expiry(&header)
+            .is_some_and(|expiry| expiry <= step.now)
+        {
+            self.expire_waiting(step, position)?;
         }
         Ok(())
     }

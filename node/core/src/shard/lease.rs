@@ -68,7 +68,7 @@ impl Partition {
         kv: &dyn Kv,
         number: u64,
     ) -> Result<Option<&mut CachedDelivery>, KvError> {
-        if !self.deliveries.contains_key(&number) {
+        if !self.deliveries.find(number) {
             let Some(batch) = self.read_delivery(kv, number)? else {
                 return Ok(None);
             };
@@ -80,7 +80,7 @@ impl Partition {
                 },
             );
         }
-        Ok(self.deliveries.get_mut(&number))
+        Ok(self.deliveries.last_mut())
     }
 
     /// Ends the lease of one message. None: it has ended before.
@@ -120,7 +120,7 @@ impl Partition {
     }
 
     fn delivery_done(&mut self, kv: &mut dyn Kv, number: u64) {
-        let Some(CachedDelivery { batch, .. }) = self.deliveries.remove(&number) else {
+        let Some(CachedDelivery { batch, .. }) = self.deliveries.remove(number) else {
             return;
         };
         kv.delete(&self.keys.delivery(number));

@@ -13,6 +13,7 @@ mod delivery;
 mod due;
 mod entry;
 mod header;
+mod hot;
 mod id;
 mod keys;
 mod lease;

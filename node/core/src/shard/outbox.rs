@@ -121,7 +121,7 @@ impl Partition {
         let header = self.remove(step, failed.position, failed.back.has_error)?;
         let id = header.id(self.id());
         let Some(to) = self.config.dead_letter else {
-            self.free(step, &header);
+            Self::free(step, &header);
             self.group.dropped += 1;
             self.event(step, id, EventKind::Dropped(failed.reason));
             return Ok(());
@@ -254,19 +254,15 @@ impl Partition {
         let mut broken = None;
         kv.scan(&from, &end, &mut |key, value| {
             let target = keys::Keys::split(key).and_then(|(_, rest)| keys::target(rest));
-            match (target, Numbers::decode(value)) {
-                (Some(target), Ok(numbers)) => {
-                    self.outboxes.insert(target, numbers);
-                    ControlFlow::Continue(())
-                }
-                _ => {
-                    broken = Some(KvError(format!(
-                        "outbox numbers of partition {}",
-                        self.keys.0
-                    )));
-                    ControlFlow::Break(())
-                }
+            if let (Some(target), Ok(numbers)) = (target, Numbers::decode(value)) {
+                self.outboxes.insert(target, numbers);
+                return ControlFlow::Continue(());
             }
+            broken = Some(KvError(format!(
+                "outbox numbers of partition {}",
+                self.keys.0
+            )));
+            ControlFlow::Break(())
         })?;
         broken.map_or(Ok(()), Err)
     }

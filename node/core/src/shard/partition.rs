@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::config::PartitionConfig;
 use super::delivery::Delivered;
 use super::header::{Block, encode_settled};
+use super::hot::Hot;
 use super::id::{MessageId, PartitionId, PayloadRef};
 use super::keys::{self, Keys};
 use super::outbox::Numbers;
@@ -35,9 +36,11 @@ pub(crate) struct Partition {
     pub(crate) state: State,
     pub(crate) group: Group,
     stored: (State, Group),
-    pub(crate) blocks: BTreeMap<u64, Block>,
-    pub(crate) deliveries: BTreeMap<u64, CachedDelivery>,
+    pub(crate) blocks: Hot<Block>,
+    pub(crate) deliveries: Hot<CachedDelivery>,
     pub(crate) producers: BTreeMap<Vec<u8>, Producer>,
+    /// Producers that may have to be written.
+    pub(crate) met: Vec<Vec<u8>>,
     /// All outboxes, not only hot ones.
     pub(crate) outboxes: BTreeMap<PartitionId, Numbers>,
 }
@@ -74,9 +77,10 @@ impl Partition {
                     ..Group::default()
                 },
             ),
-            blocks: BTreeMap::new(),
-            deliveries: BTreeMap::new(),
+            blocks: Hot::new(),
+            deliveries: Hot::new(),
             producers: BTreeMap::new(),
+            met: Vec::new(),
             outboxes: BTreeMap::new(),
         }
     }
@@ -113,27 +117,24 @@ impl Partition {
 
     /// Writes what changed to the rows.
     pub(crate) fn flush(&mut self, kv: &mut dyn Kv) {
-        for (number, block) in &mut self.blocks {
+        let keys = self.keys;
+        self.blocks.touched(|number, block| {
             if std::mem::take(&mut block.dirty) {
-                kv.put(
-                    &self.keys.block(*number),
-                    Bytes::copy_from_slice(block.encoded()),
-                );
+                kv.put(&keys.block(number), Bytes::copy_from_slice(block.encoded()));
             }
             if std::mem::take(&mut block.settled_dirty) {
-                kv.put(
-                    &self.keys.settled(*number),
-                    encode_settled(block.settled).into(),
-                );
+                kv.put(&keys.settled(number), encode_settled(block.settled).into());
             }
-        }
-        for (number, delivery) in &mut self.deliveries {
+        });
+        self.deliveries.touched(|number, delivery| {
             if std::mem::take(&mut delivery.dirty) {
-                kv.put(&self.keys.delivery(*number), delivery.batch.encode().into());
+                kv.put(&keys.delivery(number), delivery.batch.encode().into());
             }
-        }
-        for (id, producer) in &mut self.producers {
-            producer.flush(self.keys, id, kv);
+        });
+        for id in self.met.drain(..) {
+            if let Some(producer) = self.producers.get_mut(&id) {
+                producer.flush(keys, &id, kv);
+            }
         }
         if self.state != self.stored.0 {
             kv.put(&keys::state(self.id()), self.state.encode().into());

@@ -93,13 +93,11 @@ impl Partition {
             has_error,
         } = back;
         let header = self.header(step.kv, position)?;
-        if let Some(expiry) = self.expiry(&header) {
-            if expiry <= step.now {
-                return self.expire(step, position, has_error);
-            }
-            if position < self.state.expiry_cursor {
-                self.file(step.kv, expiry, Timer::Expiry(position));
-            }
+        if self
+            .expiry(&header)
+            .is_some_and(|expiry| expiry <= step.now)
+        {
+            return self.expire(step, position, has_error);
         }
         let returned = Returned {
             due,
@@ -160,7 +158,7 @@ impl Partition {
     }
 
     /// Gives up the payload of a removed message.
-    pub(crate) fn free(&self, step: &mut Step<'_>, header: &Header) {
+    pub(crate) fn free(step: &mut Step<'_>, header: &Header) {
         if header.loose {
             step.kv.delete(&super::keys::loose(header.payload));
         }
@@ -175,7 +173,7 @@ impl Partition {
         has_error: bool,
     ) -> Result<(), KvError> {
         let header = self.remove(step, position, has_error)?;
-        self.free(step, &header);
+        Self::free(step, &header);
         self.state.expired += 1;
         self.event(step, header.id(self.id()), EventKind::Expired);
         Ok(())

@@ -189,6 +189,7 @@ impl Partition {
         };
         producer.last_used = step.now;
         producer.dirty = true;
+        self.met.push(id.to_vec());
         for number in first / CHUNK..=(first + count) / CHUNK {
             if producer.chunks.contains_key(&number) || number > producer.highest / CHUNK {
                 continue;
@@ -296,6 +297,7 @@ impl Partition {
         }
         producer.check_at = again;
         producer.dirty = true;
+        self.met.push(id.to_vec());
         step.kv.delete(key);
         step.kv
             .put(&self.keys.idle(again, id), vec![VERSION].into());

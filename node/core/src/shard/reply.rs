@@ -35,7 +35,7 @@ pub enum Reply {
     Sent(Vec<SendOutcome>),
     /// To Receive.
     Received(Received),
-    /// To ReleaseSession.
+    /// To `ReleaseSession`.
     Released {
         /// Messages whose lease was ended.
         messages: u64,
@@ -56,7 +56,7 @@ pub enum Reply {
         /// Why it stopped before the last message.
         stopped: Option<Refusal>,
     },
-    /// To OutboxDone.
+    /// To `OutboxDone`.
     OutboxDone {
         /// Messages forgotten.
         messages: u64,

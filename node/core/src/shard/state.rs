@@ -18,7 +18,8 @@ pub(crate) struct State {
     pub(crate) bytes: u64,
     /// Delayed messages without position.
     pub(crate) delayed: u64,
-    /// The expiry cursor: what waits before it has a timer of its own.
+    /// The expiry cursor: what is live before it was leased when its time to live was over, or has
+    /// a timer of its own.
     pub(crate) expiry_cursor: u64,
     /// Due time under which the expiry cursor's timer is filed; 0: none.
     pub(crate) expiry_timer: u64,

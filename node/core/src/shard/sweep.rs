@@ -46,7 +46,7 @@ impl Partition {
         match keys::Keys::split(key).map(|(kind, _)| kind) {
             Some(b'd') => {
                 let header = decode_single(value);
-                self.free(
+                Self::free(
                     step,
                     &header.map_err(|e| corrupt("delayed message", self.id(), &e))?,
                 );
@@ -58,7 +58,9 @@ impl Partition {
                 };
                 let places = 0..block.headers.len() as u64;
                 let live: Vec<_> = places.filter_map(|place| block.live(place)).collect();
-                live.iter().for_each(|header| self.free(step, header));
+                for header in &live {
+                    Self::free(step, header);
+                }
                 Ok(live.len())
             }
             _ => Ok(0),

@@ -55,7 +55,7 @@ impl Take {
             let found = self.messages.len();
             if p.group.returned > 0 {
                 self.take_returned(p, step)?;
-            } else if p.waiting() > 0 && scan > 0 && !self.strict_waits(p) {
+            } else if p.waiting() > 0 && scan > 0 && !strict_waits(p) {
                 self.scan_block(p, step, &mut scan)?;
                 continue;
             }
@@ -76,11 +76,6 @@ impl Take {
             epoch: p.group.epoch as u32,
             messages: self.messages,
         })
-    }
-
-    /// Order is strict and a message is engaged: what waits must wait.
-    fn strict_waits(&self, p: &Partition) -> bool {
-        p.config.ordering == Ordering::Strict && p.group.engaged != 0
     }
 
     fn take_returned(&mut self, p: &mut Partition, step: &mut Step<'_>) -> Result<(), KvError> {
@@ -115,7 +110,7 @@ impl Take {
         for position in position..end {
             // Removing a message (at most once) may have moved the cursor on, or brought one back.
             let moved = p.group.cursor != position || p.group.returned > 0;
-            if moved || self.messages.len() == self.max || self.strict_waits(p) || *scan == 0 {
+            if moved || self.messages.len() == self.max || strict_waits(p) || *scan == 0 {
                 break;
             }
             let header = p.live(step.kv, position)?;
@@ -183,7 +178,7 @@ impl Take {
         let has_error = back.has_error;
         if self.at_most_once {
             let header = p.remove(step, position, has_error)?;
-            p.free(step, &header);
+            Partition::free(step, &header);
             p.group.acked += 1;
         } else {
             let deadline = self.deadline;
@@ -197,4 +192,9 @@ impl Take {
         }
         Ok(())
     }
+}
+
+/// Order is strict and a message is engaged: what waits must wait.
+fn strict_waits(p: &Partition) -> bool {
+    p.config.ordering == Ordering::Strict && p.group.engaged != 0
 }

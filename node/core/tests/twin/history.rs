@@ -126,7 +126,7 @@ pub fn config() -> impl Strategy<Value = Config> {
     ];
     let times = (
         prop_oneof![1 => Just(0_u64), 2 => Just(10), 4 => Just(1_000)],
-        prop_oneof![3 => Just(0_u64), 2 => Just(50), 2 => Just(5_000)],
+        prop_oneof![3 => Just(0_u64), 2 => Just(50), 1 => Just(400), 2 => Just(5_000)],
     );
     let limits = (
         prop_oneof![4 => Just(0_u64), 1 => Just(4)],
@@ -165,7 +165,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 }
 
 fn settled() -> impl Strategy<Value = Settled> {
-    let delay = prop_oneof![2 => Just(0_u64), 1 => Just(20), 1 => Just(500)];
+    let delay = prop_oneof![2 => Just(0_u64), 1 => Just(1), 1 => Just(20), 1 => Just(500)];
     prop_oneof![
         4 => Just(Settled::Ack),
         3 => (delay, any::<bool>(), proptest::bool::weighted(0.25))
@@ -183,7 +183,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let number = prop_oneof![8 => 0_u64..12, 1 => 1_000_u64..1_100, 1 => Just(5_000)];
     let lease = proptest::option::of(prop_oneof![Just(0_u64), Just(30), Just(2_000)]);
     prop_oneof![
-        1 => (slot(), config(), proptest::bool::weighted(0.1))
+        2 => (slot(), config(), proptest::bool::weighted(0.1))
             .prop_map(|(slot, config, stale)| Happening::Configure { slot, config, stale }),
         8 => (slot(), proptest::option::of((0_u8..2, number)), proptest::collection::vec(sent(), 1..5))
             .prop_map(|(slot, producer, messages)| Happening::Send { slot, producer, messages }),

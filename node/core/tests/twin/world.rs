@@ -198,10 +198,13 @@ impl World {
                 let Some(known) = known else {
                     return Vec::new();
                 };
-                // Mostly of the newest ones: the others are stale.
-                let recent = &known[known.len().saturating_sub(8)..];
+                let live: Vec<_> = known.iter().filter(|r| self.twin.holds(r)).collect();
                 let items = picks.iter().map(|(pick, how)| {
-                    Settlement::new(&recent[pick.index(recent.len())], action(*how))
+                    // Mostly of what is still leased: the others are stale.
+                    let any = live.is_empty() || pick.index(8) == 0;
+                    let list = if any { known.len() } else { live.len() };
+                    let at = pick.index(list);
+                    Settlement::new(if any { &known[at] } else { live[at] }, action(*how))
                 });
                 let items = items.collect();
                 vec![Op::Settle(Settle {

@@ -6,7 +6,7 @@ use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Reader};
 
 /// Marks a queue as being deleted. The leader of the catalog then drops its partitions and ends
-/// with FinishDelete, also after a crash in between.
+/// with [`super::FinishDelete`], also after a crash in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteQueue {
     /// Namespace and name.

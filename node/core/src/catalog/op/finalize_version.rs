@@ -13,7 +13,7 @@ pub struct FinalizeVersion {
 }
 
 impl FinalizeVersion {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
         out.put_varint(u64::from(self.version));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::catalog::machine::{CatalogMachine, Step};
 use crate::catalog::model::{Queue, QueueState};
-use crate::catalog::reply::{Refusal, Reply};
+use crate::catalog::reply::Reply;
 use crate::codec::{Decoded, Put, Reader};
 
 /// Forgets a queue that is being deleted, now that its partitions are dropped; or (`undo`) makes
@@ -30,16 +30,12 @@ impl FinishDelete {
         }
     }
 
-    pub(in crate::catalog) fn apply(
-        self,
-        m: &mut CatalogMachine,
-        step: &mut Step<'_>,
-    ) -> Result<Reply, Refusal> {
+    pub(in crate::catalog) fn apply(self, m: &mut CatalogMachine, step: &mut Step<'_>) -> Reply {
         let Some(queue) = m.queues.get(&self.queue) else {
-            return Ok(Reply::Done);
+            return Reply::Done;
         };
         if queue.state == QueueState::Active {
-            return Ok(Reply::Done);
+            return Reply::Done;
         }
         if self.undo {
             // A new revision, so that partitions that were dropped are made again.
@@ -52,6 +48,6 @@ impl FinishDelete {
         } else {
             m.forget_queue(step, self.queue);
         }
-        Ok(Reply::Done)
+        Reply::Done
     }
 }

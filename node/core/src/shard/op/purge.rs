@@ -147,7 +147,7 @@ fn purge_positions(
         }
         let has_error = p.leave_place(step, position, place);
         let header = p.remove(step, position, has_error)?;
-        p.free(step, &header);
+        Partition::free(step, &header);
         messages += 1;
     }
     Ok((messages, false))

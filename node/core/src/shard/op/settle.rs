@@ -252,7 +252,7 @@ impl LoggedSettlement<'_> {
         match self.action {
             LoggedAction::Ack | LoggedAction::Extend { .. } => {
                 let header = p.remove(step, lease.position, lease.has_error)?;
-                p.free(step, &header);
+                Partition::free(step, &header);
                 p.group.acked += 1;
             }
             LoggedAction::Nack {
