@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::op::Op;
 use crate::codec::{Decoded, Put, Reader};
+use crate::shard::read_time;
 
 /// Version byte of every entry of the catalog.
 pub(crate) const ENTRY_VERSION: u8 = 1;
@@ -21,7 +22,7 @@ pub fn encode_entry(time_ms: u64, ops: &[Op]) -> Bytes {
 pub(crate) fn decode_entry(entry: &[u8]) -> Decoded<(u64, Vec<Op>)> {
     let mut r = Reader::new(entry);
     r.version(ENTRY_VERSION, "version of entry")?;
-    let time_ms = r.varint("time of entry")?;
+    let time_ms = read_time(&mut r)?;
     let mut ops = Vec::new();
     while !r.is_empty() {
         ops.push(Op::decode(&mut r)?);

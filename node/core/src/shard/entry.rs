@@ -56,6 +56,19 @@ impl EntryBuilder {
     }
 }
 
+/// Reads the time of an entry. One beyond any sensible year is damage, and would overflow.
+pub(crate) fn read_time(r: &mut Reader<'_>) -> Decoded<u64> {
+    let time_ms = r.varint("time of entry")?;
+    if time_ms > MAX_TIME_MS {
+        r.fail("time of entry")
+    } else {
+        Ok(time_ms)
+    }
+}
+
+/// The year 10889 in ms since 1970.
+const MAX_TIME_MS: u64 = 1 << 48;
+
 /// Reads an entry op by op.
 pub(crate) struct EntryReader<'a> {
     pub(crate) time_ms: u64,
@@ -66,10 +79,8 @@ impl<'a> EntryReader<'a> {
     pub(crate) fn new(entry: &'a [u8]) -> Decoded<Self> {
         let mut reader = Reader::new(entry);
         reader.version(ENTRY_VERSION, "version of entry")?;
-        Ok(Self {
-            time_ms: reader.varint("time of entry")?,
-            reader,
-        })
+        let time_ms = read_time(&mut reader)?;
+        Ok(Self { time_ms, reader })
     }
 
     pub(crate) fn next(&mut self) -> Decoded<Option<LoggedOp<'a>>> {

@@ -33,6 +33,7 @@ mod take;
 mod timer;
 
 pub use config::{DeadLetterTarget, Delivery, Ordering, PartitionConfig};
+pub(crate) use entry::read_time;
 pub use entry::{EntryBuilder, inspect};
 pub use id::{
     DEFAULT_GROUP, MessageId, PartitionId, PayloadRef, Receipt, SessionId, key_hash,

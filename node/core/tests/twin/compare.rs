@@ -42,7 +42,10 @@ fn stats(world: &World, p: &Partition) -> Check {
     let returned = count(|m| m.state == State::Returned);
     let blocked = count(|m| m.state == State::Blocked);
     let backing_off = count(|m| matches!(m.state, State::BackingOff(_)));
-    let stats = world.machine.stats(&world.kv, p.id, DEFAULT_GROUP).unwrap();
+    let stats = world
+        .machine
+        .stats(&world.kv, p.id, DEFAULT_GROUP)
+        .expect("rows can be read");
     let stats = stats.expect("the partition is here");
     let ready = if engaged {
         returned
@@ -135,7 +138,10 @@ fn state(p: &Partition, m: &Message) -> MessageState {
 }
 
 fn messages(world: &World, p: &Partition) -> Check {
-    let got = world.machine.peek(&world.kv, p.id, usize::MAX).unwrap();
+    let got = world
+        .machine
+        .peek(&world.kv, p.id, usize::MAX)
+        .expect("rows can be read");
     let got: Vec<_> = got
         .iter()
         .map(|m| {
@@ -169,7 +175,10 @@ fn messages(world: &World, p: &Partition) -> Check {
 
 fn leases(world: &World, p: &Partition) -> Check {
     for session in [SessionId(1), SessionId(2)] {
-        let held = world.machine.leases_of(&world.kv, p.id, session).unwrap();
+        let held = world
+            .machine
+            .leases_of(&world.kv, p.id, session)
+            .expect("rows can be read");
         let mut got: Vec<_> = held
             .iter()
             .flat_map(|r| r.messages.iter().map(|m| (r.delivery, world.seen(m))))
@@ -221,7 +230,7 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
         let heads = world
             .machine
             .outbox_heads(&world.kv, source, target, usize::MAX)
-            .unwrap();
+            .expect("rows can be read");
         prop_assert_eq!(heads.len() as u64, pending);
         for pair in heads.windows(2) {
             prop_assert_eq!(
@@ -316,5 +325,7 @@ fn cover(world: &mut World) {
         p.messages.iter().map(of).collect::<Vec<_>>()
     };
     let reached: Vec<String> = world.twin.partitions.values().flat_map(states).collect();
-    reached.into_iter().for_each(|name| world.count(name));
+    for name in reached {
+        world.count(name);
+    }
 }

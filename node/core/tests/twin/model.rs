@@ -114,19 +114,12 @@ impl Partition {
         self.messages.iter().filter(leased).count() as u64
     }
 
-    fn holds_key(&self, m: &Message) -> bool {
-        matches!(
-            m.state,
-            State::Leased { .. } | State::Returned | State::BackingOff(_)
-        )
-    }
-
     /// The message of this key (strict: of the partition) that the others wait for.
     pub fn engaged(&self, key: u64) -> bool {
         let strict = self.config.ordering == Ordering::Strict;
         self.messages
             .iter()
-            .any(|m| (strict || m.key == key) && self.holds_key(m))
+            .any(|m| (strict || m.key == key) && holds_key(m))
     }
 
     pub fn expires_at(&self, m: &Message) -> Option<u64> {
@@ -134,7 +127,7 @@ impl Partition {
     }
 
     /// Adds a message at the end of the line.
-    pub fn enter(&mut self, mut m: Message, now: u64) {
+    pub fn enter(&mut self, mut m: Message) {
         if self.config.ordering == Ordering::PerKey && m.due != 0 {
             let first = !self.messages.iter().any(|other| other.key == m.key);
             m.state = if first {
@@ -144,7 +137,6 @@ impl Partition {
             };
         }
         self.messages.push(m);
-        let _ = now;
     }
 
     /// Strict order: a delayed message that has come to the front backs off.
@@ -283,14 +275,11 @@ impl Partition {
         self.delayed.sort_by_key(|m| (m.due, m.sequence));
         while self.delayed.first().is_some_and(|m| m.due <= now) {
             let m = self.delayed.remove(0);
-            self.enter(
-                Message {
-                    due: 0,
-                    ready_from: now,
-                    ..m
-                },
-                now,
-            );
+            self.enter(Message {
+                due: 0,
+                ready_from: now,
+                ..m
+            });
         }
         self.producers
             .retain(|_, producer| producer.last_used + 600_000 > now);
@@ -307,4 +296,11 @@ impl Partition {
         let messages = self.messages.iter().filter_map(of);
         messages.chain(self.delayed.iter().map(|m| m.due)).min()
     }
+}
+
+fn holds_key(m: &Message) -> bool {
+    matches!(
+        m.state,
+        State::Leased { .. } | State::Returned | State::BackingOff(_)
+    )
 }

@@ -41,7 +41,7 @@ impl Twin {
     pub fn apply(&mut self, op: &Op, fx: &mut Effects) -> Seen {
         let id = match op {
             Op::Tick => return self.tick(fx),
-            Op::Configure(op) => return Seen::Same(self.configure(op, fx.now)),
+            Op::Configure(op) => return Seen::Same(self.configure(op)),
             Op::Drop(op) => return Seen::Same(self.drop_partition(op)),
             Op::Settle(op) => op.partition,
             Op::Send(op) => op.partition,
@@ -91,7 +91,7 @@ impl Twin {
         Seen::Ticked
     }
 
-    fn configure(&mut self, op: &Configure, now: u64) -> Reply {
+    fn configure(&mut self, op: &Configure) -> Reply {
         let Some(p) = self.partitions.get_mut(&op.partition) else {
             let p = Partition::new(op.partition, op.config.clone());
             self.partitions.insert(op.partition, p);
@@ -107,7 +107,6 @@ impl Twin {
             return Reply::Refused(Refusal::OrderingFixed);
         }
         p.config = op.config.clone();
-        let _ = now;
         Reply::Configured(true)
     }
 
@@ -224,7 +223,7 @@ impl Partition {
         if due != 0 && self.config.ordering == Ordering::None {
             self.delayed.push(message);
         } else {
-            self.enter(message, now);
+            self.enter(message);
         }
         if let Some((id, number)) = producer {
             let known: &mut Producer = self.producers.entry(id).or_default();
@@ -232,144 +231,6 @@ impl Partition {
             known.highest = known.highest.max(number);
         }
         SendOutcome::Accepted { sequence }
-    }
-
-    fn receive(&mut self, op: &Receive, fx: &mut Effects) -> Seen {
-        let once = self.config.delivery == Delivery::AtMostOnce;
-        let mut max = u64::from(op.max);
-        if !once && self.config.max_in_flight != 0 {
-            max = max.min(u64::from(self.config.max_in_flight).saturating_sub(self.in_flight()));
-        }
-        let lease = op.lease_ms.unwrap_or(self.config.lease_ms);
-        let deadline = if once { fx.now } else { fx.now + lease };
-        let number = self.delivery + 1;
-        let mut taken = Vec::new();
-        while (taken.len() as u64) < max {
-            let Some(batch) = self.next_to_go(max as usize - taken.len()) else {
-                break;
-            };
-            for sequence in batch {
-                let slot = taken.len() as u16;
-                let m = self.message(sequence);
-                m.count += 1;
-                m.state = State::Leased {
-                    delivery: number,
-                    slot,
-                    deadline,
-                    session: op.session,
-                };
-                let seen = seen(m, slot, deadline);
-                self.totals.delivered += 1;
-                self.totals.redelivered += u64::from(seen.count > 1);
-                taken.push(seen);
-                if once {
-                    self.totals.acked += 1;
-                    let gone = self.remove(sequence, fx.now);
-                    fx.freed.push(gone.body);
-                }
-            }
-        }
-        let delivery = if once || taken.is_empty() { 0 } else { number };
-        self.delivery = self.delivery.max(delivery);
-        Seen::Received {
-            delivery,
-            messages: taken,
-        }
-    }
-
-    /// What came back, else the first that waits and may go.
-    fn next_to_go(&mut self, max: usize) -> Option<Vec<u64>> {
-        let back = self.messages.iter().filter(|m| m.state == State::Returned);
-        let back: Vec<u64> = back.take(max).map(|m| m.sequence).collect();
-        if !back.is_empty() {
-            return Some(back);
-        }
-        loop {
-            let waiting = self.messages.iter().find(|m| m.state == State::Waiting)?;
-            let (sequence, key) = (waiting.sequence, waiting.key);
-            let engaged = self.engaged(key);
-            match self.config.ordering {
-                Ordering::Strict if engaged => return None,
-                Ordering::PerKey if engaged => self.message(sequence).state = State::Blocked,
-                _ => return Some(vec![sequence]),
-            }
-        }
-    }
-
-    fn settle(&mut self, op: &Settle, fx: &mut Effects) -> Seen {
-        let outcomes = op
-            .items
-            .iter()
-            .map(|item| self.settle_one(item, fx))
-            .collect();
-        Seen::Same(Reply::Settled(outcomes))
-    }
-
-    fn settle_one(&mut self, item: &Settlement, fx: &mut Effects) -> SettleOutcome {
-        let (wanted, place) = (item.delivery, item.slot);
-        let found = self.messages.iter_mut().find(|m| {
-            matches!(m.state, State::Leased { delivery, slot, .. }
-                if (delivery, slot) == (wanted, place))
-        });
-        let Some(m) = found.filter(|_| item.epoch == 0) else {
-            return SettleOutcome::Stale;
-        };
-        let sequence = m.sequence;
-        match &item.action {
-            Action::Ack => {
-                self.totals.acked += 1;
-                let gone = self.remove(sequence, fx.now);
-                fx.freed.push(gone.body);
-            }
-            Action::Extend { lease_ms } => {
-                if let State::Leased { deadline, .. } = &mut m.state {
-                    *deadline = fx.now + lease_ms;
-                }
-            }
-            Action::Nack {
-                unstarted: true, ..
-            } => {
-                m.count -= 1;
-                self.give_back(sequence, 0, fx);
-            }
-            Action::Nack {
-                delay_ms, error, ..
-            } => {
-                if !error.is_empty() {
-                    m.error = error.clone();
-                }
-                let (id, count) = (m.id, m.count);
-                self.totals.nacked += 1;
-                if count >= self.config.max_deliveries {
-                    self.fail(sequence, DeadLetterReason::MaxDeliveries, fx);
-                } else {
-                    fx.events.push((self.id, id, EventKind::Nacked(count)));
-                    self.give_back(sequence, fx.now + delay_ms, fx);
-                }
-            }
-            Action::Reject { error } => {
-                if !error.is_empty() {
-                    m.error = error.clone();
-                }
-                self.fail(sequence, DeadLetterReason::Rejected, fx);
-            }
-        }
-        SettleOutcome::Done
-    }
-
-    fn release(&mut self, op: &ReleaseSession, fx: &mut Effects) -> Seen {
-        let wanted = Some(op.session);
-        let held =
-            |m: &Message| matches!(m.state, State::Leased { session, .. } if session == wanted);
-        let mut messages = 0;
-        while let Some(m) = self.messages.iter().find(|m| held(m)) {
-            self.lease_over(m.sequence, wanted, fx);
-            messages += 1;
-        }
-        Seen::Same(Reply::Released {
-            messages,
-            more: false,
-        })
     }
 
     fn accept(&mut self, op: &Accept, fx: &mut Effects) -> Seen {
@@ -412,7 +273,7 @@ impl Partition {
                 count: 0,
                 error: Bytes::new(),
             };
-            self.enter(message, fx.now);
+            self.enter(message);
         }
         self.accepted.insert(op.source, through);
         self.settle_front(fx.now);
@@ -446,18 +307,6 @@ impl Partition {
             messages,
             next: None,
         })
-    }
-}
-
-fn seen(m: &Message, slot: u16, deadline: u64) -> SeenMessage {
-    SeenMessage {
-        slot,
-        count: m.count,
-        id: m.id,
-        sequence: m.sequence,
-        body: m.body.clone(),
-        enqueued_at: m.enqueued_at,
-        deadline,
     }
 }
 

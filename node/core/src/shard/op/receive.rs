@@ -18,7 +18,7 @@ pub struct Receive {
     pub partition: PartitionId,
     /// The group.
     pub group: u32,
-    /// Session that holds the leases; None for a consumer without one.
+    /// Session that holds the leases, not 0; None for a consumer without one.
     pub session: Option<SessionId>,
     /// 1..=1,000; more is cut.
     pub max: u32,
@@ -64,10 +64,11 @@ impl Receive {
         }
         let has = |bit| flags & bit != 0;
         let session = if has(HAS_SESSION) {
-            Some(SessionId(r.u128("session")?))
+            r.u128("session")?
         } else {
-            None
+            0
         };
+        let session = Some(SessionId(session)).filter(|session| session.0 != 0);
         let lease_ms = if has(HAS_LEASE) {
             Some(r.varint("lease")?)
         } else {
