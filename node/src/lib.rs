@@ -2,8 +2,11 @@
 
 pub mod api;
 pub mod auth;
+pub mod catalog;
 pub mod config;
 pub mod gateway;
+pub mod node;
+pub mod peers;
 pub mod http;
 pub mod metrics;
 pub mod raft;

@@ -1,3 +1,12 @@
 //! Raft: openraft's types, state machines and network, as Roadstead fills them in.
 
+mod append_stream;
+mod disk_watch;
+pub mod group;
+pub mod membership;
+mod network;
+pub mod snapshot;
+pub mod state_machine;
 pub mod types;
+
+pub use group::{Group, ProposeError};

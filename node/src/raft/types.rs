@@ -10,7 +10,7 @@ use openraft::vote::RaftLeaderId;
 use openraft::{OptionalSend, RaftTypeConfig};
 use roadstead_core::{catalog, shard};
 
-use crate::runtime::Runtime;
+pub use crate::runtime::Runtime;
 
 /// Id of a node: a random number minted with its data directory and never used again.
 pub type NodeId = u64;

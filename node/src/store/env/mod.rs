@@ -1,9 +1,14 @@
 //! The ordered, transactional store behind the rows: LMDB, or a map in memory for simulations.
 
+mod lmdb;
+mod memory;
+
 use std::io;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+pub use lmdb::LmdbEnv;
+pub use memory::MemoryEnv;
 use thiserror::Error;
 
 /// The tables of an environment.
@@ -64,6 +69,11 @@ pub trait EnvView: Send {
 pub trait Env: Send + Sync + 'static {
     /// The last committed state.
     fn view(&self) -> Result<Box<dyn EnvView>, EnvError>;
+
+    /// The last committed value of a key.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EnvError> {
+        self.view()?.get(table, key)
+    }
 
     /// Makes all changes durable and visible at once, or none of them.
     fn commit(&self, change: &dyn Change) -> Result<(), EnvError>;

@@ -1,0 +1,141 @@
+//! Queues as the API has them, from and to the core's.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use roadstead_core::catalog::{Queue, QueueName, QueueSpec};
+use roadstead_core::shard::{Delivery, Ordering};
+use roadstead_proto::v1;
+
+use crate::gateway::ApiError;
+
+/// The specification that a request asks for; fields that are absent take their defaults.
+pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
+    let defaults = QueueSpec::default();
+    let limits = wire.limits.unwrap_or_default();
+    let or = |value: u32, default: u32| if value == 0 { default } else { value };
+    Ok(QueueSpec {
+        partitions: or(wire.partitions, defaults.partitions),
+        ordering: match wire.ordering() {
+            v1::Ordering::Unspecified | v1::Ordering::None => Ordering::None,
+            v1::Ordering::PerKey => Ordering::PerKey,
+            v1::Ordering::Strict => Ordering::Strict,
+        },
+        delivery: match wire.delivery() {
+            v1::DeliveryGuarantee::Unspecified | v1::DeliveryGuarantee::AtLeastOnce => {
+                Delivery::AtLeastOnce
+            }
+            v1::DeliveryGuarantee::AtMostOnce => Delivery::AtMostOnce,
+        },
+        lease_ms: milliseconds("spec.lease", wire.lease.as_ref(), defaults.lease_ms)?,
+        ttl_ms: milliseconds("spec.time_to_live", wire.time_to_live.as_ref(), defaults.ttl_ms)?,
+        max_deliveries: or(
+            wire.retries.unwrap_or_default().max_deliveries,
+            defaults.max_deliveries,
+        ),
+        dead_letter: wire.dead_letter.as_ref().map(|policy| policy.queue.clone()),
+        max_messages: limits.max_messages,
+        max_bytes: limits.max_bytes,
+        max_message_bytes: or(limits.max_message_bytes, defaults.max_message_bytes),
+        max_in_flight: or(limits.max_in_flight, defaults.max_in_flight),
+    })
+}
+
+/// The specification as the API shows it, defaults filled in.
+pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
+    let duration = |ms| prost_types::Duration::try_from(Duration::from_millis(ms)).ok();
+    v1::QueueSpec {
+        partitions: spec.partitions,
+        ordering: match spec.ordering {
+            Ordering::None => v1::Ordering::None,
+            Ordering::PerKey => v1::Ordering::PerKey,
+            Ordering::Strict => v1::Ordering::Strict,
+        }
+        .into(),
+        delivery: match spec.delivery {
+            Delivery::AtLeastOnce => v1::DeliveryGuarantee::AtLeastOnce,
+            Delivery::AtMostOnce => v1::DeliveryGuarantee::AtMostOnce,
+        }
+        .into(),
+        lease: duration(spec.lease_ms),
+        time_to_live: duration(spec.ttl_ms),
+        retries: Some(v1::RetryPolicy { max_deliveries: spec.max_deliveries }),
+        dead_letter: spec
+            .dead_letter
+            .as_ref()
+            .map(|queue| v1::DeadLetterPolicy { queue: queue.clone() }),
+        limits: Some(v1::QueueLimits {
+            max_messages: spec.max_messages,
+            max_bytes: spec.max_bytes,
+            max_message_bytes: spec.max_message_bytes,
+            max_in_flight: spec.max_in_flight,
+        }),
+    }
+}
+
+/// A queue as the API shows it.
+pub fn queue_to_wire(queue: &Queue) -> v1::Queue {
+    v1::Queue {
+        queue: Some(name_to_wire(&queue.name)),
+        spec: Some(spec_to_wire(&queue.spec)),
+        id: queue.id,
+        generation: queue.generation,
+        created_at: Some(timestamp(queue.created_at)),
+        shards: queue.shards.iter().map(|shard| u32::from(*shard)).collect(),
+    }
+}
+
+/// A name as the API has it.
+pub fn name_to_wire(name: &QueueName) -> v1::QueueRef {
+    v1::QueueRef { namespace: name.namespace.clone(), name: name.name.clone() }
+}
+
+/// A name as the core has it; absent: an empty one, which names no queue.
+pub fn name_from_wire(queue: Option<&v1::QueueRef>) -> QueueName {
+    queue.map_or_else(
+        || QueueName::new("", ""),
+        |queue| QueueName::new(&queue.namespace, &queue.name),
+    )
+}
+
+fn timestamp(ms: u64) -> Timestamp {
+    Timestamp {
+        seconds: (ms / 1_000).cast_signed(),
+        nanos: i32::try_from(ms % 1_000 * 1_000_000).unwrap_or_default(),
+    }
+}
+
+/// A duration of a request in ms, rounded up; the error names the field.
+fn milliseconds(
+    field: &str,
+    wire: Option<&prost_types::Duration>,
+    default: u64,
+) -> Result<u64, ApiError> {
+    let Some(wire) = wire else { return Ok(default) };
+    let duration = Duration::try_from(*wire).map_err(|_| {
+        ApiError::invalid(field, format!("{field} must not be negative, but is {wire}"))
+    })?;
+    Ok(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_specification_takes_the_defaults_and_comes_back_whole() {
+        let spec = spec_from_wire(&v1::QueueSpec::default()).expect("valid");
+        assert_eq!(spec, QueueSpec::default());
+        assert_eq!(spec_from_wire(&spec_to_wire(&spec)).expect("valid"), spec);
+    }
+
+    #[test]
+    fn a_negative_duration_is_refused_by_name() {
+        let wire = v1::QueueSpec {
+            lease: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+            ..v1::QueueSpec::default()
+        };
+        let error = spec_from_wire(&wire).expect_err("negative");
+        assert_eq!(error.detail.field, "spec.lease");
+    }
+}

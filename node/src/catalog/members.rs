@@ -1,0 +1,100 @@
+//! Members join, drain, leave and report.
+
+use roadstead_core::catalog::{
+    AddMember, DrainMember, Member, NodeInfo, Op, RemoveMember, UpdateMember,
+};
+use roadstead_proto::v1::{
+    AddMemberRequest, DrainMemberRequest, Founder, RemoveMemberRequest, ReportMember, ReportReply,
+};
+
+use super::service::CatalogService;
+use crate::auth::{Action, Principal, authorize};
+use crate::gateway::ApiError;
+use crate::runtime::Runtime;
+
+impl<R: Runtime> CatalogService<R> {
+    pub(super) async fn add_member(
+        &self,
+        principal: &Principal,
+        request: AddMemberRequest,
+    ) -> Result<(), ApiError> {
+        authorize(principal, Action::AddMember, None)?;
+        let founder = request
+            .member
+            .ok_or_else(|| ApiError::invalid("member", "member is missing: say which node joins"))?;
+        let node = node_info(&founder);
+        // A member tells its own news by its reports.
+        if self.view.read(|catalog| catalog.members().contains_key(&node.node_id)) {
+            return Ok(());
+        }
+        self.propose(Op::AddMember(AddMember { node, fence: request.fence })).await?;
+        Ok(())
+    }
+
+    pub(super) async fn drain_member(
+        &self,
+        principal: &Principal,
+        request: DrainMemberRequest,
+    ) -> Result<(), ApiError> {
+        authorize(principal, Action::DrainMember, None)?;
+        let DrainMemberRequest { node_id, drain, fence } = request;
+        self.propose(Op::DrainMember(DrainMember { node_id, drain, fence })).await?;
+        Ok(())
+    }
+
+    pub(super) async fn remove_member(
+        &self,
+        principal: &Principal,
+        request: RemoveMemberRequest,
+    ) -> Result<(), ApiError> {
+        authorize(principal, Action::RemoveMember, None)?;
+        let RemoveMemberRequest { node_id, fence } = request;
+        self.propose(Op::RemoveMember(RemoveMember { node_id, fence })).await?;
+        Ok(())
+    }
+
+    /// Notes what a member says of itself, and tells it who leads what. A boot counter that went
+    /// back is refused: such a disk is a copy.
+    pub(super) async fn report(&self, report: ReportMember) -> Result<ReportReply, ApiError> {
+        let known = self.view.read(|catalog| catalog.members().get(&report.node_id).cloned());
+        if let Some(known) = known {
+            let node = reported(&report);
+            if changed(&known, &node) {
+                self.propose(Op::UpdateMember(UpdateMember { node })).await?;
+            }
+        }
+        self.reports.note(self.directory.monotonic_ms(), report);
+        Ok(ReportReply { groups: self.reports.leaders().into_values().collect() })
+    }
+}
+
+/// A node that joins, as the core has it; what it does not say yet comes with its first report.
+pub fn node_info(founder: &Founder) -> NodeInfo {
+    NodeInfo {
+        node_id: founder.node_id,
+        name: founder.name.clone(),
+        peer_address: founder.peer_address.clone(),
+        client_address: founder.client_address.clone(),
+        zone: founder.zone.clone(),
+        binary_version: String::new(),
+        command_version: 0,
+        boot: 0,
+    }
+}
+
+fn reported(report: &ReportMember) -> NodeInfo {
+    NodeInfo {
+        node_id: report.node_id,
+        name: report.name.clone(),
+        peer_address: report.peer_address.clone(),
+        client_address: report.client_address.clone(),
+        zone: report.zone.clone(),
+        binary_version: report.binary_version.clone(),
+        command_version: report.command_version,
+        boot: report.boot,
+    }
+}
+
+fn changed(known: &Member, now: &NodeInfo) -> bool {
+    known.node != *now
+}

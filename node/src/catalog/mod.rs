@@ -1,0 +1,20 @@
+//! The catalog on this node: what it has applied, and what its leader does for the cluster.
+//!
+//! Every node follows the catalog and reads its own copy ([`CatalogView`]). The leader also answers
+//! the calls that change it ([`CatalogService`]) and watches over members and placement
+//! ([`steward`]).
+
+mod convert;
+mod members;
+mod queues;
+pub mod reports;
+mod service;
+mod status;
+pub mod steward;
+mod view;
+
+pub use convert::{queue_to_wire, spec_from_wire, spec_to_wire};
+pub use members::node_info;
+pub use service::CatalogService;
+pub use status::status_of;
+pub use view::CatalogView;

@@ -1,0 +1,184 @@
+//! What the catalog's leader does for the cluster by itself: it brings replicas and leaders to
+//! where they belong, one step at a time, and ends what a leader before it left half done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft_rt::Select2;
+use roadstead_core::catalog::{Op, Placement, SetPlacement};
+use roadstead_core::placement::{Candidate, GroupView, Step, plan};
+use roadstead_proto::v1::{ShardCall, ShardReconfigure, ShardTransfer, shard_call::Call};
+
+use super::reports::group_view;
+use super::service::CatalogService;
+use crate::auth::Principal;
+use crate::gateway::ApiError;
+use crate::gateway::route::Again;
+use crate::raft::types::{CATALOG, GroupId, NodeId};
+use crate::runtime::Runtime;
+
+/// Time between two looks at the cluster.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// A step that takes longer is asked for anew.
+const STEP_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Leaderships are moved for balance only when nothing else was to do for this long: after a crash
+/// or a start, leaders settle first.
+const CALM_BEFORE_BALANCE_MS: u64 = 5_000;
+
+/// Watches over the cluster while this node leads the catalog; never ends.
+pub async fn run<R: Runtime>(service: Arc<CatalogService<R>>) {
+    let group = service.group().clone();
+    loop {
+        let mut leadership = group.leadership();
+        while !leadership.is_leader {
+            leadership = group.leadership_changed(leadership.epoch).await;
+        }
+        service.reports.begin(service.directory.monotonic_ms());
+        service.finish_deletions().await;
+        let mut calm_since = service.directory.monotonic_ms();
+        while group.leadership().epoch == leadership.epoch {
+            match service.step(calm_since).await {
+                Ok(false) => {}
+                Ok(true) => calm_since = service.directory.monotonic_ms(),
+                Err(error) => {
+                    tracing::info!(%error, "a step of the catalog's leader is not done yet");
+                    calm_since = service.directory.monotonic_ms();
+                }
+            }
+            let changed = group.leadership_changed(leadership.epoch);
+            if let Select2::First(_) = R::select2(Box::pin(changed), Box::pin(R::sleep(PERIOD))).await
+            {
+                break;
+            }
+        }
+    }
+}
+
+impl<R: Runtime> CatalogService<R> {
+    /// Does the next thing there is to do; false when there is nothing.
+    async fn step(&self, calm_since: u64) -> Result<bool, ApiError> {
+        let Some((candidates, replication_factor)) = self.candidates() else { return Ok(false) };
+        if self.follow_members(&candidates).await? {
+            return Ok(true);
+        }
+        let groups: Vec<GroupView> =
+            self.reports.leaders().iter().map(|(id, report)| group_view(*id, report)).collect();
+        match plan(&candidates, &groups, replication_factor) {
+            None => Ok(false),
+            Some(Step::Reconfigure { group, voters, reason }) => {
+                tracing::info!(group, ?voters, reason, "changing voters");
+                self.reconfigure(group, voters).await?;
+                Ok(true)
+            }
+            Some(Step::Transfer { group, to, reason }) => {
+                let calm = self.directory.monotonic_ms().saturating_sub(calm_since);
+                if calm < CALM_BEFORE_BALANCE_MS {
+                    return Ok(false);
+                }
+                tracing::info!(group, to, reason, "moving leadership");
+                let call = Call::Transfer(ShardTransfer { to_node: to });
+                self.order(group, call).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn candidates(&self) -> Option<(Vec<Candidate>, usize)> {
+        let now = self.directory.monotonic_ms();
+        self.view.read(|catalog| {
+            let cluster = catalog.cluster()?;
+            let candidates = catalog
+                .members()
+                .values()
+                .map(|member| Candidate {
+                    node: member.node.node_id,
+                    zone: member.node.zone.clone(),
+                    eligible: !member.draining,
+                    alive: self.reports.alive(member.node.node_id, now),
+                })
+                .collect();
+            Some((candidates, usize::from(cluster.replication_factor)))
+        })
+    }
+
+    /// Lets every member follow the catalog, and only members.
+    async fn follow_members(&self, members: &[Candidate]) -> Result<bool, ApiError> {
+        let group = self.group();
+        let (nodes, voters): (BTreeSet<NodeId>, BTreeSet<NodeId>) = {
+            let metrics = group.raft().metrics();
+            let seen = metrics.borrow_watched();
+            let membership = &seen.membership_config;
+            (membership.nodes().map(|(id, _)| *id).collect(), membership.voter_ids().collect())
+        };
+        let members: BTreeSet<NodeId> = members.iter().map(|member| member.node).collect();
+        if let Some(joining) = members.difference(&nodes).next() {
+            let address = self.address(*joining)?;
+            group.add_learner(*joining, &address).await?;
+            return Ok(true);
+        }
+        let gone: BTreeSet<NodeId> =
+            nodes.difference(&members).filter(|node| !voters.contains(node)).copied().collect();
+        if gone.is_empty() {
+            return Ok(false);
+        }
+        group.remove_learners(gone).await?;
+        Ok(true)
+    }
+
+    /// Widens the placement, so that new replicas start; changes the voters; narrows it again.
+    async fn reconfigure(
+        &self,
+        group: GroupId,
+        voters: BTreeSet<NodeId>,
+    ) -> Result<(), ApiError> {
+        let present = self.reports.leaders().get(&group).map(|report| {
+            report.replicas.iter().map(|replica| replica.node_id).collect::<BTreeSet<_>>()
+        });
+        let leaving: Vec<NodeId> =
+            present.unwrap_or_default().difference(&voters).copied().collect();
+        let placed: Vec<NodeId> = voters.iter().copied().collect();
+        if group != CATALOG {
+            self.place(group, placed.clone(), leaving).await?;
+        }
+        let addresses: BTreeMap<NodeId, String> = voters
+            .iter()
+            .map(|node| Ok((*node, self.address(*node)?)))
+            .collect::<Result<_, ApiError>>()?;
+        let call = ShardReconfigure { voters: placed.clone(), addresses };
+        self.order(group, Call::Reconfigure(call)).await?;
+        self.place(group, placed, Vec::new()).await
+    }
+
+    async fn place(
+        &self,
+        group: GroupId,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+    ) -> Result<(), ApiError> {
+        let placement = Placement { voters, learners, founding: false };
+        let known = self.view.read(|catalog| catalog.placements().get(&group).cloned());
+        if known.as_ref() != Some(&placement) {
+            self.propose(Op::SetPlacement(SetPlacement { group, placement })).await?;
+        }
+        Ok(())
+    }
+
+    async fn order(&self, group: GroupId, call: Call) -> Result<(), ApiError> {
+        let principal = Some(Principal::Node(self.group().node_id()).to_info());
+        let call = ShardCall { principal, call: Some(call) };
+        // Asked for again with the next look, whatever became of it.
+        self.router.call(group, call, STEP_TIMEOUT, Again::Unsafe).await?;
+        Ok(())
+    }
+
+    fn address(&self, node: NodeId) -> Result<String, ApiError> {
+        let known = self.view.read(|catalog| {
+            catalog.members().get(&node).map(|member| member.node.peer_address.clone())
+        });
+        known.ok_or_else(|| ApiError::unavailable(format!("node {node:x} is no member any more")))
+    }
+}

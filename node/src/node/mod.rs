@@ -1,0 +1,346 @@
+//! One node: its groups, its links, and the tasks that keep them.
+
+mod admin;
+mod calls;
+mod cluster;
+mod directory;
+mod groups;
+mod hand_over;
+mod load;
+mod placement;
+mod recycle;
+mod replica;
+mod reporter;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use roadstead_proto::v1::PeerHello;
+use tokio::sync::Notify;
+
+pub use admin::Admin;
+pub use directory::Directory;
+pub use groups::Groups;
+pub use reporter::report_group;
+
+use crate::catalog::{CatalogService, CatalogView, steward};
+use self::cluster::ClusterView;
+use crate::gateway::Gateway;
+use crate::gateway::route::Router;
+use crate::gateway::shards::Queues;
+use crate::peers::{Peers, inbound};
+use crate::raft::Group;
+use crate::raft::group::{Shared, Timing};
+use crate::raft::snapshot::Receiving;
+use crate::raft::types::{CATALOG, GroupId, NodeId};
+use crate::runtime::Runtime;
+use crate::scope::{Clock, NodeScope};
+use crate::shard::{ShardOptions, ShardService};
+use crate::store::data_dir::DataDir;
+use crate::store::Store;
+use crate::transport::{Link, Transport};
+
+/// How a node calls itself and where it is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// Shown to people; the pod's name on Kubernetes.
+    pub name: String,
+    /// Failure domain; empty when unknown.
+    pub zone: String,
+    /// host:port under which peers reach its peer and admin listener.
+    pub peer_address: String,
+    /// host:port under which clients reach its client listener.
+    pub client_address: String,
+}
+
+/// What a node is made of.
+pub struct NodeParts<R: Runtime> {
+    /// Its name and addresses.
+    pub identity: Identity,
+    /// Election and heartbeat times.
+    pub timing: Timing,
+    /// Who it is.
+    pub data_dir: DataDir,
+    /// Journal and rows; its drivers run.
+    pub store: Store,
+    /// How peers are reached.
+    pub transport: Arc<dyn Transport>,
+    /// Its clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where its tasks are spawned.
+    pub scope: NodeScope<R>,
+    /// Limits of a shard.
+    pub shard_options: ShardOptions,
+}
+
+/// Serves one shard over its Raft group.
+pub type Shard<R> = ShardService<R, Group<R>>;
+
+/// A running node.
+pub struct Node<R: Runtime> {
+    config: Identity,
+    shared: Shared<R>,
+    data_dir: Mutex<DataDir>,
+    groups: Groups<R>,
+    directory: Directory<R>,
+    catalog: CatalogView<R>,
+    catalog_service: Arc<CatalogService<R>>,
+    queues: Arc<dyn Queues>,
+    gateway: Arc<Gateway<R>>,
+    shards: Mutex<BTreeMap<GroupId, Arc<Shard<R>>>>,
+    receiving: Receiving,
+    shard_options: ShardOptions,
+    stopping: OnceLock<String>,
+    stopped: Notify,
+}
+
+impl<R: Runtime> Node<R> {
+    /// Starts the catalog's group and what keeps the node. Shards start as the catalog places them.
+    pub async fn start(parts: NodeParts<R>) -> io::Result<Arc<Self>> {
+        let NodeParts { identity, timing, data_dir, store, transport, .. } = parts;
+        let (clock, scope, shard_options) = (parts.clock, parts.scope, parts.shard_options);
+        let hello = PeerHello {
+            cluster_id: data_dir.cluster_id().unwrap_or_default().to_owned(),
+            node_id: data_dir.node_id(),
+            boot: data_dir.boot(),
+            binary_version: env!("CARGO_PKG_VERSION").to_owned(),
+            command_version: roadstead_core::catalog::COMMAND_VERSION,
+            wall_ms: 0,
+        };
+        let node_id = hello.node_id;
+        let peers = Peers::new(transport, scope.clone(), clock.clone(), hello);
+        let shared = Shared { node_id, store, peers, clock, scope, timing };
+        let groups = Groups::default();
+        let group = Group::start(CATALOG, shared.clone()).await?;
+        groups.insert(group.clone());
+        let catalog = CatalogView::new(group, shared.peers.clone());
+        let directory = Directory::new(
+            node_id,
+            groups.clone(),
+            shared.peers.clone(),
+            shared.clock.clone(),
+        );
+        let queues: Arc<dyn Queues> = Arc::new(catalog.clone());
+        let cluster = ClusterView {
+            catalog: catalog.clone(),
+            directory: directory.clone(),
+            groups: groups.clone(),
+        };
+        let gateway = Gateway::new(
+            node_id,
+            Arc::new(directory.clone()),
+            queues.clone(),
+            Arc::new(cluster),
+            shared.scope.clone(),
+        );
+        let router = gateway.router().clone();
+        let catalog_service =
+            Arc::new(CatalogService::new(catalog.clone(), directory.clone(), router));
+        let node = Arc::new(Self {
+            config: identity,
+            data_dir: Mutex::new(data_dir),
+            groups,
+            directory,
+            catalog,
+            catalog_service,
+            queues,
+            gateway,
+            shards: Mutex::default(),
+            receiving: Receiving::default(),
+            shard_options,
+            stopping: OnceLock::new(),
+            stopped: Notify::new(),
+            shared,
+        });
+        node.directory.set_node(&node);
+        node.spawn_tasks();
+        Ok(node)
+    }
+
+    fn spawn_tasks(self: &Arc<Self>) {
+        let scope = &self.shared.scope;
+        scope.spawn(steward::run(self.catalog_service.clone()));
+        scope.spawn(reporter::run(self.clone()));
+        scope.spawn(placement::run(self.clone()));
+        recycle::start(self);
+        let node = self.clone();
+        scope.spawn(async move {
+            let failure = node.shared.store.failure().wait().await;
+            node.fence(&failure.to_string());
+        });
+    }
+
+    /// What clients may ask.
+    pub fn gateway(&self) -> &Arc<Gateway<R>> {
+        &self.gateway
+    }
+
+    /// Calls to the leaders of groups.
+    pub fn router(&self) -> &Arc<Router<R>> {
+        self.gateway.router()
+    }
+
+    /// What operators may ask.
+    pub fn admin(self: &Arc<Self>) -> Admin<R> {
+        Admin::new(self.clone())
+    }
+
+    /// Serves a link that a peer has dialled; whoever accepted it has checked its certificate.
+    pub fn accept(self: &Arc<Self>, link: Link) {
+        let served = Arc::new(self.clone());
+        let scope = self.shared.scope.clone();
+        self.shared.scope.spawn(inbound::serve::<R>(link, served, scope));
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.shared.node_id
+    }
+
+    /// Its name and addresses.
+    pub fn config(&self) -> &Identity {
+        &self.config
+    }
+
+    /// The cluster it belongs to; empty before it does.
+    pub fn cluster_id(&self) -> String {
+        self.shared.peers.hello().cluster_id
+    }
+
+    /// Its groups.
+    pub fn groups(&self) -> &Groups<R> {
+        &self.groups
+    }
+
+    /// Who leads what.
+    pub fn directory(&self) -> &Directory<R> {
+        &self.directory
+    }
+
+    /// The catalog, as applied here.
+    pub fn catalog(&self) -> &CatalogView<R> {
+        &self.catalog
+    }
+
+    /// Journal and rows.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Shards that this node serves while it leads them.
+    pub fn shards(&self) -> Vec<Arc<Shard<R>>> {
+        lock(&self.shards).values().cloned().collect()
+    }
+
+    /// The service of one shard, if the shard runs here.
+    pub fn shard(&self, group: GroupId) -> Option<Arc<Shard<R>>> {
+        lock(&self.shards).get(&group).cloned()
+    }
+
+    /// Whether this node can serve: it belongs to a cluster, knows the catalog, and runs what is
+    /// placed on it with what was committed before it started. The error says what is missing.
+    pub fn readiness(&self) -> Result<(), String> {
+        if let Some(why) = self.stopping.get() {
+            return Err(why.clone());
+        }
+        if self.cluster_id().is_empty() {
+            return Err("it belongs to no cluster yet; bootstrap one or add it".to_owned());
+        }
+        let me = self.node_id();
+        let placed: Vec<GroupId> = self.catalog.read(|catalog| {
+            let here = |place: &roadstead_core::catalog::Placement| place.voters.contains(&me);
+            catalog.placements().iter().filter(|(_, place)| here(place)).map(|(id, _)| *id).collect()
+        });
+        if !self.catalog.read(|catalog| catalog.members().contains_key(&me)) {
+            return Err("it has not heard from the cluster that it is a member".to_owned());
+        }
+        for id in placed {
+            let Some(group) = self.groups.get(id) else {
+                return Err(format!("group {id} does not run yet"));
+            };
+            if !group.has_caught_up_once() {
+                return Err(format!("group {id} has not caught up since the start"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops serving for a reason that a restart does not mend by itself.
+    pub fn fence(&self, why: &str) {
+        if self.stopping.set(why.to_owned()).is_ok() {
+            tracing::error!(why, "this node stops serving");
+            self.stopped.notify_waiters();
+        }
+    }
+
+    /// Waits until the node has stopped serving by itself, and says why.
+    pub async fn fenced(&self) -> String {
+        loop {
+            let stopped = self.stopped.notified();
+            if let Some(why) = self.stopping.get() {
+                return why.clone();
+            }
+            stopped.await;
+        }
+    }
+
+    pub(crate) fn peers(&self) -> &Peers<R> {
+        &self.shared.peers
+    }
+
+    pub(crate) fn shared(&self) -> &Shared<R> {
+        &self.shared
+    }
+
+    pub(crate) fn receiving(&self) -> &Receiving {
+        &self.receiving
+    }
+
+    /// Checks that a peer belongs to this node's cluster. A node that knows none joins.
+    pub(crate) fn join_cluster(&self, cluster_id: &str) -> Result<(), String> {
+        if cluster_id.is_empty() {
+            return Err("the peer belongs to no cluster yet".to_owned());
+        }
+        let mut data_dir = lock(&self.data_dir);
+        match data_dir.cluster_id() {
+            Some(known) if known == cluster_id => Ok(()),
+            Some(known) => Err(format!("this node belongs to cluster {known}")),
+            None => {
+                data_dir.set_cluster_id(cluster_id).map_err(|error| error.to_string())?;
+                self.shared.peers.set_cluster(cluster_id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the catalog still names a group's founders as its voters.
+    pub(crate) fn is_founding(&self, group: GroupId) -> bool {
+        self.catalog
+            .read(|catalog| catalog.placements().get(&group).is_some_and(|place| place.founding))
+    }
+
+    pub(crate) fn add_shard(self: &Arc<Self>, group: Arc<Group<R>>) {
+        let service = ShardService::start(
+            group.clone(),
+            self.queues.clone(),
+            self.router().clone(),
+            group.scope().clone(),
+            self.shard_options,
+        );
+        lock(&self.shards).insert(group.id(), service);
+        self.groups.insert(group);
+    }
+
+    pub(crate) async fn remove_shard(&self, group: GroupId) {
+        lock(&self.shards).remove(&group);
+        if let Some(group) = self.groups.remove(group) {
+            group.stop().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,121 @@
+//! This node runs the groups that the catalog places on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::impls::BasicNode;
+use openraft_rt::Select2;
+
+use super::Node;
+use crate::raft::Group;
+use crate::raft::types::{CATALOG, GroupId, NodeId};
+use crate::runtime::Runtime;
+
+/// How often the placement is looked at again even when nothing changed.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What the catalog wants of this node.
+struct Wanted {
+    /// Groups to run, with the addresses of the voters they are founded with.
+    groups: BTreeMap<GroupId, BTreeMap<NodeId, BasicNode>>,
+    addresses: BTreeMap<NodeId, String>,
+}
+
+pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
+    loop {
+        let view = node.catalog();
+        let version = view.version();
+        let wanted = wanted(&node);
+        for (id, address) in &wanted.addresses {
+            node.peers().set_address(*id, address);
+        }
+        for (id, voters) in wanted.groups {
+            if let Err(error) = run_group(&node, id, voters).await {
+                tracing::error!(group = id, %error, "group cannot run here");
+            }
+        }
+        stop_unplaced(&node).await;
+        let changed = view.changed(version);
+        let pause = R::sleep(PERIOD);
+        if let Select2::First(_) = R::select2(Box::pin(changed), Box::pin(pause)).await {
+            tracing::trace!("the catalog changed");
+        }
+    }
+}
+
+fn wanted<R: Runtime>(node: &Node<R>) -> Wanted {
+    let me = node.node_id();
+    node.catalog().read(|catalog| {
+        let addresses: BTreeMap<NodeId, String> = catalog
+            .members()
+            .values()
+            .map(|member| (member.node.node_id, member.node.peer_address.clone()))
+            .collect();
+        let node_of = |id: &NodeId| {
+            let address = addresses.get(id).map_or("", String::as_str);
+            (*id, BasicNode::new(address))
+        };
+        let groups = catalog
+            .placements()
+            .iter()
+            .filter(|(id, _)| **id != CATALOG)
+            .filter(|(_, place)| place.voters.contains(&me) || place.learners.contains(&me))
+            .map(|(id, place)| (*id, place.voters.iter().map(node_of).collect()))
+            .collect();
+        Wanted { groups, addresses }
+    })
+}
+
+async fn run_group<R: Runtime>(
+    node: &Arc<Node<R>>,
+    id: GroupId,
+    voters: BTreeMap<NodeId, BasicNode>,
+) -> Result<(), String> {
+    if let Some(group) = node.groups().get(id) {
+        return found(node, &group, voters).await;
+    }
+    let group = Group::start(id, node.shared().clone()).await.map_err(|e| e.to_string())?;
+    node.add_shard(group.clone());
+    tracing::debug!(group = id, "group runs");
+    found(node, &group, voters).await
+}
+
+/// The first placement of a group names its founders. Each of them founds it with the same voters,
+/// which is the same as one of them doing so.
+async fn found<R: Runtime>(
+    node: &Node<R>,
+    group: &Group<R>,
+    voters: BTreeMap<NodeId, BasicNode>,
+) -> Result<(), String> {
+    if node.is_founding(group.id()) && voters.contains_key(&node.node_id()) {
+        group.found(voters).await?;
+    }
+    Ok(())
+}
+
+/// Stops groups that are placed elsewhere and that have let this node go.
+async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
+    let me = node.node_id();
+    let placed: BTreeSet<GroupId> = node.catalog().read(|catalog| {
+        let here = |place: &roadstead_core::catalog::Placement| {
+            place.voters.contains(&me) || place.learners.contains(&me)
+        };
+        catalog.placements().iter().filter(|(_, place)| here(place)).map(|(id, _)| *id).collect()
+    });
+    for group in node.groups().all() {
+        if group.id() == CATALOG || placed.contains(&group.id()) {
+            continue;
+        }
+        let member = {
+            let metrics = group.raft().metrics();
+            let seen = metrics.borrow_watched();
+            seen.membership_config.nodes().any(|(id, _)| *id == me)
+        };
+        if !member {
+            tracing::info!(group = group.id(), "group is placed elsewhere and stops here");
+            node.remove_shard(group.id()).await;
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! This node tells the catalog's leader of itself, and hears who leads what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use roadstead_proto::v1::{
+    GroupReport, Replica, ReportMember, ShardCall, shard_call::Call, shard_reply::Reply,
+};
+
+use super::Node;
+use crate::auth::Principal;
+use crate::gateway::shards::Shards;
+use crate::raft::Group;
+use crate::raft::membership::lag_of;
+use crate::raft::types::CATALOG;
+use crate::runtime::Runtime;
+
+/// Time between two reports.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Time between two reports while something moves.
+const PERIOD_UNSETTLED: Duration = Duration::from_millis(200);
+
+pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
+    loop {
+        let report = report(&node);
+        let settled = report.groups.iter().all(|group| group.leader != 0);
+        let principal = Some(Principal::Node(node.node_id()).to_info());
+        let call = ShardCall { principal, call: Some(Call::ReportMember(report)) };
+        let directory = node.directory();
+        if let Some((_, leader)) = directory.leader_of(CATALOG) {
+            match directory.call(leader, CATALOG, call, PERIOD).await {
+                Ok(reply) => {
+                    if let Some(Reply::Report(report)) = reply.reply {
+                        directory.heard(&report.groups);
+                    }
+                }
+                Err(error) if error.code == tonic::Code::FailedPrecondition => {
+                    node.fence(&error.message);
+                    return;
+                }
+                Err(error) => tracing::debug!(%error, "report not taken"),
+            }
+        }
+        R::sleep(if settled { PERIOD } else { PERIOD_UNSETTLED }).await;
+    }
+}
+
+/// What this node says of itself.
+pub(super) fn report<R: Runtime>(node: &Node<R>) -> ReportMember {
+    let config = node.config();
+    let hello = node.peers().hello();
+    ReportMember {
+        boot: hello.boot,
+        node_id: hello.node_id,
+        name: config.name.clone(),
+        peer_address: config.peer_address.clone(),
+        client_address: config.client_address.clone(),
+        zone: config.zone.clone(),
+        binary_version: hello.binary_version,
+        command_version: hello.command_version,
+        groups: node.groups().all().iter().map(|group| report_group(group)).collect(),
+    }
+}
+
+/// What this node knows of a group.
+pub fn report_group<R: Runtime>(group: &Group<R>) -> GroupReport {
+    let leadership = group.leadership();
+    let metrics = group.raft().metrics();
+    let seen = metrics.borrow_watched();
+    let membership = &seen.membership_config;
+    let lag = lag_of(&seen);
+    let replicas = membership
+        .nodes()
+        .map(|(node, _)| Replica {
+            node_id: *node,
+            voter: membership.voter_ids().any(|voter| voter == *node),
+            lag: if *node == group.node_id() { Some(0) } else { lag.get(node).copied() },
+        })
+        .collect();
+    let index = |id: Option<crate::raft::types::LogId>| id.map_or(0, |id| id.index);
+    GroupReport {
+        group: u32::from(group.id()),
+        term: leadership.term,
+        leader: leadership.leader.unwrap_or_default(),
+        committed_index: index(seen.local_committed),
+        applied_index: index(seen.last_applied),
+        replicas,
+        joint: membership.membership().get_joint_config().len() > 1,
+    }
+}

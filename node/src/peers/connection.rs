@@ -1,0 +1,200 @@
+//! One link that this node dials: questions out, answers in.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use openraft_rt::Select2;
+use prost::Message;
+use roadstead_proto::v1::{PeerFrame, PeerMessage, SubscriptionDown, peer_message::Body};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Peers, lock};
+use crate::raft::types::NodeId;
+use crate::runtime::Runtime;
+use crate::transport::{Lane, Link};
+
+/// A frame is closed when it has this many bytes.
+const FRAME_BYTES: usize = 256 << 10;
+
+/// A dial that takes longer has failed.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pause after a failed dial; questions asked meanwhile fail at once.
+const REDIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who waits for the answer to a message.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// One answer, or why there is none.
+    Once(oneshot::Sender<Result<PeerMessage, String>>),
+    /// Frames of a subscription.
+    Stream(mpsc::Sender<SubscriptionDown>),
+}
+
+impl Waiter {
+    fn fail(self, why: &str) {
+        if let Self::Once(waiter) = self {
+            let _ = waiter.send(Err(why.to_owned()));
+        }
+    }
+}
+
+type Waiters = Mutex<BTreeMap<u64, Waiter>>;
+
+/// Handle of a link; the link is dialled when something is sent, and again after it broke.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    questions: mpsc::UnboundedSender<PeerMessage>,
+    waiters: Arc<Waiters>,
+    ids: Arc<AtomicU64>,
+}
+
+impl Connection {
+    pub(super) fn start<R: Runtime>(peers: Peers<R>, node: NodeId, lane: Lane) -> Self {
+        let (questions, queue) = mpsc::unbounded_channel();
+        let connection =
+            Self { questions, waiters: Arc::default(), ids: Arc::new(AtomicU64::new(1)) };
+        let waiters = connection.waiters.clone();
+        let scope = peers.inner.scope.clone();
+        scope.spawn(run(peers, node, lane, queue, waiters));
+        connection
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Queues a message. The queue is bounded by those who ask: replication by its window, calls
+    /// by the intake of the gateway, subscriptions by their credit.
+    pub(super) fn send(&self, message: PeerMessage, waiter: Option<Waiter>) {
+        let id = message.id;
+        if let Some(waiter) = waiter {
+            lock(&self.waiters).insert(id, waiter);
+        }
+        if self.questions.send(message).is_err() {
+            self.forget(id);
+        }
+    }
+
+    /// No answer to `id` is wanted any more.
+    pub(super) fn forget(&self, id: u64) {
+        lock(&self.waiters).remove(&id);
+    }
+}
+
+async fn run<R: Runtime>(
+    peers: Peers<R>,
+    node: NodeId,
+    lane: Lane,
+    mut queue: mpsc::UnboundedReceiver<PeerMessage>,
+    waiters: Arc<Waiters>,
+) {
+    while let Some(first) = queue.recv().await {
+        let why = match dial(&peers, node, lane).await {
+            Ok(link) => exchange(&peers, link, first, (&mut queue, &waiters)).await,
+            Err(error) => {
+                fail_all(&mut queue, &waiters, &error.to_string());
+                R::sleep(REDIAL_PAUSE).await;
+                error.to_string()
+            }
+        };
+        tracing::debug!(node, ?lane, why, "link to peer ended");
+        fail_all(&mut queue, &waiters, &why);
+    }
+}
+
+async fn dial<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Result<Link> {
+    let Some(address) = peers.address(node) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "its address is not known"));
+    };
+    let transport = peers.inner.transport.clone();
+    let link = R::timeout(DIAL_TIMEOUT, transport.dial(&address, lane))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("dialling {address}")))?;
+    let link = link?;
+    let hello = PeerMessage { id: 0, group: 0, body: Some(Body::Hello(peers.hello())) };
+    let frame = PeerFrame { messages: vec![hello] };
+    link.sender.send(frame).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    Ok(link)
+}
+
+/// Carries messages until the link breaks; says why it did.
+async fn exchange<R: Runtime>(
+    peers: &Peers<R>,
+    link: Link,
+    first: PeerMessage,
+    (queue, waiters): (&mut mpsc::UnboundedReceiver<PeerMessage>, &Waiters),
+) -> String {
+    let Link { sender, mut receiver } = link;
+    let writing = async {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            let frame = fill_frame(message, || queue.try_recv().ok());
+            if sender.send(frame).await.is_err() {
+                return "the link broke while sending";
+            }
+            next = queue.recv().await;
+        }
+        "this node is stopping"
+    };
+    let reading = async {
+        while let Some(frame) = receiver.recv().await {
+            for message in frame.messages {
+                if let Some(Body::Hello(hello)) = message.body {
+                    let ours = peers.inner.clock.wall_ms();
+                    let ahead = hello.wall_ms.wrapping_sub(ours).cast_signed();
+                    peers.note_wall_clock(hello.node_id, ahead);
+                } else {
+                    deliver(message, waiters);
+                }
+            }
+        }
+        "the peer closed the link"
+    };
+    let why = match R::select2(std::pin::pin!(writing), std::pin::pin!(reading)).await {
+        Select2::First(why) | Select2::Second(why) => why,
+    };
+    why.to_owned()
+}
+
+fn deliver(message: PeerMessage, waiters: &Waiters) {
+    let id = message.id;
+    let mut waiters = lock(waiters);
+    if let (Some(Waiter::Stream(stream)), Some(Body::SubscriptionDown(down))) =
+        (waiters.get(&id), &message.body)
+    {
+        if stream.try_send(down.clone()).is_err() {
+            waiters.remove(&id);
+        }
+        return;
+    }
+    if let Some(Waiter::Once(waiter)) = waiters.remove(&id) {
+        let _ = waiter.send(Ok(message));
+    }
+}
+
+/// Fails what waits in the queue and what was sent without an answer.
+fn fail_all(queue: &mut mpsc::UnboundedReceiver<PeerMessage>, waiters: &Waiters, why: &str) {
+    while queue.try_recv().is_ok() {}
+    for (_, waiter) in std::mem::take(&mut *lock(waiters)) {
+        waiter.fail(why);
+    }
+}
+
+/// A frame of `first` and what else is ready, up to [`FRAME_BYTES`].
+pub(super) fn fill_frame(
+    first: PeerMessage,
+    mut more: impl FnMut() -> Option<PeerMessage>,
+) -> PeerFrame {
+    let mut bytes = first.encoded_len();
+    let mut messages = vec![first];
+    while bytes < FRAME_BYTES {
+        let Some(message) = more() else { break };
+        bytes += message.encoded_len();
+        messages.push(message);
+    }
+    PeerFrame { messages }
+}

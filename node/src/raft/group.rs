@@ -1,0 +1,364 @@
+//! One Raft group on this node.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::impls::BasicNode;
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use roadstead_core::catalog::CatalogMachine;
+use roadstead_core::clock::median;
+use roadstead_core::kv::Kv;
+use roadstead_core::shard::{PayloadRef, ShardMachine};
+use tokio::sync::Notify;
+
+use super::disk_watch::DiskWatch;
+use super::network::NetworkFactory;
+use super::state_machine::{GroupState, Machine, StateMachine};
+use super::types::{EntryData, GroupId, LogId, NodeId, Response, TypeConfig};
+use crate::peers::Peers;
+use crate::runtime::Runtime;
+use crate::scope::{Clock, NodeScope};
+use crate::shard::View;
+use crate::store::{Payloads, Store};
+
+/// openraft's handle of a group.
+pub type RaftOf<R> = Raft<TypeConfig<R>, StateMachine>;
+
+
+/// Why a proposal was not applied, as far as this node knows.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// It was not accepted: this node does not lead. It will not be applied.
+    #[error("this node does not lead the group")]
+    NotLeader(Option<NodeId>),
+    /// It was accepted, but what became of it is not known: it may still be applied.
+    #[error("the outcome of the proposal is not known: {0}")]
+    Unknown(String),
+}
+
+/// What every group of a node shares.
+pub struct Shared<R: Runtime> {
+    /// This node.
+    pub node_id: NodeId,
+    /// Journal and rows.
+    pub store: Store,
+    /// Links to the other nodes.
+    pub peers: Peers<R>,
+    /// This node's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where tasks are spawned.
+    pub scope: NodeScope<R>,
+    /// Election and heartbeat times.
+    pub timing: Timing,
+}
+
+impl<R: Runtime> Clone for Shared<R> {
+    fn clone(&self) -> Self {
+        Self {
+            node_id: self.node_id,
+            store: self.store.clone(),
+            peers: self.peers.clone(),
+            clock: self.clock.clone(),
+            scope: self.scope.clone(),
+            timing: self.timing,
+        }
+    }
+}
+
+/// Election and heartbeat times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Time between two heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest time without a leader before a follower campaigns.
+    pub election_min: Duration,
+    /// Longest; also the leader's lease.
+    pub election_max: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(400),
+            election_max: Duration::from_millis(800),
+        }
+    }
+}
+
+/// One Raft group on this node: its log, its state and its leadership.
+pub struct Group<R: Runtime> {
+    id: GroupId,
+    shared: Shared<R>,
+    raft: RaftOf<R>,
+    state: Arc<GroupState>,
+    payloads: Payloads,
+    disks: Arc<DiskWatch>,
+    leadership: Mutex<View>,
+    changed: Notify,
+    caught_up: AtomicBool,
+    scope: NodeScope<R>,
+}
+
+impl<R: Runtime> Group<R> {
+    /// Opens the group's log and rows and starts its Raft.
+    pub async fn start(id: GroupId, shared: Shared<R>) -> io::Result<Arc<Self>> {
+        let state = GroupState::open(id, &shared.store, shared.clock.clone())?;
+        let disks = Arc::new(DiskWatch::default());
+        let network = NetworkFactory::new(
+            shared.peers.clone(),
+            shared.store.clone(),
+            id,
+            disks.clone(),
+        );
+        let config = Arc::new(config(id, shared.timing)?);
+        let log = shared.store.log::<R>(id);
+        let machine = StateMachine(state.clone());
+        let raft = RaftOf::<R>::new(shared.node_id, config, network, log, machine)
+            .await
+            .map_err(|error| io::Error::other(format!("group {id}: {error}")))?;
+        let group = Arc::new(Self {
+            id,
+            payloads: shared.store.payloads(),
+            scope: shared.scope.child(),
+            shared,
+            raft,
+            state,
+            disks,
+            leadership: Mutex::default(),
+            changed: Notify::new(),
+            caught_up: AtomicBool::new(false),
+        });
+        group.scope.spawn(watch_leadership(group.clone()));
+        Ok(group)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.shared.node_id
+    }
+
+    /// openraft's handle.
+    pub fn raft(&self) -> &RaftOf<R> {
+        &self.raft
+    }
+
+    /// Ends with the group; for tasks that belong to it.
+    pub fn scope(&self) -> &NodeScope<R> {
+        &self.scope
+    }
+
+    /// Who leads, as this node sees it now.
+    pub fn leadership(&self) -> View {
+        *self.leadership.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until leadership is another than that of `epoch`.
+    pub async fn leadership_changed(&self, epoch: u64) -> View {
+        loop {
+            let changed = self.changed.notified();
+            let now = self.leadership();
+            if now.epoch != epoch {
+                return now;
+            }
+            changed.await;
+        }
+    }
+
+    /// Proposes one encoded entry; answers once it is applied here.
+    pub async fn propose(&self, entry: Bytes) -> Result<Response, ProposeError> {
+        match self.raft.client_write(EntryData(entry)).await {
+            Ok(written) => Ok(written.data),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Err(ProposeError::NotLeader(forward.leader_id))
+            }
+            Err(error) => Err(ProposeError::Unknown(error.to_string())),
+        }
+    }
+
+    /// Reads the shard's machine and rows; nothing when this is not a shard. Keep it short: no
+    /// entry is applied meanwhile.
+    pub fn read_shard<T>(&self, f: impl FnOnce(&ShardMachine, &dyn Kv) -> T) -> Option<T> {
+        let applied = self.state.lock();
+        match &applied.machine {
+            Machine::Shard(machine) => Some(f(machine, &applied.rows)),
+            Machine::Catalog(_) => None,
+        }
+    }
+
+    /// Reads the catalog's machine; nothing when this is not the catalog.
+    pub fn read_catalog<T>(&self, f: impl FnOnce(&CatalogMachine) -> T) -> Option<T> {
+        let applied = self.state.lock();
+        match &applied.machine {
+            Machine::Catalog(machine) => Some(f(machine)),
+            Machine::Shard(_) => None,
+        }
+    }
+
+    /// Log index of the last entry applied here, 0 for none.
+    pub fn applied_index(&self) -> u64 {
+        self.state.lock().rows.applied().map_or(0, |id| id.index)
+    }
+
+    /// Whether others vote beside this node.
+    pub fn has_other_voters(&self) -> bool {
+        self.raft.voter_ids().any(|voter| voter != self.node_id())
+    }
+
+    /// Whether this replica has, since it was started, applied what was committed before.
+    pub fn has_caught_up_once(&self) -> bool {
+        self.caught_up.load(Ordering::Relaxed)
+    }
+
+    /// Waits until an entry is applied after the call to `notified` (which this returns).
+    pub fn moved(&self) -> tokio::sync::futures::Notified<'_> {
+        self.state.moved.notified()
+    }
+
+    /// The applied state.
+    pub fn state(&self) -> &Arc<GroupState> {
+        &self.state
+    }
+
+    /// Turns refs of this group into bytes.
+    pub fn payloads(&self) -> &Payloads {
+        &self.payloads
+    }
+
+    /// The payloads of `refs`, in their order.
+    pub async fn payloads_of(&self, refs: Vec<PayloadRef>) -> io::Result<Vec<Bytes>> {
+        self.payloads.get(self.id, refs).await.map_err(io::Error::other)
+    }
+
+    /// Cluster time in ms since 1970, for the next entry that this node proposes.
+    pub fn cluster_time(&self) -> u64 {
+        let clock = &self.shared.clock;
+        let mut applied = self.state.lock();
+        applied.clock.now(clock.monotonic_ns(), clock.wall_ms())
+    }
+
+    fn note_progress(&self) {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        let committed = index(seen.cluster_committed).max(index(seen.local_committed));
+        if seen.current_leader.is_some() && committed > 0 && index(seen.last_applied) >= committed {
+            self.caught_up.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn note_leadership(&self, term: u64, leader: Option<NodeId>, is_leader: bool) {
+        let mut leadership = self.leadership.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = leadership.epoch;
+        if *leadership != (View { term, leader, is_leader, epoch }) {
+            *leadership = View { term, leader, is_leader, epoch: epoch + 1 };
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Sets the group's clock forward to the median of the nodes' wall clocks: for a first leader
+    /// since a full restart, when no replica's clock has run on.
+    fn restart_clock(&self) {
+        let clock = &self.shared.clock;
+        let wall = clock.wall_ms();
+        let mut walls = self.shared.peers.wall_clocks(wall);
+        walls.push(wall);
+        let median = median(&walls).unwrap_or(wall);
+        self.state.lock().clock.restarted(median, clock.monotonic_ns());
+    }
+
+    /// Whether the leader may take sends; the error says whose disk is low.
+    pub fn sends_allowed(&self) -> Result<(), String> {
+        if self.shared.store.room_for_sends() == 0 {
+            return Err("the disk of this node is below its reserve; free or grow it".to_owned());
+        }
+        match self.disks.low(self.raft.voter_ids()) {
+            None => Ok(()),
+            Some(node) => {
+                Err(format!("the disk of node {node:x} is below its reserve; free or grow it"))
+            }
+        }
+    }
+
+    /// Whether this node's disk is below its reserve.
+    pub fn disk_low(&self) -> bool {
+        self.shared.store.room_for_sends() == 0
+    }
+
+    /// Founds the group with `voters`, unless it has a log already.
+    pub async fn found(&self, voters: BTreeMap<NodeId, BasicNode>) -> Result<(), String> {
+        let known = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
+        if known {
+            return Ok(());
+        }
+        match self.raft.initialize(voters).await {
+            Ok(()) | Err(RaftError::APIError(_)) => Ok(()),
+            Err(RaftError::Fatal(error)) => Err(error.to_string()),
+        }
+    }
+
+    /// Stops its Raft and its tasks.
+    pub async fn stop(&self) {
+        self.scope.stop();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = self.id, %error, "group did not stop cleanly");
+        }
+    }
+}
+
+async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
+    let mut metrics = group.raft.metrics();
+    let mut clock_runs = false;
+    loop {
+        let (term, leader, is_leader) = {
+            let seen = metrics.borrow_watched();
+            let own_term_applied =
+                seen.last_applied.is_some_and(|applied| applied.leader_id.term == seen.current_term);
+            let leads = seen.state == ServerState::Leader && own_term_applied;
+            (seen.current_term, seen.current_leader, leads)
+        };
+        // A leader other than this node had a running clock, and its entries have set ours.
+        clock_runs |= leader.is_some_and(|leader| leader != group.node_id());
+        if is_leader && !clock_runs {
+            group.restart_clock();
+            clock_runs = true;
+        }
+        group.note_leadership(term, leader, is_leader);
+        group.note_progress();
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn config(id: GroupId, timing: Timing) -> io::Result<Config> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: format!("group-{id}"),
+        heartbeat_interval: ms(timing.heartbeat),
+        election_timeout_min: ms(timing.election_min),
+        election_timeout_max: ms(timing.election_max),
+        // Purging is asked for by the store, by bytes; openraft counts entries.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 1,
+        max_payload_entries: 4_096,
+        install_snapshot_timeout: 600_000,
+        enable_pre_vote: Some(true),
+        // State is flushed behind the log, so a restarted leader must ask for its commit index.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    };
+    config.validate().map_err(io::Error::other)
+}

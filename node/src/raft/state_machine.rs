@@ -1,0 +1,224 @@
+//! One group's machine and rows, as openraft applies entries to them.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, SnapshotMeta};
+use roadstead_core::catalog::CatalogMachine;
+use roadstead_core::clock::ClusterClock;
+use roadstead_core::kv::Kv;
+use roadstead_core::shard::{PayloadRef, ShardMachine};
+use tokio::sync::Notify;
+
+use super::snapshot::{Snapshot, SnapshotData};
+use super::types::{CATALOG, Entry, GroupId, LogId, Response, StoredMembership, TypeConfig};
+use crate::runtime::Runtime;
+use crate::scope::Clock;
+use crate::store::rows::DurableApplied;
+use crate::store::{GroupRows, Store};
+
+/// The machine of a group.
+#[derive(Debug)]
+pub enum Machine {
+    /// Of the catalog.
+    Catalog(CatalogMachine),
+    /// Of a shard.
+    Shard(ShardMachine),
+}
+
+impl Machine {
+    fn open(group: GroupId, rows: &dyn Kv) -> io::Result<Self> {
+        let machine = if group == CATALOG {
+            CatalogMachine::open(rows).map(Self::Catalog)
+        } else {
+            ShardMachine::open(rows).map(Self::Shard)
+        };
+        machine.map_err(|error| io::Error::other(format!("group {group}: {error}")))
+    }
+
+    fn time(&self) -> u64 {
+        match self {
+            // Nothing in the catalog falls due.
+            Self::Catalog(_) => 0,
+            Self::Shard(machine) => machine.time(),
+        }
+    }
+}
+
+/// What a group has applied.
+pub struct Applied {
+    /// Its machine.
+    pub machine: Machine,
+    /// Its rows.
+    pub rows: GroupRows,
+    /// Time as its log has it.
+    pub clock: ClusterClock,
+}
+
+/// The applied state of a group, shared by the applier and by who reads it. The lock is held for
+/// one entry or one short read, never across an await.
+pub struct GroupState {
+    group: GroupId,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    durable: DurableApplied,
+    applied: Mutex<Applied>,
+    /// Told after entries were applied.
+    pub(super) moved: Notify,
+}
+
+impl GroupState {
+    /// Opens the group's rows and the machine over them.
+    pub fn open(group: GroupId, store: &Store, clock: Arc<dyn Clock>) -> io::Result<Arc<Self>> {
+        let rows = store.rows(group).map_err(io::Error::other)?;
+        let machine = Machine::open(group, &rows)?;
+        let time = machine.time();
+        let applied = Applied { machine, clock: ClusterClock::new(time, clock.monotonic_ns()), rows };
+        Ok(Arc::new(Self {
+            group,
+            store: store.clone(),
+            clock,
+            durable: applied.rows.durable(),
+            applied: Mutex::new(applied),
+            moved: Notify::new(),
+        }))
+    }
+
+    /// The applied state, held still.
+    pub fn lock(&self) -> MutexGuard<'_, Applied> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, entry: &Entry) -> io::Result<Response> {
+        let mut applied = self.lock();
+        let Applied { machine, rows, clock } = &mut *applied;
+        let index = entry.log_id.index;
+        let failed = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("group {}, entry {index}: {error}", self.group))
+        };
+        let mut membership = None;
+        let response = match &entry.payload {
+            EntryPayload::Blank => Response::None,
+            EntryPayload::Membership(changed) => {
+                membership = Some(StoredMembership::new(Some(entry.log_id), changed.clone()));
+                Response::None
+            }
+            EntryPayload::Normal(data) => match machine {
+                Machine::Catalog(machine) => {
+                    let done = machine.apply(rows, index, &data.0).map_err(|e| failed(&e))?;
+                    Response::Catalog(done)
+                }
+                Machine::Shard(machine) => {
+                    let done = machine.apply(rows, index, &data.0).map_err(|e| failed(&e))?;
+                    rows.free(&done.freed);
+                    clock.applied(machine.time(), self.clock.monotonic_ns());
+                    Response::Shard(done)
+                }
+            },
+        };
+        rows.finish_entry(entry.log_id, membership);
+        Ok(response)
+    }
+
+    /// The live payloads of entries `first..=last`, in order.
+    pub fn live_payloads(&self, first: u64, last: u64) -> io::Result<Vec<PayloadRef>> {
+        live_payloads(&self.lock(), first, last)
+    }
+
+    fn last(&self) -> (Option<LogId>, StoredMembership) {
+        let applied = self.lock();
+        (applied.rows.applied(), applied.rows.membership())
+    }
+}
+
+fn live_payloads(applied: &Applied, first: u64, last: u64) -> io::Result<Vec<PayloadRef>> {
+    let mut live = Vec::new();
+    if let Machine::Shard(machine) = &applied.machine {
+        let mut visit = |at| {
+            live.push(at);
+            ControlFlow::Continue(())
+        };
+        machine.live_payloads(&applied.rows, first, last, &mut visit).map_err(io::Error::other)?;
+    }
+    live.sort_unstable();
+    Ok(live)
+}
+
+/// What openraft owns of a group's state.
+pub struct StateMachine(pub Arc<GroupState>);
+
+impl<R: Runtime> RaftStateMachine<TypeConfig<R>> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok(self.0.last())
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig<R>>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            self.0.durable.room().await;
+            let response = self.0.apply(&entry)?;
+            if let Some(responder) = responder {
+                responder.send(response);
+            }
+        }
+        self.0.moved.notify_waiters();
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder(self.0.clone())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMetaOf<R>,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let SnapshotData::Staged(staged) = snapshot else {
+            return Err(io::Error::other("only a received snapshot can be installed"));
+        };
+        self.0.store.install(*staged).await.map_err(io::Error::other)?;
+        let mut applied = self.0.lock();
+        applied.machine = Machine::open(self.0.group, &applied.rows)?;
+        drop(applied);
+        self.0.moved.notify_waiters();
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<R>>, io::Error> {
+        let applied = self.0.lock();
+        if applied.rows.applied().is_none() {
+            return Ok(None);
+        }
+        let live = live_payloads(&applied, 0, u64::MAX)?;
+        let capture = applied.rows.capture(live).map_err(io::Error::other)?;
+        let info = capture.info().clone();
+        let meta =
+            SnapshotMeta { last_log_id: info.applied, last_membership: info.membership };
+        Ok(Some(openraft::Snapshot { meta, snapshot: SnapshotData::Captured(Box::new(capture)) }))
+    }
+}
+
+type SnapshotMetaOf<R> = openraft::type_config::alias::SnapshotMetaOf<TypeConfig<R>>;
+
+/// Notes a state that is durable, after which the log up to it may be purged.
+pub struct Builder(Arc<GroupState>);
+
+impl<R: Runtime> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot<R>, io::Error> {
+        let (last_log_id, last_membership) = self.0.last();
+        self.0.store.flush().await.map_err(io::Error::other)?;
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Ok(openraft::Snapshot { meta, snapshot: SnapshotData::Noted })
+    }
+}

@@ -1,0 +1,150 @@
+//! The environment of a real node: LMDB, synced on every commit.
+
+use std::fs;
+use std::io;
+use std::ops::{Bound, ControlFlow};
+use std::path::Path;
+
+use bytes::Bytes;
+use heed::types::Bytes as Raw;
+use heed::{CommitOrAbort, Database, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+
+use super::{Change, Env, EnvError, EnvView, Table, Visit};
+
+type Rows = Database<'static, Raw, Raw>;
+
+const NAMES: [&str; 4] = ["groups", "rows", "payloads", "garbage"];
+
+/// An LMDB environment.
+pub struct LmdbEnv {
+    env: heed::Env<WithoutTls>,
+    tables: [Rows; 4],
+}
+
+impl LmdbEnv {
+    /// Opens or creates the environment in `dir`; it may grow to `map_bytes`.
+    ///
+    /// The caller holds the data directory's lock, so no other process has it open.
+    #[allow(unsafe_code)]
+    pub fn open(dir: &Path, map_bytes: usize) -> Result<Self, EnvError> {
+        fs::create_dir_all(dir)?;
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options
+            .map_size(map_bytes.next_multiple_of(4096))
+            .max_dbs(8)
+            .max_readers(256);
+        // SAFETY: the map changes under us only if somebody else writes the file; the data
+        // directory is locked, and the file's shape was checked before.
+        let env = unsafe { options.open(dir) }.map_err(refused)?;
+        let txn = env.write_txn().map_err(refused)?;
+        let tables = env
+            .create_databases_and_commit(txn, |make, txn| {
+                let [a, b, c, d] = NAMES.map(|name| make.create_database(txn, Some(name)));
+                Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((a?, b?, c?, d?)))
+            })
+            .map_err(refused)?;
+        let Some((a, b, c, d)) = tables.commit() else {
+            return Err(EnvError::Io(io::Error::other(
+                "the tables were not created",
+            )));
+        };
+        Ok(Self {
+            env,
+            tables: [a, b, c, d],
+        })
+    }
+}
+
+/// What an error of LMDB means to the store.
+fn refused(error: heed::Error) -> EnvError {
+    match error {
+        heed::Error::Io(error) => match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                EnvError::Full(error.to_string())
+            }
+            _ => EnvError::Io(error),
+        },
+        heed::Error::Mdb(error @ (MdbError::MapFull | MdbError::TxnFull)) => {
+            EnvError::Full(error.to_string())
+        }
+        heed::Error::Mdb(
+            error @ (MdbError::Corrupted
+            | MdbError::PageNotFound
+            | MdbError::Invalid
+            | MdbError::VersionMismatch
+            | MdbError::Panic),
+        ) => EnvError::Damaged(error.to_string()),
+        other => EnvError::Io(io::Error::other(other)),
+    }
+}
+
+impl Env for LmdbEnv {
+    fn view(&self) -> Result<Box<dyn EnvView>, EnvError> {
+        let txn = self.env.clone().static_read_txn().map_err(refused)?;
+        Ok(Box::new(View {
+            txn,
+            tables: self.tables,
+        }))
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EnvError> {
+        let txn = self.env.read_txn().map_err(refused)?;
+        let value = self.tables[table as usize]
+            .get(&txn, key)
+            .map_err(refused)?;
+        Ok(value.map(Bytes::copy_from_slice))
+    }
+
+    fn commit(&self, change: &dyn Change) -> Result<(), EnvError> {
+        let mut txn = self.env.write_txn().map_err(refused)?;
+        change.each(&mut |table, key, value| {
+            let rows = &self.tables[table as usize];
+            match value {
+                Some(value) => rows.put(&mut txn, key, value).map_err(refused),
+                None => rows.delete(&mut txn, key).map(drop).map_err(refused),
+            }
+        })?;
+        txn.commit().map_err(refused)
+    }
+
+    fn size(&self) -> u64 {
+        self.env.real_disk_size().unwrap_or(0)
+    }
+}
+
+struct View {
+    txn: RoTxn<'static, WithoutTls>,
+    tables: [Rows; 4],
+}
+
+impl EnvView for View {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EnvError> {
+        let value = self.tables[table as usize]
+            .get(&self.txn, key)
+            .map_err(refused)?;
+        Ok(value.map(Bytes::copy_from_slice))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        end: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), EnvError> {
+        if from >= end {
+            return Ok(());
+        }
+        let range = (Bound::Included(from), Bound::Excluded(end));
+        for row in self.tables[table as usize]
+            .range(&self.txn, &range)
+            .map_err(refused)?
+        {
+            let (key, value) = row.map_err(refused)?;
+            if let ControlFlow::Break(()) = visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The journal's files: those in use, by number, and those that wait to be used again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::store::disk::{Disk, DiskFile};
+
+/// Directory of the segments.
+pub(super) const DIR: &str = "journal";
+
+/// A file of the journal.
+#[derive(Clone)]
+pub(super) struct Slot {
+    /// Name relative to the data directory.
+    pub name: String,
+    pub file: Arc<dyn DiskFile>,
+}
+
+/// Files in use and spare. Files keep their names: what number a segment has stands in it.
+pub(super) struct Segments {
+    disk: Arc<dyn Disk>,
+    bytes: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    used: BTreeMap<u32, Slot>,
+    /// Used again in the order in which they became free, so that the used ones stay in a row.
+    spare: VecDeque<Slot>,
+    next_name: u32,
+}
+
+impl Segments {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        bytes: u32,
+        used: BTreeMap<u32, Slot>,
+        spare: VecDeque<Slot>,
+    ) -> Self {
+        let names = used
+            .values()
+            .chain(&spare)
+            .filter_map(|slot| number_of(&slot.name));
+        let next_name = names.max().map_or(0, |n| n + 1);
+        Self {
+            disk,
+            bytes,
+            state: Mutex::new(State {
+                used,
+                spare,
+                next_name,
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of every segment.
+    pub(super) fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// Number of segments in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.state().used.len()
+    }
+
+    pub(super) fn get(&self, segment: u32) -> Option<Slot> {
+        self.state().used.get(&segment).cloned()
+    }
+
+    /// The oldest segment in use, unless it is also the newest.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        let state = self.state();
+        let first = state.used.keys().next().copied();
+        first.filter(|_| state.used.len() > 1)
+    }
+
+    /// Takes a file for a new segment: a spare one, else a new one.
+    pub(super) fn take(&self, segment: u32) -> io::Result<Slot> {
+        let spare = self.state().spare.pop_front();
+        let slot = match spare {
+            Some(slot) => slot,
+            None => self.create(false)?,
+        };
+        self.state().used.insert(segment, slot.clone());
+        Ok(slot)
+    }
+
+    /// Makes a spare file if there is none, so that the writer need not wait for one.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        if self.state().spare.is_empty() {
+            let slot = self.create(true)?;
+            self.state().spare.push_back(slot);
+        }
+        Ok(())
+    }
+
+    /// Makes the file of a segment free to be used again; at most `keep` stay, the rest goes.
+    pub(super) fn free(&self, segment: u32, keep: usize) -> io::Result<()> {
+        let gone = {
+            let mut state = self.state();
+            if let Some(slot) = state.used.remove(&segment) {
+                state.spare.push_back(slot);
+            }
+            if state.spare.len() > keep {
+                state.spare.pop_front()
+            } else {
+                None
+            }
+        };
+        match gone {
+            Some(slot) => self.disk.remove(&slot.name),
+            None => Ok(()),
+        }
+    }
+
+    fn create(&self, zeroed: bool) -> io::Result<Slot> {
+        let number = {
+            let mut state = self.state();
+            state.next_name += 1;
+            state.next_name - 1
+        };
+        let name = format!("{DIR}/{number:08}");
+        let made = self.fill(&name, zeroed);
+        if made.is_err() {
+            // Half a file helps nobody, and its space may be what is missing.
+            let _ = self.disk.remove(&name);
+        }
+        Ok(Slot { name, file: made? })
+    }
+
+    fn fill(&self, name: &str, zeroed: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.create(name)?;
+        file.allocate(u64::from(self.bytes))?;
+        if zeroed {
+            // The first write to blocks that were only reserved costs a sync twice its time.
+            let zeros = vec![0; 1 << 20];
+            let mut at = 0;
+            while at < self.bytes {
+                let length = (self.bytes - at).min(1 << 20);
+                file.write_all_at(&zeros[..length as usize], u64::from(at))?;
+                at += length;
+            }
+        }
+        file.sync()?;
+        self.disk.sync_dir(DIR)?;
+        Ok(file)
+    }
+}
+
+fn number_of(name: &str) -> Option<u32> {
+    name.rsplit('/').next()?.parse().ok()
+}

@@ -1,0 +1,95 @@
+//! Disk space kept for what must go on when everything else is refused.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::disk::Disk;
+
+const NAME: &str = "reserve";
+
+/// A file that only takes up space, until the space is needed. Clones are the same reserve.
+#[derive(Clone)]
+pub(super) struct Reserve(Arc<Inner>);
+
+struct Inner {
+    disk: Arc<dyn Disk>,
+    bytes: u64,
+    /// Per cent of the file system below which sends are refused.
+    percent: u64,
+    held: Mutex<bool>,
+    room: AtomicU64,
+}
+
+impl Reserve {
+    /// Sets `bytes` aside if there is space; 0 keeps no reserve. Sends are refused below
+    /// `percent` of the file system or `bytes`, whichever is more.
+    pub(super) fn open(disk: Arc<dyn Disk>, bytes: u64, percent: u64) -> Self {
+        let inner = Inner {
+            disk,
+            bytes,
+            percent,
+            held: Mutex::new(false),
+            room: AtomicU64::new(0),
+        };
+        let reserve = Self(Arc::new(inner));
+        reserve.refresh();
+        reserve
+    }
+
+    /// Gives the reserve up. Returns whether there was one.
+    pub(super) fn release(&self) -> bool {
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let had = std::mem::take(&mut *held);
+        had && self.0.disk.remove(NAME).is_ok()
+    }
+
+    /// Looks at the disk again: sets the reserve aside when there is twice its space.
+    pub(super) fn refresh(&self) {
+        let Ok(space) = self.0.disk.space() else {
+            return;
+        };
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*held && self.0.bytes > 0 && space.free > 2 * self.0.bytes {
+            *held = self.set_aside().is_ok();
+        }
+        let set_aside = if *held { self.0.bytes } else { 0 };
+        let mark = self.0.bytes.max(space.total / 100 * self.0.percent);
+        let room = (space.free + set_aside).saturating_sub(mark);
+        self.0.room.store(room, Ordering::Relaxed);
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        self.0.disk.create(NAME)?.allocate(self.0.bytes)
+    }
+
+    /// Bytes above the mark when the disk was last looked at.
+    pub(super) fn room(&self) -> u64 {
+        self.0.room.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::{SimDisk, SimFaults};
+    use super::*;
+
+    #[test]
+    fn the_reserve_is_given_up_once_and_taken_back_when_there_is_space() {
+        let disk = SimDisk::new(1);
+        let reserve = Reserve::open(Arc::new(disk.clone()), 1 << 20, 5);
+        assert_eq!(disk.contents("reserve").unwrap().len(), 1 << 20);
+        assert!(reserve.room() > 0);
+        assert!(reserve.release());
+        assert!(!reserve.release());
+        disk.set_faults(SimFaults {
+            full: true,
+            ..SimFaults::default()
+        });
+        reserve.refresh();
+        assert_eq!(reserve.room(), 0);
+        disk.set_faults(SimFaults::default());
+        reserve.refresh();
+        assert!(reserve.room() > 0 && disk.contents("reserve").is_some());
+    }
+}

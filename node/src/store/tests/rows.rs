@@ -1,0 +1,1 @@
+//! Rows, payloads and the turnover of segments.

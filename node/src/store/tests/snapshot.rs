@@ -1,0 +1,1 @@
+//! Snapshots from one store to another.
