@@ -6,7 +6,10 @@ use crate::catalog::reply::Reply;
 use crate::codec::{Decoded, Put, Reader};
 
 /// Forgets a queue that is being deleted, now that its partitions are dropped; or (`undo`) makes
-/// it serve again, when a partition turned out to hold messages.
+/// it serve again, when it turned out to hold messages.
+///
+/// Undo only while no partition was dropped: one that is made again under the same id begins its
+/// sequences anew, and knows nothing of what it had accepted from outboxes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishDelete {
     /// Id of the queue.
@@ -38,7 +41,7 @@ impl FinishDelete {
             return Reply::Done;
         }
         if self.undo {
-            // A new revision, so that partitions that were dropped are made again.
+            // A new revision, so that everyone who looks at revisions hears of it.
             let mut queue = Queue {
                 state: QueueState::Active,
                 ..queue.clone()

@@ -1,0 +1,140 @@
+//! Commands of consumers, and what a leader does with outboxes.
+
+use bytes::Bytes;
+use roadstead_core::shard::*;
+
+use super::command::Command;
+use super::shard::{BEGIN, Shard, or_nothing};
+
+impl Shard {
+    pub fn receive(&mut self, command: &Command) -> Vec<String> {
+        let receive = Receive {
+            partition: self.partition(&command.queue),
+            group: DEFAULT_GROUP,
+            session: command
+                .option("session")
+                .map(|s| SessionId(s.parse().expect("a number"))),
+            max: command.number("max", 1) as u32,
+            lease_ms: command.option("lease").map(|ms| ms.parse().expect("ms")),
+        };
+        let (reply, _) = self.apply(&Op::Receive(receive));
+        let Reply::Received(got) = reply else {
+            return vec![format!("{reply:?}")];
+        };
+        let mut out = Vec::new();
+        for m in &got.messages {
+            let body = self.body(m.payload);
+            let (count, until) = (m.delivery_count, m.deadline - BEGIN);
+            if let Some(receipt) = got.receipt(m) {
+                out.push(format!("{body}, delivery {count}, leased until {until}"));
+                self.receipts
+                    .entry((command.queue.clone(), body))
+                    .or_default()
+                    .push(receipt);
+            } else {
+                out.push(format!("{body}, settled by being delivered"));
+            }
+        }
+        or_nothing(out)
+    }
+
+    pub fn settle(&mut self, command: &Command) -> Vec<String> {
+        let error = Bytes::from(command.text("error", "").to_owned());
+        let delay_ms = command.number("delay", 0);
+        let action = match command.verb.as_str() {
+            "ack" => Action::Ack,
+            "nack" => Action::Nack {
+                delay_ms,
+                error,
+                unstarted: false,
+            },
+            "return" => Action::Nack {
+                delay_ms: 0,
+                error,
+                unstarted: true,
+            },
+            "reject" => Action::Reject { error },
+            _ => Action::Extend {
+                lease_ms: command.number("lease", 100),
+            },
+        };
+        let item = |word: &String| {
+            // BODY is its newest delivery, BODY#N its Nth.
+            let (body, nth) = word.split_once('#').unwrap_or((word, ""));
+            let known = self.receipts.get(&(command.queue.clone(), body.to_owned()));
+            let known = known.expect("it was received");
+            let nth = nth.parse().unwrap_or(known.len());
+            Settlement::new(&known[nth - 1], action.clone())
+        };
+        let items = command.words.iter().map(item).collect();
+        let partition = self.partition(&command.queue);
+        let settle = Settle {
+            partition,
+            group: DEFAULT_GROUP,
+            items,
+        };
+        let (reply, events) = self.apply(&Op::Settle(settle));
+        let Reply::Settled(outcomes) = reply else {
+            return vec![format!("{reply:?}")];
+        };
+        let stale = command.words.iter().zip(outcomes);
+        let stale = stale.filter(|(_, outcome)| *outcome == SettleOutcome::Stale);
+        let mut out: Vec<_> = stale
+            .map(|(word, _)| format!("{word}: stale receipt"))
+            .collect();
+        out.extend(events.iter().map(|event| self.event(event)));
+        if out.is_empty() {
+            vec!["done".into()]
+        } else {
+            out
+        }
+    }
+
+    /// Brings everything in outboxes to its target, as a leader would.
+    pub fn shuttle(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        for Outbox { source, target, .. } in self.machine.outboxes() {
+            let heads = self.machine.outbox_heads(&self.kv, source, target, 100);
+            let heads = heads.expect("rows can be read");
+            for m in &heads {
+                out.push(format!(
+                    "{} to {}: {:?} after {} deliveries, {:?}",
+                    self.body(m.payload),
+                    self.name(target.queue),
+                    m.reason,
+                    m.delivery_count,
+                    String::from_utf8_lossy(&m.error),
+                ));
+            }
+            let first = heads[0].number;
+            let messages = heads.iter().map(|m| self.moved(m)).collect();
+            let (reply, _) = self.apply(&Op::Accept(Accept {
+                source,
+                target,
+                first,
+                messages,
+            }));
+            let Reply::Accepted { through, stopped } = reply else {
+                out.push(format!("all of it waits: {reply:?}"));
+                continue;
+            };
+            self.apply(&Op::OutboxDone(OutboxDone {
+                source,
+                target,
+                through,
+            }));
+            out.extend(stopped.map(|why| format!("the rest waits: {why}")));
+        }
+        or_nothing(out)
+    }
+
+    fn moved(&self, m: &OutboxMessage) -> MovedMessage {
+        MovedMessage {
+            id: m.id,
+            enqueued_at: m.enqueued_at,
+            key: m.key,
+            header: Bytes::new(),
+            body: self.body(m.payload).into(),
+        }
+    }
+}

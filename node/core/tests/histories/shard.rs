@@ -1,0 +1,251 @@
+//! A shard with queues that have names, driven by commands and answering in lines of text.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use roadstead_core::kv::MemoryKv;
+use roadstead_core::shard::*;
+
+use super::command::Command;
+
+pub struct Shard {
+    pub kv: MemoryKv,
+    pub machine: ShardMachine,
+    log: Vec<Bytes>,
+    now: u64,
+    queues: BTreeMap<String, u64>,
+    /// All receipts of each message of each queue, in the order of delivery.
+    pub receipts: BTreeMap<(String, String), Vec<Receipt>>,
+}
+
+/// Time of the first entry: a story tells ms since then.
+pub const BEGIN: u64 = 1_000_000;
+
+impl Shard {
+    pub fn new() -> Self {
+        let kv = MemoryKv::new();
+        let machine = ShardMachine::open(&kv).expect("no rows are an empty shard");
+        let (log, now) = (Vec::new(), BEGIN);
+        Self {
+            kv,
+            machine,
+            log,
+            now,
+            queues: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+        }
+    }
+
+    /// Carries out a command and tells what came of it.
+    pub fn run(&mut self, command: &Command) -> Vec<String> {
+        let partition = self.partition(&command.queue);
+        match command.verb.as_str() {
+            "queue" => self.queue(command),
+            "send" => self.send(command),
+            "receive" => self.receive(command),
+            "ack" | "nack" | "return" | "reject" | "extend" => self.settle(command),
+            "release" => {
+                let session = SessionId(u128::from(command.number("session", 1)));
+                self.told(&Op::ReleaseSession(ReleaseSession { partition, session }))
+            }
+            "pass" => {
+                self.now += command.queue.parse::<u64>().expect("pass MS");
+                self.told(&Op::Tick)
+            }
+            "shuttle" => self.shuttle(),
+            "purge" => self.told(&Op::Purge(Purge {
+                partition,
+                from: None,
+            })),
+            "peek" => self.peek(&command.queue),
+            "stats" => self.stats(&command.queue),
+            "restart" => {
+                self.machine = ShardMachine::open(&self.kv).expect("its own rows can be read");
+                Vec::new()
+            }
+            other => vec![format!("unknown command {other}")],
+        }
+    }
+
+    pub fn partition(&self, name: &str) -> PartitionId {
+        PartitionId {
+            queue: self.queues.get(name).copied().unwrap_or(0),
+            partition: 0,
+        }
+    }
+
+    pub fn name(&self, queue: u64) -> &str {
+        let found = self.queues.iter().find(|(_, id)| **id == queue);
+        found.map_or("?", |(name, _)| name.as_str())
+    }
+
+    pub fn apply(&mut self, op: &Op) -> (Reply, Vec<Event>) {
+        let mut entry = EntryBuilder::new(self.now);
+        entry.push(op);
+        let entry = entry.finish();
+        self.log.push(entry.clone());
+        let index = self.log.len() as u64;
+        let applied = self
+            .machine
+            .apply(&mut self.kv, index, &entry)
+            .expect("it is whole");
+        (applied.replies[0].clone(), applied.events)
+    }
+
+    pub fn body(&self, payload: PayloadRef) -> String {
+        let (begin, end) = (payload.offset, payload.offset + payload.len);
+        let entry = &self.log[payload.index as usize - 1];
+        let body = split_payload(&entry.slice(begin as usize..end as usize))
+            .expect("a payload")
+            .1;
+        String::from_utf8_lossy(&body).into_owned()
+    }
+
+    /// Applies an op and tells reply and events.
+    fn told(&mut self, op: &Op) -> Vec<String> {
+        let (reply, events) = self.apply(op);
+        let mut out = match reply {
+            Reply::Refused(why) => vec![format!("refused: {why}")],
+            Reply::Released { messages, .. } => vec![format!("released {messages}")],
+            Reply::Purged { messages, .. } => vec![format!("purged {messages}")],
+            _ => Vec::new(),
+        };
+        out.extend(events.iter().map(|event| self.event(event)));
+        out
+    }
+
+    pub fn event(&self, event: &Event) -> String {
+        let what = match event.kind {
+            EventKind::LeaseExpired(n) => format!("lease expired, delivery {n}"),
+            EventKind::SessionReleased(_) => "released with its session".into(),
+            EventKind::Nacked(n) => format!("nacked, delivery {n}"),
+            EventKind::DeadLettered(why, to) => {
+                format!("dead-lettered to {}: {why:?}", self.name(to.queue))
+            }
+            EventKind::Dropped(why) => format!("dropped: {why:?}"),
+            EventKind::Expired => "expired".into(),
+        };
+        format!(
+            "{} {}: {what}",
+            self.name(event.partition.queue),
+            event.message.sequence
+        )
+    }
+
+    fn queue(&mut self, command: &Command) -> Vec<String> {
+        let next = self.queues.len() as u64 + 1;
+        let queue = *self.queues.entry(command.queue.clone()).or_insert(next);
+        let partition = PartitionId {
+            queue,
+            partition: 0,
+        };
+        let revision = self
+            .machine
+            .config(partition)
+            .map_or(1, |config| config.revision + 1);
+        let config = PartitionConfig {
+            revision,
+            ordering: match command.text("order", "None") {
+                "PerKey" => Ordering::PerKey,
+                "Strict" => Ordering::Strict,
+                _ => Ordering::None,
+            },
+            delivery: match command.text("delivery", "") {
+                "AtMostOnce" => Delivery::AtMostOnce,
+                _ => Delivery::AtLeastOnce,
+            },
+            lease_ms: command.number("lease", 100),
+            ttl_ms: command.number("ttl", 0),
+            max_deliveries: command.number("max-deliveries", 3) as u32,
+            dead_letter: command.option("dead-letter").map(|name| DeadLetterTarget {
+                queue: self.queues.get(name).copied().unwrap_or(99),
+                partitions: 1,
+            }),
+            max_messages: command.number("max-messages", 0),
+            max_bytes: 0,
+            max_message_bytes: 0,
+            max_in_flight: command.number("max-in-flight", 0) as u32,
+        };
+        self.told(&Op::Configure(Configure { partition, config }))
+    }
+
+    fn send(&mut self, command: &Command) -> Vec<String> {
+        let producer = command.option("producer").map(|text| {
+            let (id, first) = text.split_once(':').expect("producer=ID:FIRST");
+            let first = first.parse().expect("a number");
+            ProducerRef {
+                id: Bytes::from(id.to_owned()),
+                first,
+            }
+        });
+        let messages = command.words.iter().map(|word| message(word)).collect();
+        let partition = self.partition(&command.queue);
+        let (reply, _) = self.apply(&Op::Send(Send {
+            partition,
+            producer,
+            messages,
+        }));
+        let Reply::Sent(outcomes) = reply else {
+            return vec![format!("{reply:?}")];
+        };
+        let told = |(word, outcome): (&String, SendOutcome)| {
+            let body = word.split(['@', '+']).next().unwrap_or_default();
+            match outcome {
+                SendOutcome::Accepted { sequence } => format!("{body} is {sequence}"),
+                SendOutcome::Duplicate { sequence } => format!("{body} was {sequence} already"),
+                SendOutcome::Refused(why) => format!("{body} refused: {why}"),
+            }
+        };
+        command.words.iter().zip(outcomes).map(told).collect()
+    }
+
+    fn peek(&self, queue: &str) -> Vec<String> {
+        let peeked = self.machine.peek(&self.kv, self.partition(queue), 100);
+        let told = |m: &Peeked| {
+            format!(
+                "{} {:?}, {} deliveries",
+                self.body(m.payload),
+                m.state,
+                m.delivery_count
+            )
+        };
+        or_nothing(peeked.expect("rows can be read").iter().map(told).collect())
+    }
+
+    fn stats(&self, queue: &str) -> Vec<String> {
+        let stats = self
+            .machine
+            .stats(&self.kv, self.partition(queue), DEFAULT_GROUP);
+        let s = stats
+            .expect("rows can be read")
+            .expect("there is such a queue");
+        vec![format!(
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}",
+            s.ready, s.in_flight, s.delayed, s.blocked, s.outbox
+        )]
+    }
+}
+
+/// `BODY@KEY+DELAY`
+fn message(word: &str) -> NewMessage {
+    let (word, delay) = word.split_once('+').unwrap_or((word, "0"));
+    let (body, key) = match word.split_once('@') {
+        Some((body, key)) => (body, Some(key_hash(key.as_bytes()))),
+        None => (word, None),
+    };
+    let delay_ms = delay.parse().expect("a number of ms");
+    NewMessage {
+        key,
+        delay_ms,
+        header: Bytes::new(),
+        body: body.to_owned().into(),
+    }
+}
+
+pub fn or_nothing(lines: Vec<String>) -> Vec<String> {
+    if lines.is_empty() {
+        vec!["nothing".into()]
+    } else {
+        lines
+    }
+}
