@@ -1,5 +1,5 @@
 //! The cluster under test, by its own kubectl.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +41,11 @@ impl Kubectl {
             )
         })?;
         Ok(Some(kubectl))
+    }
+
+    /// The path of its kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// A kubectl call to be completed by the caller.

@@ -6,10 +6,14 @@
 
 pub mod audit;
 pub mod command;
+mod followers;
 pub mod kubectl;
+pub mod ledger;
+pub mod load;
 pub mod manifests;
 pub mod nodes;
 pub mod runner;
+pub mod site;
 pub mod story;
 pub mod until;
 pub mod world;

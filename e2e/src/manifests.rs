@@ -12,6 +12,9 @@ pub const AUDIENCE: &str = "roadstead";
 /// The image with shell tools that every node has.
 pub const BUSYBOX: &str = "local.test/busybox:1";
 
+/// The label of pods whose output is a ledger.
+pub const LOAD_LABEL: &str = "roadstead-e2e/load";
+
 /// A cluster of three nodes with eight shards, for queues of every namespace.
 pub fn queue_cluster(namespace: &str, name: &str) -> Value {
     json!({
@@ -42,15 +45,24 @@ pub fn queue(namespace: &str, name: &str, cluster: &str) -> Value {
     })
 }
 
+/// Where the clients of a cluster connect.
+pub fn endpoint(namespace: &str, cluster: &str) -> String {
+    format!("https://{cluster}.{namespace}.svc:{CLIENT_PORT}")
+}
+
 /// A client of a cluster in pods.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// Namespace of the pods, and of their queues.
+    /// Namespace of the pods.
     pub namespace: String,
     /// Name of the cluster.
     pub cluster: String,
-    /// Namespace of the cluster.
-    pub cluster_namespace: String,
+    /// Where it connects.
+    pub endpoint: String,
+    /// Namespace of the queues that it uses.
+    pub queues: String,
+    /// Whether it shows a token.
+    pub token: bool,
     /// Image with the command line in it.
     pub image: String,
 }
@@ -85,6 +97,16 @@ impl Client {
         })
     }
 
+    /// A pod that runs `roadstead WORDS` once.
+    pub fn pod(&self, name: &str, words: &[&str]) -> Value {
+        let mut pod = self.template(name, "Never", words);
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!(name);
+        pod["metadata"]["namespace"] = json!(self.namespace);
+        pod
+    }
+
     fn template(&self, name: &str, restart: &str, words: &[&str]) -> Value {
         let mut container = self.container(words);
         container["volumeMounts"] = json!([
@@ -93,7 +115,7 @@ impl Client {
         ]);
         let token = json!({"serviceAccountToken": {"path": "token", "audience": AUDIENCE}});
         json!({
-            "metadata": {"labels": {"app": name}},
+            "metadata": {"labels": {"app": name, LOAD_LABEL: "true"}},
             "spec": {
                 "restartPolicy": restart,
                 "terminationGracePeriodSeconds": 20,
@@ -109,27 +131,41 @@ impl Client {
 
     fn container(&self, words: &[&str]) -> Value {
         let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
-        let endpoint = format!(
-            "https://{}.{}.svc:{CLIENT_PORT}",
-            self.cluster, self.cluster_namespace
-        );
+        let mut env = vec![
+            json!({"name": "POD_NAME", "valueFrom": field("metadata.name")}),
+            json!({"name": "POD_UID", "valueFrom": field("metadata.uid")}),
+            json!({"name": "ROADSTEAD_ENDPOINT", "value": self.endpoint}),
+            json!({"name": "ROADSTEAD_NAMESPACE", "value": self.queues}),
+            json!({"name": "ROADSTEAD_CA_FILE", "value": "/etc/roadstead/ca.crt"}),
+        ];
+        if self.token {
+            let file = "/var/run/roadstead/token";
+            env.push(json!({"name": "ROADSTEAD_TOKEN_FILE", "value": file}));
+        }
         json!({
             "name": "roadstead",
             "image": self.image,
             "imagePullPolicy": "IfNotPresent",
             "command": ["/usr/local/bin/roadstead"],
             "args": words,
-            "env": [
-                {"name": "POD_NAME", "valueFrom": field("metadata.name")},
-                {"name": "POD_UID", "valueFrom": field("metadata.uid")},
-                {"name": "ROADSTEAD_ENDPOINT", "value": endpoint},
-                {"name": "ROADSTEAD_NAMESPACE", "value": self.namespace},
-                {"name": "ROADSTEAD_TOKEN_FILE", "value": "/var/run/roadstead/token"},
-                {"name": "ROADSTEAD_CA_FILE", "value": "/etc/roadstead/ca.crt"},
-            ],
+            "env": env,
             "securityContext": restricted_container(),
         })
     }
+}
+
+/// Takes every `NetworkPolicy` out of the way of the pods of a cluster: policies add up.
+pub fn let_everybody_in(namespace: &str, cluster: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "let-everybody-in", "namespace": namespace},
+        "spec": {
+            "podSelector": {"matchLabels": {"roadstead.dev/cluster": cluster}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{}],
+        },
+    })
 }
 
 /// A pod with shell tools that runs until it is deleted.
@@ -181,7 +217,9 @@ mod tests {
         let client = Client {
             namespace: "shop".to_owned(),
             cluster: "main".to_owned(),
-            cluster_namespace: "queues".to_owned(),
+            endpoint: endpoint("queues", "main"),
+            queues: "shop".to_owned(),
+            token: true,
             image: "roadstead:1".to_owned(),
         };
         let job = client.job("producer", 4, &["load", "produce"]);

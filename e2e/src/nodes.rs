@@ -1,10 +1,11 @@
 //! The nodes of a cluster: which leads what, and what their logs say of a message.
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::kubectl::{Kubectl, name_of};
+use crate::manifests::HTTP_PORT;
 use crate::story::restarts;
 
 /// The pods of a cluster.
@@ -41,22 +42,29 @@ pub fn explained<'a>(
     found
 }
 
-/// The pod that leads most, and the number of groups that it leads, as the status shows it.
-pub fn busiest(cluster: &Value) -> Result<(String, u64)> {
-    let members = cluster["status"]["members"]
-        .as_object()
-        .context("status has no members")?;
-    members
-        .iter()
-        .map(|(pod, member)| (pod.clone(), member["leaders"].as_u64().unwrap_or(0)))
-        .max_by_key(|(_, leaders)| *leaders)
-        .context("no members")
+/// The shards that a node leads, the catalog not counted, as its own metrics show them.
+pub fn led_by(kubectl: &Kubectl, namespace: &str, pod: &str) -> Result<Vec<u32>> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{HTTP_PORT}/proxy/metrics");
+    Ok(led_in(&kubectl.run(&["get", "--raw", &path])?))
+}
+
+fn led_in(metrics: &str) -> Vec<u32> {
+    let leads = |line: &str| {
+        let (name, value) = line.split_once(' ')?;
+        let shard = name
+            .strip_prefix(r#"roadstead_raft_is_leader{shard=""#)?
+            .strip_suffix("\"}")?;
+        if value == "1" {
+            shard.parse().ok()
+        } else {
+            None
+        }
+    };
+    metrics.lines().filter_map(leads).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -72,11 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_node_leads_most() {
-        let cluster = json!({"status": {"members": {
-            "main-0": {"leaders": 2}, "main-1": {"leaders": 5}, "main-2": {"leaders": 1},
-        }}});
-        assert_eq!(busiest(&cluster).unwrap(), ("main-1".to_owned(), 5));
-        assert!(busiest(&json!({"status": {}})).is_err());
+    fn reads_who_leads_from_metrics() {
+        let metrics = r#"# TYPE roadstead_raft_is_leader gauge
+roadstead_raft_is_leader{shard="catalog"} 1
+roadstead_raft_is_leader{shard="1"} 1
+roadstead_raft_is_leader{shard="2"} 0
+roadstead_raft_is_leader{shard="12"} 1
+roadstead_raft_has_leader{shard="3"} 1
+"#;
+        assert_eq!(led_in(metrics), [1, 12]);
     }
 }

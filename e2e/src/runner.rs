@@ -38,6 +38,13 @@ pub struct Entry {
     pub tell: fn(&Story<'_>) -> Result<()>,
 }
 
+impl Entry {
+    /// A line of the table.
+    pub const fn new(name: &'static str, lane: Lane, tell: fn(&Story<'_>) -> Result<()>) -> Self {
+        Self { name, lane, tell }
+    }
+}
+
 #[derive(Debug)]
 struct Told {
     name: &'static str,

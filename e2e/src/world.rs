@@ -85,6 +85,11 @@ impl World {
             .limit(Duration::from_mins(4))
     }
 
+    /// The path of helm.
+    pub fn helm_path(&self) -> &Path {
+        Path::new(&self.helm)
+    }
+
     /// The path of a chart of this checkout.
     pub fn chart(&self, name: &str) -> String {
         self.root.join("charts").join(name).display().to_string()
@@ -95,17 +100,25 @@ impl World {
         Tool::new(self.root.join("e2e/cluster")).args(words)
     }
 
+    /// The folder with the programs that cargo built.
+    pub fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| self.root.join("target"), PathBuf::from)
+            .join("debug")
+    }
+
     /// The command line as built in this checkout, run where the cluster's addresses work.
     pub fn roadstead(&self) -> Tool {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| self.root.join("target"), PathBuf::from);
-        Tool::new(target.join("debug").join("roadstead"))
+        Tool::new(self.target().join("roadstead"))
     }
 
     /// Installs the custom resource definitions, once per run.
     pub fn definitions(&self) -> Result<()> {
         once(&self.definitions, || {
-            self.upgrade("roadstead-crds").output().map(drop)
+            let chart = self.chart("roadstead-crds");
+            self.helm(&["upgrade", "--install", "roadstead-crds", &chart])
+                .output()
+                .map(drop)
         })
     }
 
@@ -117,18 +130,24 @@ impl World {
 
     /// Installs or upgrades the operator, and waits until it is ready.
     pub fn install(&self) -> Result<()> {
-        self.upgrade("roadstead")
-            .args(["--wait", "--timeout", "2m"])
-            .args(["--set", &format!("image.repository={}", self.image.0)])
-            .args(["--set", &format!("image.tag={}", self.image.1)])
-            .output()
-            .map(drop)
-    }
-
-    fn upgrade(&self, release: &str) -> Tool {
-        let place = ["--namespace", SYSTEM, "--create-namespace"];
-        self.helm(&["upgrade", "--install", release, &self.chart(release)])
-            .args(place)
+        self.helm(&[
+            "upgrade",
+            "--install",
+            "roadstead",
+            &self.chart("roadstead"),
+        ])
+        .args([
+            "--namespace",
+            SYSTEM,
+            "--create-namespace",
+            "--wait",
+            "--timeout",
+            "2m",
+        ])
+        .args(["--set", &format!("image.repository={}", self.image.0)])
+        .args(["--set", &format!("image.tag={}", self.image.1)])
+        .output()
+        .map(drop)
     }
 }
 

@@ -33,7 +33,7 @@ pub fn tell(story: &Story<'_>) -> Result<()> {
             with("groups", json!([{"name": "other"}])),
             "only the consumer group `default` exists",
         ),
-        (with("colour", json!("red")), "field not declared in schema"),
+        (with("colour", json!("red")), "unknown field \"colour\""),
         (
             two_nodes,
             "replicas must be 1 or at least replicationFactor",

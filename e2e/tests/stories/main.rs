@@ -1,20 +1,26 @@
 //! The stories, in the order in which they run.
 mod install;
 mod invalid_queue;
+mod kill_leader;
+mod messages;
+mod retain;
+mod rolling_restart;
+mod scaler;
+mod strangers;
+mod uninstall;
 
 use roadstead_e2e::runner::{self, Entry, Lane};
 
 const STORIES: &[Entry] = &[
-    Entry {
-        name: "install",
-        lane: Lane::First,
-        tell: install::tell,
-    },
-    Entry {
-        name: "invalid_queue",
-        lane: Lane::Beside,
-        tell: invalid_queue::tell,
-    },
+    Entry::new("install", Lane::First, install::tell),
+    Entry::new("messages", Lane::Loaded, messages::tell),
+    Entry::new("kill_leader", Lane::Loaded, kill_leader::tell),
+    Entry::new("rolling_restart", Lane::Loaded, rolling_restart::tell),
+    Entry::new("invalid_queue", Lane::Beside, invalid_queue::tell),
+    Entry::new("strangers", Lane::Beside, strangers::tell),
+    Entry::new("retain", Lane::Beside, retain::tell),
+    Entry::new("scaler", Lane::Beside, scaler::tell),
+    Entry::new("uninstall", Lane::Last, uninstall::tell),
 ];
 
 fn main() -> std::process::ExitCode {

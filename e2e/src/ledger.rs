@@ -1,0 +1,189 @@
+//! The ledgers of all pods of a run, read together.
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use jiff::Timestamp;
+use roadstead_client::ledger::{Findings, Record, check};
+
+/// What the ledgers of a run say.
+#[derive(Debug)]
+pub struct Ledger {
+    /// The comparison.
+    pub findings: Findings,
+    /// How many records there are.
+    pub records: usize,
+    /// Messages that were acknowledged to producers and not acked by consumers.
+    pub waiting: usize,
+    /// Messages that were received and not acked.
+    pub in_flight: usize,
+    /// Producers to whom something was acknowledged.
+    pub producers: usize,
+    /// When the first record of an acknowledged message was written.
+    pub first_acknowledged: Option<Timestamp>,
+    /// What the programs said beside their ledgers.
+    pub remarks: Vec<String>,
+}
+
+impl Ledger {
+    /// Reads the output of pods, as `kubectl logs --timestamps` gives it.
+    pub fn read(files: &[PathBuf]) -> Result<Self> {
+        let mut texts = Vec::new();
+        for file in files {
+            texts.push(fs::read_to_string(file)?);
+        }
+        Ok(Self::of(texts.iter().map(String::as_str)))
+    }
+
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        let mut records = Vec::new();
+        let mut remarks = Vec::new();
+        let mut first: Option<Timestamp> = None;
+        for line in texts.flat_map(complete_lines) {
+            let (at, line) = line.split_once(' ').unwrap_or(("", line));
+            let Ok(record) = line.parse::<Record>() else {
+                remarks.push(line.to_owned());
+                continue;
+            };
+            if let (Record::Sent { .. }, Ok(at)) = (&record, at.parse()) {
+                first = Some(first.map_or(at, |first| first.min(at)));
+            }
+            records.push(record);
+        }
+        Self {
+            findings: check(&records),
+            waiting: waiting(&records),
+            in_flight: in_flight(&records),
+            producers: producers(&records),
+            records: records.len(),
+            first_acknowledged: first,
+            remarks,
+        }
+    }
+
+    /// Fails unless `sent` messages were acknowledged and each of them arrived and was acked, none
+    /// was stored twice, came out of order or from nowhere. Duplicates are for the caller to judge.
+    pub fn nothing_lost(&self, sent: u64) -> Result<()> {
+        let found = &self.findings;
+        ensure!(found.is_clean(), "{found}\n{found:?}");
+        ensure!(
+            found.sent == sent,
+            "{sent} messages were to be sent: {found}"
+        );
+        ensure!(
+            self.waiting == 0,
+            "{} messages were never acked: {found}",
+            self.waiting
+        );
+        Ok(())
+    }
+
+    /// The ids of the messages that were delivered more than once.
+    pub fn duplicates(&self) -> BTreeSet<String> {
+        self.findings.duplicates.keys().cloned().collect()
+    }
+
+    /// One line.
+    pub fn summary(&self) -> String {
+        self.findings.to_string()
+    }
+}
+
+/// The lines of a text but for a last one that is still being written.
+fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.rfind('\n').map_or(0, |at| at + 1);
+    text[..end].lines()
+}
+
+/// Ids of the records that `chosen` names and that no consumer acked.
+fn not_acked<'a>(records: &'a [Record], chosen: fn(&'a Record) -> Option<&'a String>) -> usize {
+    let all: BTreeSet<_> = records.iter().filter_map(chosen).collect();
+    let acked = records.iter().filter_map(|record| match record {
+        Record::Acked { id } => Some(id),
+        _ => None,
+    });
+    all.difference(&acked.collect()).count()
+}
+
+fn producers(records: &[Record]) -> usize {
+    let names = records.iter().filter_map(|record| match record {
+        Record::Sent { name, .. } => Some(&name.producer),
+        _ => None,
+    });
+    names.collect::<BTreeSet<_>>().len()
+}
+
+fn waiting(records: &[Record]) -> usize {
+    not_acked(records, |record| match record {
+        Record::Sent { id, .. } => Some(id),
+        _ => None,
+    })
+}
+
+fn in_flight(records: &[Record]) -> usize {
+    not_acked(records, |record| match record {
+        Record::Received { id, .. } => Some(id),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRODUCER: &str = "2026-11-24T11:02:03.5Z sending to shop/orders
+2026-11-24T11:02:04.1Z sent\tp/1\t7-0-1\t
+2026-11-24T11:02:04.2Z sent\tp/2\t7-0-2\t
+2026-11-24T11:02:04.3Z sent\tp/3\t7-0";
+    const CONSUMER: &str = "2026-11-24T11:02:04.2Z received\tp/1\t7-0-1\t\t1000
+2026-11-24T11:02:04.3Z acked\t7-0-1
+2026-11-24T11:02:04.9Z received\tp/1\t7-0-1\t\t1500
+";
+
+    #[test]
+    fn reads_what_several_pods_wrote() {
+        let ledger = Ledger::of([PRODUCER, CONSUMER].into_iter());
+        assert_eq!(ledger.findings.sent, 2, "the half line does not count");
+        assert_eq!(ledger.findings.lost, ["7-0-2"]);
+        assert_eq!(ledger.duplicates(), ["7-0-1".to_owned()].into());
+        assert_eq!(
+            (ledger.records, ledger.waiting, ledger.in_flight),
+            (5, 1, 0)
+        );
+        assert_eq!(ledger.producers, 1);
+        assert_eq!(ledger.remarks, ["sending to shop/orders"]);
+        let first = ledger.first_acknowledged.unwrap();
+        assert_eq!(first, "2026-11-24T11:02:04.1Z".parse().unwrap());
+    }
+
+    #[test]
+    fn a_lost_message_and_a_wrong_count_fail() {
+        let lost = Ledger::of([PRODUCER, CONSUMER].into_iter());
+        assert!(
+            lost.nothing_lost(2)
+                .unwrap_err()
+                .to_string()
+                .contains("lost=1")
+        );
+        let (first, _) = PRODUCER.split_at(PRODUCER.find("2026-11-24T11:02:04.2Z").unwrap());
+        let good = Ledger::of([first, CONSUMER].into_iter());
+        good.nothing_lost(1).unwrap();
+        assert!(good.nothing_lost(2).is_err());
+    }
+
+    #[test]
+    fn what_was_delivered_and_not_acked_is_not_done() {
+        let received = CONSUMER.lines().next().unwrap().to_owned() + "\n";
+        let sent = "2026-11-24T11:02:04.1Z sent\tp/1\t7-0-1\t\n";
+        let ledger = Ledger::of([sent, received.as_str()].into_iter());
+        assert!(ledger.findings.is_clean());
+        assert!(
+            ledger
+                .nothing_lost(1)
+                .unwrap_err()
+                .to_string()
+                .contains("never acked")
+        );
+    }
+}

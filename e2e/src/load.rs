@@ -1,0 +1,235 @@
+//! Load in pods, and what its ledgers say.
+//!
+//! Producers are Jobs and consumers are Deployments of the image's own command line, which writes
+//! its ledger to standard output. A thread follows the output of every such pod into a file, so
+//! nothing is missing when a pod goes.
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+
+use crate::followers::Followers;
+use crate::ledger::Ledger;
+use crate::manifests::Client;
+use crate::site::Site;
+use crate::until::{Seen, until};
+
+/// The queues of stories with load.
+pub const QUEUES: [&str; 4] = ["orders", "payments", "mails", "hooks"];
+/// Messages per second of each of the eight producers.
+pub const RATE: u32 = 150;
+/// Between two looks for new pods.
+const LOOK: Duration = Duration::from_millis(500);
+/// What is on its way to a file when all is acked: output is flushed at least every second.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Producers and consumers of one story.
+pub struct Load<'a> {
+    site: &'a Site<'a>,
+    client: Client,
+    folder: PathBuf,
+    stop: Arc<AtomicBool>,
+    follower: Option<JoinHandle<()>>,
+}
+
+impl<'a> Load<'a> {
+    /// Load from pods of the story's namespace; nothing runs yet.
+    pub fn begin(site: &'a Site<'a>) -> Result<Self> {
+        let folder = site.story.folder()?.join("ledgers");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir(&folder)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut followers =
+            Followers::new(site.story.kubectl(), &site.story.namespace, folder.clone());
+        let stopped = Arc::clone(&stop);
+        let follower = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                // A look that fails is repeated; what is missing shows as lost, never as good.
+                drop(followers.look());
+                thread::sleep(LOOK);
+            }
+        });
+        let client = site.client(&site.story.namespace);
+        Ok(Self {
+            site,
+            client,
+            folder,
+            stop,
+            follower: Some(follower),
+        })
+    }
+
+    /// Four queues over all shards, eight consumers, and eight producers that send for `time`; all
+    /// of them are at work when this returns.
+    pub fn over_four_queues(site: &'a Site<'a>, time: Duration) -> Result<Self> {
+        site.queues(&QUEUES)?;
+        let load = Self::begin(site)?;
+        load.consumers_everywhere()?;
+        for queue in QUEUES {
+            load.produce_for(queue, 2, RATE, time)?;
+        }
+        until("all producers send", Duration::from_mins(1), || {
+            let producers = load.ledger()?.producers;
+            Ok(Seen::when(
+                producers == 8,
+                (),
+                format!("{producers} of 8 do"),
+            ))
+        })?;
+        Ok(load)
+    }
+
+    /// Two consumers for each of the four queues, ready.
+    pub fn consumers_everywhere(&self) -> Result<()> {
+        for queue in QUEUES {
+            self.consume(queue, 2)?;
+        }
+        for queue in QUEUES {
+            let deployment = format!("deployment/consume-{queue}");
+            self.site
+                .story
+                .rolled_out(&deployment, Duration::from_mins(2))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a Job `produce-QUEUE` of `pods` producers that send `messages` in all.
+    pub fn produce_count(&self, queue: &str, pods: u32, messages: u64) -> Result<()> {
+        let count = (messages / u64::from(pods)).to_string();
+        self.produce(queue, pods, &["--count", &count])
+    }
+
+    /// Starts a Job `produce-QUEUE` of `pods` producers with `rate` messages/s each.
+    pub fn produce_for(&self, queue: &str, pods: u32, rate: u32, time: Duration) -> Result<()> {
+        let (rate, time) = (rate.to_string(), format!("{}s", time.as_secs()));
+        self.produce(queue, pods, &["--rate", &rate, "--duration", &time])
+    }
+
+    fn produce(&self, queue: &str, pods: u32, more: &[&str]) -> Result<()> {
+        let words = [
+            &["load", "produce", "--queue", queue, "--ledger", "-"],
+            more,
+        ]
+        .concat();
+        let job = self.client.job(&format!("produce-{queue}"), pods, &words);
+        self.site.story.kubectl().apply(&[job])
+    }
+
+    /// Starts a Deployment `consume-QUEUE`.
+    pub fn consume(&self, queue: &str, replicas: u32) -> Result<()> {
+        self.consumers(queue, replicas, &[])
+    }
+
+    /// Starts a Deployment `consume-QUEUE` whose pods take one message at a time and work on it
+    /// for `work`.
+    pub fn consume_slowly(&self, queue: &str, replicas: u32, work: &str) -> Result<()> {
+        self.consumers(queue, replicas, &["--concurrency", "1", "--work", work])
+    }
+
+    fn consumers(&self, queue: &str, replicas: u32, more: &[&str]) -> Result<()> {
+        let words = [
+            &["load", "consume", "--queue", queue, "--ledger", "-"],
+            more,
+        ]
+        .concat();
+        let deployment = self
+            .client
+            .deployment(&format!("consume-{queue}"), replicas, &words);
+        self.site.story.kubectl().apply(&[deployment])
+    }
+
+    /// What the ledgers say now.
+    pub fn ledger(&self) -> Result<Ledger> {
+        Ledger::read(&self.files()?)
+    }
+
+    /// When the first message was acknowledged to its producer; waits for it.
+    pub fn first_acknowledged(&self) -> Result<Timestamp> {
+        until("an acknowledged message", Duration::from_mins(1), || {
+            let first = self.ledger()?.first_acknowledged;
+            Ok(first.map_or_else(|| Seen::Not("none".to_owned()), Seen::Done))
+        })
+    }
+
+    /// Waits until everything that was acknowledged to producers was acked by consumers, or until
+    /// nothing moved for `patience`; what the ledgers say then.
+    pub fn settled(&self, patience: Duration) -> Result<Ledger> {
+        let mut quiet_since = std::time::Instant::now();
+        let mut seen = 0;
+        loop {
+            let ledger = self.ledger()?;
+            let done = ledger.findings.sent > 0 && ledger.waiting == 0 && self.producers_done()?;
+            if done || quiet_since.elapsed() > patience {
+                thread::sleep(FLUSH);
+                return self.ledger();
+            }
+            if ledger.records != seen {
+                seen = ledger.records;
+                quiet_since = std::time::Instant::now();
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    /// Whether every producer has come to its end, well or not.
+    pub fn producers_done(&self) -> Result<bool> {
+        let jobs = self
+            .site
+            .story
+            .kubectl()
+            .list(&["jobs", "-n", &self.client.namespace])?;
+        Ok(jobs.iter().all(|job| {
+            let count = |what: &str| job["status"][what].as_u64().unwrap_or(0);
+            Some(count("succeeded") + count("failed")) == job["spec"]["completions"].as_u64()
+        }))
+    }
+
+    /// Fails unless every producer ended well: each of its sends was acknowledged.
+    pub fn producers_succeeded(&self) -> Result<()> {
+        for job in self
+            .site
+            .story
+            .kubectl()
+            .list(&["jobs", "-n", &self.client.namespace])?
+        {
+            let failed = job["status"]["failed"].as_u64().unwrap_or(0);
+            ensure!(
+                failed == 0,
+                "{failed} pods of {} failed",
+                job["metadata"]["name"]
+            );
+        }
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(&self.folder).context("the folder of the ledgers")?;
+        let mut files = Vec::new();
+        for entry in entries {
+            files.push(entry?.path());
+        }
+        Ok(files)
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(follower) = self.follower.take() {
+            // It has nothing to say, and its programs end with it.
+            drop(follower.join());
+        }
+    }
+}
+
+/// The file that a pod's output goes to.
+pub(crate) fn file(folder: &Path, pod: &str) -> Result<File> {
+    Ok(File::create(folder.join(format!("{pod}.log")))?)
+}
