@@ -1,0 +1,266 @@
+//! Queues: names, specifications, changes, dead-letter queues, pages.
+
+use roadstead_core::catalog::*;
+use roadstead_core::shard::{DeadLetterTarget, Ordering};
+
+use super::world::*;
+
+#[test]
+fn queues_get_ids_shards_and_revisions_that_are_never_used_again() {
+    let mut world = World::founded();
+    let first = world.queue(create(
+        "a",
+        QueueSpec {
+            partitions: 3,
+            ..QueueSpec::default()
+        },
+    ));
+    let second = world.queue(create(
+        "b",
+        QueueSpec {
+            partitions: 2,
+            ..QueueSpec::default()
+        },
+    ));
+    assert_eq!(
+        (first.id, first.generation, first.shards),
+        (1, 1, vec![1, 2, 3])
+    );
+    assert_eq!((second.id, second.shards), (2, vec![4, 1]));
+    assert!(second.revision > first.revision);
+    let again = world.apply(create(
+        "b",
+        QueueSpec {
+            partitions: 2,
+            ..QueueSpec::default()
+        },
+    ));
+    assert!(matches!(again, Reply::Queue { changed: false, .. }));
+    let other = create(
+        "b",
+        QueueSpec {
+            partitions: 4,
+            ..QueueSpec::default()
+        },
+    );
+    assert_eq!(world.refused(other), Refusal::Exists("shop/b".into()));
+    world.apply(Op::DeleteQueue(DeleteQueue {
+        name: QueueName::new("shop", "b"),
+    }));
+    assert_eq!(
+        world.refused(create("b", QueueSpec::default())),
+        Refusal::Deleting("shop/b".into())
+    );
+    world.apply(Op::FinishDelete(FinishDelete {
+        queue: 2,
+        undo: false,
+    }));
+    assert_eq!(world.queue(create("b", QueueSpec::default())).id, 3);
+}
+
+#[test]
+fn a_deletion_can_be_taken_back() {
+    let mut world = World::founded();
+    let made = world.queue(create("a", QueueSpec::default()));
+    world.apply(Op::DeleteQueue(DeleteQueue {
+        name: made.name.clone(),
+    }));
+    assert!(world.machine.page("", None, 9).is_empty());
+    world.apply(Op::FinishDelete(FinishDelete {
+        queue: made.id,
+        undo: true,
+    }));
+    let back = world.machine.queue(&made.name).expect("it is back");
+    assert_eq!(back.state, QueueState::Active);
+    assert!(
+        back.revision > made.revision,
+        "its partitions must hear of it"
+    );
+    // Of one that serves, nothing is to be finished.
+    world.apply(Op::FinishDelete(FinishDelete {
+        queue: made.id,
+        undo: false,
+    }));
+    assert!(world.machine.queue(&made.name).is_some());
+}
+
+#[test]
+fn what_cannot_change_in_place_is_refused_with_the_field() {
+    let mut world = World::founded();
+    let keyed = QueueSpec {
+        partitions: 2,
+        ordering: Ordering::PerKey,
+        ..QueueSpec::default()
+    };
+    world.queue(create("keyed", keyed.clone()));
+    world.queue(create(
+        "plain",
+        QueueSpec {
+            partitions: 2,
+            ..QueueSpec::default()
+        },
+    ));
+    let field = |refusal| match refusal {
+        Refusal::Immutable { field, .. } => field,
+        other => unreachable!("{other:?}"),
+    };
+    let none = QueueSpec {
+        ordering: Ordering::None,
+        ..keyed.clone()
+    };
+    assert_eq!(field(world.refused(update("keyed", none))), "ordering");
+    let more = QueueSpec {
+        partitions: 3,
+        ..keyed
+    };
+    assert_eq!(field(world.refused(update("keyed", more))), "partitions");
+    assert_eq!(
+        field(world.refused(update("plain", QueueSpec::default()))),
+        "partitions"
+    );
+    let grown = world.queue(update(
+        "plain",
+        QueueSpec {
+            partitions: 3,
+            ..QueueSpec::default()
+        },
+    ));
+    assert_eq!((grown.generation, grown.shards.len()), (2, 3));
+    let stale = Op::UpdateQueue(UpdateQueue {
+        name: grown.name,
+        spec: grown.spec,
+        expected_generation: 1,
+    });
+    assert_eq!(
+        world.refused(stale),
+        Refusal::WrongGeneration {
+            expected: 1,
+            present: 2
+        }
+    );
+    assert_eq!(
+        world.refused(update("gone", QueueSpec::default())),
+        Refusal::NoQueue("shop/gone".into())
+    );
+}
+
+#[test]
+fn a_bad_specification_is_refused_with_everything_that_is_wrong() {
+    let mut world = World::founded();
+    let spec = QueueSpec {
+        partitions: 0,
+        max_deliveries: 0,
+        ..with_dead_letter("a b")
+    };
+    let Refusal::Invalid(violations) = world.refused(create("no way", spec)) else {
+        unreachable!("not refused as invalid")
+    };
+    let fields: Vec<_> = violations.iter().map(|v| v.field).collect();
+    let expected = [
+        "queue.name",
+        "partitions",
+        "retries.max_deliveries",
+        "dead_letter.queue",
+    ];
+    assert_eq!(fields, expected);
+    let own = world.refused(create("self", with_dead_letter("self")));
+    assert!(
+        own.to_string().contains("its own dead-letter queue"),
+        "{own}"
+    );
+}
+
+#[test]
+fn a_queue_follows_its_dead_letter_queue_and_never_drops_for_want_of_it() {
+    let mut world = World::founded();
+    assert_eq!(
+        world.refused(create("q", with_dead_letter("dead"))),
+        Refusal::NoDeadLetterQueue("shop/dead".into())
+    );
+    world.queue(create("dead", QueueSpec::default()));
+    let q = world.queue(create("q", with_dead_letter("dead")));
+    assert_eq!(
+        q.dead_letter,
+        Some(DeadLetterTarget {
+            queue: 1,
+            partitions: 1
+        })
+    );
+    assert_eq!(q.partition_config().dead_letter, q.dead_letter);
+    let target = |world: &World| {
+        world
+            .machine
+            .queue(&q.name)
+            .map(|q| (q.dead_letter, q.revision))
+    };
+    world.queue(update(
+        "dead",
+        QueueSpec {
+            partitions: 2,
+            ..QueueSpec::default()
+        },
+    ));
+    let (grown, revision) = target(&world).expect("it is there");
+    assert_eq!(
+        grown,
+        Some(DeadLetterTarget {
+            queue: 1,
+            partitions: 2
+        })
+    );
+    assert!(revision > q.revision);
+    // Deleted: failed messages wait for it. Made anew: they go there.
+    world.apply(Op::DeleteQueue(DeleteQueue {
+        name: QueueName::new("shop", "dead"),
+    }));
+    world.apply(Op::FinishDelete(FinishDelete {
+        queue: 1,
+        undo: false,
+    }));
+    assert_eq!(target(&world).expect("it is there").0, grown);
+    let anew = world.queue(create("dead", QueueSpec::default()));
+    let expected = Some(DeadLetterTarget {
+        queue: anew.id,
+        partitions: 1,
+    });
+    assert_eq!(target(&world).expect("it is there").0, expected);
+}
+
+#[test]
+fn limits_are_shared_by_the_partitions_and_never_overshot() {
+    let mut world = World::founded();
+    let spec = QueueSpec {
+        partitions: 3,
+        max_messages: 10,
+        max_bytes: 10_000_000,
+        max_in_flight: 7,
+        ..QueueSpec::default()
+    };
+    let config = world.queue(create("q", spec)).partition_config();
+    let shares = (config.max_messages, config.max_bytes, config.max_in_flight);
+    assert_eq!(shares, (3, 3_333_333, 2));
+}
+
+#[test]
+fn pages_follow_one_another() {
+    let mut world = World::founded();
+    for name in ["b", "a", "c"] {
+        world.queue(create(name, QueueSpec::default()));
+    }
+    let name = QueueName::new("zoo", "a");
+    let spec = QueueSpec::default();
+    world.queue(Op::CreateQueue(CreateQueue { name, spec }));
+    let names = |world: &World, namespace: &str, after: Option<&QueueName>, max| {
+        let page = world.machine.page(namespace, after, max);
+        page.iter().map(|q| q.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&world, "", None, 9),
+        ["shop/a", "shop/b", "shop/c", "zoo/a"]
+    );
+    assert_eq!(names(&world, "shop", None, 2), ["shop/a", "shop/b"]);
+    let after = QueueName::new("shop", "b");
+    assert_eq!(names(&world, "shop", Some(&after), 2), ["shop/c"]);
+    assert_eq!(names(&world, "", Some(&after), 2), ["shop/c", "zoo/a"]);
+    assert_eq!(names(&world, "zoo", Some(&after), 2), ["zoo/a"]);
+}

@@ -1,0 +1,104 @@
+//! One op of each kind of the catalog, with everything in it that an op can carry.
+
+use roadstead_core::catalog::*;
+
+pub fn catalog_ops() -> Vec<(&'static str, Op)> {
+    [members(), queues(), groups()].concat()
+}
+
+fn node() -> NodeInfo {
+    NodeInfo {
+        node_id: 1,
+        name: "n".into(),
+        peer_address: "p:1".into(),
+        client_address: "c:1".into(),
+        zone: "z".into(),
+        binary_version: "0.1".into(),
+        command_version: 1,
+        boot: 2,
+    }
+}
+
+fn members() -> Vec<(&'static str, Op)> {
+    let node_id = 1;
+    let bootstrap = Bootstrap {
+        cluster_id: "c".into(),
+        founders: vec![node()],
+        shards: 2,
+        replication_factor: 1,
+    };
+    let drain = DrainMember {
+        node_id,
+        drain: true,
+        fence: 0,
+    };
+    vec![
+        ("bootstrap", Op::Bootstrap(bootstrap)),
+        (
+            "add member",
+            Op::AddMember(AddMember {
+                node: node(),
+                fence: 3,
+            }),
+        ),
+        (
+            "update member",
+            Op::UpdateMember(UpdateMember { node: node() }),
+        ),
+        ("drain member", Op::DrainMember(drain)),
+        (
+            "remove member",
+            Op::RemoveMember(RemoveMember { node_id, fence: 0 }),
+        ),
+    ]
+}
+
+fn queues() -> Vec<(&'static str, Op)> {
+    let name = QueueName::new("ns", "q");
+    let spec = QueueSpec {
+        dead_letter: Some("d".into()),
+        ..QueueSpec::default()
+    };
+    let create = CreateQueue {
+        name: name.clone(),
+        spec: spec.clone(),
+    };
+    let update = UpdateQueue {
+        name: name.clone(),
+        spec,
+        expected_generation: 1,
+    };
+    vec![
+        ("create queue", Op::CreateQueue(create)),
+        ("update queue", Op::UpdateQueue(update)),
+        ("delete queue", Op::DeleteQueue(DeleteQueue { name })),
+        (
+            "finish delete",
+            Op::FinishDelete(FinishDelete {
+                queue: 1,
+                undo: false,
+            }),
+        ),
+    ]
+}
+
+fn groups() -> Vec<(&'static str, Op)> {
+    let placement = Placement {
+        voters: vec![1],
+        learners: vec![2],
+        founding: false,
+    };
+    vec![
+        (
+            "set placement",
+            Op::SetPlacement(SetPlacement {
+                group: 1,
+                placement,
+            }),
+        ),
+        (
+            "finalize version",
+            Op::FinalizeVersion(FinalizeVersion { version: 1 }),
+        ),
+    ]
+}

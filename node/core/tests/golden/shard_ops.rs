@@ -1,0 +1,154 @@
+//! One op of each kind of a shard, with everything in it that an op can carry.
+
+use bytes::Bytes;
+use roadstead_core::shard::*;
+
+const PARTITION: PartitionId = PartitionId {
+    queue: 7,
+    partition: 1,
+};
+const TARGET: PartitionId = PartitionId {
+    queue: 8,
+    partition: 0,
+};
+const SESSION: SessionId = SessionId(0xfeed);
+
+pub fn shard_ops() -> Vec<(&'static str, Op)> {
+    let (partition, source, target) = (PARTITION, PARTITION, TARGET);
+    let drop = DropPartition {
+        partition,
+        only_if_empty: true,
+    };
+    vec![
+        ("configure", configure()),
+        ("drop", Op::Drop(drop)),
+        ("settle", settle()),
+        ("send", send()),
+        ("receive", receive()),
+        (
+            "release session",
+            Op::ReleaseSession(ReleaseSession {
+                partition,
+                session: SESSION,
+            }),
+        ),
+        ("tick", Op::Tick),
+        ("accept", accept()),
+        (
+            "outbox done",
+            Op::OutboxDone(OutboxDone {
+                source,
+                target,
+                through: 6,
+            }),
+        ),
+        (
+            "purge",
+            Op::Purge(Purge {
+                partition,
+                from: None,
+            }),
+        ),
+    ]
+}
+
+fn configure() -> Op {
+    let config = PartitionConfig {
+        revision: 3,
+        ordering: Ordering::PerKey,
+        delivery: Delivery::AtMostOnce,
+        dead_letter: Some(DeadLetterTarget {
+            queue: 8,
+            partitions: 2,
+        }),
+        max_messages: 1_000,
+        max_bytes: 2_000,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure {
+        partition: PARTITION,
+        config,
+    })
+}
+
+fn settle() -> Op {
+    let text = Bytes::from_static(b"no");
+    let item = |action| Settlement {
+        delivery: 300,
+        slot: 2,
+        epoch: 0,
+        action,
+    };
+    let items = vec![
+        item(Action::Ack),
+        item(Action::Nack {
+            delay_ms: 9,
+            error: text.clone(),
+            unstarted: false,
+        }),
+        item(Action::Nack {
+            delay_ms: 0,
+            error: Bytes::new(),
+            unstarted: true,
+        }),
+        item(Action::Reject { error: text }),
+        item(Action::Extend { lease_ms: 60_000 }),
+    ];
+    Op::Settle(Settle {
+        partition: PARTITION,
+        group: DEFAULT_GROUP,
+        items,
+    })
+}
+
+fn send() -> Op {
+    let message = NewMessage {
+        key: Some(0x0102),
+        delay_ms: 500,
+        header: Bytes::from_static(b"h"),
+        body: Bytes::from_static(b"body"),
+    };
+    let plain = NewMessage {
+        body: Bytes::from_static(b"b"),
+        ..NewMessage::default()
+    };
+    let producer = Some(ProducerRef {
+        id: Bytes::from_static(b"p1"),
+        first: 40,
+    });
+    Op::Send(Send {
+        partition: PARTITION,
+        producer,
+        messages: vec![message, plain],
+    })
+}
+
+fn receive() -> Op {
+    Op::Receive(Receive {
+        partition: PARTITION,
+        group: DEFAULT_GROUP,
+        session: Some(SESSION),
+        max: 10,
+        lease_ms: Some(30_000),
+    })
+}
+
+fn accept() -> Op {
+    let moved = MovedMessage {
+        id: MessageId {
+            queue: 9,
+            partition: 0,
+            sequence: 4,
+        },
+        enqueued_at: 1_000,
+        key: Some(5),
+        header: Bytes::new(),
+        body: Bytes::from_static(b"b"),
+    };
+    Op::Accept(Accept {
+        source: PARTITION,
+        target: TARGET,
+        first: 6,
+        messages: vec![moved],
+    })
+}
