@@ -103,7 +103,7 @@ impl<'a> Load<'a> {
     /// Starts a Job `produce-QUEUE` of `pods` producers that send `messages` in all.
     pub fn produce_count(&self, queue: &str, pods: u32, messages: u64) -> Result<()> {
         let count = (messages / u64::from(pods)).to_string();
-        self.produce(queue, pods, &["--count", &count])
+        self.produce(queue, pods, &["--messages", &count])
     }
 
     /// Starts a Job `produce-QUEUE` of `pods` producers with `rate` messages/s each.
@@ -127,10 +127,10 @@ impl<'a> Load<'a> {
         self.consumers(queue, replicas, &[])
     }
 
-    /// Starts a Deployment `consume-QUEUE` whose pods take one message at a time and work on it
-    /// for `work`.
+    /// Starts a Deployment `consume-QUEUE` whose pods take five messages at a time and work on
+    /// each for `work`.
     pub fn consume_slowly(&self, queue: &str, replicas: u32, work: &str) -> Result<()> {
-        self.consumers(queue, replicas, &["--concurrency", "1", "--work", work])
+        self.consumers(queue, replicas, &["--max-in-flight", "5", "--work", work])
     }
 
     fn consumers(&self, queue: &str, replicas: u32, more: &[&str]) -> Result<()> {

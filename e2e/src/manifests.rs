@@ -47,7 +47,7 @@ pub fn queue(namespace: &str, name: &str, cluster: &str) -> Value {
 
 /// Where the clients of a cluster connect.
 pub fn endpoint(namespace: &str, cluster: &str) -> String {
-    format!("https://{cluster}.{namespace}.svc:{CLIENT_PORT}")
+    format!("{cluster}.{namespace}.svc:{CLIENT_PORT}")
 }
 
 /// A client of a cluster in pods.
@@ -61,6 +61,8 @@ pub struct Client {
     pub endpoint: String,
     /// Namespace of the queues that it uses.
     pub queues: String,
+    /// Whether it speaks TLS, and trusts the cluster's CA.
+    pub tls: bool,
     /// Whether it shows a token.
     pub token: bool,
     /// Image with the command line in it.
@@ -136,8 +138,11 @@ impl Client {
             json!({"name": "POD_UID", "valueFrom": field("metadata.uid")}),
             json!({"name": "ROADSTEAD_ENDPOINT", "value": self.endpoint}),
             json!({"name": "ROADSTEAD_NAMESPACE", "value": self.queues}),
-            json!({"name": "ROADSTEAD_CA_FILE", "value": "/etc/roadstead/ca.crt"}),
         ];
+        if self.tls {
+            let file = "/etc/roadstead/ca.crt";
+            env.push(json!({"name": "ROADSTEAD_CA_FILE", "value": file}));
+        }
         if self.token {
             let file = "/var/run/roadstead/token";
             env.push(json!({"name": "ROADSTEAD_TOKEN_FILE", "value": file}));
@@ -219,6 +224,7 @@ mod tests {
             cluster: "main".to_owned(),
             endpoint: endpoint("queues", "main"),
             queues: "shop".to_owned(),
+            tls: true,
             token: true,
             image: "roadstead:1".to_owned(),
         };
@@ -229,7 +235,7 @@ mod tests {
             .iter()
             .find(|e| e["name"] == "ROADSTEAD_ENDPOINT")
             .unwrap();
-        assert_eq!(endpoint["value"], "https://main.queues.svc:7701");
+        assert_eq!(endpoint["value"], "main.queues.svc:7701");
         let token = &pod["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"];
         assert_eq!(token["audience"], AUDIENCE);
         assert_eq!(pod["volumes"][1]["configMap"]["name"], "main-roadstead-ca");

@@ -97,6 +97,7 @@ impl<'a> Site<'a> {
             cluster: self.cluster.clone(),
             endpoint: endpoint(&self.story.namespace, &self.cluster),
             queues: namespace.to_owned(),
+            tls: true,
             token: true,
             image: self.story.world.image_name(),
         }

@@ -52,7 +52,7 @@ def target(name):
 def stories():
     """The files of the e2e stories, one each."""
     found = (ROOT / "e2e" / "tests" / "stories").glob("*.rs")
-    return sorted(path for path in found if path.name != "mod.rs")
+    return sorted(path for path in found if path.name != "main.rs")
 
 
 def provider():
@@ -116,6 +116,7 @@ STAGES = (
         "e2e", "Docker; or root and Go", (35, 18),
         steps=(
             (CLUSTER, "test"),
+            ("scripts/tools", "helm"),
             (CLUSTER, "up", "3"),
             cargo("build", *IMAGE_BINARIES),
             ("scripts/image",),

@@ -143,7 +143,7 @@ fn tls_alone(site: &Site<'_>, own: &Client) -> Result<()> {
         site.cluster, site.story.namespace
     );
     let peer = Client {
-        endpoint: format!("https://{host}:{PEER_PORT}"),
+        endpoint: format!("{host}:{PEER_PORT}"),
         ..own.clone()
     };
     refused(
