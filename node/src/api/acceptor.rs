@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, ConnectionInfo, Socket};
 use crate::tls::{ClientTls, PeerIdentity, PeerTls, Reloader};
 
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Time between warnings about refused connections.
+/// How long a client may take for its TLS handshake, and again for its first byte after it.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after a connection that could not be accepted.
 const RETRY_ACCEPT: Duration = Duration::from_millis(50);
 
 /// What a listener has seen. Clones share the counts.
@@ -61,6 +61,11 @@ impl ConnectionCounts {
         }
     }
 
+    fn failed(&self, remote: SocketAddr, why: &str) {
+        self.0.failed_handshakes.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(%remote, why, "a connection was refused");
+    }
+
     fn opened(&self) -> OpenConnection {
         self.0.open.fetch_add(1, Ordering::Relaxed);
         self.0.accepted.fetch_add(1, Ordering::Relaxed);
@@ -97,6 +102,8 @@ pub struct Acceptor {
     pub security: Security,
     /// Connections open at the same time; further ones are closed at once.
     pub max_connections: usize,
+    /// How long the TLS handshake may take, and the first byte after it.
+    pub patience: Duration,
     /// Where they are counted.
     pub counts: ConnectionCounts,
     /// Cancelled: no more connections, and those that are open break.
@@ -137,10 +144,17 @@ impl Acceptor {
                 continue;
             };
             let (security, counts) = (self.security.clone(), self.counts.clone());
-            let (sender, stop) = (sender.clone(), self.stop.clone());
+            let (sender, stop, patience) = (sender.clone(), self.stop.clone(), self.patience);
             tokio::spawn(async move {
-                let Some((socket, identity)) = secure(tcp, remote, &security, &counts).await else {
-                    return;
+                let secured = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    secured = timeout(patience, handshake(tcp, &security)) => secured,
+                };
+                let (socket, identity) = match secured {
+                    Ok(Ok(secured)) => secured,
+                    Ok(Err(error)) => return counts.failed(remote, &error.to_string()),
+                    Err(_) => return counts.failed(remote, "it took too long"),
                 };
                 let info = ConnectionInfo {
                     remote,
@@ -148,32 +162,10 @@ impl Acceptor {
                 };
                 let held: (OpenConnection, OwnedSemaphorePermit) = (counts.opened(), permit);
                 // When nobody listens any more the connection closes.
-                let _ = sender.send(Connection::new(socket, info, stop, held)).await;
+                let _ = sender
+                    .send(Connection::new(socket, info, (stop, patience), held))
+                    .await;
             });
-        }
-    }
-}
-
-async fn secure(
-    tcp: TcpStream,
-    remote: SocketAddr,
-    security: &Security,
-    counts: &ConnectionCounts,
-) -> Option<(Socket, Option<PeerIdentity>)> {
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(%remote, %error, "connection closed before it was served");
-        return None;
-    }
-    match timeout(HANDSHAKE, handshake(tcp, security)).await {
-        Ok(Ok(done)) => Some(done),
-        failed => {
-            counts.0.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-            let why = match failed {
-                Ok(Err(error)) => error.to_string(),
-                _ => format!("not done within {HANDSHAKE:?}"),
-            };
-            tracing::info!(%remote, why, "TLS handshake refused");
-            None
         }
     }
 }
@@ -182,6 +174,7 @@ async fn handshake(
     tcp: TcpStream,
     security: &Security,
 ) -> io::Result<(Socket, Option<PeerIdentity>)> {
+    tcp.set_nodelay(true)?;
     let config = match security {
         Security::Plain => return Ok((Socket::Plain(tcp), None)),
         Security::Tls(tls) => Arc::clone(&tls.current().server),

@@ -4,11 +4,11 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::{BoxFuture, Either, FutureExt};
+use futures_util::future::{BoxFuture, Either, FutureExt, MapOk, TryFutureExt};
 use http::header::AUTHORIZATION;
-use http::{Request, Response};
-use tonic::Status;
+use http::{HeaderValue, Request, Response};
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::connection::ConnectionInfo;
@@ -50,6 +50,7 @@ pub struct Authenticated<S> {
 }
 
 type Refused<E> = Ready<Result<Response<Body>, E>>;
+type Answered<F> = MapOk<F, fn(Response<Body>) -> Response<Body>>;
 
 impl<S> Service<Request<Body>> for Authenticated<S>
 where
@@ -60,7 +61,7 @@ where
     type Response = Response<Body>;
     type Error = S::Error;
     type Future = Either<
-        Either<S::Future, Refused<S::Error>>,
+        Either<Answered<S::Future>, Refused<S::Error>>,
         BoxFuture<'static, Result<Response<Body>, S::Error>>,
     >;
 
@@ -71,7 +72,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let action = match rule(request.uri().path()) {
             None => return Either::Left(Either::Right(ready(Ok(unknown(&request))))),
-            Some(Rule::Public) => return Either::Left(Either::Left(self.inner.call(request))),
+            Some(Rule::Public) => return Either::Left(Either::Left(self.answer(request))),
             Some(Rule::Needs(action)) => action,
         };
         let known = match &self.authenticator {
@@ -84,14 +85,11 @@ where
                 let mut inner = std::mem::replace(&mut self.inner, next);
                 let call = async move {
                     let header = request.headers().get(AUTHORIZATION);
-                    match tokens
-                        .authenticate(header.map(http::HeaderValue::as_bytes))
-                        .await
-                    {
+                    match tokens.authenticate(header.map(HeaderValue::as_bytes)).await {
                         Err(error) => Ok(refusal(error)),
                         Ok(principal) => match admit(&mut request, principal, action) {
                             Err(error) => Ok(refusal(error)),
-                            Ok(()) => inner.call(request).await,
+                            Ok(()) => inner.call(request).await.map(blame_the_caller),
                         },
                     }
                 };
@@ -99,10 +97,31 @@ where
             }
         };
         Either::Left(match admit(&mut request, known, action) {
-            Ok(()) => Either::Left(self.inner.call(request)),
+            Ok(()) => Either::Left(self.answer(request)),
             Err(error) => Either::Right(ready(Ok(refusal(error)))),
         })
     }
+}
+
+impl<S> Authenticated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    fn answer(&mut self, request: Request<Body>) -> Answered<S::Future> {
+        self.inner.call(request).map_ok(blame_the_caller)
+    }
+}
+
+/// What tonic cannot decode is `INTERNAL` to it, as if the server were at fault.
+fn blame_the_caller(mut response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else {
+        return response;
+    };
+    if status.code() == Code::Internal && status.message().contains("decode") {
+        let code = HeaderValue::from(i32::from(Code::InvalidArgument));
+        response.headers_mut().insert(Status::GRPC_STATUS, code);
+    }
+    response
 }
 
 fn admit(

@@ -18,9 +18,6 @@ use tonic::transport::server::Connected;
 use super::acceptor::OpenConnection;
 use crate::tls::PeerIdentity;
 
-/// How long a client may take to send its first byte.
-pub const FIRST_BYTE: Duration = Duration::from_secs(10);
-
 /// Who is at the other end.
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
@@ -49,18 +46,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Wraps a socket; breaks when `stop` is cancelled.
+    /// Wraps a socket. It breaks when the token is cancelled, or when the other end has sent
+    /// nothing within the duration.
     pub fn new(
         socket: Socket,
         info: ConnectionInfo,
-        stop: CancellationToken,
+        (stop, patience): (CancellationToken, Duration),
         held: (OpenConnection, OwnedSemaphorePermit),
     ) -> Self {
         Self {
             socket,
             info,
             stopped: Box::pin(stop.cancelled_owned()),
-            first_byte: Some(Box::pin(tokio::time::sleep(FIRST_BYTE))),
+            first_byte: Some(Box::pin(tokio::time::sleep(patience))),
             _counted: held.0,
             _permit: held.1,
         }

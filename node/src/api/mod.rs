@@ -2,10 +2,17 @@
 
 mod acceptor;
 mod authenticate;
+mod client_listener;
 mod connection;
+mod inbound;
+mod services;
 mod status;
+#[cfg(test)]
+mod tests;
+mod unary;
 
-pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, Security};
+pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, PATIENCE, Security};
 pub use authenticate::{Authenticated, Authenticator};
+pub use client_listener::ClientListener;
 pub use connection::{Connection, ConnectionInfo};
 pub use status::{detail_of, to_status};

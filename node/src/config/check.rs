@@ -90,6 +90,12 @@ impl NodeConfig {
                 self.client_max_connections
             ));
         }
+        if self
+            .worker_threads
+            .is_some_and(|threads| !(1..=64).contains(&threads))
+        {
+            problems.push("--worker-threads: give 1 to 64".to_owned());
+        }
         if let Some(limit) = self.memory_limit
             && limit < 64 * MIB
         {
@@ -193,13 +199,14 @@ mod tests {
 
     #[test]
     fn each_mistake_is_told_by_its_flag() {
-        let table: [(&[&str], &str); 9] = [
+        let table: [(&[&str], &str); 10] = [
             (&["--client-listen=0.0.0.0:1"], "--advertise-client"),
             (&["--advertise-peer=host"], "--advertise-peer"),
             (&["--advertise-peer=:1"], "--advertise-peer"),
             (&["--advertise-client=host:0"], "--advertise-client"),
             (&["--http-listen=127.0.0.1:7701"], "--http-listen"),
             (&["--client-max-connections=0"], "--client-max-connections"),
+            (&["--worker-threads=0"], "--worker-threads"),
             (&["--memory-limit=1Mi"], "--memory-limit"),
             (&["--shutdown-grace=0s"], "--shutdown-grace"),
             (&["--segment-size=2Gi"], "--segment-size"),

@@ -95,6 +95,10 @@ pub struct NodeConfig {
     #[arg(long, env = "ROADSTEAD_MEMORY_LIMIT", value_name = "SIZE", value_parser = units::bytes)]
     pub memory_limit: Option<u64>,
 
+    /// Threads that serve calls: 1..64 [default: one per core]
+    #[arg(long, env = "ROADSTEAD_WORKER_THREADS", value_name = "N")]
+    pub worker_threads: Option<usize>,
+
     /// Disk space that sends may not use [default: 5 % of the volume, at least 256Mi]
     #[arg(long, env = "ROADSTEAD_RESERVE", value_name = "SIZE", value_parser = units::bytes)]
     pub reserve: Option<u64>,

@@ -1,0 +1,120 @@
+//! The client listener, and what both gRPC listeners have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_rt_tokio::TokioRuntime;
+use roadstead_proto::v1::cluster_service_server::ClusterServiceServer;
+use roadstead_proto::v1::message_service_server::{MessageService, MessageServiceServer};
+use roadstead_proto::v1::queue_service_server::QueueServiceServer;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tonic_reflection::server::{Builder as ReflectionBuilder, Error as ReflectionError};
+use tower::layer::util::{Identity, Stack};
+
+use super::acceptor::Acceptor;
+use super::authenticate::Authenticator;
+use super::services::ClientServices;
+use crate::gateway::Gateway;
+use crate::transport::grpc::MAX_FRAME;
+
+/// Largest message in bytes: a request of 16 MiB and what surrounds the bodies in it.
+const MAX_MESSAGE: usize = (16 << 20) + (1 << 20);
+/// Largest headers in bytes: a token of 16 KiB and more.
+const MAX_HEADERS: u32 = 32 << 10;
+/// Calls and streams of one connection at the same time.
+const MAX_STREAMS: u32 = 1_024;
+/// Largest HTTP/2 frame in bytes, as large as a batch of messages.
+const MAX_HTTP_FRAME: u32 = 256 << 10;
+/// A connection whose other end does not answer pings is closed after twice this.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// The client listener: queues, messages, topology, health and reflection.
+pub struct ClientListener {
+    /// Where connections come from.
+    pub acceptor: Acceptor,
+    /// How callers are known.
+    pub authenticator: Authenticator,
+    /// What they may ask.
+    pub gateway: Arc<Gateway<TokioRuntime>>,
+    /// Tells load balancers whether to send clients here.
+    pub health: HealthReporter,
+}
+
+/// A listener's services behind the layer that knows its callers.
+pub(super) type Served = Router<Stack<Authenticator, Identity>>;
+
+impl ClientListener {
+    /// Serves until `stop` is cancelled, then until every connection has closed.
+    ///
+    /// # Errors
+    /// When the server cannot go on.
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
+        let services = ClientServices(self.gateway);
+        let server = server(1 << 20, 4 << 20).layer(self.authenticator);
+        let health = HealthService::from_health_reporter(self.health);
+        let router = add_client_services(server, &services)
+            .add_service(messages(services))
+            .add_service(HealthServer::new(health));
+        let router = match reflection() {
+            Ok(reflection) => router.add_service(reflection),
+            Err(error) => {
+                tracing::error!(%error, "reflection is not served");
+                router
+            }
+        };
+        let stopped = stop.cancelled_owned();
+        router
+            .serve_with_incoming_shutdown(self.acceptor.run(), stopped)
+            .await
+    }
+}
+
+/// A server whose windows are given in bytes, per stream and per connection.
+pub(super) fn server(stream_window: u32, connection_window: u32) -> Server {
+    Server::builder()
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
+        .max_frame_size(MAX_HTTP_FRAME)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+}
+
+/// Adds what both listeners serve.
+pub(super) fn add_client_services(
+    mut server: Server<Stack<Authenticator, Identity>>,
+    services: &ClientServices,
+) -> Served {
+    // Bodies come back by PeekMessages only; requests here are small.
+    let queues =
+        QueueServiceServer::new(services.clone()).max_encoding_message_size(2 * MAX_MESSAGE);
+    server
+        .add_service(queues)
+        .add_service(ClusterServiceServer::new(services.clone()))
+}
+
+/// The message service with the limits of its messages.
+pub(super) fn messages<S: MessageService>(services: S) -> MessageServiceServer<S> {
+    MessageServiceServer::new(services)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_FRAME)
+}
+
+pub(super) fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ReflectionError>
+{
+    ReflectionBuilder::configure()
+        .register_encoded_file_descriptor_set(roadstead_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
+        .with_service_name("roadstead.v1.QueueService")
+        .with_service_name("roadstead.v1.MessageService")
+        .with_service_name("roadstead.v1.ClusterService")
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1()
+}

@@ -1,0 +1,93 @@
+//! The services of `roadstead.v1`: each procedure is a call of the gateway or of the admin side.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use openraft_rt_tokio::TokioRuntime;
+use roadstead_proto::v1::cluster_service_server::ClusterService;
+use roadstead_proto::v1::message_service_server::MessageService;
+use roadstead_proto::v1::queue_service_server::QueueService;
+use roadstead_proto::v1::{
+    CreateQueueRequest, CreateQueueResponse, DeleteQueueRequest, DeleteQueueResponse,
+    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueResponse,
+    GetQueueStatsRequest, GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse,
+    ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
+    PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
+    ReceiveStreamResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
+    SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
+};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::inbound::{frames, principal};
+use super::status::to_status;
+use super::unary::unary;
+use crate::gateway::Gateway;
+
+/// Queues, messages and topology: what clients ask, on whichever listener.
+#[derive(Clone)]
+pub struct ClientServices(pub Arc<Gateway<TokioRuntime>>);
+
+type Reply<T> = Result<Response<T>, Status>;
+/// What a procedure streams back.
+pub type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl QueueService for ClientServices {
+    unary! {
+        |services| services.0;
+        create_queue(CreateQueueRequest) -> CreateQueueResponse;
+        update_queue(UpdateQueueRequest) -> UpdateQueueResponse;
+        delete_queue(DeleteQueueRequest) -> DeleteQueueResponse;
+        get_queue(GetQueueRequest) -> GetQueueResponse;
+        list_queues(ListQueuesRequest) -> ListQueuesResponse;
+        get_queue_stats(GetQueueStatsRequest) -> GetQueueStatsResponse;
+        purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
+        peek_messages(PeekMessagesRequest) -> PeekMessagesResponse;
+    }
+}
+
+impl ClusterService for ClientServices {
+    unary! {
+        |services| services.0;
+        get_topology(GetTopologyRequest) -> GetTopologyResponse;
+        get_cluster_status(GetClusterStatusRequest) -> GetClusterStatusResponse;
+    }
+}
+
+#[async_trait]
+impl MessageService for ClientServices {
+    type SendStreamStream = Replies<SendStreamResponse>;
+    type ReceiveStreamStream = Replies<ReceiveStreamResponse>;
+
+    unary! {
+        |services| services.0;
+        send(SendRequest) -> SendResponse;
+        receive(ReceiveRequest) -> ReceiveResponse;
+        settle(SettleRequest) -> SettleResponse;
+    }
+
+    async fn send_stream(
+        &self,
+        request: Request<Streaming<SendStreamRequest>>,
+    ) -> Reply<Self::SendStreamStream> {
+        let principal = principal(&request)?;
+        let replies = self.0.send_stream(principal, frames(request.into_inner()));
+        let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn receive_stream(
+        &self,
+        request: Request<Streaming<ReceiveStreamRequest>>,
+    ) -> Reply<Self::ReceiveStreamStream> {
+        let principal = principal(&request)?;
+        let replies = self
+            .0
+            .receive_stream(principal, frames(request.into_inner()));
+        let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
+        Ok(Response::new(Box::pin(replies)))
+    }
+}

@@ -1,0 +1,121 @@
+//! Garbage, sizes, connections and the end of a node.
+
+use prost::Message;
+use roadstead_proto::v1::OutgoingMessage;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+
+#[tokio::test]
+async fn garbage_gets_an_error_and_harms_nobody_else() {
+    let listener = anonymous().await;
+    let good = connect(listener.address).await;
+
+    let mut raw = TcpStream::connect(listener.address).await.unwrap();
+    // The server may close before everything is written.
+    let _ = raw.write_all(&vec![0; 1 << 20]).await;
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(5), raw.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "the connection is closed");
+
+    let mut client = tonic::client::Grpc::new(good.clone());
+    client.ready().await.unwrap();
+    let path = http::uri::PathAndQuery::from_static("/roadstead.v1.MessageService/Send");
+    let zeros = Zeros(vec![0; 1 << 20]);
+    let codec = tonic_prost::ProstCodec::<Zeros, SendResponse>::default();
+    let status = client
+        .unary(Request::new(zeros), path, codec)
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+
+    assert_eq!(caller(good).await.unwrap(), "anonymous");
+}
+
+/// Encodes as the bytes themselves.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Zeros(Vec<u8>);
+
+impl Message for Zeros {
+    fn encode_raw(&self, buf: &mut impl bytes::BufMut) {
+        buf.put_slice(&self.0);
+    }
+
+    fn merge_field(
+        &mut self,
+        _: u32,
+        _: prost::encoding::WireType,
+        _: &mut impl bytes::Buf,
+        _: prost::encoding::DecodeContext,
+    ) -> Result<(), prost::DecodeError> {
+        Ok(())
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn clear(&mut self) {}
+}
+
+#[tokio::test]
+async fn sixteen_mib_pass_and_much_more_do_not() {
+    let listener = anonymous().await;
+    let channel = connect(listener.address).await;
+    let mut client = MessageServiceClient::new(channel.clone());
+    let request = |bytes: usize| {
+        let message = OutgoingMessage {
+            body: vec![1; bytes].into(),
+            ..OutgoingMessage::default()
+        };
+        SendRequest {
+            messages: vec![message],
+            ..SendRequest::default()
+        }
+    };
+    client.send(request(16 << 20)).await.unwrap();
+    let status = client.send(request(18 << 20)).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(caller(channel).await.unwrap(), "anonymous");
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_idle_ones_do_not_stay() {
+    let listener = listen(Security::Plain, Authenticator::Anonymous, 2).await;
+    let held = connect(listener.address).await;
+    assert!(caller(held.clone()).await.is_ok());
+    let mut idle = TcpStream::connect(listener.address).await.unwrap();
+    let mut refused = TcpStream::connect(listener.address).await.unwrap();
+    let mut nothing = [0; 64];
+    assert_eq!(refused.read(&mut nothing).await.unwrap_or(0), 0);
+
+    // The idle one is closed for its silence, and its place is free again.
+    let closed = async { while idle.read(&mut nothing).await.unwrap_or(0) > 0 {} };
+    tokio::time::timeout(Duration::from_secs(5), closed)
+        .await
+        .unwrap();
+    while listener.counts.read().open > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(caller(connect(listener.address).await).await.is_ok());
+    let seen = listener.counts.read();
+    assert_eq!((seen.refused, seen.open), (1, 2));
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_node_stops() {
+    let listener = anonymous().await;
+    let mut client = MessageServiceClient::new(connect(listener.address).await);
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    sender.send(SendStreamRequest::default()).await.unwrap();
+    let requests = ReceiverStream::new(requests);
+    let mut replies = client.send_stream(requests).await.unwrap().into_inner();
+    assert!(replies.message().await.unwrap().is_some());
+    listener.stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), replies.message())
+        .await
+        .unwrap();
+    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+}
