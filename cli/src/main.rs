@@ -1,2 +1,82 @@
-//! The Roadstead command line.
-fn main() {}
+//! The `roadstead` command.
+#![allow(
+    clippy::cast_precision_loss,
+    reason = "figures for people, of a few digits"
+)]
+
+mod command;
+mod connection;
+mod exit;
+mod format;
+mod output;
+mod payloads;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::command::Command;
+use crate::connection::Connection;
+use crate::output::Output;
+
+/// Queues on Kubernetes that do not lose messages.
+#[derive(Debug, Parser)]
+#[command(
+    name = "roadstead",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("ROADSTEAD_LOG").unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let cli = Cli::parse();
+    exit::code(cli.command.run(&cli.connection, &cli.output).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_is_explained() {
+        fn walk(command: &clap::Command) {
+            assert!(
+                command.get_about().is_some(),
+                "{} has no help",
+                command.get_name()
+            );
+            for argument in command.get_arguments() {
+                let (command, id) = (command.get_name(), argument.get_id());
+                assert!(argument.get_help().is_some(), "{command} {id} has no help");
+            }
+            command
+                .get_subcommands()
+                .filter(|one| one.get_name() != "help")
+                .for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

@@ -1,0 +1,81 @@
+//! One consumer of a benchmark.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use roadstead_client::{Consumer, ReceiveError, Settled};
+use tokio::time::timeout_at;
+
+use super::Window;
+use super::report::{histogram, record};
+use super::stamp::Stamps;
+
+/// Acks that may be unanswered.
+const UNANSWERED: usize = 2_000;
+/// How long to wait for messages that are still on their way when the window has ended.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What one consumer measured inside the window.
+#[derive(Debug)]
+pub struct Consumed {
+    /// Messages received.
+    pub received: u64,
+    /// Acks that were confirmed.
+    pub acked: u64,
+    /// Deliveries after the first.
+    pub redelivered: u64,
+    /// Acks that were not done.
+    pub unsettled: u64,
+    /// From when a message was due to its arrival, in microseconds.
+    pub latency: Histogram<u64>,
+}
+
+/// Receives and acks until the window has ended and nothing more comes.
+pub async fn run(
+    consumer: Consumer,
+    stamps: Arc<Stamps>,
+    window: Window,
+) -> Result<Consumed, ReceiveError> {
+    let mut consumed = Consumed {
+        received: 0,
+        acked: 0,
+        redelivered: 0,
+        unsettled: 0,
+        latency: histogram(),
+    };
+    let mut unanswered: VecDeque<Settled> = VecDeque::new();
+    let end = window.until + DRAIN;
+    while let Ok(next) = timeout_at(end.into(), consumer.next()).await {
+        let Some(delivery) = next? else { break };
+        let now = Instant::now();
+        if window.measures(now)
+            && let Some(due) = stamps.read(&delivery.body)
+        {
+            consumed.received += 1;
+            consumed.redelivered += u64::from(delivery.delivery_count > 1);
+            record(&mut consumed.latency, now.saturating_duration_since(due));
+        }
+        unanswered.push_back(delivery.ack());
+        while unanswered.len() > UNANSWERED
+            && let Some(first) = unanswered.pop_front()
+        {
+            consumed.settle(first, window).await;
+        }
+    }
+    for settled in unanswered {
+        consumed.settle(settled, window).await;
+    }
+    consumer.close(Duration::from_secs(5)).await;
+    Ok(consumed)
+}
+
+impl Consumed {
+    async fn settle(&mut self, settled: Settled, window: Window) {
+        match settled.await {
+            Ok(()) => self.acked += u64::from(window.measures(Instant::now())),
+            Err(_) => self.unsettled += 1,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `roadstead bench`: throughput and latency, end to end.
+
+mod consume;
+mod produce;
+mod report;
+mod stamp;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use roadstead_client::Client;
+use roadstead_client::proto::{DeletePolicy, QueueSpec};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use self::report::{Measured, Report};
+use crate::connection::Connection;
+use crate::output::{Output, note};
+use crate::units;
+
+/// What load, and for how long.
+#[derive(Debug, Clone, Args)]
+pub struct Bench {
+    /// Queue to use; without it one is made and deleted afterwards
+    #[arg(long)]
+    queue: Option<String>,
+    /// Partitions of the queue that is made
+    #[arg(long, default_value_t = 8)]
+    partitions: u32,
+    /// Producers, each with its own streams
+    #[arg(long, default_value_t = 4)]
+    producers: u32,
+    /// Consumers, each with its own streams; 0 leaves the messages there
+    #[arg(long, default_value_t = 4)]
+    consumers: u32,
+    /// Bytes per body, at least 32
+    #[arg(long, value_parser = units::bytes, default_value = "1Ki")]
+    size: u64,
+    /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
+    #[arg(long, default_value_t = 500)]
+    batch: usize,
+    /// Messages per second over all producers, sent when they are due whether answers come or not;
+    /// 0: as fast as answers come
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// How long to measure
+    #[arg(long, value_parser = units::duration, default_value = "10s")]
+    duration: Duration,
+    /// How long to run before measuring
+    #[arg(long, value_parser = units::duration, default_value = "2s")]
+    warmup: Duration,
+    /// Messages that each consumer may have in flight
+    #[arg(long, default_value_t = 1_000)]
+    max_in_flight: u32,
+    /// How long a producer waits for company for a message
+    #[arg(long, value_parser = units::duration, default_value = "1ms")]
+    linger: Duration,
+}
+
+/// When a run begins, is measured, and ends.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    start: Instant,
+    from: Instant,
+    until: Instant,
+}
+
+impl Window {
+    fn measures(&self, at: Instant) -> bool {
+        at >= self.from && at < self.until
+    }
+}
+
+impl Bench {
+    pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        let client = connection.connect().await?;
+        let made = self.queue.is_none();
+        let name = match &self.queue {
+            Some(name) => name.clone(),
+            None => self.make_queue(&client).await?,
+        };
+        let measured = self.measure(connection, &name).await;
+        if made {
+            let deleted = client.delete_queue(&name, DeletePolicy::Always).await;
+            deleted.with_context(|| format!("cannot delete the queue {name} again"))?;
+        }
+        let measured = measured?;
+        let report = Report::new(&self, &measured);
+        output.print(&report.json(), || report.text())?;
+        Ok(())
+    }
+
+    async fn make_queue(&self, client: &Client) -> anyhow::Result<String> {
+        let name = format!("bench-{:08x}", rand::random::<u32>());
+        let spec = QueueSpec {
+            partitions: self.partitions,
+            ..QueueSpec::default()
+        };
+        client.create_queue(&name, spec).await?;
+        Ok(name)
+    }
+
+    async fn measure(&self, connection: &Connection, queue: &str) -> anyhow::Result<Measured> {
+        let start = Instant::now() + Duration::from_millis(200);
+        let from = start + self.warmup;
+        let window = Window {
+            start,
+            from,
+            until: from + self.duration,
+        };
+        let stamps = Arc::new(stamp::Stamps::new(start));
+        let mut consumers = JoinSet::new();
+        for _ in 0..self.consumers {
+            let client = connection.connect().await?;
+            let consumer = client.consumer(queue).max_in_flight(self.max_in_flight);
+            let consumer = consumer.start().await?;
+            consumers.spawn(consume::run(consumer, stamps.clone(), window));
+        }
+        let mut producers = JoinSet::new();
+        for _ in 0..self.producers {
+            let client = connection.connect().await?;
+            let producer = client.producer(queue).linger(self.linger).start().await?;
+            let load = produce::Load {
+                size: usize::try_from(self.size)?.max(stamp::BYTES),
+                batch: self.batch.max(1),
+                interval: self.interval(),
+            };
+            producers.spawn(produce::run(producer, load, stamps.clone(), window));
+        }
+        sleep_until(from.into()).await;
+        note(&format!("measuring for {} ...", units::show(self.duration)));
+        let mut measured = Measured::default();
+        while let Some(one) = producers.join_next().await {
+            measured.add_producer(&one?)?;
+        }
+        while let Some(one) = consumers.join_next().await {
+            measured.add_consumer(&one??)?;
+        }
+        Ok(measured)
+    }
+
+    /// Between two messages of one producer, at a fixed rate.
+    fn interval(&self) -> Option<Duration> {
+        let producers = f64::from(self.producers.max(1));
+        (self.rate > 0).then(|| Duration::from_secs_f64(producers / self.rate as f64))
+    }
+}

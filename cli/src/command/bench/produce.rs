@@ -1,0 +1,147 @@
+//! One producer of a benchmark.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use roadstead_client::{Message, Producer, SendError, Sending};
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use super::Window;
+use super::report::{histogram, record};
+use super::stamp::Stamps;
+
+/// What one producer sends.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub size: usize,
+    pub batch: usize,
+    /// Between two messages at a fixed rate; `None`: closed loop.
+    pub interval: Option<Duration>,
+}
+
+/// What one producer measured inside the window.
+#[derive(Debug)]
+pub struct Produced {
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// From when a message was due to its acknowledgement, in microseconds.
+    pub latency: Histogram<u64>,
+    pub failed: u64,
+    pub first_error: Option<SendError>,
+}
+
+impl Default for Produced {
+    fn default() -> Self {
+        Self {
+            acknowledged: 0,
+            latency: histogram(),
+            failed: 0,
+            first_error: None,
+        }
+    }
+}
+
+/// Sends until the window ends.
+pub async fn run(producer: Producer, load: Load, stamps: Arc<Stamps>, window: Window) -> Produced {
+    let source = Source {
+        filler: (0..load.size).map(|_| rand::random()).collect(),
+        producer,
+        load,
+        stamps,
+        window,
+    };
+    sleep_until(window.start.into()).await;
+    match load.interval {
+        None => source.closed_loop().await,
+        Some(interval) => source.fixed_rate(interval).await,
+    }
+}
+
+struct Source {
+    producer: Producer,
+    load: Load,
+    stamps: Arc<Stamps>,
+    filler: Vec<u8>,
+    window: Window,
+}
+
+impl Source {
+    async fn send(&self, due: Instant) -> Sending {
+        let body = self.stamps.body(self.load.size, due, &self.filler);
+        self.producer.enqueue(Message::new(body)).await
+    }
+
+    /// Keeps so many unanswered: the next one goes when the oldest is answered.
+    async fn closed_loop(self) -> Produced {
+        let mut produced = Produced::default();
+        let mut unanswered: VecDeque<(Instant, Sending)> = VecDeque::new();
+        while Instant::now() < self.window.until {
+            while unanswered.len() < self.load.batch {
+                let due = Instant::now();
+                unanswered.push_back((due, self.send(due).await));
+            }
+            if let Some((due, sending)) = unanswered.pop_front() {
+                let answer = sending.await;
+                produced.count(due, answer.err(), self.window);
+            }
+        }
+        for (due, sending) in unanswered {
+            let answer = sending.await;
+            produced.count(due, answer.err(), self.window);
+        }
+        produced
+    }
+
+    /// Sends each message when it is due, however slow the answers are. Its latency counts from
+    /// when it was due: a stall is felt by every message that it holds up.
+    async fn fixed_rate(self, interval: Duration) -> Produced {
+        let (sent, answers) = mpsc::unbounded_channel();
+        let window = self.window;
+        let collector = tokio::spawn(collect(answers, window));
+        let mut due = window.start + interval.mul_f64(rand::random());
+        while due < window.until {
+            // Sleeps end a little late; what became due meanwhile goes out together.
+            if due > Instant::now() {
+                sleep_until(due.into()).await;
+            }
+            if sent.send((due, self.send(due).await)).is_err() {
+                break;
+            }
+            due += interval;
+        }
+        drop(sent);
+        collector.await.unwrap_or_default()
+    }
+}
+
+async fn collect(
+    mut answers: mpsc::UnboundedReceiver<(Instant, Sending)>,
+    window: Window,
+) -> Produced {
+    let mut produced = Produced::default();
+    while let Some((due, sending)) = answers.recv().await {
+        let answer = sending.await;
+        produced.count(due, answer.err(), window);
+    }
+    produced
+}
+
+impl Produced {
+    fn count(&mut self, due: Instant, error: Option<SendError>, window: Window) {
+        let now = Instant::now();
+        match error {
+            Some(error) => {
+                self.failed += 1;
+                self.first_error.get_or_insert(error);
+            }
+            None if window.measures(now) => {
+                self.acknowledged += 1;
+                record(&mut self.latency, now - due);
+            }
+            None => {}
+        }
+    }
+}

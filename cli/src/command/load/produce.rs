@@ -1,0 +1,85 @@
+//! `roadstead load produce`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::journal::Journal;
+use super::source::{Plan, Source, Tally};
+use crate::connection::Connection;
+use crate::output::{Output, note};
+use crate::units;
+
+/// What to send, and where it is written down.
+#[derive(Debug, Args)]
+pub struct Produce {
+    /// Queues, in turn; comma-separated
+    #[arg(long, value_delimiter = ',', required = true)]
+    queue: Vec<String>,
+    /// Messages to send over all queues
+    #[arg(long, required_unless_present = "duration")]
+    messages: Option<u64>,
+    /// How long to send
+    #[arg(long, value_parser = units::duration)]
+    duration: Option<Duration>,
+    /// Messages per second; 0: as fast as answers come
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// Distinct ordering keys; 0: none
+    #[arg(long, default_value_t = 0)]
+    keys: u64,
+    /// Name of this producer, unique in the run
+    #[arg(long, env = "POD_NAME")]
+    name: Option<String>,
+    /// File for the ledger; - is stdout
+    #[arg(long, value_name = "FILE")]
+    ledger: PathBuf,
+}
+
+impl Produce {
+    pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        let client = connection.connect().await?;
+        let journal = Journal::to(&self.ledger)?;
+        let plan = Plan {
+            name: self
+                .name
+                .unwrap_or_else(|| format!("p{:08x}", rand::random::<u32>())),
+            queues: self.queue,
+            messages: self.messages,
+            duration: self.duration,
+            rate: self.rate,
+            keys: self.keys,
+        };
+        let source = Source::start(&client, plan, journal.clone()).await?;
+        let tally = source.run(|_| ()).await;
+        journal.finish()?;
+        if self.ledger.as_os_str() == "-" {
+            note(&text(&tally));
+        } else {
+            let value = json!({
+                "acknowledged": tally.acknowledged,
+                "failed": tally.failed,
+                "attempts": tally.attempts,
+                "slowestMs": tally.slowest.as_secs_f64() * 1_000.0,
+            });
+            output.print(&value, || text(&tally))?;
+        }
+        tally.first_error.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+fn text(tally: &Tally) -> String {
+    let attempts = tally
+        .attempts
+        .iter()
+        .map(|(attempts, count)| format!("{attempts}:{count}"));
+    format!(
+        "acknowledged={} failed={} slowest={} attempts={}",
+        tally.acknowledged,
+        tally.failed,
+        units::show(tally.slowest),
+        attempts.collect::<Vec<_>>().join(" "),
+    )
+}

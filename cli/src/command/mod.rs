@@ -1,0 +1,51 @@
+//! The commands, one file each.
+
+mod bench;
+mod cluster;
+mod completions;
+mod load;
+mod queue;
+mod receive;
+mod send;
+
+use clap::Subcommand;
+
+use crate::connection::Connection;
+use crate::output::Output;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, change, list and look into queues
+    #[command(subcommand)]
+    Queue(queue::Queue),
+    /// Send messages: one argument, a file, or many lines
+    Send(send::Send),
+    /// Receive messages, and ack them
+    Receive(receive::Receive),
+    /// Show the cluster, and move leaders
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    /// Measure throughput and latency
+    Bench(bench::Bench),
+    /// Load with a ledger, and the check that nothing was lost
+    #[command(subcommand)]
+    Load(load::Load),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Does it.
+    pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        match self {
+            Self::Queue(command) => command.run(connection, output).await,
+            Self::Send(command) => command.run(connection, output).await,
+            Self::Receive(command) => command.run(connection, output).await,
+            Self::Cluster(command) => command.run(connection, output).await,
+            Self::Bench(command) => command.run(connection, output).await,
+            Self::Load(command) => command.run(connection, output).await,
+            Self::Completions(command) => command.run(),
+        }
+    }
+}

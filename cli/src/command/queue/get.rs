@@ -1,0 +1,62 @@
+//! `roadstead queue get NAME`
+
+use clap::Args;
+use roadstead_client::Client;
+use serde_json::{Value, json};
+
+use crate::format;
+use crate::output::Output;
+
+/// Which queue.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Name, or namespace/name
+    name: String,
+}
+
+impl Get {
+    pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
+        let queue = client.queue(&self.name).await?;
+        let stats = client.queue_stats(&self.name).await?;
+        let value = json!({
+            "queue": format::name(queue.queue.as_ref()),
+            "id": queue.id.to_string(),
+            "generation": queue.generation,
+            "spec": queue.spec.as_ref().map(format::spec),
+            "shards": queue.shards,
+            "stats": format::stats(&stats),
+        });
+        output.print(&value, || lines("", &value))?;
+        Ok(())
+    }
+}
+
+/// One `key: value` per line, nested ones indented; without nulls.
+fn lines(indent: &str, value: &Value) -> String {
+    let Some(object) = value.as_object() else {
+        return value.to_string();
+    };
+    let mut lines = Vec::new();
+    for (key, value) in object {
+        match value {
+            Value::Null => {}
+            Value::Object(_) => {
+                lines.push(format!("{indent}{key}:\n{}", self::lines("  ", value)));
+            }
+            Value::String(text) => lines.push(format!("{indent}{key}: {text}")),
+            other => lines.push(format!("{indent}{key}: {other}")),
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_values_are_indented() {
+        let value = json!({"a": "x", "b": {"c": 1, "d": null}, "e": [1, 2]});
+        assert_eq!(lines("", &value), "a: x\nb:\n  c: 1\ne: [1,2]");
+    }
+}

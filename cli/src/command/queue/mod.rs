@@ -1,0 +1,50 @@
+//! `roadstead queue ...`
+
+mod create;
+mod delete;
+mod get;
+mod ls;
+mod peek;
+mod purge;
+mod spec;
+mod update;
+
+use clap::Subcommand;
+
+use crate::connection::Connection;
+use crate::output::Output;
+
+/// What to do with queues.
+#[derive(Debug, Subcommand)]
+pub enum Queue {
+    /// List queues with their counts
+    #[command(visible_alias = "list")]
+    Ls(ls::Ls),
+    /// Show one queue
+    Get(get::Get),
+    /// Create a queue; one that exists as asked is fine
+    Create(create::Create),
+    /// Change a queue; what is not named stays
+    Update(update::Update),
+    /// Delete a queue
+    Delete(delete::Delete),
+    /// Remove every message that is not leased
+    Purge(purge::Purge),
+    /// Show messages without leasing them
+    Peek(peek::Peek),
+}
+
+impl Queue {
+    pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        let client = connection.connect().await?;
+        match self {
+            Self::Ls(command) => command.run(&client, output).await,
+            Self::Get(command) => command.run(&client, output).await,
+            Self::Create(command) => command.run(&client, output).await,
+            Self::Update(command) => command.run(&client, output).await,
+            Self::Delete(command) => command.run(&client, output).await,
+            Self::Purge(command) => command.run(&client, output).await,
+            Self::Peek(command) => command.run(&client, output).await,
+        }
+    }
+}

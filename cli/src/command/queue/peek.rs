@@ -1,0 +1,78 @@
+//! `roadstead queue peek NAME`
+
+use clap::Args;
+use roadstead_client::Client;
+use roadstead_client::proto::{MessageState, PeekedMessage};
+use serde_json::{Value, json};
+
+use crate::format;
+use crate::output::{Output, table};
+
+/// Which queue, and how many.
+#[derive(Debug, Args)]
+pub struct Peek {
+    /// Name, or namespace/name
+    name: String,
+    /// Messages at most, 1..100
+    #[arg(long, short, default_value_t = 10)]
+    count: u32,
+}
+
+impl Peek {
+    pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
+        let messages = client.peek(&self.name, self.count).await?;
+        let value = Value::Array(messages.iter().map(json).collect());
+        output.print(&value, || {
+            if messages.is_empty() {
+                return format!("{} holds no messages", self.name);
+            }
+            let header = ["ID", "STATE", "DELIVERIES", "KEY", "BYTES", "BODY"];
+            table(header, messages.iter().map(row))
+        })?;
+        Ok(())
+    }
+}
+
+fn state(message: &PeekedMessage) -> &'static str {
+    match message.state() {
+        MessageState::Unspecified => "?",
+        MessageState::Ready => "Ready",
+        MessageState::InFlight => "InFlight",
+        MessageState::Delayed => "Delayed",
+        MessageState::Blocked => "Blocked",
+    }
+}
+
+fn json(message: &PeekedMessage) -> Value {
+    json!({
+        "id": message.message_id,
+        "state": state(message),
+        "partition": message.partition,
+        "sequence": message.sequence,
+        "deliveryCount": message.delivery_count,
+        "orderingKey": message.ordering_key,
+        "contentType": message.content_type,
+        "attributes": format::attributes(&message.attributes),
+        "body": format::body(&message.body),
+    })
+}
+
+fn row(message: &PeekedMessage) -> [String; 6] {
+    let text = String::from_utf8_lossy(&message.body);
+    let mut start: String = text
+        .chars()
+        .take(40)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(40).is_some() {
+        start.push('…');
+    }
+    [
+        message.message_id.clone(),
+        state(message).to_owned(),
+        message.delivery_count.to_string(),
+        message.ordering_key.clone(),
+        message.body.len().to_string(),
+        start,
+    ]
+}

@@ -1,0 +1,140 @@
+//! A queue's specification as options.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use roadstead_client::proto::{
+    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueLimits, QueueSpec, RetryPolicy,
+};
+
+use crate::units;
+
+/// In which order messages are delivered.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Order {
+    /// No order is promised.
+    None,
+    /// Messages with the same key in order, one at a time.
+    PerKey,
+    /// All messages in order; needs one partition.
+    Strict,
+}
+
+/// What a queue promises. What is not named is left as it is, or to the default.
+#[derive(Debug, Args)]
+pub struct Spec {
+    /// Partitions, 1..1024; only grows [default: 1]
+    #[arg(long)]
+    partitions: Option<u32>,
+    /// Order of delivery; cannot change [default: none]
+    #[arg(long, value_enum)]
+    ordering: Option<Order>,
+    /// Ack by delivery: a message may be lost with its consumer, and is never delivered twice
+    #[arg(long)]
+    at_most_once: bool,
+    /// How long a delivery is leased, 0s..12h [default: 30s]
+    #[arg(long, value_parser = units::duration)]
+    lease: Option<Duration>,
+    /// How long a message waits at most, 1s..365d [default: 4d]
+    #[arg(long, value_parser = units::duration)]
+    time_to_live: Option<Duration>,
+    /// Deliveries before a message is dead-lettered, 1..1000 [default: 5]
+    #[arg(long)]
+    max_deliveries: Option<u32>,
+    /// Queue of the same namespace for what failed too often; without one it is dropped
+    #[arg(long, value_name = "QUEUE")]
+    dead_letter: Option<String>,
+    /// Live messages at most; 0: no limit
+    #[arg(long)]
+    max_messages: Option<u64>,
+    /// Bytes of live messages at most, for example 10Gi; 0: no limit
+    #[arg(long, value_parser = units::bytes)]
+    max_bytes: Option<u64>,
+    /// Largest message, at most 16Mi [default: 256Ki]
+    #[arg(long, value_parser = units::bytes)]
+    max_message_bytes: Option<u64>,
+    /// Deliveries in flight at most [default: 20000]
+    #[arg(long)]
+    max_in_flight: Option<u32>,
+}
+
+impl Spec {
+    /// Writes what is named into `spec`.
+    pub fn apply(self, spec: &mut QueueSpec) {
+        if let Some(partitions) = self.partitions {
+            spec.partitions = partitions;
+        }
+        if let Some(order) = self.ordering {
+            spec.set_ordering(match order {
+                Order::None => Ordering::None,
+                Order::PerKey => Ordering::PerKey,
+                Order::Strict => Ordering::Strict,
+            });
+        }
+        if self.at_most_once {
+            spec.set_delivery(DeliveryGuarantee::AtMostOnce);
+        }
+        let duration = |duration: Duration| prost_types::Duration::try_from(duration).ok();
+        spec.lease = self.lease.and_then(duration).or(spec.lease);
+        spec.time_to_live = self.time_to_live.and_then(duration).or(spec.time_to_live);
+        if let Some(max_deliveries) = self.max_deliveries {
+            spec.retries = Some(RetryPolicy { max_deliveries });
+        }
+        if let Some(queue) = self.dead_letter {
+            spec.dead_letter = Some(DeadLetterPolicy { queue });
+        }
+        let before = spec.limits.unwrap_or_default();
+        let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let limits = QueueLimits {
+            max_messages: self.max_messages.unwrap_or(before.max_messages),
+            max_bytes: self.max_bytes.unwrap_or(before.max_bytes),
+            max_message_bytes: self
+                .max_message_bytes
+                .map_or(before.max_message_bytes, bytes),
+            max_in_flight: self.max_in_flight.unwrap_or(before.max_in_flight),
+        };
+        if limits != before {
+            spec.limits = Some(limits);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        spec: Spec,
+    }
+
+    #[test]
+    fn what_is_not_named_stays() {
+        let mut spec = QueueSpec {
+            partitions: 4,
+            ..QueueSpec::default()
+        };
+        let line = [
+            "x",
+            "--lease",
+            "1m",
+            "--max-bytes",
+            "1Gi",
+            "--ordering",
+            "per-key",
+        ];
+        Line::parse_from(line).spec.apply(&mut spec);
+        assert_eq!(spec.partitions, 4);
+        assert_eq!(spec.ordering(), Ordering::PerKey);
+        assert_eq!(spec.lease.map(|lease| lease.seconds), Some(60));
+        assert_eq!(spec.limits.map(|limits| limits.max_bytes), Some(1 << 30));
+        assert_eq!(spec.retries, None);
+
+        let mut untouched = spec.clone();
+        Line::parse_from(["x"]).spec.apply(&mut untouched);
+        assert_eq!(untouched, spec);
+    }
+}

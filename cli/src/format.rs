@@ -1,0 +1,171 @@
+//! Queues, messages and counts as JSON and text.
+
+use std::time::{Duration, SystemTime};
+
+use roadstead_client::ReceivedMessage;
+use roadstead_client::proto::{self, Ordering, QueueSpec, QueueStats};
+use serde_json::{Map, Value, json};
+
+use crate::units;
+
+/// `namespace/name`.
+pub fn name(queue: Option<&proto::QueueRef>) -> String {
+    queue.map_or_else(String::new, |queue| {
+        format!("{}/{}", queue.namespace, queue.name)
+    })
+}
+
+/// The name of an ordering.
+pub fn ordering(ordering: Ordering) -> &'static str {
+    match ordering {
+        Ordering::Unspecified | Ordering::None => "None",
+        Ordering::PerKey => "PerKey",
+        Ordering::Strict => "Strict",
+    }
+}
+
+fn duration(duration: Option<prost_types::Duration>) -> Option<String> {
+    duration
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .map(units::show)
+}
+
+/// A specification; what it leaves to the server is absent.
+pub fn spec(spec: &QueueSpec) -> Value {
+    let limits = spec.limits.unwrap_or_default();
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Value| {
+        if !value.is_null() && value != json!(0) {
+            object.insert(key.into(), value);
+        }
+    };
+    put("partitions", json!(spec.partitions));
+    put("ordering", json!(ordering(spec.ordering())));
+    let once = spec.delivery() == proto::DeliveryGuarantee::AtMostOnce;
+    put(
+        "delivery",
+        json!(if once { "AtMostOnce" } else { "AtLeastOnce" }),
+    );
+    put("lease", json!(duration(spec.lease)));
+    put("timeToLive", json!(duration(spec.time_to_live)));
+    put(
+        "maxDeliveries",
+        json!(spec.retries.map_or(0, |retries| retries.max_deliveries)),
+    );
+    put(
+        "deadLetter",
+        json!(spec.dead_letter.as_ref().map(|policy| &policy.queue)),
+    );
+    put("maxMessages", json!(limits.max_messages));
+    put("maxBytes", json!(limits.max_bytes));
+    put("maxMessageBytes", json!(limits.max_message_bytes));
+    put("maxInFlight", json!(limits.max_in_flight));
+    Value::Object(object)
+}
+
+/// Live counts.
+pub fn stats(stats: &QueueStats) -> Value {
+    json!({
+        "ready": stats.ready,
+        "inFlight": stats.in_flight,
+        "delayed": stats.delayed,
+        "blocked": stats.blocked,
+        "bytes": stats.bytes,
+        "oldestAgeSeconds": oldest(stats).map(|age| age.as_secs_f64()),
+        "deadLetteredTotal": stats.dead_lettered_total,
+        "sentTotal": stats.sent_total,
+        "deliveredTotal": stats.delivered_total,
+        "ackedTotal": stats.acked_total,
+        "nackedTotal": stats.nacked_total,
+        "redeliveredTotal": stats.redelivered_total,
+        "expiredTotal": stats.expired_total,
+        "outbox": stats.outbox,
+        "partitionsUnavailable": stats.partitions_unavailable,
+    })
+}
+
+/// How long the oldest ready message has waited.
+pub fn oldest(stats: &QueueStats) -> Option<Duration> {
+    let at = SystemTime::try_from(stats.oldest_enqueued_at?).ok()?;
+    Some(at.elapsed().unwrap_or_default())
+}
+
+/// A body: as JSON when it is, else as text, else by its size.
+pub fn body(body: &[u8]) -> Value {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return value;
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => json!(text),
+        Err(_) => json!(format!("({} bytes that are no text)", body.len())),
+    }
+}
+
+/// Attributes by name; a binary one by its size.
+pub fn attributes<'a>(
+    attributes: impl IntoIterator<Item = (&'a String, &'a proto::AttributeValue)>,
+) -> Value {
+    use proto::attribute_value::Value as Kind;
+    let value = |value: &proto::AttributeValue| match &value.value {
+        Some(Kind::StringValue(text) | Kind::NumberValue(text)) => json!(text),
+        Some(Kind::BinaryValue(bytes)) => json!(format!("({} bytes)", bytes.len())),
+        None => Value::Null,
+    };
+    Value::Object(
+        attributes
+            .into_iter()
+            .map(|(name, one)| (name.clone(), value(one)))
+            .collect(),
+    )
+}
+
+/// A received message.
+pub fn message(message: &ReceivedMessage) -> Value {
+    let since = message
+        .enqueued_at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let mut value = json!({
+        "id": message.id,
+        "partition": message.partition,
+        "sequence": message.sequence,
+        "deliveryCount": message.delivery_count,
+        "enqueuedAtMs": since.as_millis() as u64,
+        "orderingKey": message.ordering_key,
+        "contentType": message.content_type,
+        "attributes": attributes(&message.attributes),
+        "body": body(&message.body),
+    });
+    if let Some(dead) = &message.dead_letter {
+        value["deadLetter"] = json!({
+            "reason": dead.reason().as_str_name().trim_start_matches("DEAD_LETTER_REASON_"),
+            "error": dead.error,
+            "sourceQueue": dead.source_queue,
+            "deliveryCount": dead.delivery_count,
+        });
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_shown_as_what_it_is() {
+        assert_eq!(body(br#"{"a":1}"#), json!({"a": 1}));
+        assert_eq!(body(b"plain"), json!("plain"));
+        assert_eq!(body(&[0xff, 0xfe]), json!("(2 bytes that are no text)"));
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_shown() {
+        let value = spec(&QueueSpec {
+            partitions: 3,
+            ..QueueSpec::default()
+        });
+        assert_eq!(value["partitions"], 3);
+        assert_eq!(value["ordering"], "None");
+        assert!(value.get("lease").is_none() && value.get("maxBytes").is_none());
+    }
+}

@@ -1,0 +1,132 @@
+//! Durations and sizes as people write them.
+
+use std::time::Duration;
+
+/// Reads `30s`, `1h30m`, `250ms`, `7d`.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; write for example 30s, 5m, 1h30m or 250ms");
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, unit) = rest.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let letters = unit
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(unit.len());
+        let (unit, after) = unit.split_at(letters);
+        let ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        total += Duration::from_millis(number.checked_mul(ms).ok_or_else(wrong)?);
+        rest = after;
+    }
+    Ok(total)
+}
+
+/// Reads `1024`, `64Ki`, `10Mi`, `2Gi` as bytes.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size; write for example 1024, 64Ki, 10Mi or 2Gi");
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "Ki" => 10,
+        "Mi" => 20,
+        "Gi" => 30,
+        "Ti" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// A duration as a person reads it: two units at most.
+pub fn show(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let (seconds, minutes, hours) = (ms / 1_000, ms / 60_000, ms / 3_600_000);
+    let pair = |number: u128, unit: &str, rest: u128, small: &str| {
+        if rest == 0 {
+            format!("{number}{unit}")
+        } else {
+            format!("{number}{unit}{rest}{small}")
+        }
+    };
+    match (hours, minutes, seconds) {
+        (0, 0, 0) => format!("{ms}ms"),
+        (0, 0, _) if ms.is_multiple_of(1_000) => format!("{seconds}s"),
+        (0, 0, _) => format!("{:.1}s", duration.as_secs_f64()),
+        (0, ..) => pair(minutes, "m", seconds % 60, "s"),
+        (0..48, ..) => pair(hours, "h", minutes % 60, "m"),
+        _ => pair(hours / 24, "d", hours % 24, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let cases = [
+            ("30s", 30_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("0s", 0),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "-5s",
+            "5 s",
+            "5x",
+            "99999999999999999999s",
+            "9999999999999999999d",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("10Mi"), Ok(10 << 20));
+        assert_eq!(bytes("0"), Ok(0));
+        for text in ["", "Ki", "5K", "-1", "99999999999Ti"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shown_as_read() {
+        let cases = [
+            (250, "250ms"),
+            (30_000, "30s"),
+            (1_500, "1.5s"),
+            (345_600_000, "4d"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(show(Duration::from_millis(ms)), text);
+        }
+        assert_eq!(show(Duration::from_mins(90)), "1h30m");
+    }
+}
