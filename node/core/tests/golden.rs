@@ -7,8 +7,8 @@ mod golden {
 }
 
 use bytes::Bytes;
-use golden::catalog_ops::catalog_ops;
-use golden::shard_ops::shard_ops;
+use golden::catalog_ops::{catalog_ops, row_makers_of_catalog};
+use golden::shard_ops::{row_makers, shard_ops};
 use proptest::prelude::*;
 use roadstead_core::catalog::{self, CatalogMachine};
 use roadstead_core::kv::MemoryKv;
@@ -43,6 +43,46 @@ fn all() -> String {
 #[test]
 fn the_bytes_of_every_op_are_frozen() {
     assert_eq!(all(), include_str!("golden/ops.txt"));
+}
+
+fn rows(kv: &MemoryKv) -> String {
+    kv.rows()
+        .map(|(key, value)| format!("{} {}\n", hex(key), hex(value)))
+        .collect()
+}
+
+/// Rows of every kind: a shard's after a history that makes them, and the catalog's.
+fn all_rows() -> String {
+    let mut shard = MemoryKv::new();
+    let mut machine = ShardMachine::open(&shard).expect("no rows");
+    for (n, op) in row_makers().iter().enumerate() {
+        let applied = machine.apply(&mut shard, n as u64 + 1, &shard_entry(op));
+        let reply = &applied.expect("it is whole").replies[0];
+        assert!(!matches!(reply, Reply::Refused(_)), "{op:?}: {reply:?}");
+    }
+    let kinds = shard
+        .rows()
+        .filter(|(key, _)| key[0] == 0x10)
+        .map(|(key, _)| key[13] as char);
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.dedup();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.iter().collect::<String>(), "adeghklmnopqrstuwx");
+    let mut catalog = MemoryKv::new();
+    let mut machine = CatalogMachine::open(&catalog).expect("no rows");
+    for (n, op) in row_makers_of_catalog().into_iter().enumerate() {
+        let entry = catalog::encode_entry(1_000, &[op]);
+        machine
+            .apply(&mut catalog, n as u64 + 1, &entry)
+            .expect("it is whole");
+    }
+    format!("shard\n{}catalog\n{}", rows(&shard), rows(&catalog))
+}
+
+#[test]
+fn the_bytes_of_every_row_are_frozen() {
+    assert_eq!(all_rows(), include_str!("golden/rows.txt"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::partition::{Partition, Step, corrupt};
 use super::reply::{Delivered, Received};
 use crate::kv::{self, KvError};
 
-/// Headers looked at per receive; the next one goes on from there.
+/// Headers and blocks looked at per receive; the next one goes on from there.
 const SCAN_MAX: u64 = 4_096;
 
 /// One receive being carried out.

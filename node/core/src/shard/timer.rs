@@ -16,7 +16,7 @@ pub(crate) enum Timer {
     Expiry(u64),
 }
 
-// Frozen: these bytes are in keys. A group (4) or stream (4) follows, then the number.
+// Frozen: these bytes are in keys. Group (4) and stream (4) follow, then the number (8).
 const LEASE: u8 = b'l';
 const BACK_OFF: u8 = b'w';
 const EXPIRY_CURSOR: u8 = b'e';

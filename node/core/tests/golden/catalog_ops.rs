@@ -102,3 +102,16 @@ fn groups() -> Vec<(&'static str, Op)> {
         ),
     ]
 }
+
+/// Ops after which the catalog has rows of every kind.
+pub fn row_makers_of_catalog() -> Vec<Op> {
+    let name = QueueName::new("ns", "d");
+    let dead = Op::CreateQueue(CreateQueue {
+        name,
+        spec: QueueSpec::default(),
+    });
+    let mut ops: Vec<Op> = members().into_iter().map(|(_, op)| op).collect();
+    ops.push(dead);
+    ops.extend(queues().into_iter().map(|(_, op)| op).take(1));
+    ops
+}

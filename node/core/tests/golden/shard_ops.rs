@@ -152,3 +152,85 @@ fn accept() -> Op {
         messages: vec![moved],
     })
 }
+
+/// Ops after which a shard has rows of every kind.
+pub fn row_makers() -> Vec<Op> {
+    let none = PartitionId {
+        queue: 9,
+        partition: 0,
+    };
+    let dead_letter = Some(DeadLetterTarget {
+        queue: 8,
+        partitions: 1,
+    });
+    let keyed = PartitionConfig {
+        ordering: Ordering::PerKey,
+        dead_letter,
+        ..PartitionConfig::default()
+    };
+    let configure = |partition, config| Op::Configure(Configure { partition, config });
+    let of = |key, delay_ms| NewMessage {
+        key: Some(key),
+        delay_ms,
+        body: Bytes::from_static(b"body"),
+        ..NewMessage::default()
+    };
+    let producer = Some(ProducerRef {
+        id: Bytes::from_static(b"p1"),
+        first: 1,
+    });
+    let messages = vec![of(1, 0), of(1, 0), of(2, 0), of(3, 0), of(4, 0), of(5, 900)];
+    let send = Send {
+        partition: PARTITION,
+        producer,
+        messages,
+    };
+    let delayed = Send {
+        partition: none,
+        producer: None,
+        messages: vec![of(1, 70)],
+    };
+    let item = |slot, action| Settlement {
+        delivery: 1,
+        slot,
+        epoch: 0,
+        action,
+    };
+    let error = Bytes::from_static(b"no");
+    let nack = |delay_ms| Action::Nack {
+        delay_ms,
+        error: error.clone(),
+        unstarted: false,
+    };
+    let items = vec![
+        item(0, nack(0)),
+        item(1, nack(50)),
+        item(
+            2,
+            Action::Reject {
+                error: error.clone(),
+            },
+        ),
+    ];
+    vec![
+        configure(PARTITION, keyed),
+        configure(TARGET, PartitionConfig::default()),
+        configure(none, PartitionConfig::default()),
+        Op::Send(send),
+        Op::Send(delayed),
+        receive(),
+        Op::Settle(Settle {
+            partition: PARTITION,
+            group: DEFAULT_GROUP,
+            items,
+        }),
+        accept_first(),
+    ]
+}
+
+fn accept_first() -> Op {
+    let Op::Accept(accept) = accept() else {
+        unreachable!("it is one")
+    };
+    Op::Accept(Accept { first: 1, ..accept })
+}
