@@ -46,9 +46,15 @@ fn the_bytes_of_every_op_are_frozen() {
 }
 
 fn rows(kv: &MemoryKv) -> String {
-    kv.rows()
-        .map(|(key, value)| format!("{} {}\n", hex(key), hex(value)))
-        .collect()
+    let lines: Vec<_> = kv
+        .rows()
+        .map(|(key, value)| hex(key) + " " + &hex(value))
+        .collect();
+    lines.join(
+        "
+",
+    ) + "
+"
 }
 
 /// Rows of every kind: a shard's after a history that makes them, and the catalog's.

@@ -21,10 +21,11 @@ use crate::kv::{self, Kv, KvError};
 const PEEK_DELIVERIES: usize = 1_000;
 
 impl ShardMachine {
-    /// Messages of a group that a Receive may find, 0 for what is not here. Cheap.
+    /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
+    /// what is not here. Cheap.
     pub fn ready(&self, partition: PartitionId, group: u32) -> u64 {
         let partition = self.partition(partition).filter(|_| group == DEFAULT_GROUP);
-        partition.map_or(0, |p| p.counts().0)
+        partition.map_or(0, |p| p.counts().0.min(p.room_in_flight()))
     }
 
     /// Counts of a group; None when partition or group is not here.

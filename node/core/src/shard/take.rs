@@ -25,13 +25,7 @@ pub(crate) struct Take {
 impl Take {
     pub(crate) fn new(p: &Partition, now: u64, max: u32, lease_ms: u64) -> Self {
         let at_most_once = p.config.delivery == Delivery::AtMostOnce;
-        let limit = u64::from(p.config.max_in_flight);
-        let room = if limit == 0 || at_most_once {
-            u64::MAX
-        } else {
-            limit.saturating_sub(p.group.in_flight)
-        };
-        let max = u64::from(max).min(room).min(p.state.messages) as usize;
+        let max = u64::from(max).min(p.room_in_flight()).min(p.state.messages) as usize;
         let messages = Vec::with_capacity(max);
         let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
         let deadline = if at_most_once { now } else { now + lease_ms };
@@ -197,4 +191,15 @@ impl Take {
 /// Order is strict and a message is engaged: what waits must wait.
 fn strict_waits(p: &Partition) -> bool {
     p.config.ordering == Ordering::Strict && p.group.engaged != 0
+}
+
+impl Partition {
+    /// Messages that may still be leased before the limit of leases is reached.
+    pub(crate) fn room_in_flight(&self) -> u64 {
+        let limit = u64::from(self.config.max_in_flight);
+        if limit == 0 || self.config.delivery == Delivery::AtMostOnce {
+            return u64::MAX;
+        }
+        limit.saturating_sub(self.group.in_flight)
+    }
 }

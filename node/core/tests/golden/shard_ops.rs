@@ -190,6 +190,27 @@ pub fn row_makers() -> Vec<Op> {
         producer: None,
         messages: vec![of(1, 70)],
     };
+    vec![
+        configure(PARTITION, keyed),
+        configure(TARGET, PartitionConfig::default()),
+        configure(none, PartitionConfig::default()),
+        Op::Send(send),
+        Op::Send(delayed),
+        receive(),
+        fail(),
+        accept_first(),
+    ]
+}
+
+fn accept_first() -> Op {
+    let Op::Accept(accept) = accept() else {
+        unreachable!("it is one")
+    };
+    Op::Accept(Accept { first: 1, ..accept })
+}
+
+/// Nacks the first message of a delivery without and the second with a delay, rejects the third.
+fn fail() -> Op {
     let item = |slot, action| Settlement {
         delivery: 1,
         slot,
@@ -202,35 +223,13 @@ pub fn row_makers() -> Vec<Op> {
         error: error.clone(),
         unstarted: false,
     };
-    let items = vec![
-        item(0, nack(0)),
-        item(1, nack(50)),
-        item(
-            2,
-            Action::Reject {
-                error: error.clone(),
-            },
-        ),
-    ];
-    vec![
-        configure(PARTITION, keyed),
-        configure(TARGET, PartitionConfig::default()),
-        configure(none, PartitionConfig::default()),
-        Op::Send(send),
-        Op::Send(delayed),
-        receive(),
-        Op::Settle(Settle {
-            partition: PARTITION,
-            group: DEFAULT_GROUP,
-            items,
-        }),
-        accept_first(),
-    ]
-}
-
-fn accept_first() -> Op {
-    let Op::Accept(accept) = accept() else {
-        unreachable!("it is one")
+    let reject = Action::Reject {
+        error: error.clone(),
     };
-    Op::Accept(Accept { first: 1, ..accept })
+    let items = vec![item(0, nack(0)), item(1, nack(50)), item(2, reject)];
+    Op::Settle(Settle {
+        partition: PARTITION,
+        group: DEFAULT_GROUP,
+        items,
+    })
 }
