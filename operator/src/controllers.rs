@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use roadstead_crds::{ConsumerScaler, Queue, QueueCluster};
+use roadstead_crds::{ConsumerScaler, NamespacesFrom, Queue, QueueCluster};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::debug;
@@ -15,7 +17,7 @@ use tracing::debug;
 use crate::context::Context;
 use crate::queue::{Pace, Queues};
 use crate::scaler::{Listener, Loads, Scalers, watch_all};
-use crate::{cluster, queue, scaler};
+use crate::{cluster, queue, scaler, stopped};
 
 const WAKES: usize = 1_024;
 
@@ -24,7 +26,14 @@ pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) {
     let client = context.client.clone();
     let config = controller::Config::default().concurrency(context.config.concurrency);
     let any = watcher::Config::default();
-    let clusters = Controller::new(Api::<QueueCluster>::all(client.clone()), any.clone())
+    let clusters = Controller::new(Api::<QueueCluster>::all(client.clone()), any.clone());
+    let store = clusters.store();
+    let clusters = clusters
+        .watches(
+            Api::<Namespace>::all(client.clone()),
+            any.clone(),
+            move |_| open_clusters(&store),
+        )
         .owns(Api::<StatefulSet>::all(client.clone()), any.clone())
         .with_config(config.clone())
         .graceful_shutdown_on(stopped(stop.clone()));
@@ -82,9 +91,16 @@ pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) {
     }
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means stop as well.
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Clusters that other namespaces may use: a new one gets their CA.
+fn open_clusters(clusters: &Store<QueueCluster>) -> Vec<ObjectRef<QueueCluster>> {
+    let open =
+        |cluster: &Arc<QueueCluster>| cluster.spec.queue_namespaces.from != NamespacesFrom::Same;
+    clusters
+        .state()
+        .iter()
+        .filter(|c| open(c))
+        .map(|c| ObjectRef::from_obj(c.as_ref()))
+        .collect()
 }
 
 fn report<T: Debug, E: std::error::Error>(result: Result<T, E>) {

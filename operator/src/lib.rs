@@ -34,6 +34,7 @@ use metrics::Metrics;
 use nodes::Resolve;
 
 const AGAIN: Duration = Duration::from_secs(2);
+const FINISH: Duration = Duration::from_secs(15);
 
 /// Runs the operator until `stop` is true.
 ///
@@ -43,7 +44,7 @@ pub async fn run(
     client: Client,
     config: Config,
     resolve: Resolve,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<()> {
     let metrics = Arc::new(Metrics::default());
     let ready = Arc::new(AtomicBool::new(false));
@@ -62,8 +63,7 @@ pub async fn run(
     info!(%address, version = env!("CARGO_PKG_VERSION"), "listens");
     tokio::select! {
         ended = server => ended.context("the HTTP listener failed"),
-        led = lead(client, config, (resolve, metrics, ready), stop.clone()) => led,
-        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        led = lead(client, config, (resolve, metrics, ready), stop) => led,
     }
 }
 
@@ -76,10 +76,16 @@ async fn lead(
     (resolve, metrics, ready): Shared,
     stop: watch::Receiver<bool>,
 ) -> Result<()> {
-    definitions(&client).await;
-    ready.store(true, Ordering::Relaxed);
     let lock = LeaseLock::new(&client, &config.namespace, &config.lease, &config.identity);
-    let fence = lock.acquire().await;
+    let wait = async {
+        definitions(&client).await;
+        ready.store(true, Ordering::Relaxed);
+        lock.acquire().await
+    };
+    let fence = tokio::select! {
+        fence = wait => fence,
+        () = stopped(stop.clone()) => return Ok(()),
+    };
     metrics.leads.set(1);
     let context = Arc::new(Context::new(
         client,
@@ -88,11 +94,10 @@ async fn lead(
         resolve,
         metrics.clone(),
     ));
-    let mut stopped = stop.clone();
     let lost = tokio::select! {
-        () = controllers::run(context, stop) => false,
+        () = controllers::run(context, stop.clone()) => false,
         () = lock.hold(fence) => true,
-        _ = stopped.wait_for(|stop| *stop) => false,
+        () = overdue(stop) => false,
     };
     metrics.leads.set(0);
     if lost {
@@ -100,6 +105,18 @@ async fn lead(
     }
     lock.release().await;
     Ok(())
+}
+
+/// Waits until the operator is told to stop.
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means stop as well.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// What is begun when the operator is told to stop gets this long to finish.
+async fn overdue(stop: watch::Receiver<bool>) {
+    stopped(stop).await;
+    tokio::time::sleep(FINISH).await;
 }
 
 /// Waits until all three kinds can be listed.

@@ -11,6 +11,8 @@ use tonic::transport::{Certificate as Pem, Channel, ClientTlsConfig, Endpoint, I
 use tonic::{Code, Status};
 
 const CONNECT: Duration = Duration::from_secs(2);
+/// Time to an answer, or to the beginning of a stream; a hand-over takes longest.
+const ANSWER: Duration = Duration::from_secs(15);
 const PING: Duration = Duration::from_secs(10);
 
 /// Why a node could not be asked, or what it answered.
@@ -99,6 +101,7 @@ impl Node {
         let endpoint = endpoint.tls_config(tls).map_err(failed)?;
         let endpoint = endpoint
             .connect_timeout(CONNECT)
+            .timeout(ANSWER)
             .http2_keep_alive_interval(PING)
             .keep_alive_timeout(CONNECT)
             .tcp_nodelay(true);

@@ -1,0 +1,226 @@
+//! The life of a cluster: founded once, rolled one by one, scaled, deleted.
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use roadstead_crds::QueueCluster;
+use roadstead_operator_core::conditions::is_true;
+use serde_json::{Value, json};
+
+use crate::world::{SYSTEM, World, namespace, until};
+
+/// Creates a `QueueCluster` named `main`.
+pub async fn create(client: &Client, space: &str, spec: Value) -> Api<QueueCluster> {
+    namespace(client, space).await;
+    let api: Api<QueueCluster> = Api::namespaced(client.clone(), space);
+    let cluster = serde_json::from_value(json!({
+        "apiVersion": "roadstead.dev/v1alpha1", "kind": "QueueCluster",
+        "metadata": {"name": "main"}, "spec": spec,
+    }))
+    .unwrap();
+    api.create(&PostParams::default(), &cluster).await.unwrap();
+    api
+}
+
+/// Waits until the cluster is Ready and at rest.
+pub async fn ready(api: &Api<QueueCluster>) -> QueueCluster {
+    until("the cluster gets Ready", async || {
+        let cluster = api.get("main").await.unwrap();
+        let status = cluster.status.clone().unwrap_or_default();
+        let settled = is_true(&status.conditions, "Ready")
+            && status.plan.is_empty()
+            && status.observed_generation == cluster.metadata.generation;
+        if settled {
+            Ok(cluster)
+        } else {
+            Err(format!("{status:#?}"))
+        }
+    })
+    .await
+}
+
+fn orders(world: &World, start: &str) -> Vec<String> {
+    let cluster = world.cluster.lock().unwrap();
+    cluster
+        .orders
+        .iter()
+        .filter(|order| order.starts_with(start))
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_lives() {
+    let Some(mut world) = World::start().await else {
+        return;
+    };
+    let api = create(
+        &world.client,
+        "queues",
+        json!({"queueNamespaces": {"from": "All"}}),
+    )
+    .await;
+    let cluster = ready(&api).await;
+    let id = cluster.status.as_ref().unwrap().cluster_id.clone().unwrap();
+    let founded: Vec<_> = (0..3).map(|n| format!("bootstrap main-{n} {id}")).collect();
+    assert_eq!(orders(&world, "bootstrap"), founded, "each founder once");
+    everything_is_there(&world.client).await;
+
+    world.kill_operator().await;
+    world.start_operator("one").await;
+    roll(&world, &api).await;
+    resize(&world, &api).await;
+    assert_eq!(orders(&world, "bootstrap"), founded, "never again");
+    assert!(
+        world
+            .cluster
+            .lock()
+            .unwrap()
+            .fences
+            .iter()
+            .all(|fence| *fence <= 1)
+    );
+    remove(&world, &api).await;
+    world.end().await;
+}
+
+async fn everything_is_there(client: &Client) {
+    macro_rules! there {
+        ($kind:ty, $($name:literal),+) => {$(
+            let api: Api<$kind> = Api::namespaced(client.clone(), "queues");
+            let found = api.get($name).await.unwrap();
+            assert_eq!(found.owner_references().len(), 1, "{} has no owner", $name);
+        )+};
+    }
+    there!(StatefulSet, "main");
+    there!(Service, "main", "main-nodes");
+    there!(ServiceAccount, "main-node");
+    there!(Secret, "main-node-tls", "main-client-tls");
+    there!(ConfigMap, "main-roadstead-ca");
+    there!(NetworkPolicy, "main");
+    there!(PodDisruptionBudget, "main");
+    let elsewhere: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let map = elsewhere.get("main-roadstead-ca").await.unwrap();
+    assert!(
+        map.owner_references().is_empty(),
+        "an owner of another namespace would delete it"
+    );
+    let authority: Api<Secret> = Api::namespaced(client.clone(), SYSTEM);
+    let keys = authority
+        .get("authority.queues.main")
+        .await
+        .unwrap()
+        .data
+        .unwrap();
+    assert!(keys.contains_key("ca.key"));
+    let node: Api<Secret> = Api::namespaced(client.clone(), "queues");
+    let node = node.get("main-node-tls").await.unwrap().data.unwrap();
+    assert_eq!(
+        node.keys().collect::<Vec<_>>(),
+        ["ca.crt", "tls.crt", "tls.key"]
+    );
+}
+
+/// A changed label restarts every pod, one at a time, the leader after its hand-over.
+async fn roll(world: &World, api: &Api<QueueCluster>) {
+    let uids = |pods: Vec<Pod>| {
+        pods.iter()
+            .map(|pod| pod.uid().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "queues");
+    let before = uids(pods.list(&ListParams::default()).await.unwrap().items);
+    *world.missing_max.lock().unwrap() = 0;
+    let leader = world.cluster.lock().unwrap().leader;
+    let label = json!({"spec": {"pod": {"labels": {"team": "a"}}}});
+    api.patch("main", &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    until("every pod is new", async || {
+        let after = pods.list(&ListParams::default()).await.unwrap().items;
+        let labelled = after
+            .iter()
+            .filter(|pod| pod.labels().get("team").is_some())
+            .count();
+        let new = uids(after).iter().all(|uid| !before.contains(uid));
+        if labelled == 3 && new {
+            Ok(())
+        } else {
+            Err(format!("{labelled} of 3"))
+        }
+    })
+    .await;
+    ready(api).await;
+    let transfers = orders(world, "transfer");
+    assert_eq!(
+        transfers.first(),
+        Some(&format!("transfer {leader}")),
+        "the leader hands over"
+    );
+    assert!(
+        *world.missing_max.lock().unwrap() <= 1,
+        "two pods were gone at a time"
+    );
+}
+
+/// 3 → 4 → 3: joined; drained, removed, and only then without a pod.
+async fn resize(world: &World, api: &Api<QueueCluster>) {
+    let replicas = |n: i32| Patch::Merge(json!({"spec": {"replicas": n}}));
+    api.patch_scale("main", &PatchParams::default(), &replicas(4))
+        .await
+        .unwrap();
+    ready(api).await;
+    assert_eq!(orders(world, "add"), ["add main-3"]);
+    api.patch_scale("main", &PatchParams::default(), &replicas(3))
+        .await
+        .unwrap();
+    ready(api).await;
+    let id = 1_003;
+    assert_eq!(orders(world, "drain"), [format!("drain {id}")]);
+    assert_eq!(orders(world, "remove"), [format!("remove {id}")]);
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), "queues");
+    until("the pod goes", async || {
+        let count = pods.list(&ListParams::default()).await.unwrap().items.len();
+        if count == 3 {
+            Ok(())
+        } else {
+            Err(format!("{count} pods"))
+        }
+    })
+    .await;
+}
+
+/// What lies outside of the namespace goes; the CA stays with the volumes.
+async fn remove(world: &World, api: &Api<QueueCluster>) {
+    api.delete("main", &DeleteParams::default()).await.unwrap();
+    until("the object goes", async || {
+        let there = api.get_opt("main").await.unwrap();
+        if there.is_none() {
+            Ok(())
+        } else {
+            Err("it is there".to_owned())
+        }
+    })
+    .await;
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
+    assert!(
+        bindings
+            .get_opt("roadstead:queues:main")
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "default");
+    assert!(maps.get_opt("main-roadstead-ca").await.unwrap().is_none());
+    let authority: Api<Secret> = Api::namespaced(world.client.clone(), SYSTEM);
+    assert!(
+        authority
+            .get_opt("authority.queues.main")
+            .await
+            .unwrap()
+            .is_some()
+    );
+}

@@ -1,0 +1,105 @@
+//! The chart as helm renders it is the one in `golden/`, which other tests use.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs helm in the checkout; `None` where it is missing and nothing demands the test.
+fn helm(words: &[&str]) -> Option<Output> {
+    let tool = Command::new(checkout().join("scripts/tools"))
+        .arg("helm")
+        .output()
+        .unwrap();
+    if !tool.status.success() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{}",
+            String::from_utf8_lossy(&tool.stderr)
+        );
+        println!("skipped: scripts/tools helm does not work here");
+        return None;
+    }
+    let path = String::from_utf8(tool.stdout).unwrap();
+    Some(
+        Command::new(path.trim())
+            .current_dir(checkout())
+            .args(words)
+            .output()
+            .unwrap(),
+    )
+}
+
+#[test]
+fn the_rendered_chart_is_the_golden_one() {
+    let words = [
+        "template",
+        "roadstead",
+        "charts/roadstead",
+        "--namespace",
+        "roadstead-system",
+    ];
+    let set = ["--set", "image.repository=localhost/roadstead"];
+    let Some(rendered) = helm(&[&words[..], &set].concat()) else {
+        return;
+    };
+    let rendered = String::from_utf8(rendered.stdout).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chart.yaml");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&golden, &rendered).unwrap();
+    }
+    let kept = std::fs::read_to_string(&golden).unwrap_or_default();
+    assert!(
+        kept == rendered,
+        "the chart changed: look at it, then UPDATE=1 cargo test"
+    );
+}
+
+/// Every rule about Secrets outside of the operator's namespace.
+fn rules(rendered: &str, kind: &str) -> String {
+    let documents = rendered.split("\n---");
+    let roles = documents.filter(|document| document.contains(&format!("\nkind: {kind}\n")));
+    roles.collect()
+}
+
+#[test]
+fn secrets_of_other_namespaces_are_never_read() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chart.yaml");
+    let rendered = std::fs::read_to_string(golden).unwrap();
+    let roles = rules(&rendered, "ClusterRole");
+    let after = roles
+        .split("resources: [secrets]")
+        .nth(1)
+        .expect("a rule about Secrets");
+    let verbs = after.lines().nth(1).unwrap().trim();
+    assert_eq!(verbs, "verbs: [create, patch]");
+    assert!(!roles.contains("\"*\""), "no wildcard");
+}
+
+#[test]
+fn without_an_image_it_says_how_to_get_one() {
+    let Some(refused) = helm(&["template", "roadstead", "charts/roadstead"]) else {
+        return;
+    };
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success());
+    assert!(
+        words.contains("make image") && words.contains("docs/install.md"),
+        "{words}"
+    );
+    let wrong = [
+        "template",
+        "r",
+        "charts/roadstead",
+        "--set",
+        "image.repository=r,replicas=0",
+    ];
+    let Some(refused) = helm(&wrong) else { return };
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("/replicas")
+    );
+}
