@@ -111,12 +111,7 @@ impl<R: Runtime> Group<R> {
     pub async fn start(id: GroupId, shared: Shared<R>) -> io::Result<Arc<Self>> {
         let state = GroupState::open(id, &shared.store, shared.clock.clone())?;
         let disks = Arc::new(DiskWatch::default());
-        let network = NetworkFactory::new(
-            shared.peers.clone(),
-            shared.store.clone(),
-            id,
-            disks.clone(),
-        );
+        let network = NetworkFactory::new(shared.peers.clone(), state.clone(), disks.clone());
         let config = Arc::new(config(id, shared.timing)?);
         let log = shared.store.log::<R>(id);
         let machine = StateMachine(state.clone());

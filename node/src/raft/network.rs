@@ -18,10 +18,10 @@ use roadstead_proto::v1::{RaftTransfer, RaftVoteReply, RaftVoteRequest, peer_mes
 use super::append_stream::{AppendStream, Route, unreachable};
 use super::disk_watch::DiskWatch;
 use super::snapshot::{self, Snapshot, SnapshotData};
+use super::state_machine::GroupState;
 use super::types::{GroupId, NodeId, TypeConfig, Vote};
 use crate::peers::{Peers, codec};
 use crate::runtime::Runtime;
-use crate::store::Store;
 use crate::transport::Lane;
 
 type StreamResult<R> = Result<
@@ -33,22 +33,23 @@ type StreamResult<R> = Result<
 #[derive(Clone)]
 pub struct NetworkFactory<R: Runtime> {
     peers: Peers<R>,
-    store: Store,
+    state: Arc<GroupState>,
     group: GroupId,
     disks: Arc<DiskWatch>,
 }
 
 impl<R: Runtime> NetworkFactory<R> {
-    /// For `group`; what followers say of their disks is noted in `disks`.
-    pub fn new(peers: Peers<R>, store: Store, group: GroupId, disks: Arc<DiskWatch>) -> Self {
-        Self { peers, store, group, disks }
+    /// For the group of `state`; what followers say of their disks is noted in `disks`.
+    pub fn new(peers: Peers<R>, state: Arc<GroupState>, disks: Arc<DiskWatch>) -> Self {
+        let group = state.group();
+        Self { peers, state, group, disks }
     }
 
     fn client(&self, target: NodeId, node: &BasicNode, lane: Lane) -> Network<R> {
         self.peers.learn_address(target, &node.addr);
         Network {
             peers: self.peers.clone(),
-            store: self.store.clone(),
+            state: self.state.clone(),
             group: self.group,
             target,
             lane,
@@ -72,7 +73,7 @@ impl<R: Runtime> RaftNetworkFactory<TypeConfig<R>> for NetworkFactory<R> {
 /// One group's way to one replica.
 pub struct Network<R: Runtime> {
     peers: Peers<R>,
-    store: Store,
+    state: Arc<GroupState>,
     group: GroupId,
     target: NodeId,
     lane: Lane,
@@ -175,17 +176,17 @@ impl<R: Runtime> RaftNetworkV2<TypeConfig<R>> for Network<R> {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: Snapshot<R>,
+        _noted: Snapshot<R>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
         let way = snapshot::Way {
             peers: &self.peers,
-            store: &self.store,
+            state: &self.state,
             target: self.target,
             group: self.group,
         };
-        snapshot::send(way, vote, snapshot, cancel).await
+        snapshot::send(way, vote, cancel).await
     }
 
     async fn transfer_leader(

@@ -13,6 +13,7 @@ use openraft::{AnyError, OptionalSend};
 use openraft_rt::Select2;
 use roadstead_proto::v1::{PeerMessage, SnapshotPiece, SnapshotReply, peer_message::Body};
 
+use super::state_machine::GroupState;
 use super::types::{GroupId, NodeId, TypeConfig, Vote};
 use crate::peers::{Peers, codec};
 use crate::runtime::Runtime;
@@ -24,10 +25,9 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What openraft hands around as a snapshot.
 pub enum SnapshotData {
-    /// A note that the state up to the snapshot's log id is durable: enough to purge the log.
+    /// A note that the state up to the snapshot's log id is here: enough to purge the log, and to
+    /// send a snapshot, which holds the state as it is then.
     Noted,
-    /// A state of this node, held still, to be sent.
-    Captured(Box<SnapshotCapture>),
     /// A state of another node, received whole, to be installed.
     Staged(Box<Staged>),
 }
@@ -36,7 +36,6 @@ impl std::fmt::Debug for SnapshotData {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Noted => "Noted",
-            Self::Captured(_) => "Captured",
             Self::Staged(_) => "Staged",
         })
     }
@@ -48,22 +47,22 @@ pub(super) type Snapshot<R> = openraft::type_config::alias::SnapshotOf<TypeConfi
 /// Where a snapshot goes.
 pub(super) struct Way<'a, R: Runtime> {
     pub(super) peers: &'a Peers<R>,
-    pub(super) store: &'a Store,
+    pub(super) state: &'a GroupState,
     pub(super) target: NodeId,
     pub(super) group: GroupId,
 }
 
-/// Sends a captured state, piece by piece, and waits until it is installed.
+/// Sends the present state, piece by piece, and waits until it is installed.
+///
+/// It is no older than the snapshot that openraft knows of, which is what it goes on from: what a
+/// follower has applied already it takes as matched.
 pub(super) async fn send<R: Runtime>(
     way: Way<'_, R>,
     vote: Vote,
-    snapshot: Snapshot<R>,
     cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
 ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
-    let SnapshotData::Captured(capture) = snapshot.snapshot else {
-        return Err(broken("only a captured state can be sent"));
-    };
-    match R::select2(pin!(cancel), pin!(send_pieces(&way, vote, *capture))).await {
+    let capture = way.state.capture().map_err(|error| broken(&error.to_string()))?;
+    match R::select2(pin!(cancel), pin!(send_pieces(&way, vote, capture))).await {
         Select2::First(closed) => Err(StreamingError::Closed(closed)),
         Select2::Second(sent) => sent.map_err(|why| broken(&why)),
     }
@@ -74,7 +73,8 @@ async fn send_pieces<R: Runtime>(
     vote: Vote,
     capture: SnapshotCapture,
 ) -> Result<SnapshotResponse<TypeConfig<R>>, String> {
-    let mut reader = way.store.open_snapshot(capture).await.map_err(|error| error.to_string())?;
+    let store = way.state.store();
+    let mut reader = store.open_snapshot(capture).await.map_err(|error| error.to_string())?;
     let mut id = None;
     let mut number = 0;
     loop {

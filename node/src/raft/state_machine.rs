@@ -18,7 +18,7 @@ use super::types::{CATALOG, Entry, GroupId, LogId, Response, StoredMembership, T
 use crate::runtime::Runtime;
 use crate::scope::Clock;
 use crate::store::rows::DurableApplied;
-use crate::store::{GroupRows, Store};
+use crate::store::{GroupRows, SnapshotCapture, Store};
 
 /// The machine of a group.
 #[derive(Debug)]
@@ -123,6 +123,23 @@ impl GroupState {
         Ok(response)
     }
 
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Where its rows are.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The state as of the last entry applied, held still to be sent.
+    pub fn capture(&self) -> io::Result<SnapshotCapture> {
+        let applied = self.lock();
+        let live = live_payloads(&applied, 0, u64::MAX)?;
+        applied.rows.capture(live).map_err(io::Error::other)
+    }
+
     /// The live payloads of entries `first..=last`, in order.
     pub fn live_payloads(&self, first: u64, last: u64) -> io::Result<Vec<PayloadRef>> {
         live_payloads(&self.lock(), first, last)
@@ -194,16 +211,9 @@ impl<R: Runtime> RaftStateMachine<TypeConfig<R>> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<R>>, io::Error> {
-        let applied = self.0.lock();
-        if applied.rows.applied().is_none() {
-            return Ok(None);
-        }
-        let live = live_payloads(&applied, 0, u64::MAX)?;
-        let capture = applied.rows.capture(live).map_err(io::Error::other)?;
-        let info = capture.info().clone();
-        let meta =
-            SnapshotMeta { last_log_id: info.applied, last_membership: info.membership };
-        Ok(Some(openraft::Snapshot { meta, snapshot: SnapshotData::Captured(Box::new(capture)) }))
+        let (last_log_id, last_membership) = self.0.last();
+        let meta = SnapshotMeta { last_log_id, last_membership };
+        Ok(last_log_id.map(|_| openraft::Snapshot { meta, snapshot: SnapshotData::Noted }))
     }
 }
 
