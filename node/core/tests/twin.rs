@@ -14,6 +14,7 @@ mod twin {
     pub mod history;
     pub mod model;
     pub mod ops;
+    pub mod rows;
     pub mod world;
 }
 

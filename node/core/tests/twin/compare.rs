@@ -6,6 +6,7 @@ use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::*;
 
 use super::model::{Leaving, Message, Partition, State};
+use super::rows::nothing_is_left_behind;
 use super::world::{Check, World};
 
 pub fn all(world: &mut World) -> Check {
@@ -26,6 +27,7 @@ pub fn all(world: &mut World) -> Check {
             stats(world, p)?;
             messages(world, p)?;
             leases(world, p)?;
+            nothing_is_left_behind(world, p)?;
         }
     }
     deadlines(world)?;

@@ -1,0 +1,72 @@
+//! No row is left behind: of each kind there are as many as the twin has reasons for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prop_assert_eq;
+use roadstead_core::shard::Ordering;
+
+use super::model::{Partition, State};
+use super::world::{Check, World};
+
+/// Where the kind stands in the key of a partition's row, and that of a timer.
+const KIND: usize = 13;
+const TIMER: usize = 22;
+
+pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
+    let mut prefix = vec![0x10];
+    prefix.extend(p.id.queue.to_be_bytes());
+    prefix.extend(p.id.partition.to_be_bytes());
+    let mut found: BTreeMap<char, usize> = BTreeMap::new();
+    for (key, _) in world.kv.rows().filter(|(key, _)| key.starts_with(&prefix)) {
+        let kind = char::from(key[KIND]);
+        let name = match kind {
+            't' => char::from(key[TIMER]).to_ascii_uppercase(),
+            kind => kind,
+        };
+        *found.entry(name).or_default() += 1;
+    }
+    let mut count = |kind: char| found.remove(&kind).unwrap_or(0);
+    let of = |wanted: fn(&State) -> bool| p.messages.iter().filter(|m| wanted(&m.state)).count();
+    let leased = p.messages.iter().filter_map(|m| match m.state {
+        State::Leased {
+            delivery, session, ..
+        } => Some((delivery, session)),
+        _ => None,
+    });
+    let leased: BTreeSet<_> = leased.collect();
+    let sessions = leased
+        .iter()
+        .filter(|(_, session)| session.is_some())
+        .count();
+    prop_assert_eq!(count('l'), leased.len(), "deliveries");
+    prop_assert_eq!(count('L'), leased.len(), "timers of deliveries");
+    prop_assert_eq!(count('s'), sessions, "deliveries of sessions");
+    prop_assert_eq!(count('r'), of(|s| *s == State::Returned), "returned");
+    let backing_off = of(|s| matches!(s, State::BackingOff(_)));
+    prop_assert_eq!(count('w'), backing_off, "backing off");
+    prop_assert_eq!(count('W'), backing_off, "timers of what backs off");
+    prop_assert_eq!(count('d'), p.delayed.len(), "delayed");
+    prop_assert_eq!(count('o'), p.outbox.len(), "outbox");
+    prop_assert_eq!(count('p'), p.producers.len(), "producers");
+    prop_assert_eq!(count('u'), p.producers.len(), "idle checks");
+    let errors = p.messages.iter().filter(|m| !m.error.is_empty()).count();
+    prop_assert_eq!(count('e'), errors, "error texts");
+    let keyed = p.config.ordering == Ordering::PerKey;
+    prop_assert_eq!(
+        count('k'),
+        if keyed { p.messages.len() } else { 0 },
+        "messages of keys"
+    );
+    let keys: BTreeSet<_> = p
+        .messages
+        .iter()
+        .map(|m| m.key)
+        .filter(|key| p.engaged(*key))
+        .collect();
+    prop_assert_eq!(
+        count('h'),
+        if keyed { keys.len() } else { 0 },
+        "engaged keys"
+    );
+    Ok(())
+}
