@@ -7,6 +7,7 @@ pub mod config;
 pub mod gateway;
 pub mod node;
 pub mod peers;
+pub mod process;
 pub mod http;
 pub mod metrics;
 pub mod raft;

@@ -1,10 +1,12 @@
 //! The gRPC listeners: connections, callers, services and errors on the wire.
 
 mod acceptor;
+mod admin;
 mod authenticate;
 mod client_listener;
 mod connection;
 mod inbound;
+mod peer_listener;
 mod services;
 mod status;
 #[cfg(test)]
@@ -15,4 +17,5 @@ pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, PATIENCE, Secu
 pub use authenticate::{Authenticated, Authenticator};
 pub use client_listener::ClientListener;
 pub use connection::{Connection, ConnectionInfo};
+pub use peer_listener::PeerListener;
 pub use status::{detail_of, to_status};

@@ -1,0 +1,113 @@
+//! The `roadstead-node` binary.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use roadstead_node::config::NodeConfig;
+use roadstead_node::process::{NodeProcess, logging};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What closing files and connections may take beyond the grace for handing over.
+const CLOSING: Duration = Duration::from_secs(4);
+
+/// A node of a Roadstead cluster: replicated message queues
+#[derive(Parser)]
+#[command(
+    name = "roadstead-node",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+#[command(subcommand_negates_reqs = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    config: Option<NodeConfig>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a node until it is told to stop (the default)
+    Run(Box<NodeConfig>),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match (cli.command, cli.config) {
+        (Some(Command::Run(config)), _) => run(*config),
+        (None, Some(config)) => run(config),
+        (None, None) => Err(anyhow::anyhow!(
+            "nothing to do; give --data-dir, --name and --tls-dir, or see roadstead-node --help"
+        )),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            // Not every failure comes after logging has started.
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("roadstead-node: {error:#}\n").as_bytes(),
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
+    config.validate()?;
+    logging::start(&config)?;
+    let runtime = runtime(config.worker_threads)?;
+    let code = runtime.block_on(serve(config));
+    // Whatever still blocks has had its time.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+fn runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
+    match workers {
+        Some(1) => Builder::new_current_thread().enable_all().build(),
+        Some(workers) => Builder::new_multi_thread()
+            .worker_threads(workers)
+            .enable_all()
+            .build(),
+        None => Builder::new_multi_thread().enable_all().build(),
+    }
+}
+
+async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
+    let grace = config.shutdown_grace;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut process = tokio::select! {
+        biased;
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        started = NodeProcess::start(config) => started?,
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        why = process.failed() => anyhow::bail!("the node stops: {why}"),
+    }
+    tracing::info!(?grace, "stopping: leaderships move to other nodes");
+    let stopped = async {
+        tokio::select! {
+            biased;
+            () = process.shutdown(grace) => true,
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+        }
+    };
+    match tokio::time::timeout(grace + CLOSING, stopped).await {
+        Ok(true) => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(false) => anyhow::bail!("told to stop twice: stopped without finishing"),
+        Err(_) => anyhow::bail!("not stopped in order within {:?}", grace + CLOSING),
+    }
+}

@@ -1,0 +1,193 @@
+//! A node as a process runs it: storage, listeners, signals. Several fit into one process.
+
+mod clock;
+mod listeners;
+pub mod logging;
+mod memory;
+mod observer;
+mod storage;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use openraft_rt_tokio::TokioRuntime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use clock::SystemClock;
+
+use self::listeners::Listeners;
+use self::observer::Observer;
+use self::storage::Storage;
+use crate::config::NodeConfig;
+use crate::node::{Identity, Node, NodeParts};
+use crate::raft::group::Timing;
+use crate::scope::NodeScope;
+use crate::shard::ShardOptions;
+use crate::store::drivers::StoreThreads;
+use crate::transport::grpc::GrpcTransport;
+
+/// How long open calls may take once the node has handed over and stopped.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// A running node with its three listeners.
+pub struct NodeProcess {
+    node: Arc<Node<TokioRuntime>>,
+    scope: NodeScope<TokioRuntime>,
+    threads: StoreThreads,
+    observer: Arc<Observer>,
+    servers: JoinSet<anyhow::Result<()>>,
+    /// Cancelled: no new connections, and those that are open end when their calls have.
+    drain: CancellationToken,
+    /// Cancelled: connections break.
+    stop: CancellationToken,
+    addresses: [SocketAddr; 3],
+}
+
+impl NodeProcess {
+    /// Opens the listeners and the data directory and starts the node.
+    ///
+    /// Liveness is answered at once, readiness when the node can serve.
+    ///
+    /// # Errors
+    /// When the configuration, the certificates, an address or the data cannot be used.
+    pub async fn start(mut config: NodeConfig) -> anyhow::Result<Self> {
+        config.validate()?;
+        let listeners = Listeners::open(&config).await?;
+        config.fill_addresses(listeners.client_address, listeners.peer_address);
+        let addresses = [
+            listeners.client_address,
+            listeners.peer_address,
+            listeners.http_address,
+        ];
+        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let observer = Arc::new(listeners.observer());
+        let mut servers = JoinSet::new();
+        let serving = listeners.serve_http(&mut servers, &observer, &stop);
+
+        let limit = memory::limit(config.memory_limit);
+        let opened = config.clone();
+        let storage = tokio::task::spawn_blocking(move || Storage::open(&opened, limit)).await??;
+        let Storage {
+            data_dir,
+            store,
+            threads,
+        } = storage;
+        let scope = NodeScope::default();
+        let parts = NodeParts {
+            identity: identity(&config),
+            timing: Timing::default(),
+            data_dir,
+            store,
+            transport: Arc::new(GrpcTransport::new(serving.peer_tls())),
+            clock: Arc::new(SystemClock::default()),
+            scope: scope.clone(),
+            shard_options: ShardOptions {
+                intake_bytes: memory::intake_bytes(limit),
+                ..ShardOptions::default()
+            },
+        };
+        let node = Node::start(parts).await.context("the node cannot start")?;
+        observer.watch(&node);
+        serving.serve(&mut servers, &node, (&drain, &stop));
+        tracing::info!(
+            node = node.node_id(),
+            name = config.name,
+            client = %addresses[0],
+            peer = %addresses[1],
+            http = %addresses[2],
+            memory = limit,
+            "node started"
+        );
+        Ok(Self {
+            node,
+            scope,
+            threads,
+            observer,
+            servers,
+            drain,
+            stop,
+            addresses,
+        })
+    }
+
+    /// Address of the client listener.
+    pub fn client_address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Address of the peer and admin listener.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// Address of the HTTP listener.
+    pub fn http_address(&self) -> SocketAddr {
+        self.addresses[2]
+    }
+
+    /// The node itself.
+    pub fn node(&self) -> &Arc<Node<TokioRuntime>> {
+        &self.node
+    }
+
+    /// Waits until the node cannot go on by itself, and says why.
+    pub async fn failed(&mut self) -> String {
+        let node = Arc::clone(&self.node);
+        loop {
+            tokio::select! {
+                biased;
+                why = node.fenced() => return why,
+                Some(ended) = self.servers.join_next() => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return format!("{error:#}"),
+                    Err(error) => return format!("a listener ended: {error}"),
+                },
+            }
+        }
+    }
+
+    /// Stops in order: takes no new work, moves leaderships away and finishes what it has begun,
+    /// all within `grace`, then closes connections and files.
+    pub async fn shutdown(mut self, grace: Duration) {
+        self.observer.stopping();
+        self.node.shutdown(grace).await;
+        self.drain.cancel();
+        let finished = async { while self.servers.join_next().await.is_some() {} };
+        if tokio::time::timeout(CLOSING, finished).await.is_err() {
+            tracing::info!("connections that were still open are closed");
+        }
+        self.stop.cancel();
+        let (node, threads) = (self.node, self.threads);
+        let closed = tokio::task::spawn_blocking(move || {
+            threads.join();
+            node.mark_clean();
+        });
+        if let Err(error) = closed.await {
+            tracing::warn!(%error, "the store did not close in order");
+        }
+    }
+
+    /// Stops at once, as if the process had been killed: nothing is handed over or finished, and
+    /// the next start takes the data directory for one of a crash.
+    pub async fn kill(self) {
+        self.stop.cancel();
+        self.scope.stop();
+        self.node.store().close();
+        let threads = self.threads;
+        if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
+            tracing::warn!(%error, "the store did not close in order");
+        }
+    }
+}
+
+fn identity(config: &NodeConfig) -> Identity {
+    Identity {
+        name: config.name.clone(),
+        zone: config.zone.clone(),
+        peer_address: config.peer_address().to_owned(),
+        client_address: config.client_address().to_owned(),
+    }
+}
