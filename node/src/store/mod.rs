@@ -11,6 +11,7 @@
 //! its entries are applied durably, Raft has purged them, and the payloads that still live were
 //! moved to LMDB.
 
+pub mod check;
 mod codec;
 pub mod data_dir;
 pub mod disk;

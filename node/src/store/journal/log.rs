@@ -31,6 +31,8 @@ pub(super) struct GroupLog {
     pub marks: GroupMarks,
     /// The marks as they are on disk.
     pub disk_marks: GroupMarks,
+    /// Index of the first entry of a log of which nothing was purged.
+    start: u64,
     last: Option<LogId>,
     tail: VecDeque<TailEntry>,
     places: VecDeque<Place>,
@@ -60,7 +62,7 @@ impl GroupLog {
 
     /// Index of the first entry that Raft may read.
     pub(super) fn first_index(&self) -> u64 {
-        self.marks.purged.map_or(0, |id| id.index + 1)
+        self.marks.purged.map_or(self.start, |id| id.index + 1)
     }
 
     fn tail_first(&self) -> u64 {
@@ -75,6 +77,9 @@ impl GroupLog {
                 entry.log_id,
                 self.next_index()
             )));
+        }
+        if self.last.is_none() {
+            self.start = entry.log_id.index;
         }
         let bytes = memory_of(&entry);
         self.last = Some(entry.log_id);
@@ -228,7 +233,12 @@ impl GroupLog {
     /// Takes a record that was read from disk after a start, in the order of writing.
     pub(super) fn replay(&mut self, record: &Record, place: Place) {
         match record {
-            Record::Entry(entry) => self.last = Some(entry.log_id),
+            Record::Entry(entry) => {
+                if self.last.is_none() {
+                    self.start = entry.log_id.index;
+                }
+                self.last = Some(entry.log_id);
+            }
             Record::Truncate(last) => self.last = (*last).max(self.disk_marks.purged),
             Record::Purge(id) => self.last = self.last.max(Some(*id)),
             Record::State(marks) => self.last = self.last.max(marks.purged),
@@ -336,7 +346,7 @@ mod tests {
         assert_eq!((log.first_index(), log.next_index()), (3, 4));
         assert!(log.find(0).is_some());
         assert_eq!(log.range_up_to_segment(1), Some((0, 1)));
-        (0..4).for_each(|index| drop(log.evict(index)));
+        (0..4).for_each(|index| assert!(log.evict(index).is_some()));
         log.forget_places_up_to_segment(1);
         assert!(log.find(1).is_none() && log.find(2).is_some());
         log.purge(id(9));

@@ -97,7 +97,7 @@ impl Committer {
     fn find_garbage(&self, batch: &mut Batch) -> Result<(), EnvError> {
         let view = self.env.view()?;
         let mut names = Vec::new();
-        view.scan(Table::Garbage, &[], &[0xFF], &mut |key, _| {
+        view.scan(Table::Garbage, b"A", b"Z", &mut |key, _| {
             names.push(key.to_vec());
             if names.len() < GARBAGE_PIECE {
                 ControlFlow::Continue(())

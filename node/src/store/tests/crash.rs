@@ -86,8 +86,9 @@ impl Machine {
                 let _ = self.store.0.journal.group(group).truncate_after(Some(
                     self.ledgers.lock().unwrap()[&group].asked[&(keep - 1)].log_id,
                 ));
-                self.ledgers.lock().unwrap().entry(group).or_default().last =
-                    Some(log_id(term, keep - 1));
+                let mut ledgers = self.ledgers.lock().unwrap();
+                let ledger = ledgers.entry(group).or_default();
+                ledger.last = ledger.last.min(Some(log_id(term, keep - 1)));
                 *at = keep;
             }
             let term = 1 + round / 13;

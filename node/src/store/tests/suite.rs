@@ -5,21 +5,24 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use openraft::impls::BasicNode;
+use openraft::storage::{
+    EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta,
+};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{OptionalSend, StorageError};
 use openraft_rt_tokio::TokioRuntime;
 
 use super::{on_files, start};
-use crate::raft::types::{LogId, Response, StoredMembership, TypeConfig};
+use crate::raft::types::{LeaderId, LogId, NodeId, Response, StoredMembership, TypeConfig};
 use crate::store::disk::SimDisk;
 use crate::store::drivers::StoreThreads;
 use crate::store::env::MemoryEnv;
 use crate::store::{LogStore, Store};
 
 type Config = TypeConfig<TokioRuntime>;
-type Meta = openraft::alias::SnapshotMetaOf<Config>;
-type Snap = openraft::alias::SnapshotOf<Config, ()>;
+type Meta = SnapshotMeta<LeaderId, NodeId, BasicNode>;
+type Snap = Snapshot<LeaderId, NodeId, BasicNode, ()>;
 
 /// Knows what was applied and nothing else.
 #[derive(Clone, Default)]

@@ -1,0 +1,184 @@
+//! Looking for damage before the data is used: LMDB can crash the process that maps a damaged
+//! file, so this runs before it is opened, and, after an unclean stop, in a process of its own.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::env::{Env, LmdbEnv, Table};
+use super::failure::Damage;
+
+const PAGE: usize = 4096;
+/// Where a meta page's contents begin, and what is in them (LMDB's data format 1).
+const META: usize = 16;
+const MAGIC: u32 = 0xBEEF_C0DE;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing wrong, or nothing there yet.
+    Clean,
+    /// LMDB alone is damaged: [`drop_lmdb`], if the journal reaches back to each group's first
+    /// entry (opening the store tells), else the whole directory must be given up.
+    RebuildLmdb(Damage),
+    /// The directory must be given up: [`set_aside`].
+    Damaged(Damage),
+}
+
+/// Checks the shape of LMDB's file without mapping it: its length and both meta pages.
+pub fn shape(dir: &Path) -> io::Result<Outcome> {
+    let name = "state/data.mdb";
+    let file = match File::open(dir.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Clean),
+        opened => opened?,
+    };
+    let length = file.metadata()?.len();
+    let damage = |offset: usize, what: String| {
+        Ok(Outcome::RebuildLmdb(Damage {
+            file: name.into(),
+            offset: offset as u64,
+            what,
+        }))
+    };
+    let mut pages = [0; 2 * PAGE];
+    if length < pages.len() as u64 {
+        return damage(0, format!("the file has only {length} bytes"));
+    }
+    file.read_exact_at(&mut pages, 0)?;
+    let mut metas = [(0, 0); 2];
+    for (n, meta) in metas.iter_mut().enumerate() {
+        let at = n * PAGE + META;
+        let u32_at = |o: usize| {
+            pages[at + o..]
+                .first_chunk()
+                .map(|b| u32::from_le_bytes(*b))
+        };
+        let u64_at = |o: usize| {
+            pages[at + o..]
+                .first_chunk()
+                .map(|b| u64::from_le_bytes(*b))
+        };
+        if u32_at(0) != Some(MAGIC) {
+            return damage(at, format!("meta page {n} is not one"));
+        }
+        // After magic, version, address and map size: two databases of 48 bytes, then these.
+        match (u64_at(24 + 96), u64_at(24 + 96 + 8)) {
+            (Some(last), Some(txn)) => *meta = (last, txn),
+            _ => return damage(at, format!("meta page {n} is cut")),
+        }
+    }
+    let [(last_a, txn_a), (last_b, txn_b)] = metas;
+    let fresh = txn_a <= 1 && txn_b <= 1;
+    if !fresh && txn_a.abs_diff(txn_b) != 1 {
+        return damage(
+            0,
+            format!("the meta pages are of transactions {txn_a} and {txn_b}"),
+        );
+    }
+    let last = if txn_a > txn_b { last_a } else { last_b };
+    let wanted = last.saturating_add(1).saturating_mul(PAGE as u64);
+    if length < wanted {
+        return damage(
+            0,
+            format!("the file has {length} bytes instead of {wanted}"),
+        );
+    }
+    Ok(Outcome::Clean)
+}
+
+/// Walks every row of LMDB, which may crash this process: call it in a process of its own with a
+/// timeout, and take a crash or a timeout for [`Outcome::RebuildLmdb`]. `dir` must be locked by
+/// whoever started it.
+pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
+    match shape(dir)? {
+        Outcome::Clean => {}
+        damaged => return Ok(damaged),
+    }
+    let state = dir.join("state");
+    if !state.join("data.mdb").exists() {
+        return Ok(Outcome::Clean);
+    }
+    let walked = LmdbEnv::open(&state, map_bytes).and_then(|env| {
+        let view = env.view()?;
+        let mut bad = None;
+        for table in [Table::Groups, Table::Rows, Table::Payloads, Table::Garbage] {
+            let mut before: Option<Vec<u8>> = None;
+            view.scan(table, &[0], &[0xFF; 24], &mut |key, value| {
+                bad = row_is_bad(table, before.as_deref(), key, value);
+                before = Some(key.to_vec());
+                if bad.is_some() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+            if bad.is_some() {
+                break;
+            }
+        }
+        Ok(bad)
+    });
+    let what = match walked {
+        Ok(None) => return Ok(Outcome::Clean),
+        Ok(Some(what)) => what.to_owned(),
+        Err(error) => error.to_string(),
+    };
+    Ok(Outcome::RebuildLmdb(Damage {
+        file: "state/data.mdb".into(),
+        offset: 0,
+        what,
+    }))
+}
+
+fn row_is_bad(
+    table: Table,
+    before: Option<&[u8]>,
+    key: &[u8],
+    value: &[u8],
+) -> Option<&'static str> {
+    if before.is_some_and(|before| before >= key) {
+        return Some("rows are out of order");
+    }
+    let sealed = value.split_first_chunk::<4>();
+    match table {
+        Table::Payloads
+            if !sealed
+                .is_some_and(|(crc, part)| u32::from_le_bytes(*crc) == crc32c::crc32c(part)) =>
+        {
+            Some("the CRC32C of a payload does not match")
+        }
+        Table::Groups if super::rows::keys::GroupRow::decode(value).is_none() => {
+            Some("the row of a group is unreadable")
+        }
+        _ => None,
+    }
+}
+
+/// Removes LMDB's files, to be made again from the journal.
+pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
+    fs::remove_dir_all(dir.join("state"))?;
+    File::open(dir)?.sync_all()
+}
+
+/// Renames everything in a damaged data directory (but its lock) into `damaged-N` inside it, so
+/// that the node comes back as a new one. Returns where it went.
+pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+    let free = (0..)
+        .map(|n| dir.join(format!("damaged-{n}")))
+        .find(|path| !path.exists());
+    let target = free.ok_or_else(|| io::Error::other("no name left for the damaged data"))?;
+    fs::create_dir(&target)?;
+    // The identity last: while it is there the directory is still the old node's.
+    let mut names: Vec<_> = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+    names.sort_by_key(|entry| entry.file_name() == "identity");
+    for entry in names {
+        let name = entry.file_name();
+        if name != "lock" && !name.to_string_lossy().starts_with("damaged-") {
+            fs::rename(entry.path(), target.join(name))?;
+        }
+    }
+    File::open(dir)?.sync_all()?;
+    Ok(target)
+}
