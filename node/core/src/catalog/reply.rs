@@ -57,7 +57,8 @@ pub enum Refusal {
     NoMember(u64),
     /// A node came back with a lower boot counter: its disk is old or a copy.
     #[error(
-        "node {node} reports boot {got} after boot {known}: its disk is a restored or copied one, it must come back as a new node"
+        "node {node} reports boot {got} after boot {known}: its disk is a restored or copied one, \
+         it must come back as a new node"
     )]
     OldBoot {
         /// The node.

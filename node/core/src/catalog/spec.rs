@@ -114,7 +114,7 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
     if spec.max_bytes != 0 && spec.max_bytes / partitions.max(1) < largest {
         let least = largest.saturating_mul(partitions);
         let why = format!(
-            "{} is less than one largest message per partition: at least {least}, or 0 for no limit",
+            "{} is less than a largest message per partition: at least {least}, 0: no limit",
             spec.max_bytes
         );
         checks.add("limits.max_bytes", why);

@@ -1,5 +1,8 @@
 //! Random histories: what happens, in terms that stay meaningful when the history is shrunk.
 
+use proptest::bool::weighted;
+use proptest::collection::vec;
+use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use roadstead_core::shard::{Delivery, Ordering};
@@ -168,7 +171,7 @@ fn settled() -> impl Strategy<Value = Settled> {
     let delay = prop_oneof![2 => Just(0_u64), 1 => Just(1), 1 => Just(20), 1 => Just(500)];
     prop_oneof![
         4 => Just(Settled::Ack),
-        3 => (delay, any::<bool>(), proptest::bool::weighted(0.25))
+        3 => (delay, any::<bool>(), weighted(0.25))
             .prop_map(|(delay, error, unstarted)| Settled::Nack { delay, error, unstarted }),
         1 => any::<bool>().prop_map(|error| Settled::Reject { error }),
         1 => prop_oneof![Just(0_u64), Just(15), Just(4_000)]
@@ -181,19 +184,21 @@ fn happening() -> impl Strategy<Value = Happening> {
     let slot = || prop_oneof![3 => Just(0_usize), 1 => 1..SLOTS];
     let session = || 0_u128..3;
     let number = prop_oneof![8 => 0_u64..12, 1 => 1_000_u64..1_100, 1 => Just(5_000)];
-    let lease = proptest::option::of(prop_oneof![Just(0_u64), Just(30), Just(2_000)]);
+    let lease = of(prop_oneof![Just(0_u64), Just(30), Just(2_000)]);
     prop_oneof![
-        2 => (slot(), config(), proptest::bool::weighted(0.1))
+        2 => (slot(), config(), weighted(0.1))
             .prop_map(|(slot, config, stale)| Happening::Configure { slot, config, stale }),
-        8 => (slot(), proptest::option::of((0_u8..2, number)), proptest::collection::vec(sent(), 1..5))
+        8 => (slot(), of((0_u8..2, number)), vec(sent(), 1..5))
             .prop_map(|(slot, producer, messages)| Happening::Send { slot, producer, messages }),
         8 => (slot(), session(), 1_u32..6, lease)
-            .prop_map(|(slot, session, max, lease)| Happening::Receive { slot, session, max, lease }),
-        8 => (slot(), proptest::collection::vec((any::<Index>(), settled()), 1..5))
+            .prop_map(|(slot, session, max, lease)| {
+                Happening::Receive { slot, session, max, lease }
+            }),
+        8 => (slot(), vec((any::<Index>(), settled()), 1..5))
             .prop_map(|(slot, picks)| Happening::Settle { slot, picks }),
         1 => (slot(), session()).prop_map(|(slot, session)| Happening::Release { slot, session }),
         6 => Just(Happening::Tick),
-        3 => (any::<Index>(), 1_usize..4, any::<bool>(), proptest::bool::weighted(0.1), any::<bool>())
+        3 => (any::<Index>(), 1_usize..4, any::<bool>(), weighted(0.1), any::<bool>())
             .prop_map(|(pick, max, accept, gap, done)| {
                 Happening::Shuttle { pick, max, accept, gap, done }
             }),
@@ -214,20 +219,15 @@ fn entry() -> impl Strategy<Value = Entry> {
         only_if_empty,
     });
     let event = prop_oneof![60 => happening(), 1 => rare];
-    (
+    (passes, vec(event, 1..4), weighted(0.05)).prop_map(|(passes, events, reopen)| Entry {
         passes,
-        proptest::collection::vec(event, 1..4),
-        proptest::bool::weighted(0.05),
-    )
-        .prop_map(|(passes, events, reopen)| Entry {
-            passes,
-            events,
-            reopen,
-        })
+        events,
+        reopen,
+    })
 }
 
 /// First configurations, one per slot, and what happens then.
 pub fn history() -> impl Strategy<Value = (Vec<(Ordering, Config)>, Vec<Entry>)> {
-    let configs = proptest::collection::vec((ordering(), config()), SLOTS);
-    (configs, proptest::collection::vec(entry(), 1..60))
+    let configs = vec((ordering(), config()), SLOTS);
+    (configs, vec(entry(), 1..60))
 }

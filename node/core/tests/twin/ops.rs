@@ -75,7 +75,10 @@ impl Twin {
     /// Whether the delivery that a receipt names is still leased.
     pub fn holds(&self, receipt: &Receipt) -> bool {
         let wanted = (receipt.delivery, receipt.slot);
-        let leased = |m: &Message| matches!(m.state, State::Leased { delivery, slot, .. } if (delivery, slot) == wanted);
+        let leased = |m: &Message| {
+            matches!(m.state, State::Leased { delivery, slot, .. }
+            if (delivery, slot) == wanted)
+        };
         self.partitions
             .get(&receipt.partition)
             .is_some_and(|p| p.messages.iter().any(leased))
