@@ -144,8 +144,8 @@ fn row_is_bad(
     let sealed = value.split_first_chunk::<4>();
     match table {
         Table::Payloads
-            if !sealed
-                .is_some_and(|(crc, part)| u32::from_le_bytes(*crc) == crc32c::crc32c(part)) =>
+            if sealed
+                .is_none_or(|(crc, part)| u32::from_le_bytes(*crc) != crc32c::crc32c(part)) =>
         {
             Some("the CRC32C of a payload does not match")
         }
@@ -165,7 +165,7 @@ pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
 /// Renames everything in a damaged data directory (but its lock) into `damaged-N` inside it, so
 /// that the node comes back as a new one. Returns where it went.
 pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
-    let free = (0..)
+    let free = (0..10_000)
         .map(|n| dir.join(format!("damaged-{n}")))
         .find(|path| !path.exists());
     let target = free.ok_or_else(|| io::Error::other("no name left for the damaged data"))?;

@@ -59,6 +59,10 @@ impl<'a> Take<'a> {
         })
     }
 
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one says that the bytes are cut"
+    )]
     pub(super) fn optional_log_id(&mut self) -> Option<Option<LogId>> {
         Some(if self.flag()? {
             Some(self.log_id()?)

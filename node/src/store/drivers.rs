@@ -61,7 +61,7 @@ impl Wakeup {
 
     fn wait_thread(&self, longest: Option<Duration>) {
         let woken = self.0.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let longest = longest.unwrap_or(Duration::from_secs(3600));
+        let longest = longest.unwrap_or(Duration::from_hours(1));
         let (mut woken, _) = self
             .0
             .thread

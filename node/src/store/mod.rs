@@ -29,7 +29,7 @@ pub mod snapshot;
 mod space;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 pub use failure::{Damage, Failure, StoreFailure};
@@ -48,7 +48,7 @@ use self::drivers::Drivers;
 use self::env::{Env, Table};
 use self::jobs::{JobLoop, Jobs};
 use self::journal::Journal;
-use self::mover::{Mover, MoverControl};
+use self::mover::{LiveSlot, Mover, MoverControl};
 use self::rows::keys::GroupRow;
 use self::rows::layers::{Overlay, Shared};
 use self::rows::{Around, Committer, Groups, Request, Requests};
@@ -131,7 +131,7 @@ struct Inner {
     overlay: Overlay,
     requests: Requests,
     mover: MoverControl,
-    live: Arc<OnceLock<Arc<dyn LivePayloads>>>,
+    live: LiveSlot,
     around: Around,
     spools: AtomicU64,
 }
@@ -169,7 +169,7 @@ impl Store {
             failure: around.failure.clone(),
         };
         requests.look_for_garbage();
-        let (mover, live) = (MoverControl::default(), Arc::new(OnceLock::new()));
+        let (mover, live) = (MoverControl::default(), LiveSlot::default());
         let committer = Committer::new(
             env,
             groups,
@@ -289,12 +289,10 @@ impl Store {
         self.0.payloads.clone()
     }
 
-    /// Tells the mover who knows the live payloads; only the first call counts. Until then no
+    /// Tells the mover who knows the live payloads. Until then, and after [`Store::close`], no
     /// segment is used again.
     pub fn set_live_payloads(&self, live: Arc<dyn LivePayloads>) {
-        if self.0.live.set(live).is_err() {
-            tracing::warn!("the store was told twice who knows the live payloads");
-        }
+        self.0.live.set(Some(live));
     }
 
     /// Commits every group's finished entries now and waits for it.
@@ -372,6 +370,7 @@ impl Store {
     /// Ends the drivers after what is queued has been written and what is finished committed.
     pub fn close(&self) {
         self.0.mover.close();
+        self.0.live.set(None);
         self.0.requests.close();
         self.0.journal.close();
         self.0.jobs.close();

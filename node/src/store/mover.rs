@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use roadstead_core::shard::PayloadRef;
@@ -24,12 +24,29 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(super) struct Mover {
     pub payloads: Payloads,
     pub requests: Requests,
-    pub live: Arc<OnceLock<Arc<dyn LivePayloads>>>,
+    pub live: LiveSlot,
     pub around: Around,
     pub control: MoverControl,
     pub window_bytes: u64,
     pub bytes_per_second: u64,
     pub work: Option<Work>,
+}
+
+/// Who knows the live payloads, while there is somebody. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct LiveSlot(Arc<Mutex<Option<Arc<dyn LivePayloads>>>>);
+
+impl LiveSlot {
+    pub(super) fn set(&self, live: Option<Arc<dyn LivePayloads>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
+    fn get(&self) -> Option<Arc<dyn LivePayloads>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 /// Wakes or ends the mover. Clones are the same.
@@ -241,7 +258,7 @@ impl BackgroundLoop for Mover {
         match self.step(&mut work) {
             Ok(Step::Done) => {
                 self.look();
-                return Turn::Again;
+                Turn::Again
             }
             Ok(step) => {
                 self.work = Some(work);

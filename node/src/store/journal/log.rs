@@ -98,7 +98,7 @@ impl GroupLog {
         {
             freed += self.tail.pop_back().map_or(0, |t| memory_of(&t.entry));
         }
-        self.last = last.max(self.marks.purged);
+        self.last = self.last.min(last).max(self.marks.purged);
         freed
     }
 
@@ -239,7 +239,7 @@ impl GroupLog {
                 }
                 self.last = Some(entry.log_id);
             }
-            Record::Truncate(last) => self.last = (*last).max(self.disk_marks.purged),
+            Record::Truncate(last) => self.last = self.last.min(*last).max(self.disk_marks.purged),
             Record::Purge(id) => self.last = self.last.max(Some(*id)),
             Record::State(marks) => self.last = self.last.max(marks.purged),
             Record::Forget => self.last = None,

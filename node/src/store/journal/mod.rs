@@ -43,6 +43,9 @@ struct Inner {
     metrics: StoreMetrics,
 }
 
+/// A group with the first and last index of some of its entries.
+pub(crate) type EntryRange = (GroupId, u64, u64);
+
 /// First, purged and last of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogEnds {
@@ -92,7 +95,7 @@ impl Journal {
     }
 
     /// The oldest segment and which entries of which groups are in it (or before it).
-    pub(crate) fn oldest_segment(&self) -> Option<(u32, Vec<(GroupId, u64, u64)>)> {
+    pub(crate) fn oldest_segment(&self) -> Option<(u32, Vec<EntryRange>)> {
         let segment = self.0.segments.oldest()?;
         let mut ranges = Vec::new();
         for group in self.all() {

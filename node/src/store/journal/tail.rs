@@ -49,13 +49,12 @@ impl Tail {
             };
             let Some((group, index)) = oldest else { break };
             let freed = group.log().evict(index);
-            match freed {
-                Some(bytes) => self.removed(bytes),
-                None => {
-                    let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-                    order.push_front((group, index));
-                    break;
-                }
+            if let Some(bytes) = freed {
+                self.removed(bytes);
+            } else {
+                let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+                order.push_front((group, index));
+                break;
             }
         }
     }

@@ -256,6 +256,7 @@ impl Layers {
     }
 
     /// A changed row: `None` if nothing is known here, `Some(None)` if it was deleted.
+    #[expect(clippy::option_option, reason = "unknown and deleted are two things")]
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         let committing = || {
             self.committing
@@ -312,16 +313,13 @@ impl Layer {
     fn change(&mut self, key: &[u8], value: Option<Bytes>) -> usize {
         self.dirty = true;
         let length = value.as_ref().map_or(0, Bytes::len);
-        let added = match self.rows.get_mut(key) {
-            Some(old) => {
-                let before = old.as_ref().map_or(0, Bytes::len);
-                *old = value;
-                length.saturating_sub(before)
-            }
-            None => {
-                self.rows.insert(key.to_vec(), value);
-                key.len() + length + 96
-            }
+        let added = if let Some(old) = self.rows.get_mut(key) {
+            let before = old.as_ref().map_or(0, Bytes::len);
+            *old = value;
+            length.saturating_sub(before)
+        } else {
+            self.rows.insert(key.to_vec(), value);
+            key.len() + length + 96
         };
         self.bytes += added;
         added

@@ -152,34 +152,7 @@ impl SnapshotReader {
             rows: 0,
             error: None,
         };
-        let mut changed = changed.into_iter().peekable();
-        let scanned = view.scan(
-            Table::Rows,
-            &space.prefix(),
-            &space.end(),
-            &mut |key, value| {
-                let key = &key[6..];
-                while let Some((newer, value)) =
-                    changed.next_if(|(newer, _)| newer.as_slice() < key)
-                {
-                    writer.row(&newer, value.as_deref());
-                }
-                match changed.next_if(|(newer, _)| newer.as_slice() == key) {
-                    Some((key, value)) => writer.row(&key, value.as_deref()),
-                    None => writer.row(key, Some(value)),
-                }
-                if writer.error.is_none() {
-                    ControlFlow::Continue(())
-                } else {
-                    ControlFlow::Break(())
-                }
-            },
-        );
-        scanned.map_err(|e| SnapshotError::Stopped(e.to_string()))?;
-        for (key, value) in changed {
-            writer.row(&key, value.as_deref());
-        }
-        writer.flush();
+        writer.all(&*view, space, changed)?;
         let (rows, lengths, error) = (writer.rows, writer.lengths, writer.error);
         if let Some(source) = error {
             return Err(spool.error(source));
@@ -266,6 +239,44 @@ struct SpoolWriter<'a> {
 }
 
 impl SpoolWriter<'_> {
+    /// Writes the rows of the view with the changed ones in their places.
+    fn all(
+        &mut self,
+        view: &dyn EnvView,
+        space: Space,
+        changed: Changed,
+    ) -> Result<(), SnapshotError> {
+        let mut changed = changed.into_iter().peekable();
+        let scanned = view.scan(
+            Table::Rows,
+            &space.prefix(),
+            &space.end(),
+            &mut |key, value| {
+                let key = &key[6..];
+                while let Some((newer, value)) =
+                    changed.next_if(|(newer, _)| newer.as_slice() < key)
+                {
+                    self.row(&newer, value.as_deref());
+                }
+                match changed.next_if(|(newer, _)| newer.as_slice() == key) {
+                    Some((key, value)) => self.row(&key, value.as_deref()),
+                    None => self.row(key, Some(value)),
+                }
+                if self.error.is_none() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            },
+        );
+        scanned.map_err(|e| SnapshotError::Stopped(e.to_string()))?;
+        for (key, value) in changed {
+            self.row(&key, value.as_deref());
+        }
+        self.flush();
+        Ok(())
+    }
+
     fn row(&mut self, key: &[u8], value: Option<&[u8]>) {
         if let Some(value) = value {
             self.rows += 1;

@@ -1,7 +1,7 @@
 //! openraft's own suite, on real files and on the simulated disk.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
@@ -29,7 +29,8 @@ type Snap = Snapshot<LeaderId, NodeId, BasicNode, ()>;
 struct Machine {
     applied: Option<LogId>,
     membership: StoredMembership,
-    snapshot: Option<Meta>,
+    /// Shared with the builder.
+    snapshot: Arc<Mutex<Option<Meta>>>,
 }
 
 impl RaftSnapshotBuilder<Config> for Machine {
@@ -40,7 +41,7 @@ impl RaftSnapshotBuilder<Config> for Machine {
             last_log_id: self.applied,
             last_membership: self.membership.clone(),
         };
-        self.snapshot = Some(meta.clone());
+        *self.snapshot.lock().unwrap() = Some(meta.clone());
         Ok(Snapshot { meta, snapshot: () })
     }
 }
@@ -77,13 +78,15 @@ impl RaftStateMachine<Config> for Machine {
     async fn install_snapshot(&mut self, meta: &Meta, (): ()) -> io::Result<()> {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.snapshot = Some(meta.clone());
+        *self.snapshot.lock().unwrap() = Some(meta.clone());
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snap>> {
         Ok(self
             .snapshot
+            .lock()
+            .unwrap()
             .clone()
             .map(|meta| Snapshot { meta, snapshot: () }))
     }
