@@ -27,7 +27,10 @@ struct Found {
 impl QueueCache {
     /// In front of `catalog`.
     pub fn new(catalog: Arc<dyn Queues>) -> Self {
-        Self { catalog, found: Mutex::default() }
+        Self {
+            catalog,
+            found: Mutex::default(),
+        }
     }
 
     /// What was found at the catalog's present version.
@@ -35,7 +38,10 @@ impl QueueCache {
         let version = self.catalog.version();
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.version != version {
-            *found = Found { version, ..Found::default() };
+            *found = Found {
+                version,
+                ..Found::default()
+            };
         }
         (version, found)
     }
@@ -49,7 +55,11 @@ impl QueueCache {
         found.by_id.insert(info.id(), info.clone());
         if !info.deleting {
             let QueueRef { namespace, name } = info.reference().clone();
-            found.by_name.entry(namespace).or_default().insert(name, info.clone());
+            found
+                .by_name
+                .entry(namespace)
+                .or_default()
+                .insert(name, info.clone());
         }
     }
 }
@@ -58,7 +68,10 @@ impl QueueCache {
 impl Queues for QueueCache {
     fn find(&self, queue: &QueueRef) -> Option<Arc<QueueInfo>> {
         let (version, found) = self.found();
-        let known = found.by_name.get(&queue.namespace).and_then(|names| names.get(&queue.name));
+        let known = found
+            .by_name
+            .get(&queue.namespace)
+            .and_then(|names| names.get(&queue.name));
         if let Some(info) = known {
             return Some(info.clone());
         }
@@ -120,6 +133,9 @@ mod tests {
         catalog.set(deleting.clone());
         assert_eq!(cache.find(&name), None);
         assert_eq!(cache.by_id(7).as_deref(), Some(&deleting));
-        assert!(Arc::ptr_eq(&cache.by_id(7).unwrap(), &cache.by_id(7).unwrap()));
+        assert!(Arc::ptr_eq(
+            &cache.by_id(7).unwrap(),
+            &cache.by_id(7).unwrap()
+        ));
     }
 }

@@ -10,6 +10,10 @@ use crate::runtime::Runtime;
 
 impl<R: Runtime> Gateway<R> {
     /// Shards with their leaders, and the addresses of the nodes.
+    #[expect(
+        clippy::unused_async,
+        reason = "every call of the gateway is asynchronous"
+    )]
     pub async fn get_topology(
         &self,
         principal: &Principal,

@@ -14,19 +14,34 @@ pub enum Order {
     TakeBack(usize),
 }
 
+/// What a shard may expect when there is credit to give.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Claim {
+    /// Its turn, like everybody's.
+    #[default]
+    None,
+    /// Its credit went to a hungry shard: it gets a share of what comes back.
+    Lender,
+    /// It said that more is ready than it has credit for.
+    Hungry,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Source {
     open: bool,
     /// Given and not yet used or given back.
     given: u32,
-    /// It said that more is ready than it has credit for.
-    hungry: bool,
+    claim: Claim,
     /// It was asked to give back and has not answered yet; how often.
     returning: u32,
     /// What it gives back is not to be given to another: the consumer took it back.
     withdrawn: bool,
-    /// Its credit went to a hungry shard: it gets a share of what comes back.
-    lender: bool,
+}
+
+impl Source {
+    fn may_lend(&self) -> bool {
+        self.open && self.claim != Claim::Hungry && self.given > 0
+    }
 }
 
 /// The credit of one consumer, and where it is.
@@ -40,7 +55,11 @@ pub struct CreditSplit {
 impl CreditSplit {
     /// No credit, and `sources` shards that are not open yet.
     pub fn new(sources: usize) -> Self {
-        Self { pool: 0, sources: vec![Source::default(); sources], next: 0 }
+        Self {
+            pool: 0,
+            sources: vec![Source::default(); sources],
+            next: 0,
+        }
     }
 
     /// The consumer may get `messages` more.
@@ -65,13 +84,20 @@ impl CreditSplit {
 
     /// Credit that is at a shard or in the pool.
     pub fn unused(&self) -> u64 {
-        let given: u64 = self.sources.iter().map(|source| u64::from(source.given)).sum();
+        let given: u64 = self
+            .sources
+            .iter()
+            .map(|source| u64::from(source.given))
+            .sum();
         given + u64::from(self.pool)
     }
 
     /// The shard can be given credit from now on; it has none.
     pub fn opened(&mut self, index: usize) {
-        self.sources[index] = Source { open: true, ..Source::default() };
+        self.sources[index] = Source {
+            open: true,
+            ..Source::default()
+        };
     }
 
     /// The shard is gone and will deliver nothing more on what it was given.
@@ -90,7 +116,7 @@ impl CreditSplit {
 
     /// The shard has more than its credit covers.
     pub fn available(&mut self, index: usize) {
-        self.sources[index].hungry = true;
+        self.sources[index].claim = Claim::Hungry;
     }
 
     /// The shard gave back credit that it was asked for.
@@ -102,7 +128,9 @@ impl CreditSplit {
         if source.withdrawn {
             source.withdrawn = source.returning > 0;
         } else {
-            source.lender = true;
+            if source.claim == Claim::None {
+                source.claim = Claim::Lender;
+            }
             self.pool = self.pool.saturating_add(messages);
         }
     }
@@ -125,8 +153,7 @@ impl CreditSplit {
                 self.pool -= share;
                 let source = &mut self.sources[index];
                 source.given = source.given.saturating_add(share);
-                source.hungry = false;
-                source.lender = false;
+                source.claim = Claim::None;
                 push_give(&mut orders, index, share);
             }
         }
@@ -142,15 +169,23 @@ impl CreditSplit {
     fn takers(&mut self) -> Vec<usize> {
         let of = |wanted: &dyn Fn(&Source) -> bool| -> Vec<usize> {
             let all = self.sources.iter().enumerate();
-            all.filter(|(_, source)| source.open && wanted(source)).map(|(i, _)| i).collect()
+            all.filter(|(_, source)| source.open && wanted(source))
+                .map(|(i, _)| i)
+                .collect()
         };
-        let mut takers = of(&|source| source.hungry);
+        let mut takers = of(&|source| source.claim == Claim::Hungry);
         if !takers.is_empty() {
-            takers.extend(of(&|source| source.lender && !source.hungry));
+            takers.extend(of(&|source| source.claim == Claim::Lender));
             return takers;
         }
-        let least = self.sources.iter().filter(|source| source.open).map(|source| source.given);
-        let Some(least) = least.min() else { return Vec::new() };
+        let least = self
+            .sources
+            .iter()
+            .filter(|source| source.open)
+            .map(|source| source.given);
+        let Some(least) = least.min() else {
+            return Vec::new();
+        };
         takers = of(&|source| source.given == least);
         self.next = self.next.wrapping_add(1);
         let turn = self.next % takers.len();
@@ -160,14 +195,18 @@ impl CreditSplit {
 
     /// When the pool is empty and a shard is hungry: the shard that shall give back.
     fn lender(&self) -> Option<usize> {
-        let hungry = self.sources.iter().any(|source| source.open && source.hungry);
+        let hungry = self
+            .sources
+            .iter()
+            .any(|source| source.open && source.claim == Claim::Hungry);
         let returning = self.sources.iter().any(|source| source.returning > 0);
         if !hungry || returning || self.pool > 0 {
             return None;
         }
         let idle = self.sources.iter().enumerate();
-        let idle = idle.filter(|(_, source)| source.open && !source.hungry && source.given > 0);
-        idle.max_by_key(|(_, source)| source.given).map(|(index, _)| index)
+        let idle = idle.filter(|(_, source)| source.may_lend());
+        idle.max_by_key(|(_, source)| source.given)
+            .map(|(index, _)| index)
     }
 }
 
@@ -211,7 +250,9 @@ mod tests {
         let mut split = open(8);
         split.grant(1);
         let first = split.orders();
-        let [Order::Give(holder, 1)] = first[..] else { panic!("{first:?}") };
+        let [Order::Give(holder, 1)] = first[..] else {
+            panic!("{first:?}")
+        };
         let other = (holder + 3) % 8;
         split.available(other);
         assert_eq!(split.orders(), [Order::TakeBack(holder)]);
@@ -227,7 +268,9 @@ mod tests {
         let mut split = open(2);
         split.grant(1);
         let first = split.orders();
-        let [Order::Give(holder, 1)] = first[..] else { panic!("{first:?}") };
+        let [Order::Give(holder, 1)] = first[..] else {
+            panic!("{first:?}")
+        };
         split.available(1 - holder);
         assert_eq!(split.orders(), [Order::TakeBack(holder)]);
         split.delivered(holder, 1);

@@ -21,8 +21,14 @@ pub struct Held {
 impl Held {
     /// These receipts, whose leases end at a time that is not known.
     pub fn new(receipts: Vec<Bytes>) -> Self {
-        let until_ms = receipts.into_iter().map(|receipt| (receipt, u64::MAX)).collect();
-        Self { until_ms, sweep_at: SWEEP }
+        let until_ms = receipts
+            .into_iter()
+            .map(|receipt| (receipt, u64::MAX))
+            .collect();
+        Self {
+            until_ms,
+            sweep_at: SWEEP,
+        }
     }
 
     /// The consumer gets this one.
@@ -67,11 +73,18 @@ mod tests {
 
     fn delivery(receipt: usize, lease_remaining_ms: u32) -> Delivery {
         let receipt = Bytes::from(receipt.to_be_bytes().to_vec());
-        Delivery { receipt, lease_remaining_ms, ..Delivery::default() }
+        Delivery {
+            receipt,
+            lease_remaining_ms,
+            ..Delivery::default()
+        }
     }
 
     fn settle(receipt: usize, action: Action) -> Settlement {
-        Settlement { receipt: delivery(receipt, 0).receipt, action: Some(action) }
+        Settlement {
+            receipt: delivery(receipt, 0).receipt,
+            action: Some(action),
+        }
     }
 
     #[test]
@@ -88,9 +101,15 @@ mod tests {
         for receipt in 0..SWEEP {
             held.delivered(&delivery(receipt, 100), 0);
         }
-        let lease = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        let lease = Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        });
         held.settled(&[settle(7, Action::Extend(Extend { lease }))], 50);
         held.delivered(&delivery(SWEEP, 100), 500);
-        assert_eq!(held.receipts(), [delivery(7, 0).receipt, delivery(SWEEP, 0).receipt]);
+        assert_eq!(
+            held.receipts(),
+            [delivery(7, 0).receipt, delivery(SWEEP, 0).receipt]
+        );
     }
 }

@@ -31,7 +31,9 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: SendRequest,
     ) -> Result<SendResponse, ApiError> {
-        let info = self.queue(principal, Action::Send, request.queue.as_ref()).await?;
+        let info = self
+            .queue(principal, Action::Send, request.queue.as_ref())
+            .await?;
         validate::producer(request.producer.as_ref(), request.partition)?;
         self.send_to(principal, &info, request).await
     }
@@ -43,7 +45,12 @@ impl<R: Runtime> Gateway<R> {
         info: &QueueInfo,
         request: SendRequest,
     ) -> Result<SendResponse, ApiError> {
-        let SendRequest { messages, producer, partition, .. } = request;
+        let SendRequest {
+            messages,
+            producer,
+            partition,
+            ..
+        } = request;
         let about = |error: ApiError| error.about(info.reference());
         validate::messages(&messages, &info.spec()).map_err(about)?;
         check_partition(info, partition)?;
@@ -55,7 +62,9 @@ impl<R: Runtime> Gateway<R> {
             let Some((partition, (_, messages))) = parts.into_iter().next() else {
                 return Ok(SendResponse::default());
             };
-            return self.send_part(principal, info, (partition, messages, producer)).await;
+            return self
+                .send_part(principal, info, (partition, messages, producer))
+                .await;
         }
         let mut results = vec![SendResult::default(); count];
         let (places, sends): (Vec<_>, Vec<_>) = parts
@@ -75,7 +84,11 @@ impl<R: Runtime> Gateway<R> {
                 Err(error) => {
                     for place in places {
                         let error = Some(entry_error(&error));
-                        results[place] = SendResult { partition, error, ..SendResult::default() };
+                        results[place] = SendResult {
+                            partition,
+                            error,
+                            ..SendResult::default()
+                        };
                     }
                 }
             }
@@ -114,7 +127,11 @@ impl<R: Runtime> Gateway<R> {
     ) -> Result<SendResponse, ApiError> {
         let shard = shard_of(info, partition)?;
         // A producer's numbers keep a message from being added twice.
-        let again = if producer.is_some() { Again::Safe } else { Again::Unsafe };
+        let again = if producer.is_some() {
+            Again::Safe
+        } else {
+            Again::Unsafe
+        };
         let send = ShardSend {
             queue_id: info.id(),
             partition,
@@ -122,8 +139,10 @@ impl<R: Runtime> Gateway<R> {
             messages,
             producer,
         };
-        let call =
-            ShardCall { principal: Some(principal.to_info()), call: Some(Call::Send(send)) };
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(Call::Send(send)),
+        };
         let answer = self.router.call(shard, call, PATIENCE, again).await;
         match answer.map_err(|error| error.about(info.reference()))?.reply {
             Some(Reply::Send(sent)) => Ok(sent),
@@ -137,9 +156,13 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: SettleRequest,
     ) -> Result<SettleResponse, ApiError> {
-        let info = self.queue(principal, Action::Settle, request.queue.as_ref()).await?;
+        let info = self
+            .queue(principal, Action::Settle, request.queue.as_ref())
+            .await?;
         validate::settlements(&request.settlements)?;
-        Ok(SettleResponse { results: self.settle_in(principal, &info, request.settlements).await })
+        Ok(SettleResponse {
+            results: self.settle_in(principal, &info, request.settlements).await,
+        })
     }
 
     /// Settles deliveries of a queue that the caller may settle; each with a result of its own.
@@ -167,7 +190,10 @@ impl<R: Runtime> Gateway<R> {
         let (places, calls): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .map(|(shard, (places, settlements))| {
-                (places, self.settle_part(principal, info, shard, settlements))
+                (
+                    places,
+                    self.settle_part(principal, info, shard, settlements),
+                )
             })
             .unzip();
         for (places, settled) in places.into_iter().zip(join_all(calls).await) {
@@ -194,11 +220,21 @@ impl<R: Runtime> Gateway<R> {
         shard: GroupId,
         settlements: Vec<Settlement>,
     ) -> Result<SettleResponse, ApiError> {
-        let settle = ShardSettle { queue: Some(info.reference().clone()), settlements };
-        let call =
-            ShardCall { principal: Some(principal.to_info()), call: Some(Call::Settle(settle)) };
+        let settle = ShardSettle {
+            queue: Some(info.reference().clone()),
+            settlements,
+        };
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(Call::Settle(settle)),
+        };
         // Settling again does no harm; what was done the first time is answered as stale.
-        match self.router.call(shard, call, PATIENCE, Again::Safe).await?.reply {
+        match self
+            .router
+            .call(shard, call, PATIENCE, Again::Safe)
+            .await?
+            .reply
+        {
             Some(Reply::Settle(settled)) => Ok(settled),
             _ => Err(odd_answer(shard)),
         }
@@ -207,7 +243,8 @@ impl<R: Runtime> Gateway<R> {
 
 /// The shard of a partition.
 fn shard_of(info: &QueueInfo, partition: u32) -> Result<GroupId, ApiError> {
-    info.shard(partition).ok_or_else(|| no_partition(info, partition))
+    info.shard(partition)
+        .ok_or_else(|| no_partition(info, partition))
 }
 
 /// Whether the queue has the partition that a request names, if it names one.

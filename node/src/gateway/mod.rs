@@ -13,10 +13,16 @@ mod messages;
 mod queues;
 mod receive;
 mod receive_stream;
+#[cfg(test)]
+mod receive_stream_tests;
 pub mod route;
 mod send_stream;
+#[cfg(test)]
+mod send_stream_tests;
 pub mod shards;
 mod sources;
+#[cfg(test)]
+mod tests;
 pub mod validate;
 
 use std::sync::Arc;
@@ -61,7 +67,14 @@ impl<R: Runtime> Gateway<R> {
     ) -> Arc<Self> {
         let router = Arc::new(Router::new(node_id, shards.clone(), queues.clone()));
         let turn = AtomicU32::new(node_id as u32);
-        Arc::new(Self { shards, queues, cluster, router, scope, turn })
+        Arc::new(Self {
+            shards,
+            queues,
+            cluster,
+            router,
+            scope,
+            turn,
+        })
     }
 
     /// Calls to leaders.
@@ -83,7 +96,9 @@ impl<R: Runtime> Gateway<R> {
         }
         // It may have been created by way of another node a moment ago.
         self.queues.barrier(BARRIER).await?;
-        self.queues.find(queue).ok_or_else(|| ApiError::queue_not_found(queue))
+        self.queues
+            .find(queue)
+            .ok_or_else(|| ApiError::queue_not_found(queue))
     }
 
     /// Turns, so that work without a key is spread.

@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest,
-    DeleteQueueResponse, GetQueueRequest, GetQueueResponse, GetQueueStatsRequest,
-    GetQueueStatsResponse, ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest,
-    PeekMessagesResponse, PurgeQueueRequest, PurgeQueueResponse, QueueRef, QueueStats, ShardCall,
-    ShardPeek, ShardPurge, ShardStats, UpdateQueueRequest, UpdateQueueResponse,
+    CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest, DeleteQueueResponse,
+    GetQueueRequest, GetQueueResponse, GetQueueStatsRequest, GetQueueStatsResponse,
+    ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
+    PurgeQueueRequest, PurgeQueueResponse, QueueRef, QueueStats, ShardCall, ShardPeek, ShardPurge,
+    ShardStats, UpdateQueueRequest, UpdateQueueResponse,
 };
 use tonic::Code;
 
@@ -28,7 +28,7 @@ const PEEK_DEFAULT: u32 = 10;
 const PEEK_MAX: u32 = 100;
 /// A shard that does not answer is left out of counts after this.
 const STATS_PATIENCE: Duration = Duration::from_secs(2);
-const PURGE_PATIENCE: Duration = Duration::from_secs(60);
+const PURGE_PATIENCE: Duration = Duration::from_mins(1);
 
 impl<R: Runtime> Gateway<R> {
     /// Creates a queue; this node knows it when the call returns.
@@ -39,8 +39,12 @@ impl<R: Runtime> Gateway<R> {
     ) -> Result<CreateQueueResponse, ApiError> {
         let queue = validate::queue(request.queue.as_ref())?;
         authorize(principal, Action::CreateQueue, Some(queue))?;
-        let reply = self.catalog(principal, Call::CreateQueue(request), Again::Safe).await?;
-        let Reply::CreateQueue(response) = reply else { return Err(odd_answer(CATALOG)) };
+        let reply = self
+            .catalog(principal, Call::CreateQueue(request), Again::Safe)
+            .await?;
+        let Reply::CreateQueue(response) = reply else {
+            return Err(odd_answer(CATALOG));
+        };
         self.queues.barrier(BARRIER).await?;
         Ok(response)
     }
@@ -53,9 +57,17 @@ impl<R: Runtime> Gateway<R> {
     ) -> Result<UpdateQueueResponse, ApiError> {
         let queue = validate::queue(request.queue.as_ref())?;
         authorize(principal, Action::UpdateQueue, Some(queue))?;
-        let again = if request.expected_generation == 0 { Again::Safe } else { Again::Unsafe };
-        let reply = self.catalog(principal, Call::UpdateQueue(request), again).await?;
-        let Reply::UpdateQueue(response) = reply else { return Err(odd_answer(CATALOG)) };
+        let again = if request.expected_generation == 0 {
+            Again::Safe
+        } else {
+            Again::Unsafe
+        };
+        let reply = self
+            .catalog(principal, Call::UpdateQueue(request), again)
+            .await?;
+        let Reply::UpdateQueue(response) = reply else {
+            return Err(odd_answer(CATALOG));
+        };
         self.queues.barrier(BARRIER).await?;
         Ok(response)
     }
@@ -66,7 +78,9 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: DeleteQueueRequest,
     ) -> Result<DeleteQueueResponse, ApiError> {
-        let info = self.queue(principal, Action::DeleteQueue, request.queue.as_ref()).await?;
+        let info = self
+            .queue(principal, Action::DeleteQueue, request.queue.as_ref())
+            .await?;
         let stats = self.stats_of(principal, &info).await;
         let messages = stats.ready + stats.in_flight + stats.delayed + stats.blocked;
         if request.policy() != DeletePolicy::Always {
@@ -88,7 +102,8 @@ impl<R: Runtime> Gateway<R> {
                 return Err(ApiError::new(Code::FailedPrecondition, message).about(name));
             }
         }
-        self.catalog(principal, Call::DeleteQueue(request), Again::Safe).await?;
+        self.catalog(principal, Call::DeleteQueue(request), Again::Safe)
+            .await?;
         self.queues.barrier(BARRIER).await?;
         Ok(DeleteQueueResponse { messages })
     }
@@ -99,11 +114,19 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: GetQueueRequest,
     ) -> Result<GetQueueResponse, ApiError> {
-        let info = self.queue(principal, Action::GetQueue, request.queue.as_ref()).await?;
-        Ok(GetQueueResponse { queue: Some(info.queue.clone()) })
+        let info = self
+            .queue(principal, Action::GetQueue, request.queue.as_ref())
+            .await?;
+        Ok(GetQueueResponse {
+            queue: Some(info.queue.clone()),
+        })
     }
 
     /// Queues in order of namespace and name, those that the caller may see.
+    #[expect(
+        clippy::unused_async,
+        reason = "every call of the gateway is asynchronous"
+    )]
     pub async fn list_queues(
         &self,
         principal: &Principal,
@@ -119,7 +142,9 @@ impl<R: Runtime> Gateway<R> {
         };
         let mut queues = Vec::new();
         let next_page_token = loop {
-            let page = self.queues.list(&namespace, after.as_ref(), max as usize + 1);
+            let page = self
+                .queues
+                .list(&namespace, after.as_ref(), max as usize + 1);
             let more = page.len() > max as usize;
             for info in &page {
                 if queues.len() == max as usize {
@@ -136,7 +161,10 @@ impl<R: Runtime> Gateway<R> {
                 (_, false) => break String::new(),
             }
         };
-        Ok(ListQueuesResponse { queues, next_page_token })
+        Ok(ListQueuesResponse {
+            queues,
+            next_page_token,
+        })
     }
 
     /// Live counts, from the leaders of the partitions.
@@ -145,15 +173,21 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: GetQueueStatsRequest,
     ) -> Result<GetQueueStatsResponse, ApiError> {
-        let info = self.queue(principal, Action::GetQueueStats, request.queue.as_ref()).await?;
-        Ok(GetQueueStatsResponse { stats: Some(self.stats_of(principal, &info).await) })
+        let info = self
+            .queue(principal, Action::GetQueueStats, request.queue.as_ref())
+            .await?;
+        Ok(GetQueueStatsResponse {
+            stats: Some(self.stats_of(principal, &info).await),
+        })
     }
 
     async fn stats_of(&self, principal: &Principal, info: &QueueInfo) -> QueueStats {
         let shards = info.by_shard(&[]);
         let asked = shards.iter().map(|(shard, _)| {
-            let stats =
-                ShardStats { queue_id: info.id(), queue: Some(info.reference().clone()) };
+            let stats = ShardStats {
+                queue_id: info.id(),
+                queue: Some(info.reference().clone()),
+            };
             self.ask(principal, *shard, Call::Stats(stats), STATS_PATIENCE)
         });
         let answers = join_all(asked).await;
@@ -173,16 +207,22 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: PurgeQueueRequest,
     ) -> Result<PurgeQueueResponse, ApiError> {
-        let info = self.queue(principal, Action::PurgeQueue, request.queue.as_ref()).await?;
+        let info = self
+            .queue(principal, Action::PurgeQueue, request.queue.as_ref())
+            .await?;
         let shards = info.by_shard(&[]);
         let asked = shards.iter().map(|(shard, _)| {
-            let purge =
-                ShardPurge { queue_id: info.id(), queue: Some(info.reference().clone()) };
+            let purge = ShardPurge {
+                queue_id: info.id(),
+                queue: Some(info.reference().clone()),
+            };
             self.ask(principal, *shard, Call::Purge(purge), PURGE_PATIENCE)
         });
         let mut messages = 0;
         for answer in join_all(asked).await {
-            let Reply::Purge(purged) = answer? else { return Err(odd_answer(CATALOG)) };
+            let Reply::Purge(purged) = answer? else {
+                return Err(odd_answer(CATALOG));
+            };
             messages += purged.messages;
         }
         Ok(PurgeQueueResponse { messages })
@@ -194,7 +234,9 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: PeekMessagesRequest,
     ) -> Result<PeekMessagesResponse, ApiError> {
-        let info = self.queue(principal, Action::PeekMessages, request.queue.as_ref()).await?;
+        let info = self
+            .queue(principal, Action::PeekMessages, request.queue.as_ref())
+            .await?;
         let max = validate::count("max_messages", request.max_messages, PEEK_DEFAULT, PEEK_MAX)?;
         let mut messages = Vec::new();
         for (shard, _) in info.by_shard(&[]) {
@@ -203,8 +245,15 @@ impl<R: Runtime> Gateway<R> {
                 break;
             }
             let queue = Some(info.reference().clone());
-            let peek = ShardPeek { queue_id: info.id(), queue, max_messages };
-            match self.ask(principal, shard, Call::Peek(peek), PATIENCE).await? {
+            let peek = ShardPeek {
+                queue_id: info.id(),
+                queue,
+                max_messages,
+            };
+            match self
+                .ask(principal, shard, Call::Peek(peek), PATIENCE)
+                .await?
+            {
                 Reply::Peek(peeked) => messages.extend(peeked.messages),
                 _ => return Err(odd_answer(shard)),
             }
@@ -219,7 +268,10 @@ impl<R: Runtime> Gateway<R> {
         call: Call,
         again: Again,
     ) -> Result<Reply, ApiError> {
-        let call = ShardCall { principal: Some(principal.to_info()), call: Some(call) };
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(call),
+        };
         let answer = self.router.call(CATALOG, call, PATIENCE, again).await?;
         answer.reply.ok_or_else(|| odd_answer(CATALOG))
     }
@@ -232,7 +284,10 @@ impl<R: Runtime> Gateway<R> {
         call: Call,
         patience: Duration,
     ) -> Result<Reply, ApiError> {
-        let call = ShardCall { principal: Some(principal.to_info()), call: Some(call) };
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(call),
+        };
         let answer = self.router.call(shard, call, patience, Again::Safe).await?;
         answer.reply.ok_or_else(|| odd_answer(shard))
     }
@@ -240,7 +295,8 @@ impl<R: Runtime> Gateway<R> {
 
 /// A group answered another question.
 pub(super) fn odd_answer(group: GroupId) -> ApiError {
-    let message = format!("group {group} gave an answer of another kind; the nodes' versions differ");
+    let message =
+        format!("group {group} gave an answer of another kind; the nodes' versions differ");
     ApiError::new(Code::Internal, message)
 }
 
@@ -254,7 +310,13 @@ fn page_start(token: &str) -> Result<Option<QueueRef>, ApiError> {
         return Ok(None);
     }
     let (namespace, name) = token.split_once('/').ok_or_else(|| {
-        ApiError::invalid("page_token", "page_token is not one that a list answered with")
+        ApiError::invalid(
+            "page_token",
+            "page_token is not one that a list answered with",
+        )
     })?;
-    Ok(Some(QueueRef { namespace: namespace.to_owned(), name: name.to_owned() }))
+    Ok(Some(QueueRef {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }))
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
-use roadstead_proto::v1::{
-    Delivery, ReceiveRequest, ReceiveResponse, ShardCall, ShardReceive,
-};
+use roadstead_proto::v1::{Delivery, ReceiveRequest, ReceiveResponse, ShardCall, ShardReceive};
 
 use super::queues::odd_answer;
 use super::route::Again;
@@ -32,7 +30,9 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: ReceiveRequest,
     ) -> Result<ReceiveResponse, ApiError> {
-        let info = self.queue(principal, Action::Receive, request.queue.as_ref()).await?;
+        let info = self
+            .queue(principal, Action::Receive, request.queue.as_ref())
+            .await?;
         validate::group(&request.group, info.reference())?;
         let max = validate::count("max_messages", request.max_messages, 1, BATCH_MAX as u32)?;
         validate::lease(request.lease.as_ref())?;
@@ -45,7 +45,10 @@ impl<R: Runtime> Gateway<R> {
         }
         if let [(shard, partitions)] = &shards[..] {
             let receive = ask(&info, &request, partitions.clone(), max, wait);
-            return self.receive_at(principal, *shard, receive).await.map_err(about);
+            return self
+                .receive_at(principal, *shard, receive)
+                .await
+                .map_err(about);
         }
         // Another shard first each time, so that none is starved.
         let turn = self.next_turn() as usize % shards.len();
@@ -75,12 +78,23 @@ impl<R: Runtime> Gateway<R> {
         shard: GroupId,
         receive: ShardReceive,
     ) -> Result<ReceiveResponse, ApiError> {
-        let wait = receive.wait.as_ref().and_then(crate::shard::wire::millis).unwrap_or(0);
+        let wait = receive
+            .wait
+            .as_ref()
+            .and_then(crate::shard::wire::millis)
+            .unwrap_or(0);
         let patience = PATIENCE + Duration::from_millis(wait);
-        let call =
-            ShardCall { principal: Some(principal.to_info()), call: Some(Call::Receive(receive)) };
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(Call::Receive(receive)),
+        };
         // What an unanswered try has leased comes back when its lease ends.
-        match self.router.call(shard, call, patience, Again::Safe).await?.reply {
+        match self
+            .router
+            .call(shard, call, patience, Again::Safe)
+            .await?
+            .reply
+        {
             Some(Reply::Receive(received)) => Ok(received),
             _ => Err(odd_answer(shard)),
         }
@@ -120,7 +134,7 @@ async fn gather<R: Runtime>(
 ) -> Result<Vec<Delivery>, ApiError> {
     let mut over = Box::pin(R::sleep(time));
     let mut got = Vec::new();
-    while sources.unused() > 0 && !(first && !got.is_empty()) {
+    while sources.unused() > 0 && (!first || got.is_empty()) {
         let nap = sources.open_due(Vec::new);
         let mut reopen = Box::pin(R::sleep(nap.unwrap_or(time)));
         let more = poll_fn(|context| {

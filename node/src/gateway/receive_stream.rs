@@ -27,7 +27,7 @@ use crate::runtime::Runtime;
 const FRAMES: usize = 16;
 /// Batches of settlements that a stream may have on their way.
 const SETTLING_MAX: usize = 64;
-const NAP: Duration = Duration::from_secs(3_600);
+const NAP: Duration = Duration::from_hours(1);
 
 type Frame = Result<ReceiveStreamResponse, ApiError>;
 type Settling = Pin<Box<dyn Future<Output = SettleBatchResult> + Send>>;
@@ -64,12 +64,16 @@ async fn open<R: Runtime>(
     frames: &mut mpsc::Receiver<ReceiveStreamRequest>,
     answers: &mpsc::Sender<Frame>,
 ) -> Result<Option<Stream<R>>, ApiError> {
-    let Some(first) = frames.recv().await else { return Ok(None) };
+    let Some(first) = frames.recv().await else {
+        return Ok(None);
+    };
     let Some(receive_stream_request::Frame::Open(open)) = first.frame else {
         let message = "the first frame of a stream of deliveries is `open`";
         return Err(ApiError::invalid("open", message));
     };
-    let info = gateway.queue(&principal, Action::Receive, open.queue.as_ref()).await?;
+    let info = gateway
+        .queue(&principal, Action::Receive, open.queue.as_ref())
+        .await?;
     authorize(&principal, Action::Settle, Some(info.reference()))?;
     check(&open, &info).map_err(|error| error.about(info.reference()))?;
     let receiver = Receiver {
@@ -93,7 +97,9 @@ async fn open<R: Runtime>(
         permit: None,
         start: R::Instant::now(),
     };
-    stream.answer(receive_stream_response::Frame::Opened(ReceiveStreamOpened {}));
+    stream.answer(receive_stream_response::Frame::Opened(
+        ReceiveStreamOpened {},
+    ));
     Ok(Some(stream))
 }
 
@@ -103,7 +109,9 @@ fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
     validate::lease(open.lease.as_ref())?;
     validate::consumer(open.consumer.as_ref())?;
     let partitions = open.partitions.iter();
-    partitions.copied().try_for_each(|p| super::messages::check_partition(info, Some(p)))
+    partitions
+        .copied()
+        .try_for_each(|p| super::messages::check_partition(info, Some(p)))
 }
 
 struct Stream<R: Runtime> {
@@ -195,7 +203,10 @@ impl<R: Runtime> Stream<R> {
             return Poll::Ready(Ok(Event::Client(request)));
         }
         if open && self.out.is_empty() {
-            return self.sources.poll_deliveries(context).map(|batch| batch.map(Event::Deliveries));
+            return self
+                .sources
+                .poll_deliveries(context)
+                .map(|batch| batch.map(Event::Deliveries));
         }
         Poll::Pending
     }
@@ -213,7 +224,10 @@ impl<R: Runtime> Stream<R> {
                 let (gateway, info) = (self.gateway.clone(), self.info.clone());
                 let principal = self.principal.clone();
                 self.settling.push(Box::pin(async move {
-                    let SettleBatch { batch_id, settlements } = batch;
+                    let SettleBatch {
+                        batch_id,
+                        settlements,
+                    } = batch;
                     let results = gateway.settle_in(&principal, &info, settlements).await;
                     SettleBatchResult { batch_id, results }
                 }));
@@ -239,7 +253,8 @@ impl<R: Runtime> Stream<R> {
     }
 
     fn answer(&mut self, frame: receive_stream_response::Frame) {
-        self.out.push_back(ReceiveStreamResponse { frame: Some(frame) });
+        self.out
+            .push_back(ReceiveStreamResponse { frame: Some(frame) });
     }
 
     /// Writes what the client has room for; false when it is gone.

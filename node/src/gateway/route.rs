@@ -42,7 +42,13 @@ impl<R: Runtime> Router<R> {
     /// A router of the node `node_id`.
     pub fn new(node_id: NodeId, shards: Arc<dyn Shards>, queues: Arc<dyn Queues>) -> Self {
         let found = Mutex::default();
-        Self { shards, queues, found, node_id, runtime: PhantomData }
+        Self {
+            shards,
+            queues,
+            found,
+            node_id,
+            runtime: PhantomData,
+        }
     }
 
     /// The node that asks.
@@ -106,7 +112,12 @@ impl<R: Runtime> Router<R> {
 
     /// The node to ask on the given turn: the known leader, else the replicas in turn.
     pub fn candidate(&self, group: GroupId, turn: usize) -> Option<NodeId> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&group).copied();
+        let found = self
+            .found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&group)
+            .copied();
         if let Some(leader) = self.shards.leader(group).or(found) {
             return Some(leader);
         }
@@ -171,5 +182,10 @@ pub fn unknown_outcome(error: &ApiError) -> ApiError {
          sequence, else it may be done twice",
         error.message
     );
-    ApiError { code: Code::Unknown, message, ..error.clone() }.retryable()
+    ApiError {
+        code: Code::Unknown,
+        message,
+        ..error.clone()
+    }
+    .retryable()
 }

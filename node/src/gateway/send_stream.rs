@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use openraft_rt::Select2;
 use roadstead_proto::v1::{
-    Ordering, Producer, SendBatch, SendBatchResult, SendCredit, SendRequest, SendResult, SendStreamOpen,
-    SendStreamRequest, SendStreamResponse, send_stream_request, send_stream_response,
+    Ordering, Producer, SendBatch, SendBatchResult, SendCredit, SendRequest, SendResult,
+    SendStreamOpen, SendStreamRequest, SendStreamResponse, send_stream_request,
+    send_stream_response,
 };
 use tokio::sync::mpsc;
 
@@ -53,28 +54,50 @@ struct Stream<R: Runtime> {
     producer_id: String,
 }
 
+/// Reads the first frame.
+async fn open_stream<R: Runtime>(
+    gateway: &Arc<Gateway<R>>,
+    principal: Principal,
+    frames: &mut mpsc::Receiver<SendStreamRequest>,
+) -> Result<Option<Arc<Stream<R>>>, ApiError> {
+    let Some(first) = frames.recv().await else {
+        return Ok(None);
+    };
+    let Some(send_stream_request::Frame::Open(open)) = first.frame else {
+        let message = "the first frame of a stream of sends is `open`";
+        return Err(ApiError::invalid("open", message));
+    };
+    let SendStreamOpen { queue, producer_id } = open;
+    let info = gateway
+        .queue(&principal, Action::Send, queue.as_ref())
+        .await?;
+    if !producer_id.is_empty() {
+        validate::id("producer_id", &producer_id)?;
+    }
+    Ok(Some(Arc::new(Stream {
+        gateway: gateway.clone(),
+        principal,
+        info,
+        producer_id,
+    })))
+}
+
 async fn serve<R: Runtime>(
     gateway: &Arc<Gateway<R>>,
     principal: Principal,
     mut frames: mpsc::Receiver<SendStreamRequest>,
     answers: &mpsc::Sender<Frame>,
 ) -> Result<(), ApiError> {
-    let Some(first) = frames.recv().await else { return Ok(()) };
-    let Some(send_stream_request::Frame::Open(open)) = first.frame else {
-        return Err(ApiError::invalid("open", "the first frame of a stream of sends is `open`"));
+    let Some(stream) = open_stream(gateway, principal, &mut frames).await? else {
+        return Ok(());
     };
-    let SendStreamOpen { queue, producer_id } = open;
-    let info = gateway.queue(&principal, Action::Send, queue.as_ref()).await?;
-    if !producer_id.is_empty() {
-        validate::id("producer_id", &producer_id)?;
-    }
     // Where order is kept, a batch waits for the one before: a retry must not overtake it.
-    let ordered = !matches!(info.spec().ordering(), Ordering::Unspecified | Ordering::None);
+    let ordering = stream.info.spec().ordering();
+    let ordered = !matches!(ordering, Ordering::Unspecified | Ordering::None);
     let batches_max = if ordered { 1 } else { BATCHES_MAX };
-    let stream = Arc::new(Stream { gateway: gateway.clone(), principal, info, producer_id });
     let mut sending = FuturesUnordered::<Sending>::new();
     let mut sending_bytes = 0;
-    let mut open = answers.send(credit(CREDIT_BYTES)).await.is_ok();
+    let mut open = answers.send(Ok(credit(CREDIT_BYTES))).await.is_ok();
     while open || !sending.is_empty() {
         // A client that ignores its credit is not read from.
         let room = open && sending.len() < batches_max && sending_bytes < CREDIT_BYTES;
@@ -84,14 +107,21 @@ async fn serve<R: Runtime>(
                 None => std::future::pending().await,
             }
         };
-        let more = async { if room { frames.recv().await } else { std::future::pending().await } };
+        let more = async {
+            if room {
+                frames.recv().await
+            } else {
+                std::future::pending().await
+            }
+        };
         let event = R::select2(pin!(done), pin!(more)).await;
         match event {
             Select2::First((result, bytes)) => {
                 sending_bytes -= bytes;
                 let frame = send_stream_response::Frame::Result(result);
                 let result = Ok(SendStreamResponse { frame: Some(frame) });
-                if answers.send(result).await.is_err() || answers.send(credit(bytes)).await.is_err()
+                if answers.send(result).await.is_err()
+                    || answers.send(Ok(credit(bytes))).await.is_err()
                 {
                     return Ok(());
                 }
@@ -117,21 +147,41 @@ async fn serve<R: Runtime>(
 impl<R: Runtime> Stream<R> {
     /// Sends one batch; whatever is wrong with it is said in its results.
     async fn send(&self, batch: SendBatch) -> SendBatchResult {
-        let SendBatch { batch_id, messages, partition, first_sequence } = batch;
+        let SendBatch {
+            batch_id,
+            messages,
+            partition,
+            first_sequence,
+        } = batch;
         let count = messages.len();
-        let producer = (first_sequence > 0 && !self.producer_id.is_empty())
-            .then(|| Producer { id: self.producer_id.clone(), first_sequence });
+        let producer = (first_sequence > 0 && !self.producer_id.is_empty()).then(|| Producer {
+            id: self.producer_id.clone(),
+            first_sequence,
+        });
         let sent = match validate::producer(producer.as_ref(), partition) {
             Ok(()) => {
-                let request = SendRequest { queue: None, messages, producer, partition };
-                self.gateway.send_to(&self.principal, &self.info, request).await
+                let request = SendRequest {
+                    queue: None,
+                    messages,
+                    producer,
+                    partition,
+                };
+                self.gateway
+                    .send_to(&self.principal, &self.info, request)
+                    .await
             }
             Err(error) => Err(error),
         };
         let results = sent.map_or_else(
             |error| {
                 let error = Some(entry_error(&error));
-                vec![SendResult { error, ..SendResult::default() }; count.max(1)]
+                vec![
+                    SendResult {
+                        error,
+                        ..SendResult::default()
+                    };
+                    count.max(1)
+                ]
             },
             |sent| sent.results,
         );
@@ -139,7 +189,7 @@ impl<R: Runtime> Stream<R> {
     }
 }
 
-fn credit(bytes: u64) -> Frame {
+fn credit(bytes: u64) -> SendStreamResponse {
     let frame = send_stream_response::Frame::Credit(SendCredit { bytes });
-    Ok(SendStreamResponse { frame: Some(frame) })
+    SendStreamResponse { frame: Some(frame) }
 }

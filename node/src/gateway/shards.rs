@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use roadstead_core::shard::PartitionConfig;
 use roadstead_proto::v1::{
-    GetClusterStatusResponse, GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall, ShardReply, SubscriptionDown, SubscriptionOpen,
-    SubscriptionUp,
+    GetClusterStatusResponse, GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall,
+    ShardReply, SubscriptionDown, SubscriptionOpen, SubscriptionUp,
 };
 use tokio::sync::mpsc;
 
@@ -31,8 +31,8 @@ pub trait Shards: Send + Sync + 'static {
 
     /// One try at asking `node`, which may be this one.
     ///
-    /// With `not_leader` set in the error the call did not take effect; with the codes UNAVAILABLE,
-    /// UNKNOWN, DEADLINE_EXCEEDED and CANCELLED it may have; with others it did not.
+    /// With `not_leader` set in the error the call did not take effect; with the codes `UNAVAILABLE`,
+    /// `UNKNOWN`, `DEADLINE_EXCEEDED` and `CANCELLED` it may have; with others it did not.
     async fn call(
         &self,
         node: NodeId,
@@ -59,7 +59,10 @@ pub struct QueueInfo {
 impl QueueInfo {
     /// Its name.
     pub fn reference(&self) -> &QueueRef {
-        static NONE: QueueRef = QueueRef { namespace: String::new(), name: String::new() };
+        static NONE: QueueRef = QueueRef {
+            namespace: String::new(),
+            name: String::new(),
+        };
         self.queue.queue.as_ref().unwrap_or(&NONE)
     }
 

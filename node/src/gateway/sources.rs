@@ -53,9 +53,11 @@ pub struct Sources<R: Runtime> {
     shards: Arc<dyn Shards>,
     router: Arc<Router<R>>,
     receiver: Receiver,
-    sources: Vec<Source<R>>,
+    all: Vec<Source<R>>,
     credit: CreditSplit,
     next: usize,
+    /// A subscription has ended since `open_due` was called.
+    ended: bool,
 }
 
 impl<R: Runtime> Sources<R> {
@@ -78,27 +80,36 @@ impl<R: Runtime> Sources<R> {
         let by_shard = receiver.info.by_shard(partitions);
         let sources: Vec<_> = by_shard.into_iter().map(source).collect();
         let credit = CreditSplit::new(sources.len());
-        Self { shards, router, receiver, sources, credit, next: 0 }
+        Self {
+            shards,
+            router,
+            receiver,
+            all: sources,
+            credit,
+            next: 0,
+            ended: false,
+        }
     }
 
     /// Opens what is due; `held` are the receipts that the consumer holds. Returns how long
     /// nothing more is due.
     pub fn open_due(&mut self, held: impl Fn() -> Vec<Bytes>) -> Option<Duration> {
         let now = R::Instant::now();
-        for index in 0..self.sources.len() {
-            let source = &self.sources[index];
+        for index in 0..self.all.len() {
+            let source = &self.all[index];
             if source.link.is_none() && source.open_at <= now {
                 self.open(index, held());
             }
         }
         self.obey();
-        let closed = self.sources.iter().filter(|source| source.link.is_none());
+        self.ended = false;
+        let closed = self.all.iter().filter(|source| source.link.is_none());
         let next = closed.map(|source| source.open_at).min()?;
         Some(next.saturating_duration_since(now))
     }
 
     fn open(&mut self, index: usize, held_receipts: Vec<Bytes>) {
-        let source = &mut self.sources[index];
+        let source = &mut self.all[index];
         let receiver = &self.receiver;
         let Some(node) = self.router.candidate(source.shard, source.turn) else {
             return self.retry(index);
@@ -118,7 +129,8 @@ impl<R: Runtime> Sources<R> {
     }
 
     fn retry(&mut self, index: usize) {
-        let source = &mut self.sources[index];
+        self.ended = true;
+        let source = &mut self.all[index];
         source.turn += 1;
         source.open_at = R::Instant::now() + source.pause;
         source.pause = (source.pause * 2).min(PAUSE_MAX);
@@ -141,16 +153,19 @@ impl<R: Runtime> Sources<R> {
         self.credit.unused()
     }
 
-    /// The next deliveries, from the shards in turn. An error ends the consumer's stream.
+    /// The next deliveries, from the shards in turn; none when a subscription has ended, so that
+    /// [`open_due`](Self::open_due) is called. An error ends the consumer's stream.
     pub fn poll_deliveries(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Vec<Delivery>, ApiError>> {
-        let count = self.sources.len();
+        let count = self.all.len();
         for step in 0..count {
             let index = (self.next + step) % count;
-            while let Some((_, link)) = &mut self.sources[index].link {
-                let Poll::Ready(frame) = link.down.poll_recv(context) else { break };
+            while let Some((_, link)) = &mut self.all[index].link {
+                let Poll::Ready(frame) = link.down.poll_recv(context) else {
+                    break;
+                };
                 if let Some(deliveries) = self.heard(index, frame)? {
                     self.next = index + 1;
                     self.obey();
@@ -160,12 +175,11 @@ impl<R: Runtime> Sources<R> {
                 self.obey();
             }
         }
-        Poll::Pending
-    }
-
-    /// Whether a subscription is to be opened.
-    pub fn has_closed(&self) -> bool {
-        self.sources.iter().any(|source| source.link.is_none())
+        if self.ended {
+            Poll::Ready(Ok(Vec::new()))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn heard(
@@ -176,7 +190,7 @@ impl<R: Runtime> Sources<R> {
         match frame {
             Some(SubscriptionDown { frame: Some(frame) }) => match frame {
                 subscription_down::Frame::Deliveries(batch) => {
-                    self.sources[index].pause = PAUSE_FIRST;
+                    self.all[index].pause = PAUSE_FIRST;
                     self.credit.delivered(index, batch.deliveries.len() as u32);
                     return Ok(Some(batch.deliveries));
                 }
@@ -191,7 +205,7 @@ impl<R: Runtime> Sources<R> {
     }
 
     fn closed(&mut self, index: usize, error: Option<CallError>) -> Result<(), ApiError> {
-        let source = &mut self.sources[index];
+        let source = &mut self.all[index];
         let node = source.link.take().map_or(0, |(node, _)| node);
         self.credit.closed(index);
         let error = error.map(ApiError::from);
@@ -208,6 +222,7 @@ impl<R: Runtime> Sources<R> {
         if hinted && source.pause == PAUSE_FIRST {
             source.pause *= 2;
             source.open_at = R::Instant::now();
+            self.ended = true;
         } else {
             self.retry(index);
         }
@@ -226,11 +241,11 @@ impl<R: Runtime> Sources<R> {
             Order::TakeBack(index) => (index, 0),
         };
         let frame = Some(subscription_up::Frame::Credit(credit));
-        if let Some((_, link)) = &self.sources[index].link
+        if let Some((_, link)) = &self.all[index].link
             && link.up.try_send(SubscriptionUp { frame }).is_err()
         {
             // The link is broken or stuck: this side hears of it by the receiver, or gives up.
-            self.sources[index].link = None;
+            self.all[index].link = None;
             self.credit.closed(index);
             self.retry(index);
         }

@@ -26,9 +26,9 @@ const ID_MAX: usize = 64;
 const CONSUMER_NAME_MAX: usize = 253;
 const ERROR_TEXT_MAX: usize = 1_024;
 const MESSAGE_BYTES_DEFAULT: u32 = 256 << 10;
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const LEASE_MAX: Duration = Duration::from_secs(12 * 3_600);
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const YEAR: Duration = Duration::from_hours(365 * 24);
+const LEASE_MAX: Duration = Duration::from_hours(12);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The queue that a request names.
 pub fn queue(queue: Option<&QueueRef>) -> Result<&QueueRef, ApiError> {
@@ -87,8 +87,15 @@ pub fn message_size(message: &OutgoingMessage) -> usize {
 type Refusal = (&'static str, String);
 
 fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> Result<(), Refusal> {
-    let limit = spec.limits.as_ref().map_or(0, |limits| limits.max_message_bytes);
-    let limit = if limit == 0 { MESSAGE_BYTES_DEFAULT } else { limit };
+    let limit = spec
+        .limits
+        .as_ref()
+        .map_or(0, |limits| limits.max_message_bytes);
+    let limit = if limit == 0 {
+        MESSAGE_BYTES_DEFAULT
+    } else {
+        limit
+    };
     if message.body.is_empty() {
         return Err(("body", "is empty: a message has at least 1 byte".into()));
     }
@@ -97,7 +104,10 @@ fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> R
         return Err(("body", why));
     }
     if message.attributes.len() > ATTRIBUTES_MAX {
-        let why = format!("has {} entries, at most {ATTRIBUTES_MAX}", message.attributes.len());
+        let why = format!(
+            "has {} entries, at most {ATTRIBUTES_MAX}",
+            message.attributes.len()
+        );
         return Err(("attributes", why));
     }
     for (key, value) in &message.attributes {
@@ -136,7 +146,10 @@ fn is_number(text: &str) -> bool {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
     let digits = mantissa.chars().filter(char::is_ascii_digit).count();
-    let rest = mantissa.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let rest = mantissa
+        .chars()
+        .filter(|c| !c.is_ascii_digit())
+        .collect::<String>();
     let exponent_fits = (1..=3).contains(&exponent.len());
     (1..=NUMBER_DIGITS_MAX).contains(&digits)
         && (rest.is_empty() || rest == ".")
@@ -154,7 +167,9 @@ fn value_len(value: &AttributeValue) -> usize {
 
 /// The producer of a send; absent is fine.
 pub fn producer(producer: Option<&Producer>, partition: Option<u32>) -> Result<(), ApiError> {
-    let Some(producer) = producer else { return Ok(()) };
+    let Some(producer) = producer else {
+        return Ok(());
+    };
     id("producer.id", &producer.id)?;
     if producer.first_sequence == 0 {
         let message = "producer.first_sequence is 0: numbers start at 1";
@@ -182,7 +197,12 @@ pub fn group(group: &str, queue: &QueueRef) -> Result<(), ApiError> {
     if group.is_empty() || group == "default" {
         return Ok(());
     }
-    let message = format!("queue {}/{} has no group {:?}", queue.namespace, queue.name, shown(group));
+    let message = format!(
+        "queue {}/{} has no group {:?}",
+        queue.namespace,
+        queue.name,
+        shown(group)
+    );
     let mut error = ApiError::new(tonic::Code::NotFound, message).about(queue);
     "group".clone_into(&mut error.detail.field);
     Err(error)
@@ -190,13 +210,18 @@ pub fn group(group: &str, queue: &QueueRef) -> Result<(), ApiError> {
 
 /// Who receives.
 pub fn consumer(consumer: Option<&Consumer>) -> Result<(), ApiError> {
-    let Some(consumer) = consumer else { return Ok(()) };
-    for (field, value) in
-        [("consumer.name", &consumer.name), ("consumer.pod_uid", &consumer.pod_uid)]
-    {
+    let Some(consumer) = consumer else {
+        return Ok(());
+    };
+    for (field, value) in [
+        ("consumer.name", &consumer.name),
+        ("consumer.pod_uid", &consumer.pod_uid),
+    ] {
         if value.len() > CONSUMER_NAME_MAX {
-            let message =
-                format!("{field} has {} bytes, at most {CONSUMER_NAME_MAX}", value.len());
+            let message = format!(
+                "{field} has {} bytes, at most {CONSUMER_NAME_MAX}",
+                value.len()
+            );
             return Err(ApiError::invalid(field, message));
         }
     }
@@ -228,7 +253,10 @@ pub fn settlements(settlements: &[Settlement]) -> Result<(), ApiError> {
     batch("settlements", settlements.len())?;
     for (index, settlement) in settlements.iter().enumerate() {
         let result = match &settlement.action {
-            None => Err(("action", "is missing: ack, nack, reject or extend".to_owned())),
+            None => Err((
+                "action",
+                "is missing: ack, nack, reject or extend".to_owned(),
+            )),
             Some(Action::Nack(nack)) => {
                 within(nack.delay.as_ref(), LEASE_MAX).map_err(|why| ("nack.delay", why))
             }
@@ -282,7 +310,10 @@ fn within(value: Option<&prost_types::Duration>, max: Duration) -> Result<(), St
     match millis(value) {
         Some(ms) if u128::from(ms) <= max.as_millis() => Ok(()),
         Some(ms) => Err(format!("is {ms} ms, at most {} ms", max.as_millis())),
-        None => Err(format!("is negative or no duration; allowed are 0..{} ms", max.as_millis())),
+        None => Err(format!(
+            "is negative or no duration; allowed are 0..{} ms",
+            max.as_millis()
+        )),
     }
 }
 
@@ -292,121 +323,5 @@ fn shown(text: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use bytes::Bytes;
-    use roadstead_proto::v1::{Ack, Extend, Nack, QueueLimits};
-
-    use super::*;
-
-    fn message() -> OutgoingMessage {
-        OutgoingMessage { body: Bytes::from_static(b"b"), ..Default::default() }
-    }
-
-    fn field(result: Result<(), ApiError>) -> String {
-        let error = result.unwrap_err();
-        assert_eq!(error.code, tonic::Code::InvalidArgument);
-        assert!(error.message.contains(&error.detail.field), "{}", error.message);
-        error.detail.field
-    }
-
-    fn refused(change: impl FnOnce(&mut OutgoingMessage)) -> String {
-        let mut bad = message();
-        change(&mut bad);
-        field(messages(&[message(), bad], &QueueSpec::default()))
-    }
-
-    #[test]
-    fn every_field_of_a_message_has_its_limit() {
-        assert_eq!(messages(&[message()], &QueueSpec::default()), Ok(()));
-        assert_eq!(refused(|m| m.body = Bytes::new()), "messages[1].body");
-        let big = Bytes::from(vec![0; (256 << 10) + 1]);
-        assert_eq!(refused(|m| m.body = big), "messages[1].body");
-        assert_eq!(refused(|m| m.content_type = "x".repeat(256)), "messages[1].content_type");
-        assert_eq!(refused(|m| m.ordering_key = "x".repeat(129)), "messages[1].ordering_key");
-        assert_eq!(refused(|m| m.trace_parent = "x".repeat(257)), "messages[1].trace_parent");
-        let negative = prost_types::Duration { seconds: -1, nanos: 0 };
-        assert_eq!(refused(|m| m.delay = Some(negative)), "messages[1].delay");
-        let long = prost_types::Duration { seconds: 366 * 86_400, nanos: 0 };
-        assert_eq!(refused(|m| m.delay = Some(long)), "messages[1].delay");
-        let none = AttributeValue { value: None };
-        let attributes = BTreeMap::from([("a".to_owned(), none)]);
-        assert_eq!(refused(|m| m.attributes = attributes), "messages[1].attributes");
-        let many = (0..33).map(|i| {
-            let value = Some(Value::StringValue(String::new()));
-            (i.to_string(), AttributeValue { value })
-        });
-        assert_eq!(refused(|m| m.attributes = many.collect()), "messages[1].attributes");
-    }
-
-    #[test]
-    fn a_request_has_limits_too() {
-        let spec = QueueSpec::default();
-        assert_eq!(field(messages(&[], &spec)), "messages");
-        assert_eq!(field(messages(&vec![message(); 1_001], &spec)), "messages");
-        let limits = Some(QueueLimits { max_message_bytes: 16 << 20, ..Default::default() });
-        let spec = QueueSpec { limits, ..Default::default() };
-        let half = OutgoingMessage { body: Bytes::from(vec![0; 9 << 20]), ..Default::default() };
-        assert_eq!(messages(std::slice::from_ref(&half), &spec), Ok(()));
-        assert_eq!(field(messages(&[half.clone(), half], &spec)), "messages");
-    }
-
-    #[test]
-    fn an_ordered_queue_needs_keys() {
-        let spec = QueueSpec { ordering: Ordering::PerKey.into(), ..Default::default() };
-        assert_eq!(field(messages(&[message()], &spec)), "messages[0].ordering_key");
-    }
-
-    #[test]
-    fn numbers() {
-        for good in ["0", "-1.5", "+3", "1e10", "1.5E-7", &"9".repeat(38)] {
-            assert!(is_number(good), "{good}");
-        }
-        for bad in ["", "-", ".", "1.2.3", "abc", "1e", "0x1", "1e1000", &"9".repeat(39)] {
-            assert!(!is_number(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn names_of_queues() {
-        let of = |namespace: &str, name: &str| {
-            let reference = QueueRef { namespace: namespace.into(), name: name.into() };
-            queue(Some(&reference)).map(|_| ())
-        };
-        assert_eq!(of("default", "orders.fifo"), Ok(()));
-        assert_eq!(field(of("", "a")), "queue.namespace");
-        assert_eq!(field(of("Ab", "a")), "queue.namespace");
-        assert_eq!(field(of("a", "")), "queue.name");
-        assert_eq!(field(of("a", ".fifo")), "queue.name");
-        assert_eq!(field(of("a", "x/y")), "queue.name");
-        assert_eq!(field(of("a", &"ü".repeat(90))), "queue.name");
-        assert_eq!(field(queue(None).map(|_| ())), "queue");
-    }
-
-    #[test]
-    fn settlements_and_producers() {
-        let of = |action| settlements(&[Settlement { receipt: Bytes::new(), action }]);
-        assert_eq!(of(Some(Action::Ack(Ack {}))), Ok(()));
-        assert_eq!(field(of(None)), "settlements[0].action");
-        let delay = Some(prost_types::Duration { seconds: -1, nanos: 0 });
-        let nack = Nack { delay, ..Default::default() };
-        assert_eq!(field(of(Some(Action::Nack(nack)))), "settlements[0].nack.delay");
-        let extend = Extend { lease: None };
-        assert_eq!(field(of(Some(Action::Extend(extend)))), "settlements[0].extend.lease");
-        let of = |id: &str, first_sequence, partition| {
-            producer(Some(&Producer { id: id.into(), first_sequence }), partition)
-        };
-        assert_eq!(of("p", 1, Some(0)), Ok(()));
-        assert_eq!(field(of("", 1, Some(0))), "producer.id");
-        assert_eq!(field(of("p", 0, Some(0))), "producer.first_sequence");
-        assert_eq!(field(of("p", 1, None)), "partition");
-    }
-
-    #[test]
-    fn error_texts_are_cut_between_characters() {
-        let text = "ü".repeat(600);
-        assert_eq!(error_text(&text).len(), 1_024);
-        assert_eq!(error_text("short"), "short");
-    }
-}
+#[path = "validate_tests.rs"]
+mod tests;

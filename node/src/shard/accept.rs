@@ -21,15 +21,25 @@ pub async fn accept<R: Runtime, P: Replica>(
 ) -> Result<ShardAccepted, ApiError> {
     let shard = desk.replica.id();
     let first = call.messages.first().map_or(0, |message| message.number);
-    let in_order = call.messages.iter().zip(first..).all(|(message, at)| message.number == at);
-    let messages = call.messages.iter().map(|m| moved::decode(&m.header, &m.payload));
+    let in_order = call
+        .messages
+        .iter()
+        .zip(first..)
+        .all(|(message, at)| message.number == at);
+    let messages = call
+        .messages
+        .iter()
+        .map(|m| moved::decode(&m.header, &m.payload));
     let messages: Option<Vec<_>> = messages.collect();
     let Some(messages) = messages.filter(|messages| in_order && !messages.is_empty()) else {
         let message = "messages of an outbox cannot be read: the other node's version differs";
         return Err(ApiError::invalid("messages", message));
     };
     if let Err(why) = desk.replica.sends_allowed() {
-        return Ok(ShardAccepted { number: first.saturating_sub(1), parked: why });
+        return Ok(ShardAccepted {
+            number: first.saturating_sub(1),
+            parked: why,
+        });
     }
     let op = Accept {
         source: PartitionId {
@@ -49,7 +59,10 @@ pub async fn accept<R: Runtime, P: Replica>(
     match outcome(shard, answer.await.unwrap_or_else(|_| stopped()))? {
         Reply::Accepted { through, stopped } => {
             let parked = stopped.map(|refusal| refused(refusal, queue).message);
-            Ok(ShardAccepted { number: through, parked: parked.unwrap_or_default() })
+            Ok(ShardAccepted {
+                number: through,
+                parked: parked.unwrap_or_default(),
+            })
         }
         Reply::Refused(refusal) => Err(refused(refusal, queue)),
         _ => Err(odd_reply(shard)),

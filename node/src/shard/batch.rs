@@ -100,7 +100,11 @@ impl Batch {
                 let ordering = machine.config(op.partition).map(|config| config.ordering);
                 let keyed = ordering.is_some_and(|ordering| ordering != Ordering::None);
                 let frees = |action: &Action| match action {
-                    Action::Nack { unstarted, delay_ms, .. } => *unstarted || *delay_ms == 0,
+                    Action::Nack {
+                        unstarted,
+                        delay_ms,
+                        ..
+                    } => *unstarted || *delay_ms == 0,
                     Action::Ack | Action::Reject { .. } => keyed,
                     Action::Extend { .. } => false,
                 };

@@ -76,8 +76,15 @@ pub fn header(message: &OutgoingMessage, scratch: &mut BytesMut) -> Bytes {
 }
 
 fn header_len(message: &OutgoingMessage) -> usize {
-    let texts = [&message.content_type, &message.ordering_key, &message.trace_parent];
-    let texts = texts.iter().filter(|text| !text.is_empty()).map(|text| field_len(text.len()));
+    let texts = [
+        &message.content_type,
+        &message.ordering_key,
+        &message.trace_parent,
+    ];
+    let texts = texts
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| field_len(text.len()));
     let attributes = message.attributes.iter().filter_map(|(key, value)| {
         let (_, bytes) = attribute_bytes(value)?;
         Some(field_len(attribute_len(key, bytes)))
@@ -115,7 +122,10 @@ pub fn with_dead_letter(blob: &Bytes, info: &DeadLetterInfo) -> Result<(Bytes, B
 /// Takes a blob apart.
 pub fn decode(blob: &Bytes) -> Result<Blob, BlobError> {
     let (header, body) = split(blob)?;
-    let mut read = Blob { body, ..Blob::default() };
+    let mut read = Blob {
+        body,
+        ..Blob::default()
+    };
     visit_fields(&header, |tag, value| {
         match tag {
             CONTENT_TYPE => read.content_type = text(&value)?,
@@ -152,8 +162,12 @@ fn visit_fields(
         let tag = fields[at];
         at += 1;
         let length = take_varint(fields, &mut at).ok_or(BlobError(field))?;
-        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
-        let end = end.filter(|end| *end <= fields.len()).ok_or(BlobError(field))?;
+        let end = usize::try_from(length)
+            .ok()
+            .and_then(|length| at.checked_add(length));
+        let end = end
+            .filter(|end| *end <= fields.len())
+            .ok_or(BlobError(field))?;
         visit(tag, fields.slice(at..end)).ok_or(BlobError(field))?;
         at = end;
     }
@@ -189,7 +203,9 @@ const fn attribute_len(key: &str, value: &[u8]) -> usize {
 }
 
 fn put_attribute(out: &mut BytesMut, key: &str, value: &AttributeValue) {
-    let Some((kind, bytes)) = attribute_bytes(value) else { return };
+    let Some((kind, bytes)) = attribute_bytes(value) else {
+        return;
+    };
     out.put_u8(ATTRIBUTE);
     put_varint(out, attribute_len(key, bytes) as u64);
     put_varint(out, key.len() as u64);
@@ -259,115 +275,5 @@ fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn message() -> OutgoingMessage {
-        let value = |value| AttributeValue { value: Some(value) };
-        OutgoingMessage {
-            body: Bytes::from_static(b"body"),
-            attributes: BTreeMap::from([
-                ("a".into(), value(Value::StringValue("x".into()))),
-                ("n".into(), value(Value::NumberValue("42".into()))),
-                ("z".into(), value(Value::BinaryValue(Bytes::from_static(&[0, 255])))),
-            ]),
-            content_type: "text/plain".into(),
-            ordering_key: "k".into(),
-            delay: None,
-            trace_parent: "00-t".into(),
-        }
-    }
-
-    fn blob() -> Bytes {
-        let mut scratch = BytesMut::new();
-        join(&header(&message(), &mut scratch), b"body")
-    }
-
-    /// As the state machine logs it.
-    fn join(header: &[u8], body: &[u8]) -> Bytes {
-        assert!(header.len() < 128);
-        Bytes::from([&[header.len() as u8], header, body].concat())
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        use std::fmt::Write as _;
-        bytes.iter().fold(String::new(), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
-    }
-
-    #[test]
-    fn golden_bytes() {
-        assert_eq!(
-            hex(&blob()),
-            [
-                "2a" , "01",
-                "010a746578742f706c61696e",
-                "02016b",
-                "030430302d74",
-                "040401610178",
-                "0405016e023432",
-                "0405017a0300ff",
-                "626f6479",
-            ]
-            .concat()
-        );
-        let info = DeadLetterInfo {
-            reason: 2,
-            error: "no".into(),
-            source_queue: "shop/a".into(),
-            delivery_count: 300,
-            at: Some(crate::shard::wire::timestamp(1_000)),
-        };
-        let (header, body) = with_dead_letter(&blob(), &info).unwrap();
-        assert_eq!(hex(&header[42..]), "050e02ac02e80706".to_owned() + "73686f702f616e6f");
-        let read = decode(&join(&header, &body)).unwrap();
-        assert_eq!(read.dead_letter, Some(info));
-        assert_eq!(read.body, "body");
-    }
-
-    #[test]
-    fn what_was_encoded_is_read() {
-        let read = decode(&blob()).unwrap();
-        let message = message();
-        assert_eq!(read.body, message.body);
-        assert_eq!(read.attributes, message.attributes);
-        assert_eq!(read.content_type, message.content_type);
-        assert_eq!(read.ordering_key, message.ordering_key);
-        assert_eq!(read.trace_parent, message.trace_parent);
-        assert_eq!(read.dead_letter, None);
-    }
-
-    #[test]
-    fn a_second_dead_letter_replaces_the_first() {
-        let info = |error: &str| DeadLetterInfo { error: error.into(), ..Default::default() };
-        let (once, body) = with_dead_letter(&blob(), &info("once")).unwrap();
-        let (twice, body) = with_dead_letter(&join(&once, &body), &info("twice")).unwrap();
-        let read = decode(&join(&twice, &body)).unwrap();
-        assert_eq!(read.dead_letter.map(|info| info.error), Some("twice".into()));
-        assert_eq!(read.attributes, message().attributes);
-    }
-
-    #[test]
-    fn an_unknown_field_is_skipped() {
-        let mut bytes = vec![5, VERSION, 200, 2, 9, 9];
-        bytes.extend_from_slice(b"b");
-        let read = decode(&Bytes::from(bytes)).unwrap();
-        assert_eq!(read, Blob { body: Bytes::from_static(b"b"), ..Blob::default() });
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = decode(&Bytes::from(bytes));
-        }
-
-        #[test]
-        fn a_cut_header_is_refused(cut in 0usize..43) {
-            let whole = blob();
-            prop_assert!(decode(&whole.slice(..cut)).is_err());
-        }
-    }
-}
+#[path = "blob_tests.rs"]
+mod tests;

@@ -28,14 +28,24 @@ pub fn ensure<R: Runtime, P: Replica>(
     queue: &QueueInfo,
     partition: u32,
 ) -> Result<Option<oneshot::Receiver<Answer>>, ApiError> {
-    let id = PartitionId { queue: queue.id(), partition };
-    let known = desk.replica.read(|machine, _| machine.config(id).map(|config| config.revision));
+    let id = PartitionId {
+        queue: queue.id(),
+        partition,
+    };
+    let known = desk
+        .replica
+        .read(|machine, _| machine.config(id).map(|config| config.revision));
     if known.is_some_and(|revision| revision >= queue.config.revision) {
         return Ok(None);
     }
-    let op = Op::Configure(Configure { partition: id, config: queue.config.clone() });
+    let op = Op::Configure(Configure {
+        partition: id,
+        config: queue.config.clone(),
+    });
     let answer = desk.intake.push(op, 128);
-    answer.map(Some).map_err(|error| not_taken(desk.replica.id(), error))
+    answer
+        .map(Some)
+        .map_err(|error| not_taken(desk.replica.id(), error))
 }
 
 /// Brings the partitions of one queue in line with the catalog, and waits until that is written.
@@ -50,20 +60,22 @@ pub async fn align<R: Runtime, P: Replica>(
         // This node's catalog may lag behind; dropping cannot be taken back.
         queues.barrier(BARRIER).await?;
     }
-    match queues.by_id(queue).filter(|info| !info.deleting) {
-        Some(info) => {
-            let here = (0..info.partitions()).filter(|p| info.shard(*p) == Some(shard));
-            for partition in here {
-                waiting.extend(ensure(desk, &info, partition)?);
-            }
+    if let Some(info) = queues.by_id(queue).filter(|info| !info.deleting) {
+        let here = (0..info.partitions()).filter(|p| info.shard(*p) == Some(shard));
+        for partition in here {
+            waiting.extend(ensure(desk, &info, partition)?);
         }
-        None => {
-            let all: Vec<_> = desk.replica.read(|machine, _| machine.partitions().collect());
-            for partition in all.into_iter().filter(|partition| partition.queue == queue) {
-                let op = DropPartition { partition, only_if_empty: false };
-                let answer = desk.intake.push(Op::Drop(op), 64);
-                waiting.push(answer.map_err(|error| not_taken(shard, error))?);
-            }
+    } else {
+        let all: Vec<_> = desk
+            .replica
+            .read(|machine, _| machine.partitions().collect());
+        for partition in all.into_iter().filter(|partition| partition.queue == queue) {
+            let op = DropPartition {
+                partition,
+                only_if_empty: false,
+            };
+            let answer = desk.intake.push(Op::Drop(op), 64);
+            waiting.push(answer.map_err(|error| not_taken(shard, error))?);
         }
     }
     for answer in waiting {
@@ -90,17 +102,22 @@ pub async fn follow<R: Runtime, P: Replica>(desk: Arc<Desk<R, P>>, queues: Arc<d
 
 async fn align_all<R: Runtime, P: Replica>(desk: &Arc<Desk<R, P>>, queues: &dyn Queues) {
     let stale = |partition: &PartitionId| {
-        let known = desk.replica.read(|machine, _| {
-            machine.config(*partition).map(|config| config.revision)
-        });
+        let known = desk
+            .replica
+            .read(|machine, _| machine.config(*partition).map(|config| config.revision));
         // Being dropped already.
         let Some(known) = known else { return false };
         let info = queues.by_id(partition.queue).filter(|info| !info.deleting);
         info.is_none_or(|info| info.config.revision > known)
     };
-    let partitions: Vec<_> = desk.replica.read(|machine, _| machine.partitions().collect());
-    let stale: BTreeSet<u64> =
-        partitions.into_iter().filter(stale).map(|partition| partition.queue).collect();
+    let partitions: Vec<_> = desk
+        .replica
+        .read(|machine, _| machine.partitions().collect());
+    let stale: BTreeSet<u64> = partitions
+        .into_iter()
+        .filter(stale)
+        .map(|partition| partition.queue)
+        .collect();
     for queue in stale {
         if let Err(error) = align(desk, queues, queue).await {
             tracing::info!(

@@ -6,115 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use roadstead_core::shard::{
     DEFAULT_GROUP, MAX_RECEIVE, PartitionId, Receive, Received, SessionId,
 };
-use roadstead_proto::v1::Consumer as ConsumerLabel;
 use tokio::sync::mpsc;
 
+use super::consumer::{Closed, Consumer, ConsumerId, Push, Wish};
 use super::replica::Unapplied;
 
 /// A share of what is ready is not cut smaller than this when several consumers wait.
 const SHARE_MIN: u64 = 16;
-
-/// Number of a subscription in its shard, never used again.
-pub type ConsumerId = u64;
-
-/// What a consumer hears.
-#[derive(Debug)]
-pub enum Push {
-    /// Messages leased to it.
-    Leased(Received),
-    /// Something is ready that its credit does not cover.
-    Available,
-    /// Credit taken back unused.
-    Returned(u32),
-    /// The subscription is over: the shard is led elsewhere, or the session was opened anew.
-    Closed(Closed),
-}
-
-/// Why a subscription is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Closed {
-    /// Leadership moved.
-    Leadership(Unapplied),
-    /// The same session was opened again.
-    Replaced,
-}
-
-/// Who receives what.
-#[derive(Debug, Clone)]
-pub struct Wish {
-    /// The partitions of this shard that it receives from.
-    pub partitions: Vec<PartitionId>,
-    /// Its session; none for a one-time receive, whose leases end by themselves.
-    pub session: Option<SessionId>,
-    /// The session as the client named it.
-    pub session_name: String,
-    /// Lease in ms; None: the queue's.
-    pub lease_ms: Option<u64>,
-    /// For people.
-    pub label: ConsumerLabel,
-}
-
-/// One subscription.
-#[derive(Debug)]
-pub struct Consumer {
-    /// What it asked for.
-    pub wish: Wish,
-    /// What it may still be given, beside `reserved`.
-    pub credit: u32,
-    /// Asked for in entries that are being written.
-    pub reserved: u32,
-    /// Granted behind a credit that is being taken back.
-    later: u32,
-    taking_back: u32,
-    hinted: bool,
-    /// Since when it has had nothing in flight, as far as was looked; None: it has.
-    pub idle_since_ms: Option<u64>,
-    /// Leased to its session before, and to be delivered again.
-    owed: Vec<Received>,
-    push: mpsc::UnboundedSender<Push>,
-}
-
-impl Consumer {
-    fn push(&self, push: Push) -> bool {
-        self.push.send(push).is_ok()
-    }
-
-    /// Delivers again what it is owed, as far as the credit goes.
-    fn repay(&mut self) {
-        while self.credit > 0
-            && let Some(mut batch) = self.owed.pop()
-        {
-            let fits = (self.credit as usize).min(batch.messages.len());
-            let rest = batch.messages.split_off(fits);
-            if !rest.is_empty() {
-                self.owed.push(Received { messages: rest, ..batch.clone() });
-            }
-            self.credit -= fits as u32;
-            self.push(Push::Leased(batch));
-        }
-        if !self.owed.is_empty() {
-            self.hint();
-        }
-    }
-
-    fn hint(&mut self) {
-        if !self.hinted && self.credit == 0 && self.reserved == 0 && self.taking_back == 0 {
-            self.hinted = true;
-            self.push(Push::Available);
-        }
-    }
-
-    fn give_back(&mut self) {
-        while self.taking_back > 0 && self.reserved == 0 {
-            self.taking_back -= 1;
-            let unused = std::mem::take(&mut self.credit);
-            self.push(Push::Returned(unused));
-            if self.taking_back == 0 {
-                self.credit = std::mem::take(&mut self.later);
-            }
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -170,20 +68,14 @@ impl Consumers {
         let id = self.next;
         self.next += 1;
         for partition in &wish.partitions {
-            self.partitions.entry(*partition).or_default().consumers.push(id);
+            self.partitions
+                .entry(*partition)
+                .or_default()
+                .consumers
+                .push(id);
             self.dirty.insert(*partition);
         }
-        let mut consumer = Consumer {
-            wish,
-            credit: 0,
-            reserved: 0,
-            later: 0,
-            taking_back: 0,
-            hinted: false,
-            idle_since_ms: None,
-            owed,
-            push,
-        };
+        let mut consumer = Consumer::new(wish, owed, push);
         consumer.repay();
         self.all.insert(id, consumer);
         id
@@ -223,8 +115,10 @@ impl Consumers {
 
     /// The consumer may get `messages` more.
     pub fn grant(&mut self, id: ConsumerId, messages: u32) {
-        let Some(consumer) = self.all.get_mut(&id) else { return };
-        if consumer.taking_back > 0 {
+        let Some(consumer) = self.all.get_mut(&id) else {
+            return;
+        };
+        if consumer.taking_back + consumer.recalled > 0 {
             consumer.later = consumer.later.saturating_add(messages);
             return;
         }
@@ -239,14 +133,28 @@ impl Consumers {
     /// As [`grant`](Self::grant), for what is ready now: the rest is given back at once.
     pub fn grant_once(&mut self, id: ConsumerId, messages: u32) {
         self.grant(id, messages);
-        self.once.push(id);
+        self.take_back(id);
     }
 
-    /// Gives back what is unused, once what is being written is known.
+    /// Gives back what is unused, once what is being written is known. Credit that has just been
+    /// granted is used first where something is ready: else it could be sent to and fro between
+    /// two shards that both have something, and neither would deliver.
     pub fn take_back(&mut self, id: ConsumerId) {
-        if let Some(consumer) = self.all.get_mut(&id) {
+        let Some(consumer) = self.all.get_mut(&id) else {
+            return;
+        };
+        if consumer
+            .wish
+            .partitions
+            .iter()
+            .any(|partition| self.dirty.contains(partition))
+        {
+            consumer.recalled += 1;
+            self.once.push(id);
+        } else {
             consumer.taking_back += 1;
-            consumer.give_back();
+            let starved = consumer.give_back();
+            self.dirty.extend(starved);
         }
     }
 
@@ -261,12 +169,16 @@ impl Consumers {
     /// Something may have happened in any partition.
     pub fn touched_all(&mut self) {
         let partitions: Vec<_> = self.partitions.keys().copied().collect();
-        partitions.into_iter().for_each(|partition| self.touched(partition));
+        for partition in partitions {
+            self.touched(partition);
+        }
     }
 
     /// Whether somebody subscribes to the partition.
     pub fn has_any(&self, partition: PartitionId) -> bool {
-        self.partitions.get(&partition).is_some_and(|waiting| !waiting.consumers.is_empty())
+        self.partitions
+            .get(&partition)
+            .is_some_and(|waiting| !waiting.consumers.is_empty())
     }
 
     /// Whether a subscription of the session is open.
@@ -293,11 +205,17 @@ impl Consumers {
     ) -> Vec<Asked> {
         let mut asked = Vec::new();
         for partition in std::mem::take(&mut self.dirty) {
-            let Some(waiting) = self.partitions.get_mut(&partition) else { continue };
+            let Some(waiting) = self.partitions.get_mut(&partition) else {
+                continue;
+            };
             let applied = if waiting.stuck { 0 } else { ready(partition) };
             let coming = incoming.get(&partition).copied().unwrap_or(0);
             let mut left = (applied + coming).saturating_sub(waiting.asked);
-            let hungry = waiting.consumers.iter().filter(|id| self.all[id].wants()).count();
+            let hungry = waiting
+                .consumers
+                .iter()
+                .filter(|id| self.all[id].wants())
+                .count();
             if left == 0 {
                 continue;
             }
@@ -309,7 +227,10 @@ impl Consumers {
                     waiting.turn = waiting.turn.wrapping_add(1);
                     continue;
                 };
-                let max = share.min(left).min(u64::from(consumer.credit.min(MAX_RECEIVE))) as u32;
+                let max = share
+                    .min(left)
+                    .min(u64::from(consumer.credit.min(MAX_RECEIVE)))
+                    as u32;
                 consumer.credit -= max;
                 consumer.reserved += max;
                 waiting.asked += u64::from(max);
@@ -333,13 +254,18 @@ impl Consumers {
             if left > 0 && waiting.asked == 0 {
                 for id in &waiting.consumers {
                     if let Some(consumer) = self.all.get_mut(id) {
-                        consumer.hint();
+                        consumer.starve(partition);
                     }
                 }
             }
         }
         for id in std::mem::take(&mut self.once) {
-            self.take_back(id);
+            if let Some(consumer) = self.all.get_mut(&id) {
+                consumer.recalled = consumer.recalled.saturating_sub(1);
+                consumer.taking_back += 1;
+                let starved = consumer.give_back();
+                self.dirty.extend(starved);
+            }
         }
         asked
     }
@@ -368,18 +294,22 @@ impl Consumers {
             consumer.reserved = consumer.reserved.saturating_sub(max);
             consumer.credit += max - count.min(max);
             let left = got.filter(|got| !got.messages.is_empty()).and_then(|got| {
-                if consumer.push.is_closed() {
+                if consumer.is_gone() {
                     return Some(got);
                 }
                 consumer.idle_since_ms = None;
                 consumer.push(Push::Leased(got));
                 None
             });
-            consumer.give_back();
+            let starved = consumer.give_back();
+            self.dirty.extend(starved);
             return left;
         }
         let got = got.filter(|got| !got.messages.is_empty())?;
-        let heir = asked.receive.session.and_then(|session| self.heir(session, partition));
+        let heir = asked
+            .receive
+            .session
+            .and_then(|session| self.heir(session, partition));
         match heir.and_then(|id| self.all.get_mut(&id)) {
             Some(consumer) => {
                 consumer.owed.push(got);
@@ -394,12 +324,6 @@ impl Consumers {
         let waiting = self.partitions.get(&partition)?;
         let same = |id: &&ConsumerId| self.all[id].wish.session == Some(session);
         waiting.consumers.iter().find(same).copied()
-    }
-}
-
-impl Consumer {
-    fn wants(&self) -> bool {
-        self.credit > 0 && self.taking_back == 0
     }
 }
 

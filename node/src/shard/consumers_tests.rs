@@ -1,9 +1,16 @@
 use roadstead_core::shard::{Delivered, MessageId, PayloadRef};
+use roadstead_proto::v1::Consumer as ConsumerLabel;
 
 use super::*;
 
-const A: PartitionId = PartitionId { queue: 1, partition: 0 };
-const B: PartitionId = PartitionId { queue: 1, partition: 1 };
+const A: PartitionId = PartitionId {
+    queue: 1,
+    partition: 0,
+};
+const B: PartitionId = PartitionId {
+    queue: 1,
+    partition: 1,
+};
 
 fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
     Wish {
@@ -19,13 +26,27 @@ fn received(partition: PartitionId, messages: u16) -> Received {
     let delivered = |slot| Delivered {
         slot,
         delivery_count: 1,
-        id: MessageId { queue: 1, partition: 0, sequence: u64::from(slot) + 1 },
+        id: MessageId {
+            queue: 1,
+            partition: 0,
+            sequence: u64::from(slot) + 1,
+        },
         sequence: u64::from(slot) + 1,
-        payload: PayloadRef { index: 1, offset: 0, len: 1 },
+        payload: PayloadRef {
+            index: 1,
+            offset: 0,
+            len: 1,
+        },
         enqueued_at: 0,
         deadline: 0,
     };
-    Received { partition, group: 0, delivery: 1, epoch: 0, messages: (0..messages).map(delivered).collect() }
+    Received {
+        partition,
+        group: 0,
+        delivery: 1,
+        epoch: 0,
+        messages: (0..messages).map(delivered).collect(),
+    }
 }
 
 fn open(
@@ -39,7 +60,10 @@ fn open(
 
 fn ask(consumers: &mut Consumers, ready: u64) -> Vec<(ConsumerId, u32)> {
     let asked = consumers.ask(&BTreeMap::new(), |_| ready);
-    asked.iter().map(|asked| (asked.consumer, asked.receive.max)).collect()
+    asked
+        .iter()
+        .map(|asked| (asked.consumer, asked.receive.max))
+        .collect()
 }
 
 #[test]
@@ -76,11 +100,19 @@ fn unused_credit_comes_back_once_what_is_written_is_known() {
     consumers.take_back(id);
     assert!(pushes.try_recv().is_err(), "four may still be delivered");
     consumers.grant(id, 3);
-    assert!(consumers.answered(&asked[0], Some(received(A, 4)), 0).is_none());
+    assert!(
+        consumers
+            .answered(&asked[0], Some(received(A, 4)), 0)
+            .is_none()
+    );
     assert!(matches!(pushes.try_recv(), Ok(Push::Leased(got)) if got.messages.len() == 4));
     assert!(matches!(pushes.try_recv(), Ok(Push::Returned(6))));
     consumers.touched(A);
-    assert_eq!(ask(&mut consumers, 9), [(id, 3)], "what was granted behind it counts");
+    assert_eq!(
+        ask(&mut consumers, 9),
+        [(id, 3)],
+        "what was granted behind it counts"
+    );
 }
 
 #[test]
@@ -131,9 +163,19 @@ fn a_session_opened_anew_gets_what_was_on_its_way_to_the_old_stream() {
     consumers.grant(old, 10);
     let asked = consumers.ask(&BTreeMap::new(), |partition| u64::from(partition == A) * 5);
     let (new, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), vec![received(B, 3)]);
-    assert!(matches!(old_pushes.try_recv(), Ok(Push::Closed(Closed::Replaced))));
-    assert!(matches!(pushes.try_recv(), Ok(Push::Available)), "it is owed more than its credit");
-    assert!(consumers.answered(&asked[0], Some(received(A, 5)), 0).is_none());
+    assert!(matches!(
+        old_pushes.try_recv(),
+        Ok(Push::Closed(Closed::Replaced))
+    ));
+    assert!(
+        matches!(pushes.try_recv(), Ok(Push::Available)),
+        "it is owed more than its credit"
+    );
+    assert!(
+        consumers
+            .answered(&asked[0], Some(received(A, 5)), 0)
+            .is_none()
+    );
     consumers.grant(new, 4);
     let mut got = 0;
     while let Ok(push) = pushes.try_recv() {
@@ -151,4 +193,47 @@ fn a_one_time_grant_comes_back_at_once() {
     consumers.grant_once(id, 10);
     assert_eq!(ask(&mut consumers, 0), []);
     assert!(matches!(pushes.try_recv(), Ok(Push::Returned(10))));
+}
+
+#[test]
+fn what_is_ready_beside_the_last_credit_is_hinted_once_that_is_used() {
+    let mut consumers = Consumers::default();
+    let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
+    consumers.grant(id, 1);
+    let asked = consumers.ask(&BTreeMap::new(), |_| 1);
+    assert_eq!(asked.len(), 1);
+    consumers.answered(&asked[0], Some(received(asked[0].receive.partition, 1)), 0);
+    assert!(matches!(pushes.try_recv(), Ok(Push::Leased(_))));
+    let other = if asked[0].receive.partition == A {
+        B
+    } else {
+        A
+    };
+    assert_eq!(
+        consumers.ask(&BTreeMap::new(), |partition| u64::from(partition == other)),
+        []
+    );
+    assert!(matches!(pushes.try_recv(), Ok(Push::Available)));
+}
+
+#[test]
+fn credit_that_is_called_back_at_once_is_used_first_where_something_is_ready() {
+    let mut consumers = Consumers::default();
+    let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+    consumers.grant(id, 2);
+    consumers.take_back(id);
+    consumers.grant(id, 7);
+    let asked = consumers.ask(&BTreeMap::new(), |_| 1);
+    assert_eq!(
+        asked
+            .iter()
+            .map(|asked| asked.receive.max)
+            .collect::<Vec<_>>(),
+        [1]
+    );
+    consumers.answered(&asked[0], Some(received(A, 1)), 0);
+    assert!(matches!(pushes.try_recv(), Ok(Push::Leased(_))));
+    assert!(matches!(pushes.try_recv(), Ok(Push::Returned(1))));
+    consumers.touched(A);
+    assert_eq!(ask(&mut consumers, 9), [(id, 7)]);
 }

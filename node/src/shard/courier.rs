@@ -35,7 +35,7 @@ const BATCH_BYTES: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
-const NAP: Duration = Duration::from_secs(60);
+const NAP: Duration = Duration::from_mins(1);
 
 /// Why an outbox waits, by source and target.
 pub type Parked = BTreeMap<(PartitionId, PartitionId), String>;
@@ -56,7 +56,12 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
         router: Arc<Router<R>>,
         parked: Arc<Mutex<Parked>>,
     ) -> Self {
-        Self { desk, queues, router, parked }
+        Self {
+            desk,
+            queues,
+            router,
+            parked,
+        }
     }
 
     /// Runs until it is dropped.
@@ -90,7 +95,9 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
         }
         let outboxes = self.desk.replica.read(|machine, _| machine.outboxes());
         self.parked().retain(|(source, target), _| {
-            outboxes.iter().any(|outbox| (outbox.source, outbox.target) == (*source, *target))
+            outboxes
+                .iter()
+                .any(|outbox| (outbox.source, outbox.target) == (*source, *target))
         });
         let mut round = Round::Empty;
         for outbox in outboxes {
@@ -118,7 +125,10 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
 
     async fn carry(&self, outbox: Outbox) -> Result<(), ApiError> {
         let Outbox { source, target, .. } = outbox;
-        let shard = self.queues.by_id(target.queue).filter(|queue| !queue.deleting);
+        let shard = self
+            .queues
+            .by_id(target.queue)
+            .filter(|queue| !queue.deleting);
         let shard = shard.and_then(|queue| queue.shard(target.partition)).ok_or_else(|| {
             ApiError::unavailable(format!(
                 "queue {} does not exist any more; point the dead-letter policy at another queue",
@@ -126,8 +136,7 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
             ))
         })?;
         let replica = &self.desk.replica;
-        let heads =
-            replica.read(|machine, kv| machine.outbox_heads(kv, source, target, BATCH));
+        let heads = replica.read(|machine, kv| machine.outbox_heads(kv, source, target, BATCH));
         let mut heads = heads.map_err(|error| ApiError::unavailable(error.to_string()))?;
         let mut bytes = 0;
         let fits = heads.iter().take_while(|message| {
@@ -136,11 +145,17 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
             first || bytes <= BATCH_BYTES
         });
         heads.truncate(fits.count());
-        let Some(last) = heads.last().map(|message| message.number) else { return Ok(()) };
+        let Some(last) = heads.last().map(|message| message.number) else {
+            return Ok(());
+        };
         let messages = self.travelling(source, heads).await?;
         let accepted = self.deliver(shard, source, target, messages).await?;
         let through = accepted.number.min(last);
-        let done = Op::OutboxDone(OutboxDone { source, target, through });
+        let done = Op::OutboxDone(OutboxDone {
+            source,
+            target,
+            through,
+        });
         let answer = self.desk.intake.push(done, 64);
         let answer = answer.map_err(|error| ApiError::unavailable(error.to_string()))?;
         // Whatever comes of it: what is still in the outbox is carried again, and known there.
@@ -166,7 +181,10 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
         let both = heads.into_iter().zip(payloads);
         both.map(|(message, payload)| {
             let unreadable = || {
-                ApiError::unavailable(format!("the payload of message {} is unreadable", message.id))
+                ApiError::unavailable(format!(
+                    "the payload of message {} is unreadable",
+                    message.id
+                ))
             };
             let info = DeadLetterInfo {
                 reason: match message.reason {
@@ -209,9 +227,16 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
             principal: Some(Principal::Node(node).to_info()),
             call: Some(Call::Accept(accept)),
         };
-        match self.router.call(shard, call, PATIENCE, Again::Safe).await?.reply {
+        match self
+            .router
+            .call(shard, call, PATIENCE, Again::Safe)
+            .await?
+            .reply
+        {
             Some(Reply::Accepted(accepted)) => Ok(accepted),
-            _ => Err(ApiError::unavailable(format!("shard {shard} gave an odd answer"))),
+            _ => Err(ApiError::unavailable(format!(
+                "shard {shard} gave an odd answer"
+            ))),
         }
     }
 

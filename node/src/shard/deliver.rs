@@ -18,7 +18,12 @@ const OVERHEAD: usize = 128;
 pub async fn frames<P: Replica>(replica: &P, leased: &[Received]) -> Vec<Vec<Delivery>> {
     let messages: Vec<_> = leased
         .iter()
-        .flat_map(|received| received.messages.iter().map(move |message| (received, message)))
+        .flat_map(|received| {
+            received
+                .messages
+                .iter()
+                .map(move |message| (received, message))
+        })
         .collect();
     let mut frames = Vec::new();
     let mut rest = &messages[..];
@@ -79,7 +84,9 @@ fn delivery(
     let remaining = message.deadline.saturating_sub(now_ms);
     Some(Delivery {
         message_id: message.id.to_string(),
-        receipt: receipt.map(|receipt| receipt.encode().into()).unwrap_or_default(),
+        receipt: receipt
+            .map(|receipt| receipt.encode().into())
+            .unwrap_or_default(),
         body: blob.body,
         attributes: blob.attributes,
         content_type: blob.content_type,

@@ -8,7 +8,8 @@ use openraft_rt::Instant as _;
 use roadstead_core::shard::{Action, Op, PartitionId, Received, Settle, Settlement};
 use tokio::sync::Notify;
 
-use super::consumers::{ConsumerId, Consumers};
+use super::consumer::ConsumerId;
+use super::consumers::Consumers;
 use super::intake::Intake;
 use super::load::WakeUps;
 use super::replica::Replica;
@@ -26,7 +27,10 @@ pub struct ShardOptions {
 
 impl Default for ShardOptions {
     fn default() -> Self {
-        Self { intake_bytes: 32 << 20, session_grace: Duration::from_secs(10) }
+        Self {
+            intake_bytes: 32 << 20,
+            session_grace: Duration::from_secs(10),
+        }
     }
 }
 
@@ -101,11 +105,14 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
     pub fn leave(&self, id: ConsumerId) {
         let due_ms = self.now_ms() + self.options.session_grace.as_millis() as u64;
         let mut seats = self.seats();
-        let Some(consumer) = seats.consumers.close(id) else { return };
+        let Some(consumer) = seats.consumers.close(id) else {
+            return;
+        };
         if let Some(session) = consumer.wish.session {
             let gone = consumer.wish.partitions.into_iter();
-            let gone: Vec<_> =
-                gone.filter(|p| !seats.consumers.has_session(session, *p)).collect();
+            let gone: Vec<_> = gone
+                .filter(|p| !seats.consumers.has_session(session, *p))
+                .collect();
             seats.sessions.left(session, gone, due_ms);
         }
         drop(seats);
@@ -117,11 +124,23 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
         if received.delivery == 0 || received.messages.is_empty() {
             return;
         }
-        let unstarted =
-            Action::Nack { delay_ms: 0, error: bytes::Bytes::new(), unstarted: true };
-        let receipts = received.messages.iter().filter_map(|message| received.receipt(message));
-        let items = receipts.map(|receipt| Settlement::new(&receipt, unstarted.clone())).collect();
-        let settle = Settle { partition: received.partition, group: received.group, items };
+        let unstarted = Action::Nack {
+            delay_ms: 0,
+            error: bytes::Bytes::new(),
+            unstarted: true,
+        };
+        let receipts = received
+            .messages
+            .iter()
+            .filter_map(|message| received.receipt(message));
+        let items = receipts
+            .map(|receipt| Settlement::new(&receipt, unstarted.clone()))
+            .collect();
+        let settle = Settle {
+            partition: received.partition,
+            group: received.group,
+            items,
+        };
         let bytes = settle_bytes(&settle);
         // Nobody waits for the answer; when it is not taken, the leases end by themselves.
         drop(self.intake.push(Op::Settle(settle), bytes));

@@ -7,7 +7,9 @@ use crate::raft::types::GroupId;
 /// Writes one record per event; a nack is the consumer's own doing and goes to debug.
 pub fn log(shard: GroupId, events: &[Event]) {
     for event in events {
-        let Event { partition, message, .. } = event;
+        let Event {
+            partition, message, ..
+        } = event;
         match event.kind {
             EventKind::LeaseExpired(deliveries) => tracing::info!(
                 shard, %message, %partition, deliveries,

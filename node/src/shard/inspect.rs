@@ -26,8 +26,9 @@ pub fn stats<R: Runtime, P: Replica>(
 ) -> Result<QueueStats, ApiError> {
     let mut sum = QueueStats::default();
     for partition in partitions {
-        let stats =
-            desk.replica.read(|machine, kv| machine.stats(kv, *partition, DEFAULT_GROUP));
+        let stats = desk
+            .replica
+            .read(|machine, kv| machine.stats(kv, *partition, DEFAULT_GROUP));
         match stats {
             Ok(Some(stats)) => add(&mut sum, &counts(&stats)),
             // Nothing was ever sent to it.
@@ -78,7 +79,10 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
         (a.seconds, a.nanos) < (b.seconds, b.nanos)
     };
     if let Some(at) = &more.oldest_enqueued_at
-        && sum.oldest_enqueued_at.as_ref().is_none_or(|oldest| older(at, oldest))
+        && sum
+            .oldest_enqueued_at
+            .as_ref()
+            .is_none_or(|oldest| older(at, oldest))
     {
         sum.oldest_enqueued_at = Some(*at);
     }
@@ -93,7 +97,9 @@ pub async fn peek<R: Runtime, P: Replica>(
     let mut found: Vec<(PartitionId, Peeked)> = Vec::new();
     for partition in partitions {
         let left = max.saturating_sub(found.len());
-        let peeked = desk.replica.read(|machine, kv| machine.peek(kv, *partition, left));
+        let peeked = desk
+            .replica
+            .read(|machine, kv| machine.peek(kv, *partition, left));
         let peeked = peeked.map_err(|error| broken(desk.replica.id(), &error))?;
         found.extend(peeked.into_iter().map(|peeked| (*partition, peeked)));
     }
@@ -121,7 +127,9 @@ pub async fn peek<R: Runtime, P: Replica>(
             state: state.into(),
         })
     });
-    Ok(PeekMessagesResponse { messages: messages.collect() })
+    Ok(PeekMessagesResponse {
+        messages: messages.collect(),
+    })
 }
 
 /// Removes what is not leased from these partitions.
@@ -133,16 +141,28 @@ pub async fn purge<R: Runtime, P: Replica>(
     let shard = desk.replica.id();
     let mut messages = 0;
     for partition in partitions {
-        if desk.replica.read(|machine, _| machine.config(*partition).is_none()) {
+        if desk
+            .replica
+            .read(|machine, _| machine.config(*partition).is_none())
+        {
             continue;
         }
         let mut from = None;
         loop {
-            let op = Op::Purge(Purge { partition: *partition, from });
-            let answer = desk.intake.push(op, 64).map_err(|error| not_taken(shard, error))?;
+            let op = Op::Purge(Purge {
+                partition: *partition,
+                from,
+            });
+            let answer = desk
+                .intake
+                .push(op, 64)
+                .map_err(|error| not_taken(shard, error))?;
             let answer = answer.await.unwrap_or_else(|_| stopped());
             match outcome(shard, answer)? {
-                Reply::Purged { messages: removed, next } => {
+                Reply::Purged {
+                    messages: removed,
+                    next,
+                } => {
                     messages += removed;
                     from = next;
                 }

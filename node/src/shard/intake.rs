@@ -25,7 +25,7 @@ pub struct Job {
 /// Jobs by their place in an entry: housekeeping, then settles, then sends.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    /// Configure, Drop, Tick, ReleaseSession, OutboxDone, Purge.
+    /// All other ops.
     pub control: VecDeque<Job>,
     /// Settle.
     pub settles: VecDeque<Job>,
@@ -55,7 +55,10 @@ impl Lanes {
         self.bytes = 0;
         let control = std::mem::take(&mut self.control);
         let settles = std::mem::take(&mut self.settles);
-        control.into_iter().chain(settles).chain(std::mem::take(&mut self.sends))
+        control
+            .into_iter()
+            .chain(settles)
+            .chain(std::mem::take(&mut self.sends))
     }
 }
 
@@ -94,7 +97,11 @@ impl Intake {
     /// At most `limit` bytes of sends may wait. Settles and housekeeping are always taken: they
     /// are small, bounded by what is leased, and they free space.
     pub fn new(limit: usize) -> Self {
-        Self { state: Mutex::default(), limit, wake: Notify::new() }
+        Self {
+            state: Mutex::default(),
+            limit,
+            wake: Notify::new(),
+        }
     }
 
     /// Queues a job; its answer comes by the receiver.
@@ -107,7 +114,10 @@ impl Intake {
                 return Err(IntakeError::Draining);
             }
             if bounded && state.bytes > 0 && state.bytes + bytes > self.limit {
-                return Err(IntakeError::Full { waiting: state.bytes, limit: self.limit });
+                return Err(IntakeError::Full {
+                    waiting: state.bytes,
+                    limit: self.limit,
+                });
             }
             state.bytes += bytes;
             state.lanes.push(Job { op, bytes, done });
@@ -168,10 +178,17 @@ mod tests {
 
     use super::*;
 
-    const PARTITION: PartitionId = PartitionId { queue: 1, partition: 0 };
+    const PARTITION: PartitionId = PartitionId {
+        queue: 1,
+        partition: 0,
+    };
 
     fn send() -> Op {
-        Op::Send(Send { partition: PARTITION, producer: None, messages: Vec::new() })
+        Op::Send(Send {
+            partition: PARTITION,
+            producer: None,
+            messages: Vec::new(),
+        })
     }
 
     #[test]
@@ -179,24 +196,40 @@ mod tests {
         let intake = Intake::new(100);
         let first = intake.push(send(), 80);
         assert!(first.is_ok());
-        let full = IntakeError::Full { waiting: 80, limit: 100 };
+        let full = IntakeError::Full {
+            waiting: 80,
+            limit: 100,
+        };
         assert_eq!(intake.push(send(), 30).map(|_| ()), Err(full));
-        let settle = Op::Settle(Settle { partition: PARTITION, group: 0, items: Vec::new() });
+        let settle = Op::Settle(Settle {
+            partition: PARTITION,
+            group: 0,
+            items: Vec::new(),
+        });
         assert!(intake.push(settle, 30).is_ok());
         let mut lanes = Lanes::default();
         intake.take(&mut lanes);
         assert_eq!((lanes.settles.len(), lanes.sends.len()), (1, 1));
-        assert!(intake.push(send(), 30).is_err(), "what is being written still counts");
+        assert!(
+            intake.push(send(), 30).is_err(),
+            "what is being written still counts"
+        );
         intake.taken(110);
         assert!(intake.is_idle());
-        assert!(intake.push(send(), 1_000).is_ok(), "one of any size is taken when none waits");
+        assert!(
+            intake.push(send(), 1_000).is_ok(),
+            "one of any size is taken when none waits"
+        );
     }
 
     #[test]
     fn nothing_new_is_taken_while_leadership_moves() {
         let intake = Intake::new(100);
         intake.set_draining(true);
-        assert_eq!(intake.push(send(), 1).map(|_| ()), Err(IntakeError::Draining));
+        assert_eq!(
+            intake.push(send(), 1).map(|_| ()),
+            Err(IntakeError::Draining)
+        );
         assert!(intake.push(Op::Tick, 8).is_ok());
         intake.set_draining(false);
         assert!(intake.push(send(), 1).is_ok());

@@ -34,20 +34,22 @@ impl WakeUps {
 }
 
 /// The load of every partition that the shard holds.
-pub fn loads<R: Runtime, P: Replica>(
-    desk: &Desk<R, P>,
-    queues: &dyn Queues,
-) -> Vec<ConsumerLoad> {
+pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> Vec<ConsumerLoad> {
     if !desk.leads() {
         return Vec::new();
     }
     let term = desk.replica.view().term;
-    let partitions: Vec<_> = desk.replica.read(|machine, _| machine.partitions().collect());
+    let partitions: Vec<_> = desk
+        .replica
+        .read(|machine, _| machine.partitions().collect());
     let mut loads = Vec::with_capacity(partitions.len());
     for partition in partitions {
-        let Some(queue) = queues.by_id(partition.queue) else { continue };
-        let stats =
-            desk.replica.read(|machine, kv| machine.stats(kv, partition, DEFAULT_GROUP));
+        let Some(queue) = queues.by_id(partition.queue) else {
+            continue;
+        };
+        let stats = desk
+            .replica
+            .read(|machine, kv| machine.stats(kv, partition, DEFAULT_GROUP));
         let Ok(Some(stats)) = stats else { continue };
         let name = queue.reference();
         loads.push(ConsumerLoad {
@@ -94,13 +96,20 @@ fn consumers<R: Runtime, P: Replica>(
     }
     let mut infos = Vec::new();
     for consumer in seats.consumers.iter_mut() {
-        let Some(session) = consumer.wish.session else { continue };
+        let Some(session) = consumer.wish.session else {
+            continue;
+        };
         if !consumer.wish.partitions.contains(&partition) {
             continue;
         }
-        let leases =
-            desk.replica.read(|machine, kv| machine.leases_of(kv, partition, session));
-        let in_flight: usize = leases.iter().flatten().map(|lease| lease.messages.len()).sum();
+        let leases = desk
+            .replica
+            .read(|machine, kv| machine.leases_of(kv, partition, session));
+        let in_flight: usize = leases
+            .iter()
+            .flatten()
+            .map(|lease| lease.messages.len())
+            .sum();
         consumer.idle_since_ms = match in_flight {
             0 => consumer.idle_since_ms.or(Some(now)),
             _ => None,
@@ -111,7 +120,9 @@ fn consumers<R: Runtime, P: Replica>(
             pod_uid: consumer.wish.label.pod_uid.clone(),
             credit: consumer.credit + consumer.reserved,
             in_flight: in_flight as u32,
-            idle_ms: consumer.idle_since_ms.map_or(0, |since| now.saturating_sub(since)),
+            idle_ms: consumer
+                .idle_since_ms
+                .map_or(0, |since| now.saturating_sub(since)),
         });
     }
     infos

@@ -13,6 +13,7 @@ mod accept;
 mod batch;
 pub mod blob;
 mod configure;
+mod consumer;
 mod consumers;
 mod courier;
 mod deliver;
@@ -35,6 +36,10 @@ pub mod wire;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_support;
+#[cfg(test)]
+mod tests_upkeep;
 #[cfg(test)]
 pub(crate) mod twin;
 

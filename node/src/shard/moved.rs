@@ -39,7 +39,9 @@ pub fn join(header: &[u8], body: &[u8]) -> Bytes {
 
 /// Reads the travelling form; None when it is none.
 pub fn decode(header: &Bytes, payload: &Bytes) -> Option<MovedMessage> {
-    let bytes: &[u8; LEN] = header.first_chunk::<LEN>().filter(|_| header.len() == LEN)?;
+    let bytes: &[u8; LEN] = header
+        .first_chunk::<LEN>()
+        .filter(|_| header.len() == LEN)?;
     let number = |at: usize| {
         let mut number = [0; 8];
         number.copy_from_slice(&bytes[at..at + 8]);
@@ -48,7 +50,11 @@ pub fn decode(header: &Bytes, payload: &Bytes) -> Option<MovedMessage> {
     let partition = u32::from_le_bytes([bytes[9], bytes[10], bytes[11], bytes[12]]);
     let key = Some(number(29)).filter(|key| *key != 0);
     let (header, body) = split_payload(payload).ok()?;
-    let id = MessageId { queue: number(1), partition, sequence: number(13) };
+    let id = MessageId {
+        queue: number(1),
+        partition,
+        sequence: number(13),
+    };
     (bytes[0] == VERSION).then_some(MovedMessage {
         id,
         enqueued_at: number(21),
@@ -68,10 +74,18 @@ mod tests {
     fn what_travels_arrives_and_its_bytes_are_frozen() {
         let message = OutboxMessage {
             number: 1,
-            id: MessageId { queue: 2, partition: 3, sequence: 4 },
+            id: MessageId {
+                queue: 2,
+                partition: 3,
+                sequence: 4,
+            },
             enqueued_at: 5,
             key: Some(6),
-            payload: PayloadRef { index: 0, offset: 0, len: 0 },
+            payload: PayloadRef {
+                index: 0,
+                offset: 0,
+                len: 0,
+            },
             reason: DeadLetterReason::Rejected,
             delivery_count: 1,
             at: 0,
@@ -84,8 +98,14 @@ mod tests {
         assert_eq!(bytes, golden);
         let payload = join(b"head", b"body");
         let moved = decode(&bytes, &payload).unwrap();
-        assert_eq!((moved.id, moved.enqueued_at, moved.key), (message.id, 5, Some(6)));
-        assert_eq!((&moved.header[..], &moved.body[..]), (&b"head"[..], &b"body"[..]));
+        assert_eq!(
+            (moved.id, moved.enqueued_at, moved.key),
+            (message.id, 5, Some(6))
+        );
+        assert_eq!(
+            (&moved.header[..], &moved.body[..]),
+            (&b"head"[..], &b"body"[..])
+        );
         assert_eq!(decode(&bytes.slice(1..), &payload), None);
         assert_eq!(decode(&bytes, &Bytes::from_static(&[9])), None);
         let long = [7; 300];

@@ -31,7 +31,7 @@ const WORTHWHILE_BYTES: usize = 64 << 10;
 const TICK_PAUSE_MS: u64 = 10;
 /// A session that could not be released is tried again after this.
 const RELEASE_AGAIN_MS: u64 = 1_000;
-const NAP: Duration = Duration::from_secs(3_600);
+const NAP: Duration = Duration::from_hours(1);
 
 type Writing = Pin<Box<dyn Future<Output = (Batch, Result<Applied, Unapplied>)> + Send>>;
 
@@ -49,7 +49,12 @@ pub struct Proposer<R: Runtime, P> {
 impl<R: Runtime, P: Replica> Proposer<R, P> {
     /// A proposer for the desk's shard; there is one.
     pub fn new(desk: Arc<Desk<R, P>>) -> Self {
-        let view = View { term: 0, leader: None, is_leader: false, epoch: u64::MAX };
+        let view = View {
+            term: 0,
+            leader: None,
+            is_leader: false,
+            epoch: u64::MAX,
+        };
         Self {
             desk,
             view,
@@ -69,7 +74,11 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let mut woken = Box::pin(desk.intake.woken());
         loop {
             desk.intake.take(&mut self.lanes);
-            let nap = if self.view.is_leader { self.serve() } else { self.refuse() };
+            let nap = if self.view.is_leader {
+                self.serve()
+            } else {
+                self.refuse()
+            };
             let done = async {
                 match self.writing.next().await {
                     Some(done) => done,
@@ -99,15 +108,25 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         self.view = view;
         let desk = &self.desk;
         if view.is_leader && !led {
-            tracing::info!(shard = desk.replica.id(), term = view.term, "serving the shard");
+            tracing::info!(
+                shard = desk.replica.id(),
+                term = view.term,
+                "serving the shard"
+            );
             self.incoming.clear();
             desk.set_leads(true);
             desk.outbox.notify_one();
         } else if !view.is_leader && led {
-            tracing::info!(shard = desk.replica.id(), term = view.term, "not leading any more");
+            tracing::info!(
+                shard = desk.replica.id(),
+                term = view.term,
+                "not leading any more"
+            );
             desk.set_leads(false);
             let mut seats = desk.seats();
-            seats.consumers.close_all(&Unapplied::NotLeader(view.leader));
+            seats
+                .consumers
+                .close_all(&Unapplied::NotLeader(view.leader));
             seats.sessions.clear();
             seats.wake_ups.clear();
         }
@@ -122,7 +141,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         self.desk.intake.taken(waiting);
         // A subscription may have slipped in while leadership was lost.
         let mut seats = self.desk.seats();
-        seats.consumers.close_all(&Unapplied::NotLeader(self.view.leader));
+        seats
+            .consumers
+            .close_all(&Unapplied::NotLeader(self.view.leader));
         NAP
     }
 
@@ -157,7 +178,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             .replica
             .read(|machine, _| batch::fill(lanes, consumers, incoming, machine, time));
         drop(seats);
-        let Some((entry, batch)) = filled else { return false };
+        let Some((entry, batch)) = filled else {
+            return false;
+        };
         self.ticking |= batch.tick;
         let replica = desk.replica.clone();
         self.writing.push_back(Box::pin(async move {
@@ -198,7 +221,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         }
         let partitions = batch.asked.iter().map(|asked| asked.receive.partition);
         let ready: Vec<u64> = desk.replica.read(|machine, _| {
-            partitions.map(|partition| machine.ready(partition, DEFAULT_GROUP)).collect()
+            partitions
+                .map(|partition| machine.ready(partition, DEFAULT_GROUP))
+                .collect()
         });
         let mut homeless = Vec::new();
         let mut seats = desk.seats();
@@ -211,7 +236,11 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             // A session keeps its leases for a while; a one-time receive is over.
             homeless.extend(left.filter(|_| asked.receive.session.is_none()));
         }
-        for partition in batch.touched.iter().chain(applied.events.iter().map(|e| &e.partition)) {
+        for partition in batch
+            .touched
+            .iter()
+            .chain(applied.events.iter().map(|e| &e.partition))
+        {
             seats.consumers.touched(*partition);
         }
         if batch.tick {
@@ -224,7 +253,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             }
         }
         drop(seats);
-        woken.into_iter().for_each(|partition| desk.ring_load(partition));
+        for partition in woken {
+            desk.ring_load(partition);
+        }
         for received in &homeless {
             desk.hand_back(received);
         }
@@ -240,7 +271,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         if self.ticking || desk.now_ms() < self.ticked_ms + TICK_PAUSE_MS {
             return;
         }
-        let Some(due) = desk.replica.read(|machine, _| machine.next_deadline()) else { return };
+        let Some(due) = desk.replica.read(|machine, _| machine.next_deadline()) else {
+            return;
+        };
         if due <= desk.replica.cluster_time() && desk.intake.push(Op::Tick, 1).is_ok() {
             self.ticking = true;
             desk.intake.take(&mut self.lanes);
@@ -254,7 +287,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         for (session, partitions) in due {
             let held = |partition: &_| {
                 desk.replica.read(|machine, kv| {
-                    machine.leases_of(kv, *partition, session).is_ok_and(|held| !held.is_empty())
+                    machine
+                        .leases_of(kv, *partition, session)
+                        .is_ok_and(|held| !held.is_empty())
                 })
             };
             let held: Vec<_> = partitions.into_iter().filter(held).collect();
@@ -262,12 +297,17 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
                 continue;
             }
             for partition in &held {
-                let op = ReleaseSession { partition: *partition, session };
+                let op = ReleaseSession {
+                    partition: *partition,
+                    session,
+                };
                 drop(desk.intake.push(Op::ReleaseSession(op), 40));
             }
             desk.intake.take(&mut self.lanes);
             // Looked at again until it holds nothing.
-            desk.seats().sessions.left(session, held, now + RELEASE_AGAIN_MS);
+            desk.seats()
+                .sessions
+                .left(session, held, now + RELEASE_AGAIN_MS);
         }
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use openraft_rt::Select2;
 use roadstead_core::shard::{MAX_RECEIVE, PartitionId, Received};
-use roadstead_proto::v1::{Consumer as ConsumerLabel, ReceiveResponse, ShardReceive};
+use roadstead_proto::v1::{ReceiveResponse, ShardReceive};
 
-use super::consumers::{Closed, Push, Wish};
+use super::consumer::{Closed, Push, Wish};
 use super::deliver;
 use super::desk::Desk;
 use super::refusal::unapplied;
@@ -30,11 +30,16 @@ pub async fn receive<R: Runtime, P: Replica>(
     let queue = call.queue_id;
     let partitions = call.partitions.iter();
     let wish = Wish {
-        partitions: partitions.map(|partition| PartitionId { queue, partition: *partition }).collect(),
+        partitions: partitions
+            .map(|partition| PartitionId {
+                queue,
+                partition: *partition,
+            })
+            .collect(),
         session: None,
         session_name: String::new(),
         lease_ms: call.lease.as_ref().and_then(millis),
-        label: call.consumer.unwrap_or_else(ConsumerLabel::default),
+        label: call.consumer.unwrap_or_default(),
     };
     let max = call.max_messages.clamp(1, MAX_RECEIVE);
     let mut seat = Seat::take(desk, wish, &[]);
@@ -52,7 +57,9 @@ pub async fn receive<R: Runtime, P: Replica>(
         leased
     };
     let frames = deliver::frames(&*desk.replica, &leased).await;
-    Ok(ReceiveResponse { deliveries: frames.into_iter().flatten().collect() })
+    Ok(ReceiveResponse {
+        deliveries: frames.into_iter().flatten().collect(),
+    })
 }
 
 /// The first that is leased within `wait`.

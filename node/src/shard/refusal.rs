@@ -13,24 +13,42 @@ use crate::raft::types::GroupId;
 pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
     let name = format!("{}/{}", queue.namespace, queue.name);
     let (code, retryable, advice) = match refusal {
-        Refusal::NoPartition => (Code::Unavailable, true, "its shard is being set up: try again"),
+        Refusal::NoPartition => (
+            Code::Unavailable,
+            true,
+            "its shard is being set up: try again",
+        ),
         Refusal::NoGroup => (Code::NotFound, false, "only the group `default` exists"),
         Refusal::Deleting => (Code::NotFound, false, "create it again when it is gone"),
         Refusal::OrderingFixed => (Code::FailedPrecondition, false, "create another queue"),
         Refusal::NotEmpty(_) => (Code::FailedPrecondition, false, "purge or drain it first"),
         Refusal::BadCount => (Code::InvalidArgument, false, "split the request"),
-        Refusal::MessageLimit | Refusal::ByteLimit => {
-            (Code::ResourceExhausted, true, "try again when consumers have caught up")
-        }
-        Refusal::TooLarge => (Code::InvalidArgument, false, "raise limits.max_message_bytes"),
+        Refusal::MessageLimit | Refusal::ByteLimit => (
+            Code::ResourceExhausted,
+            true,
+            "try again when consumers have caught up",
+        ),
+        Refusal::TooLarge => (
+            Code::InvalidArgument,
+            false,
+            "raise limits.max_message_bytes",
+        ),
         Refusal::KeyRequired => (Code::InvalidArgument, false, "set ordering_key"),
-        Refusal::OutOfRange => {
-            (Code::OutOfRange, false, "it cannot be told whether it was accepted; send it anew")
-        }
-        Refusal::ProducerLimit => {
-            (Code::ResourceExhausted, true, "share producer ids, or try again in some minutes")
-        }
-        Refusal::Gap => (Code::Aborted, true, "go on behind the highest accepted number"),
+        Refusal::OutOfRange => (
+            Code::OutOfRange,
+            false,
+            "it cannot be told whether it was accepted; send it anew",
+        ),
+        Refusal::ProducerLimit => (
+            Code::ResourceExhausted,
+            true,
+            "share producer ids, or try again in some minutes",
+        ),
+        Refusal::Gap => (
+            Code::Aborted,
+            true,
+            "go on behind the highest accepted number",
+        ),
     };
     let error = ApiError::new(code, format!("queue {name}: {refusal}; {advice}")).about(queue);
     if retryable { error.retryable() } else { error }
@@ -41,7 +59,8 @@ pub fn unapplied(shard: GroupId, unapplied: &Unapplied) -> ApiError {
     match unapplied {
         Unapplied::NotLeader(leader) => ApiError::not_leader(shard, *leader),
         Unapplied::Unknown(why) => {
-            let message = format!("shard {shard}: it is not known whether the call took effect: {why}");
+            let message =
+                format!("shard {shard}: it is not known whether the call took effect: {why}");
             ApiError::new(Code::Unknown, message).retryable()
         }
     }

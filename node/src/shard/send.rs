@@ -32,9 +32,14 @@ pub async fn send<R: Runtime, P: Replica>(
     desk.replica.sends_allowed().map_err(|why| {
         ApiError::exhausted(format!("shard {shard} takes no messages now: {why}")).about(&queue)
     })?;
-    let partition = PartitionId { queue: call.queue_id, partition: call.partition };
-    let producer =
-        call.producer.map(|p| ProducerRef { id: Bytes::from(p.id), first: p.first_sequence });
+    let partition = PartitionId {
+        queue: call.queue_id,
+        partition: call.partition,
+    };
+    let producer = call.producer.map(|p| ProducerRef {
+        id: Bytes::from(p.id),
+        first: p.first_sequence,
+    });
     let mut waiting = Vec::with_capacity(1);
     for op in ops(partition, producer, call.messages) {
         let count = op.messages.len();
@@ -77,7 +82,11 @@ fn ops(
     let mut scratch = BytesMut::new();
     let mut ops = Vec::with_capacity(1);
     let mut producer = producer;
-    let mut op = Send { partition, producer: producer.clone(), messages: Vec::new() };
+    let mut op = Send {
+        partition,
+        producer: producer.clone(),
+        messages: Vec::new(),
+    };
     op.messages.reserve(messages.len());
     let mut bytes = 0;
     for message in messages {
@@ -87,7 +96,11 @@ fn ops(
             if let Some(producer) = &mut producer {
                 producer.first += op.messages.len() as u64;
             }
-            let next = Send { partition, producer: producer.clone(), messages: Vec::new() };
+            let next = Send {
+                partition,
+                producer: producer.clone(),
+                messages: Vec::new(),
+            };
             ops.push(std::mem::replace(&mut op, next));
             bytes = 0;
         }
@@ -130,7 +143,12 @@ fn result(partition: PartitionId, queue: &QueueRef, outcome: SendOutcome) -> Sen
 }
 
 fn message_id(PartitionId { queue, partition }: PartitionId, sequence: u64) -> String {
-    roadstead_core::shard::MessageId { queue, partition, sequence }.to_string()
+    roadstead_core::shard::MessageId {
+        queue,
+        partition,
+        sequence,
+    }
+    .to_string()
 }
 
 fn fail(results: &mut Vec<SendResult>, partition: PartitionId, count: usize, error: &ApiError) {
@@ -149,7 +167,9 @@ pub fn outcome(shard: u16, answer: Answer) -> Result<Reply, ApiError> {
 
 /// What an op gets whose proposer is gone.
 pub fn stopped() -> Answer {
-    Err(super::replica::Unapplied::Unknown("the node is stopping".to_owned()))
+    Err(super::replica::Unapplied::Unknown(
+        "the node is stopping".to_owned(),
+    ))
 }
 
 /// The state machine answered another question.
@@ -162,19 +182,33 @@ pub fn odd_reply(shard: u16) -> ApiError {
 mod tests {
     use super::*;
 
-    const PARTITION: PartitionId = PartitionId { queue: 1, partition: 0 };
+    const PARTITION: PartitionId = PartitionId {
+        queue: 1,
+        partition: 0,
+    };
 
     fn message(bytes: usize) -> OutgoingMessage {
-        OutgoingMessage { body: Bytes::from(vec![7; bytes]), ..OutgoingMessage::default() }
+        OutgoingMessage {
+            body: Bytes::from(vec![7; bytes]),
+            ..OutgoingMessage::default()
+        }
     }
 
     #[test]
     fn a_large_send_is_cut_and_keeps_its_numbers() {
-        let producer = Some(ProducerRef { id: Bytes::from_static(b"p"), first: 10 });
+        let producer = Some(ProducerRef {
+            id: Bytes::from_static(b"p"),
+            first: 10,
+        });
         let ops = ops(PARTITION, producer, vec![message(100 << 10); 5]);
         let parts: Vec<_> = ops
             .iter()
-            .map(|op| (op.messages.len(), op.producer.as_ref().map_or(0, |p| p.first)))
+            .map(|op| {
+                (
+                    op.messages.len(),
+                    op.producer.as_ref().map_or(0, |p| p.first),
+                )
+            })
             .collect();
         assert_eq!(parts, [(2, 10), (2, 12), (1, 14)]);
     }

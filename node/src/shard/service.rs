@@ -8,13 +8,13 @@ use roadstead_core::shard::PartitionId;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    Consumer as ConsumerLabel, ConsumerLoad, QueueRef, ShardCall, ShardReply, SubscriptionDown,
-    SubscriptionOpen, SubscriptionUp, subscription_down,
+    ConsumerLoad, QueueRef, ShardCall, ShardReply, SubscriptionDown, SubscriptionOpen,
+    SubscriptionUp, subscription_down,
 };
 use tokio::sync::mpsc;
 
 use super::configure;
-use super::consumers::Wish;
+use super::consumer::Wish;
 use super::courier::{Courier, Parked};
 use super::desk::{Desk, ShardOptions};
 use super::proposer::Proposer;
@@ -55,7 +55,12 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         scope.spawn(configure::follow(desk.clone(), queues.clone()));
         let courier = Courier::new(desk.clone(), queues.clone(), router, parked.clone());
         scope.spawn(courier.run());
-        Arc::new(Self { desk, queues, scope, parked })
+        Arc::new(Self {
+            desk,
+            queues,
+            scope,
+            parked,
+        })
     }
 
     /// Answers a call of the shard's leader. The caller has authorized it.
@@ -85,8 +90,9 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 Reply::Peek(inspect::peek(desk, &partitions, call.max_messages as usize).await?)
             }
             Some(Call::Accept(call)) => {
-                let queue =
-                    self.prepare(call.target_queue_id, &[call.target_partition]).await?;
+                let queue = self
+                    .prepare(call.target_queue_id, &[call.target_partition])
+                    .await?;
                 Reply::Accepted(accept::accept(desk, queue.reference(), call).await?)
             }
             Some(Call::Configure(call)) => {
@@ -116,14 +122,17 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             return;
         }
         let queue = open.queue_id;
-        let id = |partition: &u32| PartitionId { queue, partition: *partition };
+        let id = |partition: &u32| PartitionId {
+            queue,
+            partition: *partition,
+        };
         let named = Some(&open.session_id).filter(|name| !name.is_empty());
         let wish = Wish {
             partitions: open.partitions.iter().map(id).collect(),
             session: named.map(|name| session_id(queue, name)),
             session_name: open.session_id.clone(),
             lease_ms: open.lease.as_ref().and_then(millis),
-            label: open.consumer.unwrap_or_else(ConsumerLabel::default),
+            label: open.consumer.unwrap_or_default(),
         };
         let seat = Seat::take(&self.desk, wish, &open.held_receipts);
         self.scope.spawn(subscription::run(seat, up, down));
@@ -153,7 +162,10 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
 
     /// Why messages wait in outboxes, by source and target.
     pub fn parked(&self) -> Parked {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.parked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Refuses new work and waits until what was taken is written: before leadership is handed
@@ -190,12 +202,15 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             self.queues.barrier(BARRIER).await?;
             queue = self.queues.by_id(id);
         }
-        let queue = queue.filter(|queue| !queue.deleting && here(queue)).ok_or_else(|| {
-            let unknown = QueueRef::default();
-            let message =
-                format!("shard {shard} does not hold these partitions of queue {id}: look again");
-            ApiError::new(tonic::Code::NotFound, message).about(&unknown)
-        })?;
+        let queue = queue
+            .filter(|queue| !queue.deleting && here(queue))
+            .ok_or_else(|| {
+                let unknown = QueueRef::default();
+                let message = format!(
+                    "shard {shard} does not hold these partitions of queue {id}: look again"
+                );
+                ApiError::new(tonic::Code::NotFound, message).about(&unknown)
+            })?;
         for partition in partitions {
             // What is queued behind it finds the partition; nobody needs to wait.
             drop(configure::ensure(&self.desk, &queue, *partition)?);

@@ -24,7 +24,10 @@ impl Sessions {
         partitions: impl IntoIterator<Item = PartitionId>,
         due_ms: u64,
     ) {
-        let none = || Gone { due_ms, partitions: BTreeSet::new() };
+        let none = || Gone {
+            due_ms,
+            partitions: BTreeSet::new(),
+        };
         let gone = self.gone.entry(session).or_insert_with(none);
         gone.due_ms = due_ms;
         gone.partitions.extend(partitions);
@@ -33,7 +36,8 @@ impl Sessions {
     /// The session has a stream again for these partitions.
     pub fn back(&mut self, session: SessionId, partitions: &[PartitionId]) {
         if let Some(gone) = self.gone.get_mut(&session) {
-            gone.partitions.retain(|partition| !partitions.contains(partition));
+            gone.partitions
+                .retain(|partition| !partitions.contains(partition));
             if gone.partitions.is_empty() {
                 self.gone.remove(&session);
             }
@@ -48,7 +52,8 @@ impl Sessions {
     /// Takes out the sessions whose time has come, with the partitions where they had a stream.
     pub fn due(&mut self, now_ms: u64) -> Vec<(SessionId, BTreeSet<PartitionId>)> {
         let due = self.gone.extract_if(.., |_, gone| gone.due_ms <= now_ms);
-        due.map(|(session, gone)| (session, gone.partitions)).collect()
+        due.map(|(session, gone)| (session, gone.partitions))
+            .collect()
     }
 
     /// Forgets all: another node leads.
@@ -72,7 +77,10 @@ mod tests {
     const B: SessionId = SessionId(2);
 
     fn partition(partition: u32) -> PartitionId {
-        PartitionId { queue: 1, partition }
+        PartitionId {
+            queue: 1,
+            partition,
+        }
     }
 
     #[test]

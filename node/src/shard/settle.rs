@@ -9,7 +9,7 @@ use roadstead_core::shard::{
 };
 use roadstead_proto::v1::settlement::Action as WireAction;
 use roadstead_proto::v1::{
-    EntryError, Settlement as WireSettlement, SettleResponse, SettleResult, ShardSettle,
+    EntryError, SettleResponse, SettleResult, Settlement as WireSettlement, ShardSettle,
 };
 use tonic::Code;
 
@@ -32,7 +32,9 @@ pub async fn settle<R: Runtime, P: Replica>(
     let mut results = vec![SettleResult { error: None }; call.settlements.len()];
     let mut parts = BTreeMap::<(PartitionId, u32), (Vec<usize>, Vec<Settlement>)>::new();
     for (index, settlement) in call.settlements.into_iter().enumerate() {
-        let read = Receipt::decode(&settlement.receipt).ok().zip(action(settlement));
+        let read = Receipt::decode(&settlement.receipt)
+            .ok()
+            .zip(action(settlement));
         let Some((receipt, action)) = read else {
             results[index].error = Some(stale());
             continue;
@@ -43,7 +45,11 @@ pub async fn settle<R: Runtime, P: Replica>(
     }
     let mut waiting = Vec::with_capacity(parts.len());
     for ((partition, group), (indexes, items)) in parts {
-        let op = Settle { partition, group, items };
+        let op = Settle {
+            partition,
+            group,
+            items,
+        };
         let bytes = settle_bytes(&op);
         waiting.push((indexes, desk.intake.push(Op::Settle(op), bytes)));
     }
@@ -83,10 +89,12 @@ fn action(settlement: WireSettlement) -> Option<Action> {
             error: error(&nack.error),
             unstarted: nack.unstarted,
         },
-        WireAction::Reject(reject) => Action::Reject { error: error(&reject.error) },
-        WireAction::Extend(extend) => {
-            Action::Extend { lease_ms: extend.lease.as_ref().and_then(millis).unwrap_or(0) }
-        }
+        WireAction::Reject(reject) => Action::Reject {
+            error: error(&reject.error),
+        },
+        WireAction::Extend(extend) => Action::Extend {
+            lease_ms: extend.lease.as_ref().and_then(millis).unwrap_or(0),
+        },
     })
 }
 

@@ -12,7 +12,7 @@ use roadstead_proto::v1::{
 };
 use tokio::sync::mpsc;
 
-use super::consumers::{Closed, ConsumerId, Push, Wish};
+use super::consumer::{Closed, ConsumerId, Push, Wish};
 use super::deliver::{self, FRAME_BYTES};
 use super::desk::Desk;
 use super::replica::{Replica, Unapplied};
@@ -47,7 +47,12 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
                 let leases = desk
                     .replica
                     .read(|machine, kv| machine.leases_of(kv, *partition, session));
-                owed.extend(leases.into_iter().flatten().filter_map(|lease| lacking(lease, &held)));
+                owed.extend(
+                    leases
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|lease| lacking(lease, &held)),
+                );
             }
         }
         for partition in &wish.partitions {
@@ -59,7 +64,12 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
         drop(seats);
         // Where another node leads by now, the proposer closes it.
         desk.intake.wake();
-        Self { desk: desk.clone(), id, pushes, session }
+        Self {
+            desk: desk.clone(),
+            id,
+            pushes,
+            session,
+        }
     }
 
     /// The shard.
@@ -83,7 +93,9 @@ impl<R: Runtime, P: Replica> Drop for Seat<R, P> {
 fn lacking(mut lease: Received, held: &BTreeSet<&[u8]>) -> Option<Received> {
     let messages = std::mem::take(&mut lease.messages);
     let lacks = |message: &_| {
-        lease.receipt(message).is_some_and(|receipt| !held.contains(&receipt.encode()[..]))
+        lease
+            .receipt(message)
+            .is_some_and(|receipt| !held.contains(&receipt.encode()[..]))
     };
     let messages: Vec<_> = messages.into_iter().filter(lacks).collect();
     (!messages.is_empty()).then_some(Received { messages, ..lease })
@@ -135,9 +147,17 @@ async fn pass_on<R: Runtime, P: Replica>(
     let mut bytes = 0;
     // What was leased at the same time goes into the same frame.
     while let Some(Push::Leased(received)) = next {
-        bytes += received.messages.iter().map(|m| m.payload.len as usize).sum::<usize>();
+        bytes += received
+            .messages
+            .iter()
+            .map(|m| m.payload.len as usize)
+            .sum::<usize>();
         leased.push(received);
-        next = if bytes < FRAME_BYTES { seat.pushes.try_recv().ok() } else { None };
+        next = if bytes < FRAME_BYTES {
+            seat.pushes.try_recv().ok()
+        } else {
+            None
+        };
     }
     if !leased.is_empty() {
         let replica = seat.desk.replica.clone();
@@ -145,7 +165,11 @@ async fn pass_on<R: Runtime, P: Replica>(
         for deliveries in deliver::frames(&*replica, &leased).await {
             missing -= deliveries.len();
             let frame = subscription_down::Frame::Deliveries(DeliveryBatch { deliveries });
-            if down.send(SubscriptionDown { frame: Some(frame) }).await.is_err() {
+            if down
+                .send(SubscriptionDown { frame: Some(frame) })
+                .await
+                .is_err()
+            {
                 return false;
             }
         }
@@ -159,17 +183,20 @@ async fn pass_on<R: Runtime, P: Replica>(
         Some(Push::Available) => (subscription_down::Frame::Available(true), false),
         Some(Push::Returned(unused)) => (subscription_down::Frame::Returned(unused), false),
         Some(Push::Closed(why)) => {
-            let error = closed(seat.desk.replica.id(), why);
+            let error = closed(seat.desk.replica.id(), &why);
             (subscription_down::Frame::Closed(error), true)
         }
     };
-    down.send(SubscriptionDown { frame: Some(frame) }).await.is_ok() && !last
+    down.send(SubscriptionDown { frame: Some(frame) })
+        .await
+        .is_ok()
+        && !last
 }
 
-fn closed(shard: GroupId, why: Closed) -> CallError {
+fn closed(shard: GroupId, why: &Closed) -> CallError {
     match why {
         Closed::Leadership(Unapplied::NotLeader(leader)) => {
-            ApiError::not_leader(shard, leader).into()
+            ApiError::not_leader(shard, *leader).into()
         }
         Closed::Leadership(Unapplied::Unknown(_)) => ApiError::not_leader(shard, None).into(),
         Closed::Replaced => ApiError::new(

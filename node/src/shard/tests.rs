@@ -3,138 +3,17 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use prost_types::Duration as WireDuration;
-use roadstead_core::shard::{DeadLetterTarget, PartitionConfig};
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
-use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    Ack, Delivery, Nack, OutgoingMessage, Producer, QueueStats, Reject, SendResponse,
-    SettleResponse, Settlement, ShardCall, ShardReceive, ShardSend, ShardSettle, ShardStats,
-    SubscriptionDown, SubscriptionOpen, SubscriptionUp, subscription_down, subscription_up,
+    Ack, Nack, Producer, ShardCall, ShardSend, ShardStats, subscription_down,
 };
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::twin::{TwinCluster, queue_info};
-use super::wire::duration_ms;
-use super::ShardOptions;
-use crate::gateway::ApiError;
-
-const QUEUE: u64 = 7;
-const LONG: Duration = Duration::from_secs(10);
-
-fn one_shard() -> TwinCluster {
-    let options = ShardOptions { session_grace: Duration::from_millis(100), ..Default::default() };
-    let cluster = TwinCluster::start(1, options);
-    cluster.queues.set(queue_info(QUEUE, "a", &[1]));
-    cluster
-}
-
-fn message(body: &str) -> OutgoingMessage {
-    OutgoingMessage { body: Bytes::from(body.to_owned()), ..OutgoingMessage::default() }
-}
-
-async fn call(cluster: &TwinCluster, call: Call) -> Result<Reply, ApiError> {
-    // A new service needs a moment to notice that it leads.
-    for _ in 0..100 {
-        let asked = ShardCall { principal: None, call: Some(call.clone()) };
-        match cluster.shards.service(1).call(asked).await {
-            Err(error) if error.not_leader.is_some() => sleep(Duration::from_millis(5)).await,
-            answer => return answer.map(|reply| reply.reply.unwrap()),
-        }
-    }
-    panic!("the shard never led");
-}
-
-async fn send(
-    cluster: &TwinCluster,
-    bodies: &[&str],
-    producer: Option<Producer>,
-) -> Result<SendResponse, ApiError> {
-    let messages = bodies.iter().map(|body| message(body)).collect();
-    let send = ShardSend { queue_id: QUEUE, partition: 0, queue: None, messages, producer };
-    match call(cluster, Call::Send(send)).await? {
-        Reply::Send(sent) => Ok(sent),
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn receive(cluster: &TwinCluster, max_messages: u32, wait_ms: u64) -> Vec<Delivery> {
-    let receive = ShardReceive {
-        queue_id: QUEUE,
-        partitions: vec![0],
-        max_messages,
-        wait: Some(duration_ms(wait_ms)),
-        ..ShardReceive::default()
-    };
-    match call(cluster, Call::Receive(receive)).await.unwrap() {
-        Reply::Receive(received) => received.deliveries,
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn settle(cluster: &TwinCluster, receipt: &Bytes, action: Action) -> SettleResponse {
-    let settlement = Settlement { receipt: receipt.clone(), action: Some(action) };
-    let settle = ShardSettle { queue: None, settlements: vec![settlement] };
-    match call(cluster, Call::Settle(settle)).await.unwrap() {
-        Reply::Settle(settled) => settled,
-        other => panic!("{other:?}"),
-    }
-}
-
-async fn stats(cluster: &TwinCluster, queue_id: u64) -> QueueStats {
-    match call(cluster, Call::Stats(ShardStats { queue_id, queue: None })).await.unwrap() {
-        Reply::Stats(stats) => stats,
-        other => panic!("{other:?}"),
-    }
-}
-
-struct Consumer {
-    up: mpsc::Sender<SubscriptionUp>,
-    down: mpsc::Receiver<SubscriptionDown>,
-}
-
-impl Consumer {
-    async fn open(cluster: &TwinCluster, session: &str, held: &[Bytes]) -> Self {
-        stats(cluster, QUEUE).await;
-        let open = SubscriptionOpen {
-            queue_id: QUEUE,
-            partitions: vec![0],
-            session_id: session.to_owned(),
-            held_receipts: held.to_vec(),
-            ..SubscriptionOpen::default()
-        };
-        let (up, ups) = mpsc::channel(16);
-        let (downs, down) = mpsc::channel(1);
-        cluster.shards.service(1).subscribe(open, ups, downs);
-        Self { up, down }
-    }
-
-    async fn credit(&self, credit: u32) {
-        let frame = Some(subscription_up::Frame::Credit(credit));
-        self.up.send(SubscriptionUp { frame }).await.unwrap();
-    }
-
-    async fn next(&mut self) -> subscription_down::Frame {
-        timeout(LONG, self.down.recv()).await.unwrap().unwrap().frame.unwrap()
-    }
-
-    async fn deliveries(&mut self) -> Vec<Delivery> {
-        loop {
-            match self.next().await {
-                subscription_down::Frame::Deliveries(batch) => return batch.deliveries,
-                subscription_down::Frame::Available(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-}
-
-fn bodies(deliveries: &[Delivery]) -> Vec<&str> {
-    deliveries.iter().map(|delivery| std::str::from_utf8(&delivery.body).unwrap()).collect()
-}
+use super::tests_support::{
+    Consumer, LONG, QUEUE, bodies, message, one_shard, receive, send, settle, stats,
+};
 
 #[tokio::test]
 async fn sent_received_settled() {
@@ -147,10 +26,17 @@ async fn sent_received_settled() {
     let settled = settle(&cluster, &got[0].receipt, Action::Ack(Ack {})).await;
     assert_eq!(settled.results[0].error, None);
     let again = settle(&cluster, &got[0].receipt, Action::Ack(Ack {})).await;
-    assert_eq!(again.results[0].error.as_ref().map(|error| error.code), Some(5));
+    assert_eq!(
+        again.results[0].error.as_ref().map(|error| error.code),
+        Some(5)
+    );
     let stats = stats(&cluster, QUEUE).await;
     assert_eq!((stats.ready, stats.in_flight, stats.acked_total), (0, 1, 1));
-    assert_eq!(receive(&cluster, 10, 0).await, [], "an empty queue answers at once");
+    assert_eq!(
+        receive(&cluster, 10, 0).await,
+        [],
+        "an empty queue answers at once"
+    );
 }
 
 #[tokio::test]
@@ -191,7 +77,12 @@ async fn what_arrives_while_entries_are_written_is_joined() {
 #[tokio::test]
 async fn a_retry_with_the_same_number_is_no_new_message() {
     let cluster = one_shard();
-    let producer = || Some(Producer { id: "p".to_owned(), first_sequence: 1 });
+    let producer = || {
+        Some(Producer {
+            id: "p".to_owned(),
+            first_sequence: 1,
+        })
+    };
     let first = send(&cluster, &["x"], producer()).await.unwrap();
     let again = send(&cluster, &["x"], producer()).await.unwrap();
     assert!(again.results[0].duplicate);
@@ -218,7 +109,9 @@ async fn a_lease_ends_by_a_tick_and_the_message_comes_again() {
     let mut consumer = Consumer::open(&cluster, "s", &[]).await;
     consumer.credit(10).await;
     assert_eq!(consumer.deliveries().await[0].delivery_count, 1);
-    cluster.twins[&1].ahead_ms.fetch_add(31_000, Ordering::SeqCst);
+    cluster.twins[&1]
+        .ahead_ms
+        .fetch_add(31_000, Ordering::SeqCst);
     // Anything wakes the proposer, whose sleep was measured on the old clock.
     consumer.credit(1).await;
     assert_eq!(consumer.deliveries().await[0].delivery_count, 2);
@@ -244,7 +137,10 @@ async fn a_session_that_is_back_gets_what_it_lacks_and_one_that_is_gone_is_relea
     while released.len() < 2 {
         released.extend(other.deliveries().await);
     }
-    assert_eq!(released[0].delivery_count, 2, "long before the lease of 30 s ends");
+    assert_eq!(
+        released[0].delivery_count, 2,
+        "long before the lease of 30 s ends"
+    );
 }
 
 #[tokio::test]
@@ -253,9 +149,15 @@ async fn credit_0_takes_back_what_is_unused_and_hints_come_when_it_is_gone() {
     let mut consumer = Consumer::open(&cluster, "s", &[]).await;
     consumer.credit(10).await;
     consumer.credit(0).await;
-    assert_eq!(consumer.next().await, subscription_down::Frame::Returned(10));
+    assert_eq!(
+        consumer.next().await,
+        subscription_down::Frame::Returned(10)
+    );
     send(&cluster, &["x"], None).await.unwrap();
-    assert_eq!(consumer.next().await, subscription_down::Frame::Available(true));
+    assert_eq!(
+        consumer.next().await,
+        subscription_down::Frame::Available(true)
+    );
     consumer.credit(1).await;
     assert_eq!(bodies(&consumer.deliveries().await), ["x"]);
 }
@@ -287,7 +189,10 @@ async fn lost_leadership_ends_subscriptions_and_refuses_calls() {
     }
     let asked = ShardCall {
         principal: None,
-        call: Some(Call::Stats(ShardStats { queue_id: QUEUE, queue: None })),
+        call: Some(Call::Stats(ShardStats {
+            queue_id: QUEUE,
+            queue: None,
+        })),
     };
     let error = cluster.shards.service(1).call(asked).await.unwrap_err();
     assert_eq!(error.not_leader, Some(9));
@@ -301,7 +206,10 @@ async fn a_low_disk_refuses_sends_and_takes_settles() {
     send(&cluster, &["x"], None).await.unwrap();
     cluster.twins[&1].disk_low.store(true, Ordering::SeqCst);
     let error = send(&cluster, &["y"], None).await.unwrap_err();
-    assert!(error.detail.retryable && error.message.contains("node 3"), "{error:?}");
+    assert!(
+        error.detail.retryable && error.message.contains("node 3"),
+        "{error:?}"
+    );
     let got = receive(&cluster, 1, 0).await;
     let settled = settle(&cluster, &got[0].receipt, Action::Ack(Ack {})).await;
     assert_eq!(settled.results[0].error, None);
@@ -317,114 +225,33 @@ async fn draining_ends_when_nothing_is_being_written() {
     let waiting = send(&cluster, &["y"], None);
     let drained = async {
         sleep(Duration::from_millis(20)).await;
-        assert!(timeout(Duration::from_millis(50), service.drain()).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(50), service.drain())
+                .await
+                .is_err()
+        );
         twin.hold(false);
         timeout(LONG, service.drain()).await.unwrap();
     };
     let (sent, ()) = tokio::join!(waiting, drained);
     assert!(sent.is_ok(), "what was taken before is written");
-    let refused = ShardSend { queue_id: QUEUE, messages: vec![message("z")], ..Default::default() };
-    let asked = ShardCall { principal: None, call: Some(Call::Send(refused)) };
+    let refused = ShardSend {
+        queue_id: QUEUE,
+        messages: vec![message("z")],
+        ..Default::default()
+    };
+    let asked = ShardCall {
+        principal: None,
+        call: Some(Call::Send(refused)),
+    };
     let error = service.call(asked.clone()).await.unwrap_err();
-    assert_eq!(error.not_leader, Some(0), "as if it did not lead: nothing was done");
+    assert_eq!(
+        error.not_leader,
+        Some(0),
+        "as if it did not lead: nothing was done"
+    );
     service.resume();
     assert!(service.call(asked).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_rejected_message_reaches_the_dead_letter_queue_with_its_reason() {
-    let cluster = one_shard();
-    cluster.queues.set(queue_info(8, "dead", &[1]));
-    let mut info = queue_info(QUEUE, "a", &[1]);
-    info.config = PartitionConfig {
-        revision: 2,
-        dead_letter: Some(DeadLetterTarget { queue: 8, partitions: 1 }),
-        ..PartitionConfig::default()
-    };
-    cluster.queues.set(info);
-    send(&cluster, &["bad"], None).await.unwrap();
-    let got = receive(&cluster, 1, 0).await;
-    let error = "cannot parse".to_owned();
-    settle(&cluster, &got[0].receipt, Action::Reject(Reject { error })).await;
-    let receive = ShardReceive {
-        queue_id: 8,
-        partitions: vec![0],
-        max_messages: 1,
-        wait: Some(duration_ms(5_000)),
-        ..ShardReceive::default()
-    };
-    let Reply::Receive(received) = call(&cluster, Call::Receive(receive)).await.unwrap() else {
-        panic!("another reply")
-    };
-    let [dead] = &received.deliveries[..] else { panic!("not there: {received:?}") };
-    assert_eq!(dead.message_id, got[0].message_id, "its id is kept");
-    assert_eq!(dead.body, "bad");
-    let info = dead.dead_letter.clone().unwrap();
-    assert_eq!((info.source_queue.as_str(), info.error.as_str()), ("default/a", "cannot parse"));
-    for _ in 0..200 {
-        if stats(&cluster, QUEUE).await.outbox == 0 {
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the outbox was not emptied");
-}
-
-#[tokio::test]
-async fn a_dead_letter_without_a_queue_waits_and_says_why() {
-    let cluster = one_shard();
-    let mut info = queue_info(QUEUE, "a", &[1]);
-    info.config.dead_letter = Some(DeadLetterTarget { queue: 8, partitions: 1 });
-    cluster.queues.set(info);
-    send(&cluster, &["bad"], None).await.unwrap();
-    let got = receive(&cluster, 1, 0).await;
-    settle(&cluster, &got[0].receipt, Action::Reject(Reject::default())).await;
-    for _ in 0..500 {
-        if let Some(why) = cluster.shards.service(1).parked().values().next() {
-            assert!(why.contains("does not exist"), "{why}");
-            assert_eq!(stats(&cluster, QUEUE).await.outbox, 1);
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    panic!("nothing was parked");
-}
-
-#[tokio::test]
-async fn what_the_catalog_has_no_more_is_dropped() {
-    let cluster = one_shard();
-    send(&cluster, &["x"], None).await.unwrap();
-    cluster.queues.remove(QUEUE);
-    for _ in 0..200 {
-        if stats(&cluster, QUEUE).await.ready == 0 {
-            let error = send(&cluster, &["y"], None).await.unwrap_err();
-            assert_eq!(error.code, tonic::Code::NotFound);
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the partition is still there");
-}
-
-#[tokio::test]
-async fn the_load_names_consumers_and_wakes_who_scales_from_zero() {
-    let cluster = one_shard();
-    let service = cluster.shards.service(1);
-    let version = service.load_version();
-    send(&cluster, &["x"], None).await.unwrap();
-    let version = timeout(LONG, service.load_changed(version)).await.unwrap();
-    send(&cluster, &["y"], None).await.unwrap();
-    assert_eq!(service.load_version(), version, "told once");
-    let mut consumer = Consumer::open(&cluster, "s", &[]).await;
-    consumer.credit(1).await;
-    let got = consumer.deliveries().await;
-    let load = service.load();
-    assert_eq!((load[0].ready, load[0].in_flight, load[0].sent_total), (1, 1, 2));
-    assert_eq!((load[0].consumers[0].in_flight, load[0].consumers[0].idle_ms), (1, 0));
-    settle(&cluster, &got[0].receipt, Action::Ack(Ack {})).await;
-    service.load();
-    sleep(Duration::from_millis(5)).await;
-    assert!(service.load()[0].consumers[0].idle_ms >= 5);
 }
 
 #[tokio::test]
@@ -432,8 +259,15 @@ async fn an_unstarted_message_goes_to_another_consumer_at_once() {
     let cluster = one_shard();
     send(&cluster, &["x"], None).await.unwrap();
     let got = receive(&cluster, 1, 0).await;
-    let later = Some(WireDuration { seconds: 3_600, nanos: 0 });
-    let nack = Nack { delay: later, error: String::new(), unstarted: true };
+    let later = Some(WireDuration {
+        seconds: 3_600,
+        nanos: 0,
+    });
+    let nack = Nack {
+        delay: later,
+        error: String::new(),
+        unstarted: true,
+    };
     let mut consumer = Consumer::open(&cluster, "s", &[]).await;
     consumer.credit(1).await;
     settle(&cluster, &got[0].receipt, Action::Nack(nack)).await;

@@ -55,10 +55,20 @@ impl Twin {
     pub fn new(id: GroupId) -> Arc<Self> {
         let rows = MemoryKv::new();
         let machine = ShardMachine::open(&rows).unwrap();
-        let view = View { term: 1, leader: Some(NODE), is_leader: true, epoch: 1 };
+        let view = View {
+            term: 1,
+            leader: Some(NODE),
+            is_leader: true,
+            epoch: 1,
+        };
         Arc::new(Self {
             id,
-            state: Mutex::new(State { machine, rows, index: 0, entries: BTreeMap::new() }),
+            state: Mutex::new(State {
+                machine,
+                rows,
+                index: 0,
+                entries: BTreeMap::new(),
+            }),
             view: Mutex::new(view),
             changed: Notify::new(),
             ahead_ms: AtomicU64::new(START_MS),
@@ -81,7 +91,12 @@ impl Twin {
     /// Leads from now on, or does not.
     pub fn lead(&self, is_leader: bool, leader: Option<NodeId>) {
         let mut view = self.view.lock().unwrap();
-        *view = View { term: view.term + 1, leader, is_leader, epoch: view.epoch + 1 };
+        *view = View {
+            term: view.term + 1,
+            leader,
+            is_leader,
+            epoch: view.epoch + 1,
+        };
         self.changed.notify_waiters();
     }
 }
@@ -136,7 +151,10 @@ impl Replica for Twin {
         let state = self.state.lock().unwrap();
         let bytes = |payload: PayloadRef| {
             let start = payload.offset as usize;
-            let entry = state.entries.get(&payload.index).ok_or(io::ErrorKind::NotFound)?;
+            let entry = state
+                .entries
+                .get(&payload.index)
+                .ok_or(io::ErrorKind::NotFound)?;
             Ok(entry.slice(start..start + payload.len as usize))
         };
         refs.into_iter().map(bytes).collect()
@@ -148,7 +166,11 @@ impl Replica for Twin {
 
     fn sends_allowed(&self) -> Result<(), String> {
         let low = self.disk_low.load(Ordering::SeqCst);
-        if low { Err("the disk of node 3 is low".to_owned()) } else { Ok(()) }
+        if low {
+            Err("the disk of node 3 is low".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -162,7 +184,10 @@ pub struct TwinQueues {
 
 impl TwinQueues {
     pub fn set(&self, info: QueueInfo) {
-        self.queues.lock().unwrap().insert(info.id(), Arc::new(info));
+        self.queues
+            .lock()
+            .unwrap()
+            .insert(info.id(), Arc::new(info));
         self.version.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
@@ -178,7 +203,10 @@ impl TwinQueues {
 impl Queues for TwinQueues {
     fn find(&self, queue: &QueueRef) -> Option<Arc<QueueInfo>> {
         let queues = self.queues.lock().unwrap();
-        queues.values().find(|info| info.reference() == queue && !info.deleting).cloned()
+        queues
+            .values()
+            .find(|info| info.reference() == queue && !info.deleting)
+            .cloned()
     }
 
     fn by_id(&self, id: u64) -> Option<Arc<QueueInfo>> {
@@ -224,8 +252,14 @@ pub fn queue_info(id: u64, name: &str, shards: &[u32]) -> QueueInfo {
     let partitions = shards.len() as u32;
     QueueInfo {
         queue: Queue {
-            queue: Some(QueueRef { namespace: "default".to_owned(), name: name.to_owned() }),
-            spec: Some(QueueSpec { partitions, ..QueueSpec::default() }),
+            queue: Some(QueueRef {
+                namespace: "default".to_owned(),
+                name: name.to_owned(),
+            }),
+            spec: Some(QueueSpec {
+                partitions,
+                ..QueueSpec::default()
+            }),
             id,
             generation: 1,
             created_at: None,
@@ -304,8 +338,11 @@ impl TwinCluster {
         let queues = Arc::new(TwinQueues::default());
         let routed = Arc::new(TwinShards::default());
         let scope = NodeScope::default();
-        let router =
-            Arc::new(Router::<TokioRuntime>::new(NODE, routed.clone(), queues.clone()));
+        let router = Arc::new(Router::<TokioRuntime>::new(
+            NODE,
+            routed.clone(),
+            queues.clone(),
+        ));
         let mut twins = BTreeMap::new();
         for id in 1..=shards {
             let twin = Twin::new(id);
@@ -319,7 +356,12 @@ impl TwinCluster {
             routed.services.lock().unwrap().insert(id, service);
             twins.insert(id, twin);
         }
-        Self { queues, twins, shards: routed, scope }
+        Self {
+            queues,
+            twins,
+            shards: routed,
+            scope,
+        }
     }
 
     pub fn gateway(&self) -> Arc<Gateway<TokioRuntime>> {

@@ -14,8 +14,12 @@ pub fn timestamp(ms: u64) -> Timestamp {
 /// out of the format's range.
 pub fn millis(duration: &Duration) -> Option<u64> {
     let seconds = u64::try_from(duration.seconds).ok()?;
-    let nanos = u64::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    seconds.checked_mul(1_000)?.checked_add(nanos.div_ceil(1_000_000))
+    let nanos = u64::try_from(duration.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
+    seconds
+        .checked_mul(1_000)?
+        .checked_add(nanos.div_ceil(1_000_000))
 }
 
 /// The wire's form of a duration in milliseconds.
@@ -40,6 +44,12 @@ mod tests {
         assert_eq!(of(0, 1_000_000_000), None);
         assert_eq!(of(i64::MAX, 0), None);
         assert_eq!(millis(&duration_ms(1_500)), Some(1_500));
-        assert_eq!(timestamp(1_250), Timestamp { seconds: 1, nanos: 250_000_000 });
+        assert_eq!(
+            timestamp(1_250),
+            Timestamp {
+                seconds: 1,
+                nanos: 250_000_000
+            }
+        );
     }
 }

@@ -1,0 +1,154 @@
+//! Streams of deliveries over shards without Raft.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft_rt_tokio::TokioRuntime;
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::{
+    Ack, Delivery, ReceiveCredit, ReceiveStreamOpen, ReceiveStreamRequest, ReceiveStreamResponse,
+    SettleBatch, Settlement, receive_stream_request, receive_stream_response,
+};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::tests::{LONG, WHO, message, named, send, start};
+use super::{ApiError, Gateway};
+
+struct Stream {
+    up: mpsc::Sender<ReceiveStreamRequest>,
+    down: mpsc::Receiver<Result<ReceiveStreamResponse, ApiError>>,
+}
+
+impl Stream {
+    async fn open(gateway: &Arc<Gateway<TokioRuntime>>, name: &str, session: &str) -> Self {
+        let (up, frames) = mpsc::channel(64);
+        let down = gateway.receive_stream(WHO, frames);
+        let open = ReceiveStreamOpen {
+            queue: named(name),
+            session_id: session.to_owned(),
+            ..ReceiveStreamOpen::default()
+        };
+        let mut stream = Self { up, down };
+        stream.say(receive_stream_request::Frame::Open(open)).await;
+        assert!(matches!(
+            stream.next().await,
+            receive_stream_response::Frame::Opened(_)
+        ));
+        stream
+    }
+
+    async fn say(&self, frame: receive_stream_request::Frame) {
+        self.up
+            .send(ReceiveStreamRequest { frame: Some(frame) })
+            .await
+            .unwrap();
+    }
+
+    async fn credit(&self, messages: u32) {
+        self.say(receive_stream_request::Frame::Credit(ReceiveCredit {
+            messages,
+        }))
+        .await;
+    }
+
+    async fn next(&mut self) -> receive_stream_response::Frame {
+        timeout(LONG, self.down.recv())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .frame
+            .unwrap()
+    }
+
+    async fn deliveries(&mut self) -> Vec<Delivery> {
+        match self.next().await {
+            receive_stream_response::Frame::Deliveries(batch) => batch.deliveries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn is_silent(&mut self) -> bool {
+        timeout(Duration::from_millis(100), self.down.recv())
+            .await
+            .is_err()
+    }
+}
+
+#[tokio::test]
+async fn one_credit_over_eight_partitions_never_over_delivers_and_finds_every_message() {
+    let (_cluster, gateway) = start().await;
+    for turn in 0..24 {
+        send(&gateway, "a", vec![message(&turn.to_string())]).await;
+    }
+    let mut stream = Stream::open(&gateway, "a", "s").await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..24 {
+        stream.credit(1).await;
+        let got = stream.deliveries().await;
+        assert_eq!(got.len(), 1);
+        seen.insert(got[0].body.clone());
+    }
+    assert_eq!(seen.len(), 24);
+    send(&gateway, "a", vec![message("more")]).await;
+    assert!(stream.is_silent().await, "its credit is used up");
+}
+
+#[tokio::test]
+async fn a_stream_settles_and_goes_on_after_leadership_came_back() {
+    let (cluster, gateway) = start().await;
+    send(&gateway, "one", vec![message("x"), message("y")]).await;
+    let mut stream = Stream::open(&gateway, "one", "s").await;
+    stream.credit(10).await;
+    let mut got = stream.deliveries().await;
+    while got.len() < 2 {
+        got.extend(stream.deliveries().await);
+    }
+    let settlement = Settlement {
+        receipt: got[0].receipt.clone(),
+        action: Some(Action::Ack(Ack {})),
+    };
+    let batch = SettleBatch {
+        batch_id: 5,
+        settlements: vec![settlement],
+    };
+    stream
+        .say(receive_stream_request::Frame::Settle(batch))
+        .await;
+    match stream.next().await {
+        receive_stream_response::Frame::Settled(result) => {
+            assert_eq!(
+                (result.batch_id, result.results[0].error.clone()),
+                (5, None)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    cluster.twins[&2].lead(false, None);
+    sleep(Duration::from_millis(50)).await;
+    cluster.twins[&2].lead(true, Some(1));
+    send(&gateway, "one", vec![message("z")]).await;
+    // What it holds already does not come again.
+    let more = stream.deliveries().await;
+    assert_eq!(
+        more.iter()
+            .map(|delivery| delivery.body.clone())
+            .collect::<Vec<_>>(),
+        ["z"]
+    );
+}
+
+#[tokio::test]
+async fn credit_that_is_taken_back_brings_nothing() {
+    let (_cluster, gateway) = start().await;
+    let mut stream = Stream::open(&gateway, "a", "s").await;
+    stream.credit(100).await;
+    stream.credit(0).await;
+    sleep(Duration::from_millis(50)).await;
+    send(&gateway, "a", (0..8).map(|_| message("x")).collect()).await;
+    assert!(stream.is_silent().await);
+    stream.credit(100).await;
+    assert_eq!(stream.deliveries().await.len(), 8);
+}

@@ -1,0 +1,195 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use roadstead_proto::v1::{Ack, Extend, Nack, QueueLimits};
+
+use super::*;
+
+fn message() -> OutgoingMessage {
+    OutgoingMessage {
+        body: Bytes::from_static(b"b"),
+        ..Default::default()
+    }
+}
+
+fn field(result: Result<(), ApiError>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(error.code, tonic::Code::InvalidArgument);
+    assert!(
+        error.message.contains(&error.detail.field),
+        "{}",
+        error.message
+    );
+    error.detail.field
+}
+
+fn refused(change: impl FnOnce(&mut OutgoingMessage)) -> String {
+    let mut bad = message();
+    change(&mut bad);
+    field(messages(&[message(), bad], &QueueSpec::default()))
+}
+
+#[test]
+fn every_field_of_a_message_has_its_limit() {
+    assert_eq!(messages(&[message()], &QueueSpec::default()), Ok(()));
+    assert_eq!(refused(|m| m.body = Bytes::new()), "messages[1].body");
+    let big = Bytes::from(vec![0; (256 << 10) + 1]);
+    assert_eq!(refused(|m| m.body = big), "messages[1].body");
+    assert_eq!(
+        refused(|m| m.content_type = "x".repeat(256)),
+        "messages[1].content_type"
+    );
+    assert_eq!(
+        refused(|m| m.ordering_key = "x".repeat(129)),
+        "messages[1].ordering_key"
+    );
+    assert_eq!(
+        refused(|m| m.trace_parent = "x".repeat(257)),
+        "messages[1].trace_parent"
+    );
+    let negative = prost_types::Duration {
+        seconds: -1,
+        nanos: 0,
+    };
+    assert_eq!(refused(|m| m.delay = Some(negative)), "messages[1].delay");
+    let long = prost_types::Duration {
+        seconds: 366 * 86_400,
+        nanos: 0,
+    };
+    assert_eq!(refused(|m| m.delay = Some(long)), "messages[1].delay");
+    let none = AttributeValue { value: None };
+    let attributes = BTreeMap::from([("a".to_owned(), none)]);
+    assert_eq!(
+        refused(|m| m.attributes = attributes),
+        "messages[1].attributes"
+    );
+    let many = (0..33).map(|i| {
+        let value = Some(Value::StringValue(String::new()));
+        (i.to_string(), AttributeValue { value })
+    });
+    assert_eq!(
+        refused(|m| m.attributes = many.collect()),
+        "messages[1].attributes"
+    );
+}
+
+#[test]
+fn a_request_has_limits_too() {
+    let spec = QueueSpec::default();
+    assert_eq!(field(messages(&[], &spec)), "messages");
+    assert_eq!(field(messages(&vec![message(); 1_001], &spec)), "messages");
+    let limits = Some(QueueLimits {
+        max_message_bytes: 16 << 20,
+        ..Default::default()
+    });
+    let spec = QueueSpec {
+        limits,
+        ..Default::default()
+    };
+    let half = OutgoingMessage {
+        body: Bytes::from(vec![0; 9 << 20]),
+        ..Default::default()
+    };
+    assert_eq!(messages(std::slice::from_ref(&half), &spec), Ok(()));
+    assert_eq!(field(messages(&[half.clone(), half], &spec)), "messages");
+}
+
+#[test]
+fn an_ordered_queue_needs_keys() {
+    let spec = QueueSpec {
+        ordering: Ordering::PerKey.into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        field(messages(&[message()], &spec)),
+        "messages[0].ordering_key"
+    );
+}
+
+#[test]
+fn numbers() {
+    for good in ["0", "-1.5", "+3", "1e10", "1.5E-7", &"9".repeat(38)] {
+        assert!(is_number(good), "{good}");
+    }
+    for bad in [
+        "",
+        "-",
+        ".",
+        "1.2.3",
+        "abc",
+        "1e",
+        "0x1",
+        "1e1000",
+        &"9".repeat(39),
+    ] {
+        assert!(!is_number(bad), "{bad}");
+    }
+}
+
+#[test]
+fn names_of_queues() {
+    let of = |namespace: &str, name: &str| {
+        let reference = QueueRef {
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        queue(Some(&reference)).map(|_| ())
+    };
+    assert_eq!(of("default", "orders.fifo"), Ok(()));
+    assert_eq!(field(of("", "a")), "queue.namespace");
+    assert_eq!(field(of("Ab", "a")), "queue.namespace");
+    assert_eq!(field(of("a", "")), "queue.name");
+    assert_eq!(field(of("a", ".fifo")), "queue.name");
+    assert_eq!(field(of("a", "x/y")), "queue.name");
+    assert_eq!(field(of("a", &"ü".repeat(90))), "queue.name");
+    assert_eq!(field(queue(None).map(|_| ())), "queue");
+}
+
+#[test]
+fn settlements_and_producers() {
+    let of = |action| {
+        settlements(&[Settlement {
+            receipt: Bytes::new(),
+            action,
+        }])
+    };
+    assert_eq!(of(Some(Action::Ack(Ack {}))), Ok(()));
+    assert_eq!(field(of(None)), "settlements[0].action");
+    let delay = Some(prost_types::Duration {
+        seconds: -1,
+        nanos: 0,
+    });
+    let nack = Nack {
+        delay,
+        ..Default::default()
+    };
+    assert_eq!(
+        field(of(Some(Action::Nack(nack)))),
+        "settlements[0].nack.delay"
+    );
+    let extend = Extend { lease: None };
+    assert_eq!(
+        field(of(Some(Action::Extend(extend)))),
+        "settlements[0].extend.lease"
+    );
+    let of = |id: &str, first_sequence, partition| {
+        producer(
+            Some(&Producer {
+                id: id.into(),
+                first_sequence,
+            }),
+            partition,
+        )
+    };
+    assert_eq!(of("p", 1, Some(0)), Ok(()));
+    assert_eq!(field(of("", 1, Some(0))), "producer.id");
+    assert_eq!(field(of("p", 0, Some(0))), "producer.first_sequence");
+    assert_eq!(field(of("p", 1, None)), "partition");
+}
+
+#[test]
+fn error_texts_are_cut_between_characters() {
+    let text = "ü".repeat(600);
+    assert_eq!(error_text(&text).len(), 1_024);
+    assert_eq!(error_text("short"), "short");
+}

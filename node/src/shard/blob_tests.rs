@@ -1,0 +1,129 @@
+use super::*;
+use proptest::prelude::*;
+
+fn message() -> OutgoingMessage {
+    let value = |value| AttributeValue { value: Some(value) };
+    OutgoingMessage {
+        body: Bytes::from_static(b"body"),
+        attributes: BTreeMap::from([
+            ("a".into(), value(Value::StringValue("x".into()))),
+            ("n".into(), value(Value::NumberValue("42".into()))),
+            (
+                "z".into(),
+                value(Value::BinaryValue(Bytes::from_static(&[0, 255]))),
+            ),
+        ]),
+        content_type: "text/plain".into(),
+        ordering_key: "k".into(),
+        delay: None,
+        trace_parent: "00-t".into(),
+    }
+}
+
+fn blob() -> Bytes {
+    let mut scratch = BytesMut::new();
+    join(&header(&message(), &mut scratch), b"body")
+}
+
+/// As the state machine logs it.
+fn join(header: &[u8], body: &[u8]) -> Bytes {
+    assert!(header.len() < 128);
+    Bytes::from([&[header.len() as u8], header, body].concat())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[test]
+fn golden_bytes() {
+    assert_eq!(
+        hex(&blob()),
+        [
+            "2a",
+            "01",
+            "010a746578742f706c61696e",
+            "02016b",
+            "030430302d74",
+            "040401610178",
+            "0405016e023432",
+            "0405017a0300ff",
+            "626f6479",
+        ]
+        .concat()
+    );
+    let info = DeadLetterInfo {
+        reason: 2,
+        error: "no".into(),
+        source_queue: "shop/a".into(),
+        delivery_count: 300,
+        at: Some(crate::shard::wire::timestamp(1_000)),
+    };
+    let (header, body) = with_dead_letter(&blob(), &info).unwrap();
+    assert_eq!(
+        hex(&header[42..]),
+        "050e02ac02e80706".to_owned() + "73686f702f616e6f"
+    );
+    let read = decode(&join(&header, &body)).unwrap();
+    assert_eq!(read.dead_letter, Some(info));
+    assert_eq!(read.body, "body");
+}
+
+#[test]
+fn what_was_encoded_is_read() {
+    let read = decode(&blob()).unwrap();
+    let message = message();
+    assert_eq!(read.body, message.body);
+    assert_eq!(read.attributes, message.attributes);
+    assert_eq!(read.content_type, message.content_type);
+    assert_eq!(read.ordering_key, message.ordering_key);
+    assert_eq!(read.trace_parent, message.trace_parent);
+    assert_eq!(read.dead_letter, None);
+}
+
+#[test]
+fn a_second_dead_letter_replaces_the_first() {
+    let info = |error: &str| DeadLetterInfo {
+        error: error.into(),
+        ..Default::default()
+    };
+    let (once, body) = with_dead_letter(&blob(), &info("once")).unwrap();
+    let (twice, body) = with_dead_letter(&join(&once, &body), &info("twice")).unwrap();
+    let read = decode(&join(&twice, &body)).unwrap();
+    assert_eq!(
+        read.dead_letter.map(|info| info.error),
+        Some("twice".into())
+    );
+    assert_eq!(read.attributes, message().attributes);
+}
+
+#[test]
+fn an_unknown_field_is_skipped() {
+    let mut bytes = vec![5, VERSION, 200, 2, 9, 9];
+    bytes.extend_from_slice(b"b");
+    let read = decode(&Bytes::from(bytes)).unwrap();
+    assert_eq!(
+        read,
+        Blob {
+            body: Bytes::from_static(b"b"),
+            ..Blob::default()
+        }
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let _ = decode(&Bytes::from(bytes));
+    }
+
+    #[test]
+    fn a_cut_header_is_refused(cut in 0usize..43) {
+        let whole = blob();
+        prop_assert!(decode(&whole.slice(..cut)).is_err());
+    }
+}

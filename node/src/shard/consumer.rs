@@ -1,0 +1,158 @@
+//! One consumer at its shard: what it asked for, its credit, and how it hears.
+
+use roadstead_core::shard::{PartitionId, Received, SessionId};
+use roadstead_proto::v1::Consumer as ConsumerLabel;
+use tokio::sync::mpsc;
+
+use super::replica::Unapplied;
+
+/// Number of a subscription in its shard, never used again.
+pub type ConsumerId = u64;
+
+/// What a consumer hears.
+#[derive(Debug)]
+pub enum Push {
+    /// Messages leased to it.
+    Leased(Received),
+    /// Something is ready that its credit does not cover.
+    Available,
+    /// Credit taken back unused.
+    Returned(u32),
+    /// The subscription is over: the shard is led elsewhere, or the session was opened anew.
+    Closed(Closed),
+}
+
+/// Why a subscription is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// Leadership moved.
+    Leadership(Unapplied),
+    /// The same session was opened again.
+    Replaced,
+}
+
+/// Who receives what.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The partitions of this shard that it receives from.
+    pub partitions: Vec<PartitionId>,
+    /// Its session; none for a one-time receive, whose leases end by themselves.
+    pub session: Option<SessionId>,
+    /// The session as the client named it.
+    pub session_name: String,
+    /// Lease in ms; None: the queue's.
+    pub lease_ms: Option<u64>,
+    /// For people.
+    pub label: ConsumerLabel,
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub struct Consumer {
+    /// What it asked for.
+    pub wish: Wish,
+    /// What it may still be given, beside `reserved`.
+    pub credit: u32,
+    /// Asked for in entries that are being written.
+    pub reserved: u32,
+    /// Granted behind a credit that is being taken back.
+    pub(super) later: u32,
+    pub(super) taking_back: u32,
+    /// Orders to give back that wait until its credit has been looked at.
+    pub(super) recalled: u32,
+    pub(super) hinted: bool,
+    /// Since when it has had nothing in flight, as far as was looked; None: it has.
+    pub idle_since_ms: Option<u64>,
+    /// Leased to its session before, and to be delivered again.
+    pub(super) owed: Vec<Received>,
+    /// Where something was ready while its credit was on its way: to be looked at again.
+    starved: Vec<PartitionId>,
+    push: mpsc::UnboundedSender<Push>,
+}
+
+impl Consumer {
+    /// Without credit. `owed` is leased to its session already.
+    pub(super) fn new(wish: Wish, owed: Vec<Received>, push: mpsc::UnboundedSender<Push>) -> Self {
+        Self {
+            wish,
+            credit: 0,
+            reserved: 0,
+            later: 0,
+            taking_back: 0,
+            recalled: 0,
+            hinted: false,
+            idle_since_ms: None,
+            owed,
+            starved: Vec::new(),
+            push,
+        }
+    }
+
+    pub(super) fn push(&self, push: Push) -> bool {
+        self.push.send(push).is_ok()
+    }
+
+    /// Delivers again what it is owed, as far as the credit goes.
+    pub(super) fn repay(&mut self) {
+        while self.credit > 0
+            && let Some(mut batch) = self.owed.pop()
+        {
+            let fits = (self.credit as usize).min(batch.messages.len());
+            let rest = batch.messages.split_off(fits);
+            if !rest.is_empty() {
+                self.owed.push(Received {
+                    messages: rest,
+                    ..batch.clone()
+                });
+            }
+            self.credit -= fits as u32;
+            self.push(Push::Leased(batch));
+        }
+        if !self.owed.is_empty() {
+            self.hint();
+        }
+    }
+
+    pub(super) fn hint(&mut self) {
+        if !self.hinted && self.credit == 0 && self.reserved == 0 && self.taking_back == 0 {
+            self.hinted = true;
+            self.push(Push::Available);
+        }
+    }
+
+    /// Something is ready that it has no credit for.
+    pub(super) fn starve(&mut self, partition: PartitionId) {
+        if self.reserved > 0 || self.taking_back > 0 {
+            self.starved.push(partition);
+        } else {
+            self.hint();
+        }
+    }
+
+    /// What it asked for is known: gives back what it was asked for, and tells where to look.
+    pub(super) fn give_back(&mut self) -> Vec<PartitionId> {
+        while self.taking_back > 0 && self.reserved == 0 {
+            self.taking_back -= 1;
+            let unused = std::mem::take(&mut self.credit);
+            self.push(Push::Returned(unused));
+            if self.taking_back == 0 {
+                self.credit = std::mem::take(&mut self.later);
+            }
+        }
+        if self.reserved == 0 {
+            std::mem::take(&mut self.starved)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// It can be given something.
+    pub(super) fn wants(&self) -> bool {
+        self.credit > 0 && self.taking_back == 0
+    }
+
+    /// Whether nobody listens any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.push.is_closed()
+    }
+}

@@ -1,0 +1,127 @@
+//! What a shard does by itself: dead letters, the catalog, the load.
+
+use std::time::Duration;
+
+use roadstead_core::shard::{DeadLetterTarget, PartitionConfig};
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::shard_call::Call;
+use roadstead_proto::v1::shard_reply::Reply;
+use roadstead_proto::v1::{Ack, Reject, ShardReceive};
+use tokio::time::{sleep, timeout};
+
+use super::tests_support::{Consumer, LONG, QUEUE, call, one_shard, receive, send, settle, stats};
+use super::twin::queue_info;
+use super::wire::duration_ms;
+
+#[tokio::test]
+async fn a_rejected_message_reaches_the_dead_letter_queue_with_its_reason() {
+    let cluster = one_shard();
+    cluster.queues.set(queue_info(8, "dead", &[1]));
+    let mut info = queue_info(QUEUE, "a", &[1]);
+    info.config = PartitionConfig {
+        revision: 2,
+        dead_letter: Some(DeadLetterTarget {
+            queue: 8,
+            partitions: 1,
+        }),
+        ..PartitionConfig::default()
+    };
+    cluster.queues.set(info);
+    send(&cluster, &["bad"], None).await.unwrap();
+    let got = receive(&cluster, 1, 0).await;
+    let error = "cannot parse".to_owned();
+    settle(&cluster, &got[0].receipt, Action::Reject(Reject { error })).await;
+    let receive = ShardReceive {
+        queue_id: 8,
+        partitions: vec![0],
+        max_messages: 1,
+        wait: Some(duration_ms(5_000)),
+        ..ShardReceive::default()
+    };
+    let Reply::Receive(received) = call(&cluster, Call::Receive(receive)).await.unwrap() else {
+        panic!("another reply")
+    };
+    let [dead] = &received.deliveries[..] else {
+        panic!("not there: {received:?}")
+    };
+    assert_eq!(dead.message_id, got[0].message_id, "its id is kept");
+    assert_eq!(dead.body, "bad");
+    let info = dead.dead_letter.clone().unwrap();
+    assert_eq!(
+        (info.source_queue.as_str(), info.error.as_str()),
+        ("default/a", "cannot parse")
+    );
+    for _ in 0..200 {
+        if stats(&cluster, QUEUE).await.outbox == 0 {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the outbox was not emptied");
+}
+
+#[tokio::test]
+async fn a_dead_letter_without_a_queue_waits_and_says_why() {
+    let cluster = one_shard();
+    let mut info = queue_info(QUEUE, "a", &[1]);
+    info.config.dead_letter = Some(DeadLetterTarget {
+        queue: 8,
+        partitions: 1,
+    });
+    cluster.queues.set(info);
+    send(&cluster, &["bad"], None).await.unwrap();
+    let got = receive(&cluster, 1, 0).await;
+    settle(&cluster, &got[0].receipt, Action::Reject(Reject::default())).await;
+    for _ in 0..500 {
+        if let Some(why) = cluster.shards.service(1).parked().values().next() {
+            assert!(why.contains("does not exist"), "{why}");
+            assert_eq!(stats(&cluster, QUEUE).await.outbox, 1);
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing was parked");
+}
+
+#[tokio::test]
+async fn what_the_catalog_has_no_more_is_dropped() {
+    let cluster = one_shard();
+    send(&cluster, &["x"], None).await.unwrap();
+    cluster.queues.remove(QUEUE);
+    for _ in 0..200 {
+        if stats(&cluster, QUEUE).await.ready == 0 {
+            let error = send(&cluster, &["y"], None).await.unwrap_err();
+            assert_eq!(error.code, tonic::Code::NotFound);
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the partition is still there");
+}
+
+#[tokio::test]
+async fn the_load_names_consumers_and_wakes_who_scales_from_zero() {
+    let cluster = one_shard();
+    let service = cluster.shards.service(1);
+    let version = service.load_version();
+    send(&cluster, &["x"], None).await.unwrap();
+    let version = timeout(LONG, service.load_changed(version)).await.unwrap();
+    send(&cluster, &["y"], None).await.unwrap();
+    assert_eq!(service.load_version(), version, "told once");
+    let mut consumer = Consumer::open(&cluster, "s", &[]).await;
+    consumer.credit(1).await;
+    let got = consumer.deliveries().await;
+    let load = service.load();
+    assert_eq!(
+        (load[0].ready, load[0].in_flight, load[0].sent_total),
+        (1, 1, 2)
+    );
+    assert_eq!(
+        (load[0].consumers[0].in_flight, load[0].consumers[0].idle_ms),
+        (1, 0)
+    );
+    settle(&cluster, &got[0].receipt, Action::Ack(Ack {})).await;
+    service.load();
+    sleep(Duration::from_millis(5)).await;
+    assert!(service.load()[0].consumers[0].idle_ms >= 5);
+}
