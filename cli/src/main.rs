@@ -6,6 +6,7 @@
 
 mod command;
 mod connection;
+mod embedded;
 mod exit;
 mod format;
 mod output;

@@ -3,6 +3,8 @@
 mod bench;
 mod cluster;
 mod completions;
+mod demo;
+mod dev;
 mod load;
 mod queue;
 mod receive;
@@ -16,6 +18,10 @@ use crate::output::Output;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a cluster on this machine, for development
+    Dev(dev::Dev),
+    /// Show what happens when a leader dies under load, on a cluster of its own
+    Demo(demo::Demo),
     /// Create, change, list and look into queues
     #[command(subcommand)]
     Queue(queue::Queue),
@@ -39,6 +45,8 @@ impl Command {
     /// Does it.
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
         match self {
+            Self::Dev(command) => command.run(connection, output).await,
+            Self::Demo(command) => command.run(connection).await,
             Self::Queue(command) => command.run(connection, output).await,
             Self::Send(command) => command.run(connection, output).await,
             Self::Receive(command) => command.run(connection, output).await,

@@ -23,17 +23,17 @@ pub struct Receive {
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
     count: u64,
     /// Go on until Ctrl-C
-    #[arg(long, short = 'F')]
+    #[arg(long, short = 'F', requires = "done")]
     follow: bool,
     /// How long to wait for a message, without --follow
     #[arg(long, value_parser = units::duration, default_value = "5s", conflicts_with = "follow")]
     wait: Duration,
-    /// Ack each message when it is printed; without this it goes back
-    #[arg(long)]
+    /// Ack each message when it is printed; without this it goes back uncounted
+    #[arg(long, group = "done")]
     ack: bool,
     /// Run this command by sh for each message, the body on its stdin: exit 0 acks, else it goes
     /// back. The message is described by `ROADSTEAD_MESSAGE_ID`, `_KEY`, `_DELIVERY_COUNT` and `_QUEUE`
-    #[arg(long, value_name = "COMMAND", conflicts_with = "ack")]
+    #[arg(long, value_name = "COMMAND", group = "done")]
     exec: Option<String>,
     /// How long a command that failed waits before its message is delivered again
     #[arg(long, value_parser = units::duration, default_value = "1s", requires = "exec")]
@@ -47,7 +47,7 @@ impl Receive {
         let ahead = if self.follow {
             32
         } else {
-            self.count.clamp(1, 32)
+            self.count.clamp(1, if self.ack { 32 } else { 10_000 })
         };
         let ahead = if self.exec.is_some() { 1 } else { ahead };
         let consumer = client
@@ -61,10 +61,7 @@ impl Receive {
         };
         consumer.stop();
         for delivery in held {
-            drop(delivery.nack(
-                Duration::ZERO,
-                "looked at by roadstead receive without --ack",
-            ));
+            drop(delivery.release());
         }
         if !consumer.close(Duration::from_secs(5)).await {
             note("not every settlement was answered; some messages may be delivered again");
@@ -118,11 +115,6 @@ impl Receive {
         }
         if self.ack {
             delivery.ack().await.context("printed, but not acked")?;
-        } else if self.follow {
-            drop(delivery.nack(
-                self.retry_after,
-                "looked at by roadstead receive without --ack",
-            ));
         } else {
             // Kept until the end, so that the next one is another one.
             held.push(delivery);

@@ -28,6 +28,8 @@ pub struct Delivery {
     commands: mpsc::UnboundedSender<Command>,
 }
 
+const UNSTARTED: Nack = Nack { delay: None, error: String::new(), unstarted: true };
+
 /// A settlement on its way. It is sent whether this is awaited or not; awaiting it tells whether it
 /// was done.
 #[derive(Debug)]
@@ -88,6 +90,11 @@ impl Delivery {
         }))
     }
 
+    /// Hands it back as if it had not been delivered: it does not count as a delivery.
+    pub fn release(mut self) -> Settled {
+        self.settle(Action::Nack(UNSTARTED))
+    }
+
     /// Never deliver it again: dead-letter it now.
     pub fn reject(mut self, error: impl Into<String>) -> Settled {
         self.settle(Action::Reject(Reject {
@@ -138,12 +145,7 @@ impl Delivery {
     /// there is nothing to give back.
     pub(crate) fn unstarted(mut self) -> Option<Settling> {
         self.settled = true;
-        let nack = Nack {
-            delay: None,
-            error: String::new(),
-            unstarted: true,
-        };
-        (!self.receipt.is_empty()).then(|| self.settling(Action::Nack(nack), Asker::Return))
+        (!self.receipt.is_empty()).then(|| self.settling(Action::Nack(UNSTARTED), Asker::Return))
     }
 }
 

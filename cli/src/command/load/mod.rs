@@ -1,6 +1,6 @@
 //! `roadstead load ...`: load with a ledger.
 
-mod check;
+pub mod check;
 mod consume;
 pub mod journal;
 mod produce;

@@ -1,0 +1,102 @@
+//! `roadstead dev`: a cluster on this machine.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::Args;
+use roadstead_client::{Client, terminated};
+use serde_json::json;
+
+use crate::connection::Connection;
+use crate::embedded::{Cluster, Options, manifests};
+use crate::output::{Output, note};
+
+/// What kind of cluster.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Nodes: one, or three and more
+    #[arg(long, default_value_t = 1)]
+    nodes: u16,
+    /// Apply the Queue manifests in this file or folder, as kubectl would
+    #[arg(long, short, value_name = "PATH")]
+    file: Vec<PathBuf>,
+    /// Keep the data here; without it, in a temporary folder that goes at the end
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Port of the first node's client listener; 0: any
+    #[arg(long, default_value_t = 7701)]
+    port: u16,
+    /// Raft groups that partitions are spread over, 1..256
+    #[arg(long, default_value_t = 8)]
+    shards: u32,
+}
+
+impl Dev {
+    pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        let mut queues = Vec::new();
+        for path in &self.file {
+            queues.extend(manifests::read(path, &connection.namespace)?);
+        }
+        let options = Options {
+            nodes: self.nodes,
+            shards: self.shards,
+            data_dir: self.data_dir,
+            port: self.port,
+        };
+        let mut stop = Box::pin(terminated());
+        let mut cluster = tokio::select! {
+            cluster = Cluster::start(&options) => cluster?,
+            () = &mut stop => return Ok(()),
+        };
+        let client = Client::builder()
+            .endpoints(cluster.endpoints())
+            .connect()
+            .await?;
+        manifests::apply(&client, &queues).await?;
+        let names: Vec<&str> = queues.iter().map(|queue| queue.name.as_str()).collect();
+        print(&cluster, &names, output)?;
+        let failure = tokio::select! {
+            why = cluster.failed() => Some(why),
+            () = &mut stop => None,
+        };
+        note("stopping ...");
+        cluster.stop().await;
+        failure.map_or(Ok(()), |why| bail!(why))
+    }
+}
+
+fn print(cluster: &Cluster, queues: &[&str], output: &Output) -> anyhow::Result<()> {
+    let nodes = cluster.nodes.iter().map(|node| {
+        json!({
+            "name": node.name,
+            "client": node.client.to_string(),
+            "admin": node.peer.to_string(),
+            "http": node.http.to_string(),
+        })
+    });
+    let value = json!({
+        "clusterId": cluster.id,
+        "nodes": nodes.collect::<Vec<_>>(),
+        "queues": queues,
+        "adminTls": cluster.admin_tls.display().to_string(),
+    });
+    output.print(&value, || {
+        let mut lines = vec![format!("cluster {}", cluster.id)];
+        for node in &cluster.nodes {
+            let (name, client, http) = (&node.name, node.client, node.http);
+            lines.push(format!(
+                "{name}  clients {client}  metrics http://{http}/metrics"
+            ));
+        }
+        for queue in queues {
+            lines.push(format!("queue {queue}"));
+        }
+        let endpoint = &cluster.nodes[0].client;
+        lines.push("clients are anonymous: whoever reaches these ports may do everything".into());
+        lines.push(format!(
+            "\nexport ROADSTEAD_ENDPOINT={endpoint}\nCtrl-C stops it"
+        ));
+        lines.join("\n")
+    })?;
+    Ok(())
+}

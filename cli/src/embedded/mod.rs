@@ -1,0 +1,202 @@
+//! A cluster inside of this process: for development and demonstrations.
+
+mod certificates;
+pub mod manifests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use roadstead_client::proto::{BootstrapRequest, Founder};
+use roadstead_node::auth::Principal;
+use roadstead_node::config::{ClientAuth, LogFormat, NodeConfig};
+use roadstead_node::process::NodeProcess;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+const READY: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What kind of cluster.
+#[derive(Debug)]
+pub struct Options {
+    /// 1, or at least 3.
+    pub nodes: u16,
+    pub shards: u32,
+    /// Where data is kept; `None`: in a temporary folder that goes with the cluster.
+    pub data_dir: Option<PathBuf>,
+    /// Port of the first node's client listener; 0: any.
+    pub port: u16,
+}
+
+/// One node.
+pub struct EmbeddedNode {
+    /// `node-1` and so on.
+    pub name: String,
+    pub id: u64,
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+    pub http: SocketAddr,
+    /// `None` once it was killed.
+    process: Option<NodeProcess>,
+}
+
+/// Nodes on loopback, with anonymous clients.
+pub struct Cluster {
+    pub id: String,
+    pub nodes: Vec<EmbeddedNode>,
+    /// What an administrator shows to the admin listeners: ca.crt, tls.crt, tls.key.
+    pub admin_tls: PathBuf,
+    /// Goes with the cluster.
+    _temporary: Option<TempDir>,
+}
+
+impl Cluster {
+    /// Starts the nodes, founds the cluster unless it exists, and waits until every node can serve.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        if options.nodes == 0 || options.nodes == 2 {
+            bail!("a cluster has one node, or three and more: two bear no failure");
+        }
+        let (directory, temporary) = match &options.data_dir {
+            Some(directory) => (directory.clone(), None),
+            None => {
+                let temporary = TempDir::with_prefix("roadstead-")?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let id = certificates::prepare(&directory)?;
+        let mut nodes = Vec::new();
+        for number in 1..=options.nodes {
+            let port = if number == 1 { options.port } else { 0 };
+            nodes.push(start_node(&directory, number, port).await?);
+        }
+        let admin_tls = directory.join("admin");
+        let cluster = Self {
+            id,
+            nodes,
+            admin_tls,
+            _temporary: temporary,
+        };
+        cluster.found(options.shards).await?;
+        cluster.wait_until_ready().await?;
+        Ok(cluster)
+    }
+
+    /// host:port of every client listener.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes
+            .iter()
+            .map(|node| node.client.to_string())
+            .collect()
+    }
+
+    async fn found(&self, shards: u32) -> anyhow::Result<()> {
+        let founder = |node: &EmbeddedNode| Founder {
+            node_id: node.id,
+            name: node.name.clone(),
+            peer_address: node.peer.to_string(),
+            client_address: node.client.to_string(),
+            zone: String::new(),
+        };
+        let request = BootstrapRequest {
+            cluster_id: self.id.clone(),
+            founders: self.nodes.iter().map(founder).collect(),
+            shards,
+            replication_factor: if self.nodes.len() >= 3 { 3 } else { 1 },
+        };
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        // Each waits for a majority of the others.
+        let orders = processes.map(|process| {
+            let (admin, request) = (process.node().admin(), request.clone());
+            tokio::spawn(async move { admin.bootstrap(&Principal::Operator, request).await })
+        });
+        for order in orders.collect::<Vec<_>>() {
+            order.await?.context("cannot found the cluster")?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        for node in &self.nodes {
+            let Some(process) = &node.process else {
+                continue;
+            };
+            while let Err(reason) = process.node().readiness() {
+                if started.elapsed() > READY {
+                    bail!("{} is not ready after {READY:?}: {reason}", node.name);
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops one node at once, as a crash would: nothing is handed over.
+    pub async fn kill(&mut self, id: u64) {
+        let node = self.nodes.iter_mut().find(|node| node.id == id);
+        if let Some(process) = node.and_then(|node| node.process.take()) {
+            process.kill().await;
+        }
+    }
+
+    /// Waits until a node cannot go on by itself, and says which and why.
+    pub async fn failed(&mut self) -> String {
+        let running = self.nodes.iter_mut();
+        let running = running.filter_map(|node| Some((&node.name, node.process.as_mut()?)));
+        let failures = running.map(|(name, process)| {
+            Box::pin(async move { format!("{name} stopped: {}", process.failed().await) })
+        });
+        futures_util::future::select_all(failures).await.0
+    }
+
+    /// Stops all nodes; a data directory that was given stays.
+    pub async fn stop(mut self) {
+        let processes = self.nodes.iter_mut().filter_map(|node| node.process.take());
+        let stops: Vec<_> = processes
+            .map(|process| tokio::spawn(process.shutdown(GRACE)))
+            .collect();
+        for stop in stops {
+            // A node that could not stop in order is found out at its next start.
+            let _ = stop.await;
+        }
+    }
+}
+
+async fn start_node(directory: &Path, number: u16, port: u16) -> anyhow::Result<EmbeddedNode> {
+    let name = format!("node-{number}");
+    let listen = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let config = NodeConfig {
+        data_dir: directory.join(&name),
+        name: name.clone(),
+        client_listen: listen(port),
+        peer_listen: listen(0),
+        http_listen: listen(0),
+        advertise_client: None,
+        advertise_peer: None,
+        tls_dir: Some(directory.join("node")),
+        tls: None,
+        client_tls_dir: None,
+        client_auth: ClientAuth::Anonymous,
+        client_max_connections: 2_000,
+        zone: String::new(),
+        worker_threads: None,
+        memory_limit: Some(512 << 20),
+        reserve: None,
+        segment_size: 64 << 20,
+        shutdown_grace: GRACE,
+        log_format: LogFormat::Text,
+        log: "off".into(),
+    };
+    let process = NodeProcess::start(config).await;
+    let process = process.with_context(|| format!("cannot start {name}"))?;
+    Ok(EmbeddedNode {
+        name,
+        id: process.node().node_id(),
+        client: process.client_address(),
+        peer: process.peer_address(),
+        http: process.http_address(),
+        process: Some(process),
+    })
+}
