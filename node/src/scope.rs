@@ -18,13 +18,19 @@ pub struct NodeScope<R> {
 
 impl<R> Clone for NodeScope<R> {
     fn clone(&self) -> Self {
-        Self { token: self.token.clone(), runtime: PhantomData }
+        Self {
+            token: self.token.clone(),
+            runtime: PhantomData,
+        }
     }
 }
 
 impl<R> Default for NodeScope<R> {
     fn default() -> Self {
-        Self { token: CancellationToken::new(), runtime: PhantomData }
+        Self {
+            token: CancellationToken::new(),
+            runtime: PhantomData,
+        }
     }
 }
 
@@ -40,7 +46,10 @@ impl<R: Runtime> NodeScope<R> {
     /// A scope that stops with this one, or before it.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), runtime: PhantomData }
+        Self {
+            token: self.token.child_token(),
+            runtime: PhantomData,
+        }
     }
 
     /// Drops every task of the scope.

@@ -28,7 +28,11 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
             v1::DeliveryGuarantee::AtMostOnce => Delivery::AtMostOnce,
         },
         lease_ms: milliseconds("spec.lease", wire.lease.as_ref(), defaults.lease_ms)?,
-        ttl_ms: milliseconds("spec.time_to_live", wire.time_to_live.as_ref(), defaults.ttl_ms)?,
+        ttl_ms: milliseconds(
+            "spec.time_to_live",
+            wire.time_to_live.as_ref(),
+            defaults.ttl_ms,
+        )?,
         max_deliveries: or(
             wire.retries.unwrap_or_default().max_deliveries,
             defaults.max_deliveries,
@@ -59,11 +63,12 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
         .into(),
         lease: duration(spec.lease_ms),
         time_to_live: duration(spec.ttl_ms),
-        retries: Some(v1::RetryPolicy { max_deliveries: spec.max_deliveries }),
-        dead_letter: spec
-            .dead_letter
-            .as_ref()
-            .map(|queue| v1::DeadLetterPolicy { queue: queue.clone() }),
+        retries: Some(v1::RetryPolicy {
+            max_deliveries: spec.max_deliveries,
+        }),
+        dead_letter: spec.dead_letter.as_ref().map(|queue| v1::DeadLetterPolicy {
+            queue: queue.clone(),
+        }),
         limits: Some(v1::QueueLimits {
             max_messages: spec.max_messages,
             max_bytes: spec.max_bytes,
@@ -87,7 +92,10 @@ pub fn queue_to_wire(queue: &Queue) -> v1::Queue {
 
 /// A name as the API has it.
 pub fn name_to_wire(name: &QueueName) -> v1::QueueRef {
-    v1::QueueRef { namespace: name.namespace.clone(), name: name.name.clone() }
+    v1::QueueRef {
+        namespace: name.namespace.clone(),
+        name: name.name.clone(),
+    }
 }
 
 /// A name as the core has it; absent: an empty one, which names no queue.
@@ -113,7 +121,10 @@ fn milliseconds(
 ) -> Result<u64, ApiError> {
     let Some(wire) = wire else { return Ok(default) };
     let duration = Duration::try_from(*wire).map_err(|_| {
-        ApiError::invalid(field, format!("{field} must not be negative, but is {wire}"))
+        ApiError::invalid(
+            field,
+            format!("{field} must not be negative, but is {wire}"),
+        )
     })?;
     Ok(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }
@@ -132,7 +143,10 @@ mod tests {
     #[test]
     fn a_negative_duration_is_refused_by_name() {
         let wire = v1::QueueSpec {
-            lease: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+            lease: Some(prost_types::Duration {
+                seconds: -1,
+                nanos: 0,
+            }),
             ..v1::QueueSpec::default()
         };
         let error = spec_from_wire(&wire).expect_err("negative");

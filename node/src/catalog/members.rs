@@ -19,15 +19,22 @@ impl<R: Runtime> CatalogService<R> {
         request: AddMemberRequest,
     ) -> Result<(), ApiError> {
         authorize(principal, Action::AddMember, None)?;
-        let founder = request
-            .member
-            .ok_or_else(|| ApiError::invalid("member", "member is missing: say which node joins"))?;
+        let founder = request.member.ok_or_else(|| {
+            ApiError::invalid("member", "member is missing: say which node joins")
+        })?;
         let node = node_info(&founder);
         // A member tells its own news by its reports.
-        if self.view.read(|catalog| catalog.members().contains_key(&node.node_id)) {
+        if self
+            .view
+            .read(|catalog| catalog.members().contains_key(&node.node_id))
+        {
             return Ok(());
         }
-        self.propose(Op::AddMember(AddMember { node, fence: request.fence })).await?;
+        self.propose(Op::AddMember(AddMember {
+            node,
+            fence: request.fence,
+        }))
+        .await?;
         Ok(())
     }
 
@@ -37,8 +44,17 @@ impl<R: Runtime> CatalogService<R> {
         request: DrainMemberRequest,
     ) -> Result<(), ApiError> {
         authorize(principal, Action::DrainMember, None)?;
-        let DrainMemberRequest { node_id, drain, fence } = request;
-        self.propose(Op::DrainMember(DrainMember { node_id, drain, fence })).await?;
+        let DrainMemberRequest {
+            node_id,
+            drain,
+            fence,
+        } = request;
+        self.propose(Op::DrainMember(DrainMember {
+            node_id,
+            drain,
+            fence,
+        }))
+        .await?;
         Ok(())
     }
 
@@ -49,22 +65,28 @@ impl<R: Runtime> CatalogService<R> {
     ) -> Result<(), ApiError> {
         authorize(principal, Action::RemoveMember, None)?;
         let RemoveMemberRequest { node_id, fence } = request;
-        self.propose(Op::RemoveMember(RemoveMember { node_id, fence })).await?;
+        self.propose(Op::RemoveMember(RemoveMember { node_id, fence }))
+            .await?;
         Ok(())
     }
 
     /// Notes what a member says of itself, and tells it who leads what. A boot counter that went
     /// back is refused: such a disk is a copy.
     pub(super) async fn report(&self, report: ReportMember) -> Result<ReportReply, ApiError> {
-        let known = self.view.read(|catalog| catalog.members().get(&report.node_id).cloned());
+        let known = self
+            .view
+            .read(|catalog| catalog.members().get(&report.node_id).cloned());
         if let Some(known) = known {
             let node = reported(&report);
             if changed(&known, &node) {
-                self.propose(Op::UpdateMember(UpdateMember { node })).await?;
+                self.propose(Op::UpdateMember(UpdateMember { node }))
+                    .await?;
             }
         }
         self.reports.note(self.directory.monotonic_ms(), report);
-        Ok(ReportReply { groups: self.reports.leaders().into_values().collect() })
+        Ok(ReportReply {
+            groups: self.reports.leaders().into_values().collect(),
+        })
     }
 }
 

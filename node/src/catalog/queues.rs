@@ -7,8 +7,8 @@ use roadstead_core::catalog::{
 };
 use roadstead_proto::v1::{
     CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest, DeleteQueueResponse,
-    QueueStats, ShardCall, ShardDrop, ShardDropped, ShardStats, UpdateQueueRequest,
-    UpdateQueueResponse, shard_call::Call, shard_reply,
+    ShardCall, ShardDrop, ShardDropped, UpdateQueueRequest, UpdateQueueResponse, shard_call::Call,
+    shard_reply,
 };
 use tonic::Code;
 
@@ -29,9 +29,13 @@ impl<R: Runtime> CatalogService<R> {
         authorize(principal, Action::CreateQueue, request.queue.as_ref())?;
         let name = name_from_wire(request.queue.as_ref());
         let spec = spec_from_wire(&request.spec.unwrap_or_default())?;
-        let (queue, created) =
-            self.change(Op::CreateQueue(CreateQueue { name, spec })).await?;
-        Ok(CreateQueueResponse { queue: Some(queue_to_wire(&queue)), created })
+        let (queue, created) = self
+            .change(Op::CreateQueue(CreateQueue { name, spec }))
+            .await?;
+        Ok(CreateQueueResponse {
+            queue: Some(queue_to_wire(&queue)),
+            created,
+        })
     }
 
     pub(super) async fn update_queue(
@@ -46,7 +50,9 @@ impl<R: Runtime> CatalogService<R> {
             expected_generation: request.expected_generation,
         };
         let (queue, _) = self.change(Op::UpdateQueue(op)).await?;
-        Ok(UpdateQueueResponse { queue: Some(queue_to_wire(&queue)) })
+        Ok(UpdateQueueResponse {
+            queue: Some(queue_to_wire(&queue)),
+        })
     }
 
     pub(super) async fn delete_queue(
@@ -59,79 +65,122 @@ impl<R: Runtime> CatalogService<R> {
         let if_empty = request.policy() != DeletePolicy::Always;
         let found = self.view.read(|catalog| catalog.queue(&name).cloned());
         let queue = found.ok_or_else(|| ApiError::queue_not_found(&name_to_wire(&name)))?;
-        if if_empty {
-            let messages = self.messages_of(&queue).await?;
-            if messages > 0 {
-                return Err(holds_messages(&queue, messages));
+        if queue.state == QueueState::Active {
+            self.change(Op::DeleteQueue(DeleteQueue { name })).await?;
+            if if_empty {
+                self.refuse_if_it_holds_messages(&queue).await?;
             }
         }
-        self.change(Op::DeleteQueue(DeleteQueue { name })).await?;
-        let dropped = self.finish_delete(&queue, if_empty).await?;
+        let dropped = self.drop_partitions(&queue, if_empty).await?;
         if dropped.kept > 0 {
             return Err(holds_messages(&queue, dropped.kept));
         }
-        Ok(DeleteQueueResponse { messages: dropped.messages })
+        self.propose(Op::FinishDelete(FinishDelete {
+            queue: queue.id,
+            undo: false,
+        }))
+        .await?;
+        Ok(DeleteQueueResponse {
+            messages: dropped.messages,
+        })
     }
 
-    /// Ends a deletion that was begun: drops the partitions, then forgets the queue, or lets it
-    /// serve again where `if_empty` is asked for and it is not.
-    pub(super) async fn finish_delete(
+    /// Nothing is sent to a queue that is being deleted, so what is counted now is what it holds.
+    /// It serves again when that is not nothing; no partition has been dropped yet.
+    async fn refuse_if_it_holds_messages(&self, queue: &Queue) -> Result<(), ApiError> {
+        let order = ShardDrop {
+            queue_id: queue.id,
+            if_empty: true,
+            only_count: true,
+        };
+        let counted = self.order_shards(queue, order).await;
+        let held = counted.as_ref().map_or(0, |counted| counted.kept);
+        if counted.is_err() || held > 0 {
+            self.propose(Op::FinishDelete(FinishDelete {
+                queue: queue.id,
+                undo: true,
+            }))
+            .await?;
+        }
+        counted?;
+        if held > 0 {
+            Err(holds_messages(queue, held))
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn drop_partitions(
         &self,
         queue: &Queue,
         if_empty: bool,
     ) -> Result<ShardDropped, ApiError> {
+        let order = ShardDrop {
+            queue_id: queue.id,
+            if_empty,
+            only_count: false,
+        };
+        self.order_shards(queue, order).await
+    }
+
+    /// Gives one order to every shard that holds a partition of the queue and adds up the answers.
+    async fn order_shards(
+        &self,
+        queue: &Queue,
+        order: ShardDrop,
+    ) -> Result<ShardDropped, ApiError> {
         let mut total = ShardDropped::default();
         for shard in shards_of(queue) {
-            let call = Call::Drop(ShardDrop { queue_id: queue.id, if_empty });
-            match self.ask_shard(shard, call).await? {
+            match self.ask_shard(shard, Call::Drop(order)).await? {
                 shard_reply::Reply::Dropped(dropped) => {
                     total.messages += dropped.messages;
                     total.kept += dropped.kept;
                 }
                 _ => return Err(ApiError::unavailable("a shard answered another way")),
             }
-            if total.kept > 0 {
-                break;
-            }
         }
-        let undo = total.kept > 0;
-        self.propose(Op::FinishDelete(FinishDelete { queue: queue.id, undo })).await?;
         Ok(total)
     }
 
-    /// Ends the deletions that a leader before this one left half done. Their policy is not known
-    /// any more, so messages are kept: the queue serves again where it holds some.
+    /// Ends the deletions that a leader before this one left half done. Whether their messages may
+    /// go is not known any more: a queue that holds some waits to be deleted again.
     pub(super) async fn finish_deletions(&self) {
         let deleting: Vec<Queue> = self.view.read(|catalog| {
-            catalog.queues().filter(|queue| queue.state == QueueState::Deleting).cloned().collect()
+            catalog
+                .queues()
+                .filter(|queue| queue.state == QueueState::Deleting)
+                .cloned()
+                .collect()
         });
         for queue in deleting {
-            if let Err(error) = self.finish_delete(&queue, true).await {
+            let finish = Op::FinishDelete(FinishDelete {
+                queue: queue.id,
+                undo: false,
+            });
+            let finished = match self.drop_partitions(&queue, true).await {
+                Ok(dropped) if dropped.kept > 0 => Err(holds_messages(&queue, dropped.kept)),
+                Ok(_) => self.propose(finish).await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = finished {
                 tracing::warn!(queue = %queue.name, %error, "queue is not deleted yet");
             }
         }
     }
 
-    async fn messages_of(&self, queue: &Queue) -> Result<u64, ApiError> {
-        let mut messages = 0;
-        for shard in shards_of(queue) {
-            let queue_ref = Some(name_to_wire(&queue.name));
-            let call = Call::Stats(ShardStats { queue_id: queue.id, queue: queue_ref });
-            if let shard_reply::Reply::Stats(stats) = self.ask_shard(shard, call).await? {
-                messages += live(&stats);
-            }
-        }
-        Ok(messages)
-    }
-
     async fn ask_shard(&self, shard: GroupId, call: Call) -> Result<shard_reply::Reply, ApiError> {
-        let principal = match call {
-            Call::Drop(_) => Principal::Node(self.group().node_id()),
-            _ => Principal::Operator,
+        let principal = Principal::Node(self.group().node_id());
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(call),
         };
-        let call = ShardCall { principal: Some(principal.to_info()), call: Some(call) };
-        let reply = self.router.call(shard, call, STEP_PATIENCE, Again::Safe).await?;
-        reply.reply.ok_or_else(|| ApiError::unavailable("a shard gave an empty answer"))
+        let reply = self
+            .router
+            .call(shard, call, STEP_PATIENCE, Again::Safe)
+            .await?;
+        reply
+            .reply
+            .ok_or_else(|| ApiError::unavailable("a shard gave an empty answer"))
     }
 
     async fn change(&self, op: Op) -> Result<(Queue, bool), ApiError> {
@@ -144,10 +193,6 @@ impl<R: Runtime> CatalogService<R> {
 
 fn shards_of(queue: &Queue) -> BTreeSet<GroupId> {
     queue.shards.iter().copied().collect()
-}
-
-fn live(stats: &QueueStats) -> u64 {
-    stats.ready + stats.in_flight + stats.delayed + stats.blocked + stats.outbox
 }
 
 fn holds_messages(queue: &Queue, messages: u64) -> ApiError {

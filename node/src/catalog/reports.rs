@@ -26,7 +26,10 @@ struct State {
 impl Reports {
     /// Forgets everything: this node begins to lead the catalog.
     pub fn begin(&self, now_ms: u64) {
-        *self.lock() = State { since_ms: now_ms, members: BTreeMap::new() };
+        *self.lock() = State {
+            since_ms: now_ms,
+            members: BTreeMap::new(),
+        };
     }
 
     /// Notes what a member said.
@@ -37,13 +40,19 @@ impl Reports {
     /// Whether a member was heard of lately.
     pub fn alive(&self, node: NodeId, now_ms: u64) -> bool {
         let state = self.lock();
-        let heard = state.members.get(&node).map_or(state.since_ms, |(at, _)| *at);
+        let heard = state
+            .members
+            .get(&node)
+            .map_or(state.since_ms, |(at, _)| *at);
         now_ms.saturating_sub(heard) < UNREACHABLE_AFTER_MS
     }
 
     /// The last report of a member.
     pub fn member(&self, node: NodeId) -> Option<ReportMember> {
-        self.lock().members.get(&node).map(|(_, report)| report.clone())
+        self.lock()
+            .members
+            .get(&node)
+            .map(|(_, report)| report.clone())
     }
 
     /// Each group as its leader reports it; of two that claim to lead, the newer term counts.
@@ -51,7 +60,9 @@ impl Reports {
         let mut leaders: BTreeMap<GroupId, GroupReport> = BTreeMap::new();
         for (node, (_, report)) in &self.lock().members {
             for group in report.groups.iter().filter(|group| group.leader == *node) {
-                let Ok(id) = GroupId::try_from(group.group) else { continue };
+                let Ok(id) = GroupId::try_from(group.group) else {
+                    continue;
+                };
                 if leaders.get(&id).is_none_or(|known| known.term < group.term) {
                     leaders.insert(id, group.clone());
                 }
@@ -67,15 +78,25 @@ impl Reports {
 
 /// A group in the form the planner takes.
 pub fn group_view(id: GroupId, report: &GroupReport) -> GroupView {
-    let voters: BTreeSet<NodeId> =
-        report.replicas.iter().filter(|r| r.voter).map(|r| r.node_id).collect();
+    let voters: BTreeSet<NodeId> = report
+        .replicas
+        .iter()
+        .filter(|r| r.voter)
+        .map(|r| r.node_id)
+        .collect();
     let caught_up = report
         .replicas
         .iter()
         .filter(|replica| replica.lag.is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES))
         .map(|replica| replica.node_id)
         .collect();
-    GroupView { group: id, voters, leader: report.leader, caught_up, joint: report.joint }
+    GroupView {
+        group: id,
+        voters,
+        leader: report.leader,
+        caught_up,
+        joint: report.joint,
+    }
 }
 
 #[cfg(test)]
@@ -83,8 +104,17 @@ mod tests {
     use super::*;
 
     fn report(node_id: u64, term: u64) -> ReportMember {
-        let group = GroupReport { group: 1, term, leader: node_id, ..GroupReport::default() };
-        ReportMember { node_id, groups: vec![group], ..ReportMember::default() }
+        let group = GroupReport {
+            group: 1,
+            term,
+            leader: node_id,
+            ..GroupReport::default()
+        };
+        ReportMember {
+            node_id,
+            groups: vec![group],
+            ..ReportMember::default()
+        }
     }
 
     #[test]

@@ -31,7 +31,12 @@ pub struct CatalogService<R: Runtime> {
 impl<R: Runtime> CatalogService<R> {
     /// On the node that `directory` and `router` belong to.
     pub fn new(view: CatalogView<R>, directory: Directory<R>, router: Arc<Router<R>>) -> Self {
-        Self { view, directory, router, reports: Arc::default() }
+        Self {
+            view,
+            directory,
+            router,
+            reports: Arc::default(),
+        }
     }
 
     /// What the members reported.
@@ -72,7 +77,12 @@ impl<R: Runtime> CatalogService<R> {
             Some(Call::ReportMember(report)) => R::Report(self.report(report).await?),
             Some(Call::ReadIndex(_)) => R::ReadIndex(self.view.own_read_index().await?),
             Some(Call::Status(_)) => R::Status(self.status()),
-            _ => return Err(ApiError::new(Code::Unimplemented, "the catalog has no such call")),
+            _ => {
+                return Err(ApiError::new(
+                    Code::Unimplemented,
+                    "the catalog has no such call",
+                ));
+            }
         };
         Ok(ShardReply { reply: Some(reply) })
     }
@@ -126,7 +136,10 @@ fn refused(refusal: &Refusal) -> ApiError {
     let mut error = ApiError::new(code, message);
     match refusal {
         Refusal::Invalid(violations) => {
-            error.detail.field = violations.first().map(|v| v.field.to_owned()).unwrap_or_default();
+            error.detail.field = violations
+                .first()
+                .map(|v| v.field.to_owned())
+                .unwrap_or_default();
         }
         Refusal::Immutable { field, .. } => (*field).clone_into(&mut error.detail.field),
         Refusal::Deleting(_) => error = error.retryable(),

@@ -56,7 +56,9 @@ pub fn status_of(
             Heard::Lately => MemberState::Serving,
         };
         let caught_up = !replicas.is_empty()
-            && replicas.iter().all(|r| r.lag.is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES));
+            && replicas
+                .iter()
+                .all(|r| r.lag.is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES));
         Member {
             node_id: node.node_id,
             name: node.name.clone(),
@@ -73,7 +75,9 @@ pub fn status_of(
     });
     let cluster = catalog.cluster();
     GetClusterStatusResponse {
-        cluster_id: cluster.map(|cluster| cluster.id.clone()).unwrap_or_default(),
+        cluster_id: cluster
+            .map(|cluster| cluster.id.clone())
+            .unwrap_or_default(),
         members: members.collect(),
         shards: groups.iter().map(shard_status).collect(),
         cluster_version: cluster.map(|cluster| cluster.version).unwrap_or_default(),

@@ -50,7 +50,8 @@ pub async fn run<R: Runtime>(service: Arc<CatalogService<R>>) {
                 }
             }
             let changed = group.leadership_changed(leadership.epoch);
-            if let Select2::First(_) = R::select2(Box::pin(changed), Box::pin(R::sleep(PERIOD))).await
+            if let Select2::First(_) =
+                R::select2(Box::pin(changed), Box::pin(R::sleep(PERIOD))).await
             {
                 break;
             }
@@ -61,15 +62,25 @@ pub async fn run<R: Runtime>(service: Arc<CatalogService<R>>) {
 impl<R: Runtime> CatalogService<R> {
     /// Does the next thing there is to do; false when there is nothing.
     async fn step(&self, calm_since: u64) -> Result<bool, ApiError> {
-        let Some((candidates, replication_factor)) = self.candidates() else { return Ok(false) };
+        let Some((candidates, replication_factor)) = self.candidates() else {
+            return Ok(false);
+        };
         if self.follow_members(&candidates).await? {
             return Ok(true);
         }
-        let groups: Vec<GroupView> =
-            self.reports.leaders().iter().map(|(id, report)| group_view(*id, report)).collect();
+        let groups: Vec<GroupView> = self
+            .reports
+            .leaders()
+            .iter()
+            .map(|(id, report)| group_view(*id, report))
+            .collect();
         match plan(&candidates, &groups, replication_factor) {
             None => Ok(false),
-            Some(Step::Reconfigure { group, voters, reason }) => {
+            Some(Step::Reconfigure {
+                group,
+                voters,
+                reason,
+            }) => {
                 tracing::info!(group, ?voters, reason, "changing voters");
                 self.reconfigure(group, voters).await?;
                 Ok(true)
@@ -112,7 +123,10 @@ impl<R: Runtime> CatalogService<R> {
             let metrics = group.raft().metrics();
             let seen = metrics.borrow_watched();
             let membership = &seen.membership_config;
-            (membership.nodes().map(|(id, _)| *id).collect(), membership.voter_ids().collect())
+            (
+                membership.nodes().map(|(id, _)| *id).collect(),
+                membership.voter_ids().collect(),
+            )
         };
         let members: BTreeSet<NodeId> = members.iter().map(|member| member.node).collect();
         if let Some(joining) = members.difference(&nodes).next() {
@@ -120,8 +134,11 @@ impl<R: Runtime> CatalogService<R> {
             group.add_learner(*joining, &address).await?;
             return Ok(true);
         }
-        let gone: BTreeSet<NodeId> =
-            nodes.difference(&members).filter(|node| !voters.contains(node)).copied().collect();
+        let gone: BTreeSet<NodeId> = nodes
+            .difference(&members)
+            .filter(|node| !voters.contains(node))
+            .copied()
+            .collect();
         if gone.is_empty() {
             return Ok(false);
         }
@@ -130,16 +147,19 @@ impl<R: Runtime> CatalogService<R> {
     }
 
     /// Widens the placement, so that new replicas start; changes the voters; narrows it again.
-    async fn reconfigure(
-        &self,
-        group: GroupId,
-        voters: BTreeSet<NodeId>,
-    ) -> Result<(), ApiError> {
+    async fn reconfigure(&self, group: GroupId, voters: BTreeSet<NodeId>) -> Result<(), ApiError> {
         let present = self.reports.leaders().get(&group).map(|report| {
-            report.replicas.iter().map(|replica| replica.node_id).collect::<BTreeSet<_>>()
+            report
+                .replicas
+                .iter()
+                .map(|replica| replica.node_id)
+                .collect::<BTreeSet<_>>()
         });
-        let leaving: Vec<NodeId> =
-            present.unwrap_or_default().difference(&voters).copied().collect();
+        let leaving: Vec<NodeId> = present
+            .unwrap_or_default()
+            .difference(&voters)
+            .copied()
+            .collect();
         let placed: Vec<NodeId> = voters.iter().copied().collect();
         if group != CATALOG {
             self.place(group, placed.clone(), leaving).await?;
@@ -148,7 +168,10 @@ impl<R: Runtime> CatalogService<R> {
             .iter()
             .map(|node| Ok((*node, self.address(*node)?)))
             .collect::<Result<_, ApiError>>()?;
-        let call = ShardReconfigure { voters: placed.clone(), addresses };
+        let call = ShardReconfigure {
+            voters: placed.clone(),
+            addresses,
+        };
         self.order(group, Call::Reconfigure(call)).await?;
         self.place(group, placed, Vec::new()).await
     }
@@ -159,25 +182,40 @@ impl<R: Runtime> CatalogService<R> {
         voters: Vec<NodeId>,
         learners: Vec<NodeId>,
     ) -> Result<(), ApiError> {
-        let placement = Placement { voters, learners, founding: false };
-        let known = self.view.read(|catalog| catalog.placements().get(&group).cloned());
+        let placement = Placement {
+            voters,
+            learners,
+            founding: false,
+        };
+        let known = self
+            .view
+            .read(|catalog| catalog.placements().get(&group).cloned());
         if known.as_ref() != Some(&placement) {
-            self.propose(Op::SetPlacement(SetPlacement { group, placement })).await?;
+            self.propose(Op::SetPlacement(SetPlacement { group, placement }))
+                .await?;
         }
         Ok(())
     }
 
     async fn order(&self, group: GroupId, call: Call) -> Result<(), ApiError> {
         let principal = Some(Principal::Node(self.group().node_id()).to_info());
-        let call = ShardCall { principal, call: Some(call) };
+        let call = ShardCall {
+            principal,
+            call: Some(call),
+        };
         // Asked for again with the next look, whatever became of it.
-        self.router.call(group, call, STEP_TIMEOUT, Again::Unsafe).await?;
+        self.router
+            .call(group, call, STEP_TIMEOUT, Again::Unsafe)
+            .await?;
         Ok(())
     }
 
     fn address(&self, node: NodeId) -> Result<String, ApiError> {
         let known = self.view.read(|catalog| {
-            catalog.members().get(&node).map(|member| member.node.peer_address.clone())
+            catalog
+                .members()
+                .get(&node)
+                .map(|member| member.node.peer_address.clone())
         });
         known.ok_or_else(|| ApiError::unavailable(format!("node {node:x} is no member any more")))
     }

@@ -25,7 +25,10 @@ pub struct CatalogView<R: Runtime> {
 
 impl<R: Runtime> Clone for CatalogView<R> {
     fn clone(&self) -> Self {
-        Self { group: self.group.clone(), peers: self.peers.clone() }
+        Self {
+            group: self.group.clone(),
+            peers: self.peers.clone(),
+        }
     }
 }
 
@@ -45,7 +48,9 @@ impl<R: Runtime> CatalogView<R> {
     /// # Panics
     /// Never: a view is made of the catalog's group only.
     pub fn read<T>(&self, f: impl FnOnce(&CatalogMachine) -> T) -> T {
-        self.group.read_catalog(f).expect("a view is made of the catalog's group")
+        self.group
+            .read_catalog(f)
+            .expect("a view is made of the catalog's group")
     }
 
     /// Log index that is applied here; rises with every change.
@@ -90,10 +95,20 @@ impl<R: Runtime> CatalogView<R> {
         }
         let leader = leadership.leader.ok_or_else(no_leader)?;
         let principal = Some(Principal::Node(self.group.node_id()).to_info());
-        let call = ShardCall { principal, call: Some(shard_call::Call::ReadIndex(true)) };
-        match self.peers.call(leader, CATALOG, call, patience).await?.reply {
+        let call = ShardCall {
+            principal,
+            call: Some(shard_call::Call::ReadIndex(true)),
+        };
+        match self
+            .peers
+            .call(leader, CATALOG, call, patience)
+            .await?
+            .reply
+        {
             Some(shard_reply::Reply::ReadIndex(index)) => Ok(index),
-            _ => Err(ApiError::unavailable("the catalog's leader gave an answer of another kind")),
+            _ => Err(ApiError::unavailable(
+                "the catalog's leader gave an answer of another kind",
+            )),
         }
     }
 
@@ -121,20 +136,27 @@ impl<R: Runtime> Queues for CatalogView<R> {
     }
 
     fn by_id(&self, id: u64) -> Option<Arc<QueueInfo>> {
-        self.read(|catalog| catalog.queue_by_id(id).map(info)).map(Arc::new)
+        self.read(|catalog| catalog.queue_by_id(id).map(info))
+            .map(Arc::new)
     }
 
     fn list(&self, namespace: &str, after: Option<&QueueRef>, max: usize) -> Vec<Arc<QueueInfo>> {
         let after = after.map(|queue| name_from_wire(Some(queue)));
         self.read(|catalog| {
             let page = catalog.page(namespace, after.as_ref(), max);
-            page.into_iter().map(|queue| Arc::new(info(queue))).collect()
+            page.into_iter()
+                .map(|queue| Arc::new(info(queue)))
+                .collect()
         })
     }
 
     fn replicas(&self, group: GroupId) -> Vec<NodeId> {
         self.read(|catalog| {
-            catalog.placements().get(&group).map(|place| place.voters.clone()).unwrap_or_default()
+            catalog
+                .placements()
+                .get(&group)
+                .map(|place| place.voters.clone())
+                .unwrap_or_default()
         })
     }
 

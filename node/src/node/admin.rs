@@ -8,11 +8,10 @@ use openraft::impls::BasicNode;
 use roadstead_core::catalog::{Bootstrap, Op, encode_entry};
 use roadstead_proto::v1::{
     AddMemberRequest, AddMemberResponse, BootstrapRequest, BootstrapResponse, ConsumerLoadFrame,
-    DrainMemberRequest,
-    DrainMemberResponse, Founder, GetClusterStatusResponse, GetNodeResponse, ListMembersRequest,
-    ListMembersResponse,
-    RemoveMemberRequest, RemoveMemberResponse, ShardCall, ShardReply, ShardTransfer,
-    TransferLeadershipRequest, TransferLeadershipResponse, shard_call::Call, shard_reply::Reply,
+    DrainMemberRequest, DrainMemberResponse, Founder, GetClusterStatusResponse, GetNodeResponse,
+    ListMembersRequest, ListMembersResponse, RemoveMemberRequest, RemoveMemberResponse, ShardCall,
+    ShardReply, ShardTransfer, TransferLeadershipRequest, TransferLeadershipResponse,
+    shard_call::Call, shard_reply::Reply,
 };
 use tokio::sync::mpsc;
 use tonic::Code;
@@ -81,18 +80,22 @@ impl<R: Runtime> Admin<R> {
             .join_cluster(&request.cluster_id)
             .map_err(|why| ApiError::new(Code::FailedPrecondition, why))?;
         for founder in &request.founders {
-            self.node.peers().set_address(founder.node_id, &founder.peer_address);
+            self.node
+                .peers()
+                .set_address(founder.node_id, &founder.peer_address);
         }
         let voters = catalog_voters(&request);
         if voters.contains_key(&me) {
             let group = self.node.catalog().group();
             group.found(voters).await.map_err(ApiError::unavailable)?;
         }
-        R::timeout(FOUNDING, self.founded(order)).await.unwrap_or_else(|_| {
-            Err(ApiError::unavailable(
-                "the cluster has no majority of its founders yet; start them and ask again",
-            ))
-        })
+        R::timeout(FOUNDING, self.founded(order))
+            .await
+            .unwrap_or_else(|_| {
+                Err(ApiError::unavailable(
+                    "the cluster has no majority of its founders yet; start them and ask again",
+                ))
+            })
     }
 
     /// Waits until the catalog is founded; whoever leads it says so in its log.
@@ -121,13 +124,18 @@ impl<R: Runtime> Admin<R> {
     ) -> Result<ListMembersResponse, ApiError> {
         authorize(principal, Action::ListMembers, None)?;
         let status = self.status(principal).await?;
-        Ok(ListMembersResponse { members: status.members, shards: status.shards })
+        Ok(ListMembersResponse {
+            members: status.members,
+            shards: status.shards,
+        })
     }
 
     async fn status(&self, principal: &Principal) -> Result<GetClusterStatusResponse, ApiError> {
         match self.ask_catalog(principal, Call::Status(true)).await?.reply {
             Some(Reply::Status(status)) => Ok(status),
-            _ => Err(ApiError::unavailable("the catalog's leader answered another way")),
+            _ => Err(ApiError::unavailable(
+                "the catalog's leader answered another way",
+            )),
         }
     }
 
@@ -138,7 +146,8 @@ impl<R: Runtime> Admin<R> {
         request: AddMemberRequest,
     ) -> Result<AddMemberResponse, ApiError> {
         authorize(principal, Action::AddMember, None)?;
-        self.ask_catalog(principal, Call::AddMember(request)).await?;
+        self.ask_catalog(principal, Call::AddMember(request))
+            .await?;
         Ok(AddMemberResponse {})
     }
 
@@ -149,7 +158,8 @@ impl<R: Runtime> Admin<R> {
         request: DrainMemberRequest,
     ) -> Result<DrainMemberResponse, ApiError> {
         authorize(principal, Action::DrainMember, None)?;
-        self.ask_catalog(principal, Call::DrainMember(request)).await?;
+        self.ask_catalog(principal, Call::DrainMember(request))
+            .await?;
         Ok(DrainMemberResponse {})
     }
 
@@ -160,7 +170,8 @@ impl<R: Runtime> Admin<R> {
         request: RemoveMemberRequest,
     ) -> Result<RemoveMemberResponse, ApiError> {
         authorize(principal, Action::RemoveMember, None)?;
-        self.ask_catalog(principal, Call::RemoveMember(request)).await?;
+        self.ask_catalog(principal, Call::RemoveMember(request))
+            .await?;
         Ok(RemoveMemberResponse {})
     }
 
@@ -173,7 +184,10 @@ impl<R: Runtime> Admin<R> {
         authorize(principal, Action::TransferLeadership, None)?;
         let groups: Vec<GroupId> = match request.shard {
             Some(shard) => vec![GroupId::try_from(shard).map_err(|_| {
-                ApiError::invalid("shard", format!("there is no shard {shard}; 0 is the catalog"))
+                ApiError::invalid(
+                    "shard",
+                    format!("there is no shard {shard}; 0 is the catalog"),
+                )
             })?],
             None => self.led_by(principal, request.from_node).await?,
         };
@@ -181,13 +195,20 @@ impl<R: Runtime> Admin<R> {
             .timeout
             .and_then(|timeout| Duration::try_from(timeout).ok())
             .unwrap_or(PATIENCE);
-        let call = Call::Transfer(ShardTransfer { to_node: request.to_node });
+        let call = Call::Transfer(ShardTransfer {
+            to_node: request.to_node,
+        });
         let here = Principal::Node(self.node.node_id()).to_info();
-        let call = ShardCall { principal: Some(here), call: Some(call) };
+        let call = ShardCall {
+            principal: Some(here),
+            call: Some(call),
+        };
         let mut shards = Vec::new();
         for group in groups {
             let router = self.node.router();
-            router.call(group, call.clone(), patience, Again::Unsafe).await?;
+            router
+                .call(group, call.clone(), patience, Again::Unsafe)
+                .await?;
             shards.push(u32::from(group));
         }
         Ok(TransferLeadershipResponse { shards })
@@ -212,16 +233,20 @@ impl<R: Runtime> Admin<R> {
         }
         let status = self.status(principal).await?;
         let led = status.shards.iter().filter(|shard| shard.leader == node);
-        Ok(led.filter_map(|shard| GroupId::try_from(shard.shard).ok()).collect())
+        Ok(led
+            .filter_map(|shard| GroupId::try_from(shard.shard).ok())
+            .collect())
     }
 
-    async fn ask_catalog(
-        &self,
-        principal: &Principal,
-        call: Call,
-    ) -> Result<ShardReply, ApiError> {
-        let call = ShardCall { principal: Some(principal.to_info()), call: Some(call) };
-        self.node.router().call(CATALOG, call, PATIENCE, Again::Safe).await
+    async fn ask_catalog(&self, principal: &Principal, call: Call) -> Result<ShardReply, ApiError> {
+        let call = ShardCall {
+            principal: Some(principal.to_info()),
+            call: Some(call),
+        };
+        self.node
+            .router()
+            .call(CATALOG, call, PATIENCE, Again::Safe)
+            .await
     }
 }
 
@@ -239,7 +264,10 @@ fn catalog_voters(request: &BootstrapRequest) -> BTreeMap<NodeId, BasicNode> {
 
 fn founding_order(request: &BootstrapRequest) -> Result<Bootstrap, ApiError> {
     let invalid = |field: &str, message: &str| Err(ApiError::invalid(field, message));
-    let Some(shards) = u16::try_from(request.shards).ok().filter(|n| (1..=256).contains(n)) else {
+    let Some(shards) = u16::try_from(request.shards)
+        .ok()
+        .filter(|n| (1..=256).contains(n))
+    else {
         return invalid("shards", "shards must be 1 to 256");
     };
     let factor = match request.replication_factor {
@@ -253,11 +281,18 @@ fn founding_order(request: &BootstrapRequest) -> Result<Bootstrap, ApiError> {
     }
     let founders = request.founders.len();
     if founders != 1 && founders < usize::from(factor) {
-        return invalid("founders", "founders must be one, or as many as the replication factor");
+        return invalid(
+            "founders",
+            "founders must be one, or as many as the replication factor",
+        );
     }
     Ok(Bootstrap {
         cluster_id: request.cluster_id.clone(),
-        founders: request.founders.iter().map(crate::catalog::node_info).collect(),
+        founders: request
+            .founders
+            .iter()
+            .map(crate::catalog::node_info)
+            .collect(),
         shards,
         replication_factor: factor,
     })

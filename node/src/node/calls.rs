@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_proto::v1::{
-    QueueRef, ShardCall, ShardReconfigure, ShardReply, ShardTransfer, shard_call::Call,
-    SubscriptionDown, SubscriptionOpen, SubscriptionUp, shard_reply::Reply, subscription_down,
+    QueueRef, ShardCall, ShardReconfigure, ShardReply, ShardTransfer, SubscriptionDown,
+    SubscriptionOpen, SubscriptionUp, shard_call::Call, shard_reply::Reply, subscription_down,
 };
 use tokio::sync::mpsc;
 
@@ -56,7 +56,9 @@ impl<R: Runtime> Node<R> {
     ) {
         let principal = Principal::from_info(open.principal.as_ref());
         let allowed = authorize(&principal, Action::Receive, open.queue.as_ref());
-        let shard = self.shard(group).ok_or_else(|| ApiError::not_leader(group, None));
+        let shard = self
+            .shard(group)
+            .ok_or_else(|| ApiError::not_leader(group, None));
         match allowed.and(shard) {
             Ok(shard) => shard.subscribe(open, up, down),
             Err(error) => {
@@ -67,9 +69,16 @@ impl<R: Runtime> Node<R> {
     }
 
     fn leading(&self, group: GroupId) -> Result<Arc<Group<R>>, ApiError> {
-        let found = self.groups.get(group).ok_or_else(|| ApiError::not_leader(group, None))?;
+        let found = self
+            .groups
+            .get(group)
+            .ok_or_else(|| ApiError::not_leader(group, None))?;
         let leadership = found.leadership();
-        if leadership.is_leader { Ok(found) } else { Err(ApiError::not_leader(group, leadership.leader)) }
+        if leadership.is_leader {
+            Ok(found)
+        } else {
+            Err(ApiError::not_leader(group, leadership.leader))
+        }
     }
 
     async fn reconfigure(
@@ -81,7 +90,12 @@ impl<R: Runtime> Node<R> {
         let voters: BTreeMap<NodeId, String> = change
             .voters
             .iter()
-            .map(|node| (*node, change.addresses.get(node).cloned().unwrap_or_default()))
+            .map(|node| {
+                (
+                    *node,
+                    change.addresses.get(node).cloned().unwrap_or_default(),
+                )
+            })
             .collect();
         group.reconfigure(&voters, id == CATALOG, CATCH_UP).await?;
         Ok(done())
@@ -123,5 +137,7 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
 }
 
 fn done() -> ShardReply {
-    ShardReply { reply: Some(Reply::Done(true)) }
+    ShardReply {
+        reply: Some(Reply::Done(true)),
+    }
 }

@@ -27,7 +27,12 @@ pub(super) struct ClusterView<R: Runtime> {
 #[async_trait]
 impl<R: Runtime> Cluster for ClusterView<R> {
     fn topology(&self) -> GetTopologyResponse {
-        let epochs: u64 = self.groups.all().iter().map(|group| group.leadership().epoch).sum();
+        let epochs: u64 = self
+            .groups
+            .all()
+            .iter()
+            .map(|group| group.leadership().epoch)
+            .sum();
         let (cluster_id, shards, nodes) = self.catalog.read(|catalog| {
             let cluster = catalog.cluster();
             let nodes = catalog.members().values().map(|member| NodeAddress {
@@ -36,14 +41,20 @@ impl<R: Runtime> Cluster for ClusterView<R> {
                 client_address: member.node.client_address.clone(),
             });
             (
-                cluster.map(|cluster| cluster.id.clone()).unwrap_or_default(),
+                cluster
+                    .map(|cluster| cluster.id.clone())
+                    .unwrap_or_default(),
                 cluster.map_or(0, |cluster| cluster.shards),
                 nodes.collect(),
             )
         });
         let leader = |shard| {
             let (term, leader) = self.directory.leader_of(shard).unwrap_or_default();
-            ShardLeader { shard: u32::from(shard), leader, term }
+            ShardLeader {
+                shard: u32::from(shard),
+                leader,
+                term,
+            }
         };
         GetTopologyResponse {
             cluster_id,
@@ -58,10 +69,20 @@ impl<R: Runtime> Cluster for ClusterView<R> {
             ApiError::unavailable("no leader of the catalog is known at the moment; try again")
         })?;
         let principal = Some(Principal::Node(self.directory.node_id()).to_info());
-        let call = ShardCall { principal, call: Some(Call::Status(true)) };
-        match self.directory.call(leader, CATALOG, call, PATIENCE).await?.reply {
+        let call = ShardCall {
+            principal,
+            call: Some(Call::Status(true)),
+        };
+        match self
+            .directory
+            .call(leader, CATALOG, call, PATIENCE)
+            .await?
+            .reply
+        {
             Some(Reply::Status(status)) => Ok(status),
-            _ => Err(ApiError::unavailable("the catalog's leader answered another way")),
+            _ => Err(ApiError::unavailable(
+                "the catalog's leader answered another way",
+            )),
         }
     }
 }

@@ -34,21 +34,27 @@ struct Inner<R: Runtime> {
 
 impl<R: Runtime> Clone for Directory<R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
 impl<R: Runtime> Directory<R> {
     /// Of the node `node_id` with these groups and peers.
-    pub fn new(
-        node_id: NodeId,
-        groups: Groups<R>,
-        peers: Peers<R>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(node_id: NodeId, groups: Groups<R>, peers: Peers<R>, clock: Arc<dyn Clock>) -> Self {
         let heard = Mutex::default();
-        let inner = Inner { node_id, groups, peers, clock, heard, node: OnceLock::new() };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            node_id,
+            groups,
+            peers,
+            clock,
+            heard,
+            node: OnceLock::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Calls for groups that this node leads go to `node`.
@@ -79,7 +85,9 @@ impl<R: Runtime> Directory<R> {
     pub fn heard(&self, reports: &[GroupReport]) {
         let mut heard = self.lock();
         for report in reports {
-            let Ok(group) = GroupId::try_from(report.group) else { continue };
+            let Ok(group) = GroupId::try_from(report.group) else {
+                continue;
+            };
             let known = heard.entry(group).or_default();
             if report.leader != 0 && report.term >= known.0 {
                 *known = (report.term, report.leader);
@@ -88,7 +96,10 @@ impl<R: Runtime> Directory<R> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<GroupId, (u64, NodeId)>> {
-        self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,7 +123,9 @@ impl<R: Runtime> Shards for Directory<R> {
             return self.inner.peers.call(node, group, call, timeout).await;
         }
         let Some(here) = self.inner.node.get().and_then(Weak::upgrade) else {
-            return Err(ApiError::unavailable("this node is starting or stopping; try again"));
+            return Err(ApiError::unavailable(
+                "this node is starting or stopping; try again",
+            ));
         };
         here.serve_call(group, call).await
     }

@@ -56,9 +56,7 @@ impl<R: Runtime> Node<R> {
                 }
             }
         };
-        if let Select2::Second(()) =
-            R::select2(Box::pin(all), Box::pin(R::sleep(patience))).await
-        {
+        if let Select2::Second(()) = R::select2(Box::pin(all), Box::pin(R::sleep(patience))).await {
             tracing::warn!("not every leadership could be handed over in time");
         }
         moved

@@ -25,11 +25,11 @@ pub use directory::Directory;
 pub use groups::Groups;
 pub use reporter::report_group;
 
-use crate::catalog::{CatalogService, CatalogView, steward};
 use self::cluster::ClusterView;
-use crate::gateway::Gateway;
+use crate::catalog::{CatalogService, CatalogView, steward};
 use crate::gateway::route::Router;
 use crate::gateway::shards::Queues;
+use crate::gateway::{Gateway, QueueCache};
 use crate::peers::{Peers, inbound};
 use crate::raft::Group;
 use crate::raft::group::{Shared, Timing};
@@ -38,8 +38,8 @@ use crate::raft::types::{CATALOG, GroupId, NodeId};
 use crate::runtime::Runtime;
 use crate::scope::{Clock, NodeScope};
 use crate::shard::{ShardOptions, ShardService};
-use crate::store::data_dir::DataDir;
 use crate::store::Store;
+use crate::store::data_dir::DataDir;
 use crate::transport::{Link, Transport};
 
 /// How a node calls itself and where it is reached.
@@ -99,7 +99,14 @@ pub struct Node<R: Runtime> {
 impl<R: Runtime> Node<R> {
     /// Starts the catalog's group and what keeps the node. Shards start as the catalog places them.
     pub async fn start(parts: NodeParts<R>) -> io::Result<Arc<Self>> {
-        let NodeParts { identity, timing, data_dir, store, transport, .. } = parts;
+        let NodeParts {
+            identity,
+            timing,
+            data_dir,
+            store,
+            transport,
+            ..
+        } = parts;
         let (clock, scope, shard_options) = (parts.clock, parts.scope, parts.shard_options);
         let hello = PeerHello {
             cluster_id: data_dir.cluster_id().unwrap_or_default().to_owned(),
@@ -111,7 +118,14 @@ impl<R: Runtime> Node<R> {
         };
         let node_id = hello.node_id;
         let peers = Peers::new(transport, scope.clone(), clock.clone(), hello);
-        let shared = Shared { node_id, store, peers, clock, scope, timing };
+        let shared = Shared {
+            node_id,
+            store,
+            peers,
+            clock,
+            scope,
+            timing,
+        };
         let groups = Groups::default();
         let group = Group::start(CATALOG, shared.clone()).await?;
         groups.insert(group.clone());
@@ -122,7 +136,7 @@ impl<R: Runtime> Node<R> {
             shared.peers.clone(),
             shared.clock.clone(),
         );
-        let queues: Arc<dyn Queues> = Arc::new(catalog.clone());
+        let queues: Arc<dyn Queues> = Arc::new(QueueCache::new(Arc::new(catalog.clone())));
         let cluster = ClusterView {
             catalog: catalog.clone(),
             directory: directory.clone(),
@@ -136,8 +150,11 @@ impl<R: Runtime> Node<R> {
             shared.scope.clone(),
         );
         let router = gateway.router().clone();
-        let catalog_service =
-            Arc::new(CatalogService::new(catalog.clone(), directory.clone(), router));
+        let catalog_service = Arc::new(CatalogService::new(
+            catalog.clone(),
+            directory.clone(),
+            router,
+        ));
         let node = Arc::new(Self {
             config: identity,
             data_dir: Mutex::new(data_dir),
@@ -191,7 +208,9 @@ impl<R: Runtime> Node<R> {
     pub fn accept(self: &Arc<Self>, link: Link) {
         let served = Arc::new(self.clone());
         let scope = self.shared.scope.clone();
-        self.shared.scope.spawn(inbound::serve::<R>(link, served, scope));
+        self.shared
+            .scope
+            .spawn(inbound::serve::<R>(link, served, scope));
     }
 
     /// This node's id.
@@ -251,9 +270,17 @@ impl<R: Runtime> Node<R> {
         let me = self.node_id();
         let placed: Vec<GroupId> = self.catalog.read(|catalog| {
             let here = |place: &roadstead_core::catalog::Placement| place.voters.contains(&me);
-            catalog.placements().iter().filter(|(_, place)| here(place)).map(|(id, _)| *id).collect()
+            catalog
+                .placements()
+                .iter()
+                .filter(|(_, place)| here(place))
+                .map(|(id, _)| *id)
+                .collect()
         });
-        if !self.catalog.read(|catalog| catalog.members().contains_key(&me)) {
+        if !self
+            .catalog
+            .read(|catalog| catalog.members().contains_key(&me))
+        {
             return Err("it has not heard from the cluster that it is a member".to_owned());
         }
         for id in placed {
@@ -308,7 +335,9 @@ impl<R: Runtime> Node<R> {
             Some(known) if known == cluster_id => Ok(()),
             Some(known) => Err(format!("this node belongs to cluster {known}")),
             None => {
-                data_dir.set_cluster_id(cluster_id).map_err(|error| error.to_string())?;
+                data_dir
+                    .set_cluster_id(cluster_id)
+                    .map_err(|error| error.to_string())?;
                 self.shared.peers.set_cluster(cluster_id);
                 Ok(())
             }
@@ -317,8 +346,12 @@ impl<R: Runtime> Node<R> {
 
     /// Whether the catalog still names a group's founders as its voters.
     pub(crate) fn is_founding(&self, group: GroupId) -> bool {
-        self.catalog
-            .read(|catalog| catalog.placements().get(&group).is_some_and(|place| place.founding))
+        self.catalog.read(|catalog| {
+            catalog
+                .placements()
+                .get(&group)
+                .is_some_and(|place| place.founding)
+        })
     }
 
     pub(crate) fn add_shard(self: &Arc<Self>, group: Arc<Group<R>>) {

@@ -76,7 +76,9 @@ async fn run_group<R: Runtime>(
     if let Some(group) = node.groups().get(id) {
         return found(node, &group, voters).await;
     }
-    let group = Group::start(id, node.shared().clone()).await.map_err(|e| e.to_string())?;
+    let group = Group::start(id, node.shared().clone())
+        .await
+        .map_err(|e| e.to_string())?;
     node.add_shard(group.clone());
     tracing::debug!(group = id, "group runs");
     found(node, &group, voters).await
@@ -102,7 +104,12 @@ async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
         let here = |place: &roadstead_core::catalog::Placement| {
             place.voters.contains(&me) || place.learners.contains(&me)
         };
-        catalog.placements().iter().filter(|(_, place)| here(place)).map(|(id, _)| *id).collect()
+        catalog
+            .placements()
+            .iter()
+            .filter(|(_, place)| here(place))
+            .map(|(id, _)| *id)
+            .collect()
     });
     for group in node.groups().all() {
         if group.id() == CATALOG || placed.contains(&group.id()) {
@@ -114,7 +121,10 @@ async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
             seen.membership_config.nodes().any(|(id, _)| *id == me)
         };
         if !member {
-            tracing::info!(group = group.id(), "group is placed elsewhere and stops here");
+            tracing::info!(
+                group = group.id(),
+                "group is placed elsewhere and stops here"
+            );
             node.remove_shard(group.id()).await;
         }
     }

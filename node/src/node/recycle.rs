@@ -18,10 +18,15 @@ struct Live<R: Runtime> {
 
 impl<R: Runtime> LivePayloads for Live<R> {
     fn live(&self, group: GroupId, first: u64, last: u64) -> Result<Vec<PayloadRef>, String> {
-        let Some(node) = self.node.upgrade() else { return Err("the node is stopping".to_owned()) };
+        let Some(node) = self.node.upgrade() else {
+            return Err("the node is stopping".to_owned());
+        };
         match node.groups().get(group) {
             None => Ok(Vec::new()),
-            Some(group) => group.state().live_payloads(first, last).map_err(|e| e.to_string()),
+            Some(group) => group
+                .state()
+                .live_payloads(first, last)
+                .map_err(|e| e.to_string()),
         }
     }
 
@@ -33,7 +38,10 @@ impl<R: Runtime> LivePayloads for Live<R> {
 /// Tells the store who knows the live payloads, and purges logs when it asks.
 pub(super) fn start<R: Runtime>(node: &Arc<Node<R>>) {
     let (wanted, mut asked) = mpsc::unbounded_channel();
-    let live = Live { node: Arc::downgrade(node), wanted };
+    let live = Live {
+        node: Arc::downgrade(node),
+        wanted,
+    };
     node.store().set_live_payloads(Arc::new(live));
     let keeper = node.clone();
     node.shared().scope.spawn(async move {
@@ -52,7 +60,9 @@ pub(super) fn start<R: Runtime>(node: &Arc<Node<R>>) {
 
 /// openraft purges only what a snapshot covers; ours is a note that the state is durable.
 async fn purge<R: Runtime>(node: &Node<R>, id: GroupId, index: u64) {
-    let Some(group) = node.groups().get(id) else { return };
+    let Some(group) = node.groups().get(id) else {
+        return;
+    };
     let trigger = group.raft().trigger();
     let asked = match trigger.snapshot().await {
         Ok(()) => trigger.purge_log(index).await,

@@ -34,7 +34,8 @@ impl<R: Runtime> Replica for Group<R> {
     }
 
     fn read<T>(&self, f: impl FnOnce(&ShardMachine, &dyn Kv) -> T) -> T {
-        self.read_shard(f).expect("a shard is served over a shard's group only")
+        self.read_shard(f)
+            .expect("a shard is served over a shard's group only")
     }
 
     async fn payloads(&self, refs: Vec<PayloadRef>) -> io::Result<Vec<Bytes>> {

@@ -27,7 +27,10 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
         let report = report(&node);
         let settled = report.groups.iter().all(|group| group.leader != 0);
         let principal = Some(Principal::Node(node.node_id()).to_info());
-        let call = ShardCall { principal, call: Some(Call::ReportMember(report)) };
+        let call = ShardCall {
+            principal,
+            call: Some(Call::ReportMember(report)),
+        };
         let directory = node.directory();
         if let Some((_, leader)) = directory.leader_of(CATALOG) {
             match directory.call(leader, CATALOG, call, PERIOD).await {
@@ -60,7 +63,12 @@ pub(super) fn report<R: Runtime>(node: &Node<R>) -> ReportMember {
         zone: config.zone.clone(),
         binary_version: hello.binary_version,
         command_version: hello.command_version,
-        groups: node.groups().all().iter().map(|group| report_group(group)).collect(),
+        groups: node
+            .groups()
+            .all()
+            .iter()
+            .map(|group| report_group(group))
+            .collect(),
     }
 }
 
@@ -76,7 +84,11 @@ pub fn report_group<R: Runtime>(group: &Group<R>) -> GroupReport {
         .map(|(node, _)| Replica {
             node_id: *node,
             voter: membership.voter_ids().any(|voter| voter == *node),
-            lag: if *node == group.node_id() { Some(0) } else { lag.get(node).copied() },
+            lag: if *node == group.node_id() {
+                Some(0)
+            } else {
+                lag.get(node).copied()
+            },
         })
         .collect();
     let index = |id: Option<crate::raft::types::LogId>| id.map_or(0, |id| id.index);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use openraft::SnapshotMeta;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest,
 };
-use openraft::SnapshotMeta;
 use openraft_rt::Select2;
 use roadstead_proto::v1::{
     PeerHello, RaftAppend, RaftAppendReply, RaftAppended, RaftTransfer, RaftTransferReply,
@@ -22,9 +22,9 @@ use super::Node;
 use crate::gateway::ApiError;
 use crate::peers::codec;
 use crate::peers::inbound::Serve;
+use crate::raft::Group;
 use crate::raft::snapshot::{SnapshotData, Source};
 use crate::raft::types::{GroupId, LogId, NodeId, TypeConfig};
-use crate::raft::Group;
 use crate::runtime::Runtime;
 
 /// Appends of one link and group that may be in the works at a time.
@@ -50,7 +50,9 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
     fn vote(&self, group: GroupId, request: RaftVoteRequest) -> Task<RaftVoteReply> {
         let group = self.groups().get(group);
         Box::pin(async move {
-            let Some(group) = group else { return vote_error("the group does not run here") };
+            let Some(group) = group else {
+                return vote_error("the group does not run here");
+            };
             let pre_vote = request.pre_vote;
             let request: VoteRequest<TypeConfig<R>> = VoteRequest {
                 vote: codec::vote_from_wire(request.vote.as_ref()),
@@ -78,7 +80,9 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
         let group = self.groups().get(group);
         Box::pin(async move {
             let Some(group) = group else {
-                return RaftTransferReply { error: "the group does not run here".to_owned() };
+                return RaftTransferReply {
+                    error: "the group does not run here".to_owned(),
+                };
             };
             let request = TransferLeaderRequest::new(
                 codec::vote_from_wire(request.from_leader.as_ref()),
@@ -111,11 +115,7 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
         })
     }
 
-    fn call(
-        &self,
-        group: GroupId,
-        call: ShardCall,
-    ) -> Task<Result<ShardReply, ApiError>> {
+    fn call(&self, group: GroupId, call: ShardCall) -> Task<Result<ShardReply, ApiError>> {
         let node = self.clone();
         Box::pin(async move { node.serve_call(group, call).await })
     }
@@ -132,7 +132,10 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
 }
 
 fn vote_error(why: &str) -> RaftVoteReply {
-    RaftVoteReply { error: why.to_owned(), ..RaftVoteReply::default() }
+    RaftVoteReply {
+        error: why.to_owned(),
+        ..RaftVoteReply::default()
+    }
 }
 
 /// Feeds openraft the appends of one link in order, without waiting for each to be flushed, and
@@ -146,7 +149,9 @@ async fn appends<R: Runtime>(
     let mut answers = FuturesOrdered::new();
     loop {
         if answers.is_empty() {
-            let Some((request, append)) = requests.recv().await else { return };
+            let Some((request, append)) = requests.recv().await else {
+                return;
+            };
             answers.push_back(append_one(node.groups().get(id), request, append));
             continue;
         }
@@ -176,7 +181,13 @@ async fn append_one<R: Runtime>(
         Some(group) => append_reply(&group, append).await,
         None => Err("the group does not run here".to_owned()),
     };
-    (id, reply.unwrap_or_else(|error| RaftAppendReply { error, ..RaftAppendReply::default() }))
+    (
+        id,
+        reply.unwrap_or_else(|error| RaftAppendReply {
+            error,
+            ..RaftAppendReply::default()
+        }),
+    )
 }
 
 async fn append_reply<R: Runtime>(
@@ -184,10 +195,20 @@ async fn append_reply<R: Runtime>(
     append: RaftAppend,
 ) -> Result<RaftAppendReply, String> {
     let request: AppendEntriesRequest<TypeConfig<R>> = codec::append_from_wire(append)?;
-    let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-    let reply = group.raft().append_entries(request).await.map_err(|error| error.to_string())?;
+    let last = request
+        .entries
+        .last()
+        .map(|entry| entry.log_id)
+        .or(request.prev_log_id);
+    let reply = group
+        .raft()
+        .append_entries(request)
+        .await
+        .map_err(|error| error.to_string())?;
     let appended = |log_id: Option<LogId>| {
-        Outcome::Appended(RaftAppended { log_id: log_id.as_ref().map(codec::log_id_to_wire) })
+        Outcome::Appended(RaftAppended {
+            log_id: log_id.as_ref().map(codec::log_id_to_wire),
+        })
     };
     let outcome = match reply {
         AppendEntriesResponse::Success => appended(last),
@@ -207,21 +228,38 @@ async fn take_piece<R: Runtime>(
     source: Source,
     piece: SnapshotPiece,
 ) -> Result<SnapshotReply, String> {
-    let group = node.groups().get(source.group).ok_or("the group does not run here")?;
+    let group = node
+        .groups()
+        .get(source.group)
+        .ok_or("the group does not run here")?;
     let (receiving, store) = (node.receiving(), node.store());
     if !piece.done {
-        receiving.write(store, source, piece.number, piece.chunk).await?;
-        return Ok(SnapshotReply { vote: piece.vote, error: String::new() });
+        receiving
+            .write(store, source, piece.number, piece.chunk)
+            .await?;
+        return Ok(SnapshotReply {
+            vote: piece.vote,
+            error: String::new(),
+        });
     }
     let staged = receiving.finish(source, piece.number)?;
     let info = staged.info().clone();
-    let meta = SnapshotMeta { last_log_id: info.applied, last_membership: info.membership };
-    let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Staged(Box::new(staged)) };
+    let meta = SnapshotMeta {
+        last_log_id: info.applied,
+        last_membership: info.membership,
+    };
+    let snapshot = openraft::Snapshot {
+        meta,
+        snapshot: SnapshotData::Staged(Box::new(staged)),
+    };
     let vote = codec::vote_from_wire(piece.vote.as_ref());
     let reply = group
         .raft()
         .install_full_snapshot(vote, snapshot)
         .await
         .map_err(|error| error.to_string())?;
-    Ok(SnapshotReply { vote: Some(codec::vote_to_wire(&reply.vote)), error: String::new() })
+    Ok(SnapshotReply {
+        vote: Some(codec::vote_to_wire(&reply.vote)),
+        error: String::new(),
+    })
 }

@@ -28,7 +28,10 @@ pub fn vote_to_wire(vote: &Vote) -> v1::RaftVote {
 pub fn vote_from_wire(vote: Option<&v1::RaftVote>) -> Vote {
     let vote = vote.copied().unwrap_or_default();
     Vote {
-        leader_id: LeaderId { term: vote.term, node_id: vote.node_id },
+        leader_id: LeaderId {
+            term: vote.term,
+            node_id: vote.node_id,
+        },
         committed: vote.committed,
     }
 }
@@ -44,7 +47,10 @@ pub fn log_id_to_wire(id: &LogId) -> v1::RaftLogId {
 
 /// Decodes a log id.
 pub fn log_id_from_wire(id: &v1::RaftLogId) -> LogId {
-    let leader: Committed = LeaderId { term: id.term, node_id: id.node_id };
+    let leader: Committed = LeaderId {
+        term: id.term,
+        node_id: id.node_id,
+    };
     LogId::new(leader, id.index)
 }
 
@@ -54,18 +60,29 @@ pub fn membership_to_wire(membership: &RaftMembership) -> v1::RaftMembership {
         configs: membership
             .get_joint_config()
             .iter()
-            .map(|voters| v1::RaftVoters { node_ids: voters.iter().copied().collect() })
+            .map(|voters| v1::RaftVoters {
+                node_ids: voters.iter().copied().collect(),
+            })
             .collect(),
-        nodes: membership.nodes().map(|(id, node)| (*id, node.addr.clone())).collect(),
+        nodes: membership
+            .nodes()
+            .map(|(id, node)| (*id, node.addr.clone()))
+            .collect(),
     }
 }
 
 /// Decodes a membership; the error says what contradicts itself.
 pub fn membership_from_wire(wire: &v1::RaftMembership) -> Result<RaftMembership, String> {
-    let configs: Vec<BTreeSet<NodeId>> =
-        wire.configs.iter().map(|voters| voters.node_ids.iter().copied().collect()).collect();
-    let nodes: BTreeMap<NodeId, BasicNode> =
-        wire.nodes.iter().map(|(id, address)| (*id, BasicNode::new(address))).collect();
+    let configs: Vec<BTreeSet<NodeId>> = wire
+        .configs
+        .iter()
+        .map(|voters| voters.node_ids.iter().copied().collect())
+        .collect();
+    let nodes: BTreeMap<NodeId, BasicNode> = wire
+        .nodes
+        .iter()
+        .map(|(id, address)| (*id, BasicNode::new(address)))
+        .collect();
     Membership::new(configs, nodes).map_err(|error| format!("membership: {error}"))
 }
 
@@ -74,11 +91,14 @@ pub fn entry_to_wire(entry: &Entry) -> v1::RaftEntry {
     let payload = match &entry.payload {
         EntryPayload::Blank => None,
         EntryPayload::Normal(data) => Some(v1::raft_entry::Payload::Data(data.0.clone())),
-        EntryPayload::Membership(membership) => {
-            Some(v1::raft_entry::Payload::Membership(membership_to_wire(membership)))
-        }
+        EntryPayload::Membership(membership) => Some(v1::raft_entry::Payload::Membership(
+            membership_to_wire(membership),
+        )),
     };
-    v1::RaftEntry { log_id: Some(log_id_to_wire(&entry.log_id)), payload }
+    v1::RaftEntry {
+        log_id: Some(log_id_to_wire(&entry.log_id)),
+        payload,
+    }
 }
 
 /// Decodes an entry; its data is shared with the frame it came in.
@@ -91,13 +111,14 @@ pub fn entry_from_wire(wire: v1::RaftEntry) -> Result<Entry, String> {
             EntryPayload::Membership(membership_from_wire(&membership)?)
         }
     };
-    Ok(Entry { log_id: log_id_from_wire(id), payload })
+    Ok(Entry {
+        log_id: log_id_from_wire(id),
+        payload,
+    })
 }
 
 /// Encodes an append.
-pub fn append_to_wire<R: Runtime>(
-    request: &AppendEntriesRequest<TypeConfig<R>>,
-) -> v1::RaftAppend {
+pub fn append_to_wire<R: Runtime>(request: &AppendEntriesRequest<TypeConfig<R>>) -> v1::RaftAppend {
     v1::RaftAppend {
         vote: Some(vote_to_wire(&request.vote)),
         prev_log_id: request.prev_log_id.as_ref().map(log_id_to_wire),
@@ -110,7 +131,11 @@ pub fn append_to_wire<R: Runtime>(
 pub fn append_from_wire<R: Runtime>(
     wire: v1::RaftAppend,
 ) -> Result<AppendEntriesRequest<TypeConfig<R>>, String> {
-    let entries = wire.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?;
+    let entries = wire
+        .entries
+        .into_iter()
+        .map(entry_from_wire)
+        .collect::<Result<_, _>>()?;
     Ok(AppendEntriesRequest {
         vote: vote_from_wire(wire.vote.as_ref()),
         prev_log_id: wire.prev_log_id.as_ref().map(log_id_from_wire),
@@ -138,7 +163,10 @@ mod tests {
             EntryPayload::Normal(EntryData(bytes::Bytes::from_static(b"data"))),
             EntryPayload::Membership(membership),
         ] {
-            let entry = Entry { log_id: log_id(3, u64::MAX, 9), payload };
+            let entry = Entry {
+                log_id: log_id(3, u64::MAX, 9),
+                payload,
+            };
             let back = entry_from_wire(entry_to_wire(&entry)).expect("decodes");
             assert_eq!(back.log_id, entry.log_id);
             assert_eq!(back.payload, entry.payload);
@@ -152,6 +180,9 @@ mod tests {
             configs: vec![v1::RaftVoters { node_ids: vec![7] }],
             nodes: BTreeMap::new(),
         };
-        assert!(membership_from_wire(&stranger).is_err(), "a voter without an address");
+        assert!(
+            membership_from_wire(&stranger).is_err(),
+            "a voter without an address"
+        );
     }
 }

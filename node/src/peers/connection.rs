@@ -55,8 +55,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn start<R: Runtime>(peers: Peers<R>, node: NodeId, lane: Lane) -> Self {
         let (questions, queue) = mpsc::unbounded_channel();
-        let connection =
-            Self { questions, waiters: Arc::default(), ids: Arc::new(AtomicU64::new(1)) };
+        let connection = Self {
+            questions,
+            waiters: Arc::default(),
+            ids: Arc::new(AtomicU64::new(1)),
+        };
         let waiters = connection.waiters.clone();
         let scope = peers.inner.scope.clone();
         scope.spawn(run(peers, node, lane, queue, waiters));
@@ -108,16 +111,28 @@ async fn run<R: Runtime>(
 
 async fn dial<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Result<Link> {
     let Some(address) = peers.address(node) else {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "its address is not known"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "its address is not known",
+        ));
     };
     let transport = peers.inner.transport.clone();
     let link = R::timeout(DIAL_TIMEOUT, transport.dial(&address, lane))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, format!("dialling {address}")))?;
     let link = link?;
-    let hello = PeerMessage { id: 0, group: 0, body: Some(Body::Hello(peers.hello())) };
-    let frame = PeerFrame { messages: vec![hello] };
-    link.sender.send(frame).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    let hello = PeerMessage {
+        id: 0,
+        group: 0,
+        body: Some(Body::Hello(peers.hello())),
+    };
+    let frame = PeerFrame {
+        messages: vec![hello],
+    };
+    link.sender
+        .send(frame)
+        .await
+        .map_err(|_| io::ErrorKind::BrokenPipe)?;
     Ok(link)
 }
 
@@ -128,7 +143,10 @@ async fn exchange<R: Runtime>(
     first: PeerMessage,
     (queue, waiters): (&mut mpsc::UnboundedReceiver<PeerMessage>, &Waiters),
 ) -> String {
-    let Link { sender, mut receiver } = link;
+    let Link {
+        sender,
+        mut receiver,
+    } = link;
     let writing = async {
         let mut next = Some(first);
         while let Some(message) = next {

@@ -1,9 +1,10 @@
 //! What comes in over a link that another node dialled.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use roadstead_proto::v1::{
@@ -52,8 +53,13 @@ pub trait Serve: Send + Sync + 'static {
     fn transfer(&self, group: GroupId, request: RaftTransfer) -> Task<RaftTransferReply>;
 
     /// Takes one piece of the snapshot `id` of a peer.
-    fn snapshot(&self, peer: NodeId, group: GroupId, id: u64, piece: SnapshotPiece)
-    -> Task<SnapshotReply>;
+    fn snapshot(
+        &self,
+        peer: NodeId,
+        group: GroupId,
+        id: u64,
+        piece: SnapshotPiece,
+    ) -> Task<SnapshotReply>;
 
     /// Answers a call of the group's leader.
     fn call(&self, group: GroupId, call: ShardCall) -> Task<Result<ShardReply, ApiError>>;
@@ -70,24 +76,43 @@ pub trait Serve: Send + Sync + 'static {
 
 /// Serves one link until it breaks. The peer's certificate was checked by whoever accepted it.
 pub async fn serve<R: Runtime>(link: Link, service: Arc<dyn Serve>, scope: NodeScope<R>) {
-    let Link { sender, mut receiver } = link;
+    let Link {
+        sender,
+        mut receiver,
+    } = link;
     let (answers, queue) = mpsc::channel(ANSWER_BUFFER);
-    let first = R::timeout(HELLO_TIMEOUT, receiver.recv()).await.ok().flatten();
+    let first = R::timeout(HELLO_TIMEOUT, receiver.recv())
+        .await
+        .ok()
+        .flatten();
     let mut messages = first.unwrap_or_default().messages.into_iter();
-    let Some(PeerMessage { body: Some(Body::Hello(hello)), .. }) = messages.next() else {
+    let Some(PeerMessage {
+        body: Some(Body::Hello(hello)),
+        ..
+    }) = messages.next()
+    else {
         tracing::debug!("a peer did not introduce itself");
         return;
     };
     let reply = match service.greet(&hello) {
         Ok(reply) => reply,
         Err(why) => {
-            tracing::warn!(peer = hello.node_id, cluster = hello.cluster_id, why, "peer refused");
+            tracing::warn!(
+                peer = hello.node_id,
+                cluster = hello.cluster_id,
+                why,
+                "peer refused"
+            );
             return;
         }
     };
     // Everything of the link ends with it.
     let scope = scope.child();
-    let answer = PeerMessage { id: 0, group: 0, body: Some(Body::Hello(reply)) };
+    let answer = PeerMessage {
+        id: 0,
+        group: 0,
+        body: Some(Body::Hello(reply)),
+    };
     let _ = answers.send(answer).await;
     scope.spawn(write(sender, queue));
     let mut link = Inbound {
@@ -129,8 +154,17 @@ struct Inbound<R> {
 
 impl<R: Runtime> Inbound<R> {
     async fn dispatch(&mut self, message: PeerMessage) {
-        let PeerMessage { id, group, body: Some(body) } = message else { return };
-        let Ok(group) = GroupId::try_from(group) else { return };
+        let PeerMessage {
+            id,
+            group,
+            body: Some(body),
+        } = message
+        else {
+            return;
+        };
+        let Ok(group) = GroupId::try_from(group) else {
+            return;
+        };
         match body {
             Body::Append(append) => self.append(id, group, append).await,
             Body::Vote(vote) => {
@@ -146,7 +180,15 @@ impl<R: Runtime> Inbound<R> {
                 self.answer_later(id, async move { Body::SnapshotReply(reply.await) });
             }
             Body::Call(call) => {
-                let reply = self.service.call(group, call);
+                let mut reply = self.service.call(group, call);
+                // What two calls of one link queue is queued in their order.
+                let begun = poll_fn(|context| Poll::Ready(reply.as_mut().poll(context))).await;
+                let reply = async move {
+                    match begun {
+                        Poll::Ready(reply) => reply,
+                        Poll::Pending => reply.await,
+                    }
+                };
                 self.answer_later(id, async move {
                     let reply = reply.await.unwrap_or_else(|error| ShardReply {
                         reply: Some(shard_reply::Reply::Error(error.into())),
@@ -163,7 +205,11 @@ impl<R: Runtime> Inbound<R> {
     fn answer_later(&self, id: u64, body: impl Future<Output = Body> + Send + 'static) {
         let answers = self.answers.clone();
         self.scope.spawn(async move {
-            let message = PeerMessage { id, group: 0, body: Some(body.await) };
+            let message = PeerMessage {
+                id,
+                group: 0,
+                body: Some(body.await),
+            };
             let _ = answers.send(message).await;
         });
     }
@@ -179,7 +225,8 @@ impl<R: Runtime> Inbound<R> {
                     let _ = answers.send(PeerMessage { id, group: 0, body }).await;
                 })
             };
-            self.scope.spawn(self.service.appends(group, requests, Box::new(answer)));
+            self.scope
+                .spawn(self.service.appends(group, requests, Box::new(answer)));
             sender
         });
         if requests.send((id, append)).await.is_err() {

@@ -57,7 +57,9 @@ impl<R: Runtime> std::fmt::Debug for Inner<R> {
 
 impl<R: Runtime> Clone for Peers<R> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
+        Self {
+            inner: self.inner.clone(),
+        }
     }
 }
 
@@ -78,7 +80,9 @@ impl<R: Runtime> Peers<R> {
             walls: Mutex::default(),
             clock,
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// How this node introduces itself.
@@ -103,7 +107,9 @@ impl<R: Runtime> Peers<R> {
 
     /// Where `node` listened once, if nothing better is known.
     pub fn learn_address(&self, node: NodeId, address: &str) {
-        lock(&self.inner.addresses).entry(node).or_insert_with(|| address.to_owned());
+        lock(&self.inner.addresses)
+            .entry(node)
+            .or_insert_with(|| address.to_owned());
     }
 
     /// Asks the leader of `group`, which is thought to be `node`.
@@ -124,9 +130,13 @@ impl<R: Runtime> Peers<R> {
             Err(_) => return Err(unanswered(node, "no answer in time")),
         };
         match message.body {
-            Some(Body::Reply(ShardReply { reply: Some(Reply::Error(error)) })) => Err(error.into()),
+            Some(Body::Reply(ShardReply {
+                reply: Some(Reply::Error(error)),
+            })) => Err(error.into()),
             Some(Body::Reply(reply)) => Ok(reply),
-            _ => Err(ApiError::unavailable(format!("node {node:x} gave an answer of another kind"))),
+            _ => Err(ApiError::unavailable(format!(
+                "node {node:x} gave an answer of another kind"
+            ))),
         }
     }
 
@@ -138,7 +148,10 @@ impl<R: Runtime> Peers<R> {
         node: NodeId,
         group: GroupId,
         open: SubscriptionOpen,
-    ) -> (mpsc::Sender<SubscriptionUp>, mpsc::Receiver<SubscriptionDown>) {
+    ) -> (
+        mpsc::Sender<SubscriptionUp>,
+        mpsc::Receiver<SubscriptionDown>,
+    ) {
         let (up, mut frames) = mpsc::channel::<SubscriptionUp>(SUBSCRIPTION_BUFFER);
         let (down, deliveries) = mpsc::channel(SUBSCRIPTION_BUFFER);
         let connection = self.connection(node, Lane::Bulk);
@@ -148,7 +161,10 @@ impl<R: Runtime> Peers<R> {
             group: group.into(),
             body: Some(Body::SubscriptionUp(SubscriptionUp { frame: Some(frame) })),
         };
-        connection.send(message(subscription_up::Frame::Open(open)), Some(Waiter::Stream(down)));
+        connection.send(
+            message(subscription_up::Frame::Open(open)),
+            Some(Waiter::Stream(down)),
+        );
         self.inner.scope.spawn(async move {
             while let Some(SubscriptionUp { frame: Some(frame) }) = frames.recv().await {
                 connection.send(message(frame), None);
@@ -168,21 +184,21 @@ impl<R: Runtime> Peers<R> {
         body: Body,
     ) -> Result<PeerMessage, String> {
         let (_, answer) = self.ask(node, lane, group, body);
-        answer.await.unwrap_or_else(|_| Err("the link broke".to_owned()))
+        answer
+            .await
+            .unwrap_or_else(|_| Err("the link broke".to_owned()))
     }
 
     /// Sends one message now and gives its id; the answer comes by the receiver.
-    pub fn ask(
-        &self,
-        node: NodeId,
-        lane: Lane,
-        group: GroupId,
-        body: Body,
-    ) -> (u64, Answer) {
+    pub fn ask(&self, node: NodeId, lane: Lane, group: GroupId, body: Body) -> (u64, Answer) {
         let connection = self.connection(node, lane);
         let id = connection.next_id();
         let (waiter, answer) = oneshot::channel();
-        let message = PeerMessage { id, group: group.into(), body: Some(body) };
+        let message = PeerMessage {
+            id,
+            group: group.into(),
+            body: Some(body),
+        };
         connection.send(message, Some(Waiter::Once(waiter)));
         (id, answer)
     }
@@ -190,8 +206,13 @@ impl<R: Runtime> Peers<R> {
     /// Sends a further message under an id that [`ask`](Self::ask) gave on the bulk lane.
     pub fn ask_again(&self, node: NodeId, group: GroupId, id: u64, body: Body) -> Answer {
         let (waiter, answer) = oneshot::channel();
-        let message = PeerMessage { id, group: group.into(), body: Some(body) };
-        self.connection(node, Lane::Bulk).send(message, Some(Waiter::Once(waiter)));
+        let message = PeerMessage {
+            id,
+            group: group.into(),
+            body: Some(body),
+        };
+        self.connection(node, Lane::Bulk)
+            .send(message, Some(Waiter::Once(waiter)));
         answer
     }
 
@@ -208,7 +229,10 @@ impl<R: Runtime> Peers<R> {
     /// The peers' wall clocks, each in ms since 1970, when ours shows `wall_ms`.
     pub fn wall_clocks(&self, wall_ms: u64) -> Vec<u64> {
         let walls = lock(&self.inner.walls);
-        walls.values().map(|ahead| wall_ms.saturating_add_signed(*ahead)).collect()
+        walls
+            .values()
+            .map(|ahead| wall_ms.saturating_add_signed(*ahead))
+            .collect()
     }
 
     fn connection(&self, node: NodeId, lane: Lane) -> Connection {

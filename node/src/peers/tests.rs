@@ -47,7 +47,11 @@ impl Serve for Echo {
         if hello.cluster_id != "here" {
             return Err("another cluster".to_owned());
         }
-        Ok(PeerHello { wall_ms: 5_000, node_id: 2, ..PeerHello::default() })
+        Ok(PeerHello {
+            wall_ms: 5_000,
+            node_id: 2,
+            ..PeerHello::default()
+        })
     }
 
     fn appends(
@@ -60,13 +64,25 @@ impl Serve for Echo {
             while let Some((id, append)) = requests.recv().await {
                 let vote = append.vote.unwrap_or_default();
                 let outcome = Some(raft_append_reply::Outcome::HigherVote(vote));
-                answer(id, RaftAppendReply { outcome, ..RaftAppendReply::default() }).await;
+                answer(
+                    id,
+                    RaftAppendReply {
+                        outcome,
+                        ..RaftAppendReply::default()
+                    },
+                )
+                .await;
             }
         })
     }
 
     fn vote(&self, _group: GroupId, request: RaftVoteRequest) -> Task<RaftVoteReply> {
-        Box::pin(async move { RaftVoteReply { vote: request.vote, ..RaftVoteReply::default() } })
+        Box::pin(async move {
+            RaftVoteReply {
+                vote: request.vote,
+                ..RaftVoteReply::default()
+            }
+        })
     }
 
     fn transfer(&self, _group: GroupId, _request: RaftTransfer) -> Task<RaftTransferReply> {
@@ -80,15 +96,20 @@ impl Serve for Echo {
         _id: u64,
         piece: SnapshotPiece,
     ) -> Task<SnapshotReply> {
-        Box::pin(async move { SnapshotReply { vote: piece.vote, error: String::new() } })
+        Box::pin(async move {
+            SnapshotReply {
+                vote: piece.vote,
+                error: String::new(),
+            }
+        })
     }
 
     fn call(&self, group: GroupId, call: ShardCall) -> Task<Result<ShardReply, ApiError>> {
         Box::pin(async move {
             match call.call {
-                Some(Call::ReadIndex(_)) => {
-                    Ok(ShardReply { reply: Some(Reply::ReadIndex(group.into())) })
-                }
+                Some(Call::ReadIndex(_)) => Ok(ShardReply {
+                    reply: Some(Reply::ReadIndex(group.into())),
+                }),
                 _ => Err(ApiError::not_leader(group, Some(7))),
             }
         })
@@ -102,8 +123,9 @@ impl Serve for Echo {
         down: mpsc::Sender<SubscriptionDown>,
     ) {
         tokio::spawn(async move {
-            while let Some(SubscriptionUp { frame: Some(subscription_up::Frame::Credit(n)) }) =
-                up.recv().await
+            while let Some(SubscriptionUp {
+                frame: Some(subscription_up::Frame::Credit(n)),
+            }) = up.recv().await
             {
                 let frame = Some(subscription_down::Frame::Returned(n));
                 if down.send(SubscriptionDown { frame }).await.is_err() {
@@ -143,36 +165,63 @@ impl Transport for Memory {
             }
             let (a, b) = (mpsc::channel(16), mpsc::channel(16));
             let scope = NodeScope::default();
-            let served = Link { sender: b.0, receiver: a.1 };
+            let served = Link {
+                sender: b.0,
+                receiver: a.1,
+            };
             scope.spawn(inbound::serve(served, Arc::new(Echo), scope.clone()));
             self.cuts.lock().expect("lock").push(scope);
-            Ok(Link { sender: a.0, receiver: b.1 })
+            Ok(Link {
+                sender: a.0,
+                receiver: b.1,
+            })
         })
     }
 }
 
 fn peers(cluster: &str) -> (Peers<TokioRuntime>, Arc<Memory>) {
     let transport = Arc::new(Memory::default());
-    let hello = PeerHello { cluster_id: cluster.to_owned(), node_id: 1, ..PeerHello::default() };
-    let peers =
-        Peers::new(transport.clone(), NodeScope::default(), Arc::new(StillClock), hello);
+    let hello = PeerHello {
+        cluster_id: cluster.to_owned(),
+        node_id: 1,
+        ..PeerHello::default()
+    };
+    let peers = Peers::new(
+        transport.clone(),
+        NodeScope::default(),
+        Arc::new(StillClock),
+        hello,
+    );
     peers.set_address(2, "two:1");
     (peers, transport)
 }
 
 fn read_index() -> ShardCall {
-    ShardCall { principal: None, call: Some(Call::ReadIndex(true)) }
+    ShardCall {
+        principal: None,
+        call: Some(Call::ReadIndex(true)),
+    }
 }
 
 #[tokio::test]
 async fn a_call_is_answered_and_an_error_keeps_its_details() {
     let (peers, transport) = peers("here");
     for group in 1..=3 {
-        let reply = peers.call(2, group, read_index(), PATIENCE).await.expect("answer");
+        let reply = peers
+            .call(2, group, read_index(), PATIENCE)
+            .await
+            .expect("answer");
         assert_eq!(reply.reply, Some(Reply::ReadIndex(group.into())));
     }
-    assert_eq!(transport.dials.load(Ordering::Relaxed), 1, "one link for all");
-    let call = ShardCall { principal: None, call: Some(Call::Status(true)) };
+    assert_eq!(
+        transport.dials.load(Ordering::Relaxed),
+        1,
+        "one link for all"
+    );
+    let call = ShardCall {
+        principal: None,
+        call: Some(Call::Status(true)),
+    };
     let error = peers.call(2, 1, call, PATIENCE).await.expect_err("refused");
     assert_eq!(error.not_leader, Some(7));
 }
@@ -182,14 +231,22 @@ async fn answers_to_appends_keep_their_order() {
     let (peers, _transport) = peers("here");
     let asked: Vec<_> = (0..200)
         .map(|term| {
-            let vote = Some(roadstead_proto::v1::RaftVote { term, ..Default::default() });
-            let append = RaftAppend { vote, ..RaftAppend::default() };
+            let vote = Some(roadstead_proto::v1::RaftVote {
+                term,
+                ..Default::default()
+            });
+            let append = RaftAppend {
+                vote,
+                ..RaftAppend::default()
+            };
             peers.ask(2, Lane::Bulk, 3, Body::Append(append)).1
         })
         .collect();
     for (term, answer) in asked.into_iter().enumerate() {
         let message = answer.await.expect("kept").expect("answered");
-        let Some(Body::AppendReply(reply)) = message.body else { panic!("another kind") };
+        let Some(Body::AppendReply(reply)) = message.body else {
+            panic!("another kind")
+        };
         let Some(raft_append_reply::Outcome::HigherVote(vote)) = reply.outcome else {
             panic!("another outcome")
         };
@@ -208,7 +265,10 @@ async fn a_subscription_carries_frames_both_ways_and_ends_with_the_link() {
         assert_eq!(frame, Some(subscription_down::Frame::Returned(credit)));
     }
     transport.cut();
-    assert!(down.recv().await.is_none(), "the receiver ends with the link");
+    assert!(
+        down.recv().await.is_none(),
+        "the receiver ends with the link"
+    );
     let reply = peers.call(2, 4, read_index(), PATIENCE).await;
     assert!(reply.is_ok(), "the next call dials anew: {reply:?}");
     assert_eq!(transport.dials.load(Ordering::Relaxed), 2);
@@ -217,14 +277,20 @@ async fn a_subscription_carries_frames_both_ways_and_ends_with_the_link() {
 #[tokio::test]
 async fn the_wall_clock_of_a_peer_is_learnt_from_its_hello() {
     let (peers, _transport) = peers("here");
-    peers.call(2, 1, read_index(), PATIENCE).await.expect("answer");
+    peers
+        .call(2, 1, read_index(), PATIENCE)
+        .await
+        .expect("answer");
     assert_eq!(peers.wall_clocks(1_500), [5_500]);
 }
 
 #[tokio::test]
 async fn a_foreign_cluster_gets_no_answer() {
     let (peers, _transport) = peers("elsewhere");
-    let error = peers.call(2, 1, read_index(), PATIENCE).await.expect_err("refused");
+    let error = peers
+        .call(2, 1, read_index(), PATIENCE)
+        .await
+        .expect_err("refused");
     assert_eq!(error.code, tonic::Code::Unavailable);
 }
 
@@ -234,7 +300,12 @@ async fn a_peer_that_cannot_be_reached_fails_at_once() {
     peers.set_address(3, "three:1");
     for node in [3, 4] {
         let call = peers.call(node, 1, read_index(), PATIENCE);
-        let error = tokio::time::timeout(Duration::from_secs(1), call).await.expect("at once");
-        assert_eq!(error.expect_err("unreachable").code, tonic::Code::Unavailable);
+        let error = tokio::time::timeout(Duration::from_secs(1), call)
+            .await
+            .expect("at once");
+        assert_eq!(
+            error.expect_err("unreachable").code,
+            tonic::Code::Unavailable
+        );
     }
 }

@@ -66,7 +66,12 @@ pub(super) struct Route<R: Runtime> {
 
 impl<R: Runtime, S> AppendStream<R, S> {
     pub(super) fn new(route: Route<R>, input: S, disk_report: DiskReport) -> Self {
-        let Route { peers, target, group, lane } = route;
+        let Route {
+            peers,
+            target,
+            group,
+            lane,
+        } = route;
         Self {
             peers,
             target,
@@ -84,9 +89,16 @@ impl<R: Runtime, S> AppendStream<R, S> {
     fn send(&mut self, request: &AppendEntriesRequest<TypeConfig<R>>) {
         let append = codec::append_to_wire(request);
         let bytes = append.encoded_len();
-        let (id, answer) = self.peers.ask(self.target, self.lane, self.group, Body::Append(append));
+        let (id, answer) = self
+            .peers
+            .ask(self.target, self.lane, self.group, Body::Append(append));
         self.bytes += bytes;
-        self.pending.push_back(Pending { id, previous: request.prev_log_id, bytes, answer });
+        self.pending.push_back(Pending {
+            id,
+            previous: request.prev_log_id,
+            bytes,
+            answer,
+        });
     }
 
     fn accept(&mut self, message: PeerMessage, previous: Option<LogId>) -> StreamResult<R> {
@@ -117,11 +129,13 @@ fn outcome<R: Runtime>(reply: &RaftAppendReply, previous: Option<LogId>) -> Stre
         }
         Some(Outcome::Conflict(_)) => match previous {
             Some(previous) => Ok(Err(StreamAppendError::Conflict(previous))),
-            None => Err(unreachable("the follower refused an append that cannot conflict")),
+            None => Err(unreachable(
+                "the follower refused an append that cannot conflict",
+            )),
         },
-        Some(Outcome::HigherVote(vote)) => {
-            Ok(Err(StreamAppendError::HigherVote(codec::vote_from_wire(Some(vote)))))
-        }
+        Some(Outcome::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(
+            codec::vote_from_wire(Some(vote)),
+        ))),
         None => Err(unreachable("the follower gave an empty answer")),
     }
 }
@@ -151,7 +165,11 @@ where
             }
         }
         let Some(front) = this.pending.front_mut() else {
-            return if this.input.is_none() { Poll::Ready(None) } else { Poll::Pending };
+            return if this.input.is_none() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            };
         };
         if let Poll::Ready(answer) = Pin::new(&mut front.answer).poll(context) {
             let previous = front.previous;
@@ -169,10 +187,14 @@ where
             this.failed = !matches!(result, Ok(Ok(_)));
             return Poll::Ready(Some(result));
         }
-        let sleep = this.timeout.get_or_insert_with(|| Box::pin(R::sleep(ANSWER_TIMEOUT)));
+        let sleep = this
+            .timeout
+            .get_or_insert_with(|| Box::pin(R::sleep(ANSWER_TIMEOUT)));
         if sleep.as_mut().poll(context).is_ready() {
             this.failed = true;
-            return Poll::Ready(Some(Err(unreachable("the follower did not answer in time"))));
+            return Poll::Ready(Some(Err(unreachable(
+                "the follower did not answer in time",
+            ))));
         }
         Poll::Pending
     }

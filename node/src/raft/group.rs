@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::BasicNode;
-use openraft::async_runtime::WatchReceiver;
 use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use roadstead_core::catalog::CatalogMachine;
 use roadstead_core::clock::median;
@@ -29,7 +29,6 @@ use crate::store::{Payloads, Store};
 
 /// openraft's handle of a group.
 pub type RaftOf<R> = Raft<TypeConfig<R>, StateMachine>;
-
 
 /// Why a proposal was not applied, as far as this node knows.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +155,10 @@ impl<R: Runtime> Group<R> {
 
     /// Who leads, as this node sees it now.
     pub fn leadership(&self) -> View {
-        *self.leadership.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .leadership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until leadership is another than that of `epoch`.
@@ -233,7 +235,10 @@ impl<R: Runtime> Group<R> {
 
     /// The payloads of `refs`, in their order.
     pub async fn payloads_of(&self, refs: Vec<PayloadRef>) -> io::Result<Vec<Bytes>> {
-        self.payloads.get(self.id, refs).await.map_err(io::Error::other)
+        self.payloads
+            .get(self.id, refs)
+            .await
+            .map_err(io::Error::other)
     }
 
     /// Cluster time in ms since 1970, for the next entry that this node proposes.
@@ -254,10 +259,25 @@ impl<R: Runtime> Group<R> {
     }
 
     fn note_leadership(&self, term: u64, leader: Option<NodeId>, is_leader: bool) {
-        let mut leadership = self.leadership.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leadership = self
+            .leadership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let epoch = leadership.epoch;
-        if *leadership != (View { term, leader, is_leader, epoch }) {
-            *leadership = View { term, leader, is_leader, epoch: epoch + 1 };
+        if *leadership
+            != (View {
+                term,
+                leader,
+                is_leader,
+                epoch,
+            })
+        {
+            *leadership = View {
+                term,
+                leader,
+                is_leader,
+                epoch: epoch + 1,
+            };
             self.changed.notify_waiters();
         }
     }
@@ -270,7 +290,10 @@ impl<R: Runtime> Group<R> {
         let mut walls = self.shared.peers.wall_clocks(wall);
         walls.push(wall);
         let median = median(&walls).unwrap_or(wall);
-        self.state.lock().clock.restarted(median, clock.monotonic_ns());
+        self.state
+            .lock()
+            .clock
+            .restarted(median, clock.monotonic_ns());
     }
 
     /// Whether the leader may take sends; the error says whose disk is low.
@@ -280,9 +303,9 @@ impl<R: Runtime> Group<R> {
         }
         match self.disks.low(self.raft.voter_ids()) {
             None => Ok(()),
-            Some(node) => {
-                Err(format!("the disk of node {node:x} is below its reserve; free or grow it"))
-            }
+            Some(node) => Err(format!(
+                "the disk of node {node:x} is below its reserve; free or grow it"
+            )),
         }
     }
 
@@ -293,7 +316,11 @@ impl<R: Runtime> Group<R> {
 
     /// Founds the group with `voters`, unless it has a log already.
     pub async fn found(&self, voters: BTreeMap<NodeId, BasicNode>) -> Result<(), String> {
-        let known = self.raft.is_initialized().await.map_err(|error| error.to_string())?;
+        let known = self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(|error| error.to_string())?;
         if known {
             return Ok(());
         }
@@ -318,8 +345,9 @@ async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
     loop {
         let (term, leader, is_leader) = {
             let seen = metrics.borrow_watched();
-            let own_term_applied =
-                seen.last_applied.is_some_and(|applied| applied.leader_id.term == seen.current_term);
+            let own_term_applied = seen
+                .last_applied
+                .is_some_and(|applied| applied.leader_id.term == seen.current_term);
             let leads = seen.state == ServerState::Leader && own_term_applied;
             (seen.current_term, seen.current_leader, leads)
         };

@@ -42,7 +42,8 @@ impl<R: Runtime> Group<R> {
                 self.add_learner(*node, address).await?;
             }
         }
-        self.wait_caught_up(voters.keys().copied().collect(), patience).await?;
+        self.wait_caught_up(voters.keys().copied().collect(), patience)
+            .await?;
         let ids: BTreeSet<NodeId> = voters.keys().copied().collect();
         self.raft()
             .change_membership(ChangeMembers::ReplaceAllVoters(ids), keep_learners)
@@ -70,13 +71,21 @@ impl<R: Runtime> Group<R> {
     }
 
     /// Hands leadership to `to`, or to the voter that lags least, and waits for it.
-    pub async fn transfer(&self, to: Option<NodeId>, patience: Duration) -> Result<NodeId, ApiError> {
+    pub async fn transfer(
+        &self,
+        to: Option<NodeId>,
+        patience: Duration,
+    ) -> Result<NodeId, ApiError> {
         let start = self.leadership();
         if !start.is_leader {
             return Err(ApiError::not_leader(self.id(), start.leader));
         }
         let to = self.transfer_target(to)?;
-        self.raft().trigger().transfer_leader(to).await.map_err(|error| self.refused(&error))?;
+        self.raft()
+            .trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|error| self.refused(&error))?;
         let moved = async {
             let mut now = self.leadership();
             while now.leader != Some(to) {
@@ -128,7 +137,8 @@ impl<R: Runtime> Group<R> {
                     let metrics = self.raft().metrics();
                     let lag = lag_of(&metrics.borrow_watched());
                     nodes.iter().find(|node| {
-                        lag.get(node).is_none_or(|behind| *behind > CAUGHT_UP_ENTRIES)
+                        lag.get(node)
+                            .is_none_or(|behind| *behind > CAUGHT_UP_ENTRIES)
                     })
                 };
                 if behind.is_none() {
@@ -153,11 +163,11 @@ impl<R: Runtime> Group<R> {
 /// Entries that each replica lags behind the leader's log; a leader's view only.
 pub fn lag_of<R: Runtime>(metrics: &RaftMetrics<TypeConfig<R>>) -> BTreeMap<NodeId, u64> {
     let last = metrics.last_log_index.unwrap_or_default();
-    let Some(replication) = &metrics.replication else { return BTreeMap::new() };
+    let Some(replication) = &metrics.replication else {
+        return BTreeMap::new();
+    };
     replication
         .iter()
-        .filter_map(|(node, matched)| {
-            Some((*node, last.saturating_sub(matched.as_ref()?.index)))
-        })
+        .filter_map(|(node, matched)| Some((*node, last.saturating_sub(matched.as_ref()?.index))))
         .collect()
 }

@@ -42,7 +42,12 @@ impl<R: Runtime> NetworkFactory<R> {
     /// For the group of `state`; what followers say of their disks is noted in `disks`.
     pub fn new(peers: Peers<R>, state: Arc<GroupState>, disks: Arc<DiskWatch>) -> Self {
         let group = state.group();
-        Self { peers, state, group, disks }
+        Self {
+            peers,
+            state,
+            group,
+            disks,
+        }
     }
 
     fn client(&self, target: NodeId, node: &BasicNode, lane: Lane) -> Network<R> {
@@ -82,7 +87,9 @@ pub struct Network<R: Runtime> {
 
 impl<R: Runtime> Network<R> {
     async fn ask(&self, body: Body, option: &RPCOption) -> Result<Body, RPCError<TypeConfig<R>>> {
-        let request = self.peers.request(self.target, Lane::Urgent, self.group, body);
+        let request = self
+            .peers
+            .request(self.target, Lane::Urgent, self.group, body);
         let message = R::timeout(option.hard_ttl(), request)
             .await
             .map_err(|_| unreachable("no answer in time"))?

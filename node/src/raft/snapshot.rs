@@ -61,7 +61,10 @@ pub(super) async fn send<R: Runtime>(
     vote: Vote,
     cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
 ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
-    let capture = way.state.capture().map_err(|error| broken(&error.to_string()))?;
+    let capture = way
+        .state
+        .capture()
+        .map_err(|error| broken(&error.to_string()))?;
     match R::select2(pin!(cancel), pin!(send_pieces(&way, vote, capture))).await {
         Select2::First(closed) => Err(StreamingError::Closed(closed)),
         Select2::Second(sent) => sent.map_err(|why| broken(&why)),
@@ -74,7 +77,10 @@ async fn send_pieces<R: Runtime>(
     capture: SnapshotCapture,
 ) -> Result<SnapshotResponse<TypeConfig<R>>, String> {
     let store = way.state.store();
-    let mut reader = store.open_snapshot(capture).await.map_err(|error| error.to_string())?;
+    let mut reader = store
+        .open_snapshot(capture)
+        .await
+        .map_err(|error| error.to_string())?;
     let mut id = None;
     let mut number = 0;
     loop {
@@ -114,7 +120,10 @@ async fn send_piece<R: Runtime>(
     };
     let answer = R::timeout(PIECE_TIMEOUT, answer).await;
     match answer.map_err(|_| "a piece of the snapshot was not answered in time")? {
-        Ok(Ok(PeerMessage { body: Some(Body::SnapshotReply(reply)), .. })) => Ok(reply),
+        Ok(Ok(PeerMessage {
+            body: Some(Body::SnapshotReply(reply)),
+            ..
+        })) => Ok(reply),
         Ok(Ok(_)) => Err("an answer of another kind".to_owned()),
         Ok(Err(why)) => Err(why),
         Err(_) => Err("the link broke".to_owned()),
@@ -165,12 +174,23 @@ impl Receiving {
     ) -> Result<(), String> {
         let mut incoming = if number == 0 {
             self.take(source.group);
-            let installer = store.begin_install(source.group).map_err(|e| e.to_string())?;
-            Incoming { peer: source.peer, id: source.id, next: 0, installer }
+            let installer = store
+                .begin_install(source.group)
+                .map_err(|e| e.to_string())?;
+            Incoming {
+                peer: source.peer,
+                id: source.id,
+                next: 0,
+                installer,
+            }
         } else {
             self.expect(source, number)?
         };
-        incoming.installer.write(chunk).await.map_err(|error| error.to_string())?;
+        incoming
+            .installer
+            .write(chunk)
+            .await
+            .map_err(|error| error.to_string())?;
         incoming.next = number + 1;
         self.lock().insert(source.group, incoming);
         Ok(())
@@ -179,7 +199,10 @@ impl Receiving {
     /// After the last chunk: what can be installed.
     pub fn finish(&self, source: Source, number: u64) -> Result<Staged, String> {
         let incoming = self.expect(source, number)?;
-        incoming.installer.finish().map_err(|error| error.to_string())
+        incoming
+            .installer
+            .finish()
+            .map_err(|error| error.to_string())
     }
 
     fn expect(&self, source: Source, number: u64) -> Result<Incoming, String> {
@@ -190,7 +213,9 @@ impl Receiving {
             {
                 Ok(incoming)
             }
-            _ => Err(format!("piece {number} of a snapshot whose beginning is not here")),
+            _ => Err(format!(
+                "piece {number} of a snapshot whose beginning is not here"
+            )),
         }
     }
 
@@ -199,6 +224,8 @@ impl Receiving {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<GroupId, Incoming>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

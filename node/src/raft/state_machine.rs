@@ -76,7 +76,11 @@ impl GroupState {
         let rows = store.rows(group).map_err(io::Error::other)?;
         let machine = Machine::open(group, &rows)?;
         let time = machine.time();
-        let applied = Applied { machine, clock: ClusterClock::new(time, clock.monotonic_ns()), rows };
+        let applied = Applied {
+            machine,
+            clock: ClusterClock::new(time, clock.monotonic_ns()),
+            rows,
+        };
         Ok(Arc::new(Self {
             group,
             store: store.clone(),
@@ -94,7 +98,11 @@ impl GroupState {
 
     fn apply(&self, entry: &Entry) -> io::Result<Response> {
         let mut applied = self.lock();
-        let Applied { machine, rows, clock } = &mut *applied;
+        let Applied {
+            machine,
+            rows,
+            clock,
+        } = &mut *applied;
         let index = entry.log_id.index;
         let failed = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("group {}, entry {index}: {error}", self.group))
@@ -108,11 +116,15 @@ impl GroupState {
             }
             EntryPayload::Normal(data) => match machine {
                 Machine::Catalog(machine) => {
-                    let done = machine.apply(rows, index, &data.0).map_err(|e| failed(&e))?;
+                    let done = machine
+                        .apply(rows, index, &data.0)
+                        .map_err(|e| failed(&e))?;
                     Response::Catalog(done)
                 }
                 Machine::Shard(machine) => {
-                    let done = machine.apply(rows, index, &data.0).map_err(|e| failed(&e))?;
+                    let done = machine
+                        .apply(rows, index, &data.0)
+                        .map_err(|e| failed(&e))?;
                     rows.free(&done.freed);
                     clock.applied(machine.time(), self.clock.monotonic_ns());
                     Response::Shard(done)
@@ -158,7 +170,9 @@ fn live_payloads(applied: &Applied, first: u64, last: u64) -> io::Result<Vec<Pay
             live.push(at);
             ControlFlow::Continue(())
         };
-        machine.live_payloads(&applied.rows, first, last, &mut visit).map_err(io::Error::other)?;
+        machine
+            .live_payloads(&applied.rows, first, last, &mut visit)
+            .map_err(io::Error::other)?;
     }
     live.sort_unstable();
     Ok(live)
@@ -200,9 +214,15 @@ impl<R: Runtime> RaftStateMachine<TypeConfig<R>> for StateMachine {
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
         let SnapshotData::Staged(staged) = snapshot else {
-            return Err(io::Error::other("only a received snapshot can be installed"));
+            return Err(io::Error::other(
+                "only a received snapshot can be installed",
+            ));
         };
-        self.0.store.install(*staged).await.map_err(io::Error::other)?;
+        self.0
+            .store
+            .install(*staged)
+            .await
+            .map_err(io::Error::other)?;
         let mut applied = self.0.lock();
         applied.machine = Machine::open(self.0.group, &applied.rows)?;
         drop(applied);
@@ -212,8 +232,14 @@ impl<R: Runtime> RaftStateMachine<TypeConfig<R>> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<R>>, io::Error> {
         let (last_log_id, last_membership) = self.0.last();
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(last_log_id.map(|_| openraft::Snapshot { meta, snapshot: SnapshotData::Noted }))
+        let meta = SnapshotMeta {
+            last_log_id,
+            last_membership,
+        };
+        Ok(last_log_id.map(|_| openraft::Snapshot {
+            meta,
+            snapshot: SnapshotData::Noted,
+        }))
     }
 }
 
@@ -228,7 +254,13 @@ impl<R: Runtime> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot<R>, io::Error> {
         let (last_log_id, last_membership) = self.0.last();
         self.0.store.flush().await.map_err(io::Error::other)?;
-        let meta = SnapshotMeta { last_log_id, last_membership };
-        Ok(openraft::Snapshot { meta, snapshot: SnapshotData::Noted })
+        let meta = SnapshotMeta {
+            last_log_id,
+            last_membership,
+        };
+        Ok(openraft::Snapshot {
+            meta,
+            snapshot: SnapshotData::Noted,
+        })
     }
 }

@@ -60,7 +60,11 @@ pub async fn align<R: Runtime, P: Replica>(
         // This node's catalog may lag behind; dropping cannot be taken back.
         queues.barrier(BARRIER).await?;
     }
-    if let Some(info) = queues.by_id(queue).filter(|info| !info.deleting) {
+    if let Some(info) = queues.by_id(queue) {
+        if info.deleting {
+            // Who deletes it drops its partitions, or lets it serve again.
+            return Ok(());
+        }
         let here = (0..info.partitions()).filter(|p| info.shard(*p) == Some(shard));
         for partition in here {
             waiting.extend(ensure(desk, &info, partition)?);

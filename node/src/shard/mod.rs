@@ -16,6 +16,7 @@ mod configure;
 mod consumer;
 mod consumers;
 mod courier;
+mod delete;
 mod deliver;
 mod desk;
 mod events;

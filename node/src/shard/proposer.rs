@@ -29,6 +29,8 @@ const IN_FLIGHT_EAGER: usize = 2;
 const WORTHWHILE_BYTES: usize = 64 << 10;
 /// Pause between two ticks.
 const TICK_PAUSE_MS: u64 = 10;
+/// While deadlines are pending, cluster time is logged at least that often.
+const TIME_KEEPING_MS: u64 = 10_000;
 /// A session that could not be released is tried again after this.
 const RELEASE_AGAIN_MS: u64 = 1_000;
 const NAP: Duration = Duration::from_hours(1);
@@ -271,13 +273,23 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         if self.ticking || desk.now_ms() < self.ticked_ms + TICK_PAUSE_MS {
             return;
         }
-        let Some(due) = desk.replica.read(|machine, _| machine.next_deadline()) else {
+        let Some(due) = self.next_tick() else {
             return;
         };
         if due <= desk.replica.cluster_time() && desk.intake.push(Op::Tick, 1).is_ok() {
             self.ticking = true;
             desk.intake.take(&mut self.lanes);
         }
+    }
+
+    /// When the next tick is due, in cluster time: at the next deadline, and before that now and
+    /// then, so that every replica's clock follows the leader's.
+    fn next_tick(&self) -> Option<u64> {
+        self.desk.replica.read(|machine, _| {
+            machine
+                .next_deadline()
+                .map(|due| due.min(machine.time() + TIME_KEEPING_MS))
+        })
     }
 
     fn release_sessions(&mut self) {
@@ -318,7 +330,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let tick = if self.ticking {
             None
         } else {
-            let due = desk.replica.read(|machine, _| machine.next_deadline());
+            let due = self.next_tick();
             let left = due.map(|due| (due + 1).saturating_sub(desk.replica.cluster_time()));
             let pause = (self.ticked_ms + TICK_PAUSE_MS).saturating_sub(desk.now_ms());
             left.map(|left| left.max(pause))

@@ -22,7 +22,7 @@ use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, inspect, load, receive, send, settle};
+use super::{accept, delete, inspect, load, receive, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -94,6 +94,9 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                     .prepare(call.target_queue_id, &[call.target_partition])
                     .await?;
                 Reply::Accepted(accept::accept(desk, queue.reference(), call).await?)
+            }
+            Some(Call::Drop(call)) => {
+                Reply::Dropped(delete::delete(desk, &*self.queues, call).await?)
             }
             Some(Call::Configure(call)) => {
                 configure::align(desk, &*self.queues, call.queue_id).await?;
