@@ -308,7 +308,6 @@ impl QueueService for Node {
             }
         }))
     }
-
     async fn update_queue(
         &self,
         request: Request<v1::UpdateQueueRequest>,
@@ -324,7 +323,6 @@ impl QueueService for Node {
             }
         }))
     }
-
     async fn delete_queue(
         &self,
         request: Request<v1::DeleteQueueRequest>,
@@ -350,7 +348,6 @@ impl QueueService for Node {
             v1::DeleteQueueResponse { messages }
         }))
     }
-
     async fn get_queue(
         &self,
         request: Request<v1::GetQueueRequest>,
@@ -366,7 +363,6 @@ impl QueueService for Node {
         let queue = found.ok_or_else(|| Status::not_found(key(&named)))?;
         Ok(Response::new(v1::GetQueueResponse { queue: Some(queue) }))
     }
-
     async fn get_queue_stats(
         &self,
         request: Request<v1::GetQueueStatsRequest>,
@@ -381,21 +377,18 @@ impl QueueService for Node {
             v1::GetQueueStatsResponse { stats: Some(stats) }
         }))
     }
-
     async fn list_queues(
         &self,
         _: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
         Err(Status::unimplemented("the operator does not ask for it"))
     }
-
     async fn purge_queue(
         &self,
         _: Request<v1::PurgeQueueRequest>,
     ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
         Err(Status::unimplemented("the operator does not ask for it"))
     }
-
     async fn peek_messages(
         &self,
         _: Request<v1::PeekMessagesRequest>,
