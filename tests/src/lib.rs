@@ -1,3 +1,5 @@
 //! Multi-node, simulation and fault tests of Roadstead
 
+pub mod live;
+pub mod sim;
 pub mod tidy;

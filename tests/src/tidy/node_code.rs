@@ -84,6 +84,16 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
         ANYTHING,
         "a child process checks LMDB before it is opened",
     ),
+    (
+        "node/src/store/journal/writer.rs",
+        &["Instant::now"],
+        "measures its own syncs for the metrics; decides nothing by it",
+    ),
+    (
+        "node/src/store/rows/committer.rs",
+        &["Instant::now"],
+        "measures its own commits for the metrics; decides nothing by it",
+    ),
 ];
 
 const ANYTHING: &[&str] = &[];
@@ -173,6 +183,8 @@ fn expand(prefix: &str, tree: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const NOTHING: [usize; 0] = [];
+
     fn found(path: &str, text: &str) -> Vec<usize> {
         let tree = Tree::of(&[
             ("node/Cargo.toml", ""),
@@ -199,7 +211,7 @@ mod tests {
         assert_eq!(found("node/src/a.rs", text), [1]);
         assert_eq!(
             found("node/src/a.rs", "use tokio::sync::{mpsc, oneshot};\n"),
-            []
+            NOTHING
         );
     }
 
@@ -207,14 +219,14 @@ mod tests {
     fn tests_comments_and_the_runtime_itself_are_fine() {
         let text = "// no HashMap\nfn a() { R::Instant::now(); let _ = \"SystemTime\"; }\n\
                     #[cfg(test)]\nmod tests {\n    fn b() { tokio::spawn(c()); }\n}\n";
-        assert_eq!(found("node/src/a.rs", text), []);
+        assert_eq!(found("node/src/a.rs", text), NOTHING);
         assert_eq!(
             found("node/src/t.rs", "fn a() { tokio::spawn(b()); }\n"),
-            []
+            NOTHING
         );
         assert_eq!(
             found("client/src/a.rs", "fn a() { tokio::spawn(b()); }\n"),
-            []
+            NOTHING
         );
     }
 
@@ -222,9 +234,12 @@ mod tests {
     fn outside_the_simulation_only_what_is_listed_is_fine() {
         assert_eq!(
             found("node/src/main.rs", "fn a() { tokio::spawn(b()); }\n"),
-            []
+            NOTHING
         );
-        assert_eq!(found("node/src/store/drivers.rs", "use std::thread;\n"), []);
+        assert_eq!(
+            found("node/src/store/drivers.rs", "use std::thread;\n"),
+            NOTHING
+        );
         assert_eq!(
             found(
                 "node/src/store/drivers.rs",

@@ -46,25 +46,31 @@ pub fn without_tests(code: &str) -> String {
 }
 
 /// The modules that the source names without giving their text, each with whether it is behind
-/// `#[cfg(test)]`.
+/// `#[cfg(test)]`. One named within an inline module `a` is `a/b`.
 pub fn declared_modules(code: &str) -> Vec<(String, bool)> {
     let mut modules = Vec::new();
     let mut for_tests = false;
+    let mut inline: Vec<(&str, i32)> = Vec::new();
+    let mut depth = 0;
     for line in code.lines().map(str::trim) {
         if line.starts_with("#[") {
             for_tests |= line.contains("cfg(test)") || line.contains("cfg(any(test");
             continue;
         }
-        let declared = line.strip_suffix(';').and_then(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["mod", name] | [_, "mod", name] => Some((*name).to_owned()),
-                _ => None,
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["mod", name, "{"] | [_, "mod", name, "{"] => inline.push((name, depth)),
+            ["mod", name] | [_, "mod", name] if name.ends_with(';') => {
+                let mut path: Vec<&str> = inline.iter().map(|(outer, _)| *outer).collect();
+                path.push(name.trim_end_matches(';'));
+                modules.push((path.join("/"), for_tests));
             }
-        });
-        if let Some(name) = declared {
-            modules.push((name, for_tests));
+            _ => {}
         }
+        for brace in line.chars() {
+            depth += i32::from(brace == '{') - i32::from(brace == '}');
+        }
+        inline.retain(|(_, opened_at)| depth > *opened_at);
         for_tests = for_tests && line.is_empty();
     }
     modules
@@ -198,6 +204,8 @@ mod tests {
 
     #[test]
     fn declared_modules_are_found() {
+        let inline = declared_modules("mod a {\n    pub mod b;\n}\nmod c;\n");
+        assert_eq!(inline, [("a/b".to_owned(), false), ("c".to_owned(), false)]);
         let code = "mod a;\npub mod b;\npub(crate) mod c;\nmod d { }\n#[cfg(test)]\nmod e;\nmod f;";
         let found = declared_modules(code);
         let expected = [

@@ -1,0 +1,196 @@
+//! One node on a runtime of its own and a directory that outlives it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use openraft_rt_tokio::TokioRuntime;
+use roadstead_node::node::{Identity, Node, NodeParts};
+use roadstead_node::raft::group::Timing;
+use roadstead_node::scope::{Clock, NodeScope};
+use roadstead_node::shard::ShardOptions;
+use roadstead_node::store::data_dir::DataDir;
+use roadstead_node::store::disk::FsDisk;
+use roadstead_node::store::drivers::StoreThreads;
+use roadstead_node::store::env::LmdbEnv;
+use roadstead_node::store::{Store, StoreOptions};
+use tokio::runtime::{Builder, Runtime};
+
+use super::net::LiveNet;
+
+/// A node on tokio.
+pub type LiveNode = Arc<Node<TokioRuntime>>;
+
+/// The machine's clocks.
+struct MachineClock(Instant);
+
+impl Clock for MachineClock {
+    fn monotonic_ns(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+struct Running {
+    node: LiveNode,
+    store: Store,
+    threads: StoreThreads,
+    runtime: Runtime,
+}
+
+/// A place where a node lives, with its directory.
+pub struct LiveHost {
+    /// Its number, from 0.
+    pub index: usize,
+    dir: PathBuf,
+    net: LiveNet,
+    options: StoreOptions,
+    running: Mutex<Option<Running>>,
+}
+
+impl LiveHost {
+    /// A host whose directory is `dir`; nothing runs yet.
+    pub fn new(index: usize, dir: PathBuf, net: LiveNet, options: StoreOptions) -> Self {
+        Self {
+            index,
+            dir,
+            net,
+            options,
+            running: Mutex::new(None),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its peers reach it.
+    pub fn address(&self) -> String {
+        format!("live-{}:7702", self.index)
+    }
+
+    /// The node that runs here.
+    pub fn node(&self) -> Option<LiveNode> {
+        self.lock().as_ref().map(|running| running.node.clone())
+    }
+
+    /// Opens the directory and starts a node over it.
+    pub async fn start(&self) -> anyhow::Result<()> {
+        let disk = Arc::new(FsDisk::open(&self.dir).context("the directory does not open")?);
+        let random = 0x5eed_0000 + self.index as u64;
+        let data_dir = DataDir::open(disk.clone(), random)?;
+        let env = Arc::new(LmdbEnv::open(&self.dir.join("state"), 1 << 30)?);
+        let options = StoreOptions {
+            nonce: random,
+            ..self.options.clone()
+        };
+        let (store, drivers) = Store::open(disk, env, &options)?;
+        let threads = drivers.start_threads()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let parts = NodeParts {
+            identity: Identity {
+                name: format!("node-{}", self.index),
+                zone: format!("zone-{}", self.index),
+                peer_address: self.address(),
+                client_address: format!("live-{}:7701", self.index),
+            },
+            timing: Timing::default(),
+            data_dir,
+            store: store.clone(),
+            transport: Arc::new(self.net.clone()),
+            clock: Arc::new(MachineClock(Instant::now())),
+            scope: NodeScope::default(),
+            shard_options: ShardOptions {
+                session_grace: Duration::from_secs(2),
+                ..ShardOptions::default()
+            },
+        };
+        let node = runtime.spawn(Node::start(parts)).await??;
+        let (far, handle) = (node.clone(), runtime.handle().clone());
+        let accept = move |link| {
+            let _entered = handle.enter();
+            far.accept(link);
+        };
+        self.net.listen(&self.address(), Arc::new(accept));
+        *self.lock() = Some(Running {
+            node,
+            store,
+            threads,
+            runtime,
+        });
+        Ok(())
+    }
+
+    /// Ends the node without hand-over: every task of it is dropped.
+    pub fn kill(&self) {
+        let Some(running) = self.lock().take() else {
+            return;
+        };
+        self.net.unlisten(&self.address());
+        let Running {
+            node,
+            store,
+            threads,
+            runtime,
+        } = running;
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        drop(node);
+        store.close();
+        drop(store);
+        threads.join();
+    }
+
+    /// Ends the node in order.
+    pub async fn shutdown(&self) {
+        let Some(running) = self.lock().take() else {
+            return;
+        };
+        let Running {
+            node,
+            store,
+            threads,
+            runtime,
+        } = running;
+        let stopping = node.clone();
+        let _ = runtime
+            .spawn(async move { stopping.shutdown(Duration::from_secs(5)).await })
+            .await;
+        self.net.unlisten(&self.address());
+        let ended = tokio::task::spawn_blocking(move || {
+            drop(store);
+            threads.join();
+            node.mark_clean();
+            drop(node);
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        });
+        let _ = ended.await;
+    }
+
+    /// Runs a future on the node's runtime.
+    pub async fn run<T, F>(&self, call: impl FnOnce(LiveNode) -> F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let spawned = {
+            let running = self.lock();
+            let running = running
+                .as_ref()
+                .ok_or_else(|| anyhow!("host {} is down", self.index))?;
+            running.runtime.spawn(call(running.node.clone()))
+        };
+        spawned
+            .await
+            .map_err(|_| anyhow!("host {} was killed meanwhile", self.index))
+    }
+}

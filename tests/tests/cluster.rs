@@ -1,0 +1,206 @@
+//! Three nodes and more in one process, on real disks, through what happens to a cluster.
+
+#![expect(clippy::print_stdout, reason = "says what ran")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_node::store::StoreOptions;
+use roadstead_proto::v1::QueueSpec;
+use roadstead_tests::live::cluster::until;
+use roadstead_tests::live::load::{PARTITIONS, QUEUE};
+use roadstead_tests::live::{LiveCluster, Load};
+
+fn spec() -> QueueSpec {
+    let lease = Some(prost_types::Duration {
+        seconds: 3,
+        nanos: 0,
+    });
+    let retries = Some(roadstead_proto::v1::RetryPolicy {
+        max_deliveries: 1_000,
+    });
+    QueueSpec {
+        partitions: PARTITIONS,
+        lease,
+        retries,
+        ..QueueSpec::default()
+    }
+}
+
+/// Segments so small that they are recycled within a story.
+fn small() -> StoreOptions {
+    StoreOptions {
+        segment_bytes: 1 << 20,
+        window_bytes: 2 << 20,
+        tail_bytes: 1 << 20,
+        reserve_bytes: 16 << 20,
+        reserve_percent: 0,
+        ..StoreOptions::default()
+    }
+}
+
+async fn found(hosts: usize, options: StoreOptions) -> Arc<LiveCluster> {
+    let cluster = LiveCluster::found(hosts, options)
+        .await
+        .expect("a cluster is founded");
+    cluster
+        .create(QUEUE, spec())
+        .await
+        .expect("a queue is created");
+    Arc::new(cluster)
+}
+
+async fn settle(cluster: &Arc<LiveCluster>, load: Load) {
+    let count = load.acknowledged();
+    let violations = load.stop(cluster).await.expect("the load comes to an end");
+    println!("{count} messages acknowledged");
+    assert!(count > 0, "nothing was sent");
+    assert_eq!(violations, [], "of {count} messages");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_killed_loses_nothing() {
+    let cluster = found(3, small()).await;
+    let load = Load::start(&cluster, 100);
+    for shard in 1..=2 {
+        load.flows(200).await.expect("traffic flows");
+        let victim = cluster.until_led(shard).await.expect("the shard is led");
+        println!("host {victim}, leader of shard {shard}, is killed");
+        cluster.hosts[victim].kill();
+        load.flows(200).await.expect("traffic flows without it");
+        cluster.hosts[victim]
+            .start()
+            .await
+            .expect("it starts again");
+        cluster.until_ready().await.expect("it catches up");
+    }
+    settle(&cluster, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_under_traffic() {
+    let cluster = found(3, small()).await;
+    let load = Load::start(&cluster, 100);
+    for group in [1, 2, 3, 0, 1] {
+        load.flows(100).await.expect("traffic flows");
+        let before = cluster.until_led(group).await.expect("the group is led");
+        cluster.transfer(group).await.expect("it is handed over");
+        until("another leader", || match cluster.leader_of(group) {
+            Some(leader) if leader != before => Ok(()),
+            leader => Err(format!("{leader:?} leads")),
+        })
+        .await
+        .expect("somebody else leads");
+    }
+    settle(&cluster, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_and_another_is_drained_and_leaves() {
+    let mut cluster = LiveCluster::found(3, small())
+        .await
+        .expect("a cluster is founded");
+    cluster
+        .create(QUEUE, spec())
+        .await
+        .expect("a queue is created");
+    let new = cluster.add_host().await.expect("a fourth node starts");
+    let cluster = Arc::new(cluster);
+    let load = Load::start(&cluster, 100);
+    load.flows(100).await.expect("traffic flows");
+    cluster.join(new).await.expect("it joins");
+    cluster.until_ready().await.expect("it is ready");
+    let leaver = cluster.node_id(1);
+    cluster.drain(leaver).await.expect("another one is drained");
+    load.flows(100).await.expect("traffic flows");
+    cluster.remove(leaver).await.expect("it is removed");
+    let members = cluster.members().await.expect("members are listed");
+    assert_eq!(members.len(), 3, "{members:?}");
+    assert!(members.iter().all(|member| member.node_id != leaver));
+    settle(&cluster, load).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_fell_behind_gets_a_snapshot_while_segments_are_recycled() {
+    let cluster = found(3, small()).await;
+    let load = Load::start(&cluster, 2_000);
+    load.flows(200).await.expect("traffic flows");
+    let leader = cluster.until_led(1).await.expect("shard 1 is led");
+    let follower = (leader + 1) % 3;
+    let node = cluster.hosts[follower].node().expect("it runs");
+    let had = node
+        .groups()
+        .get(1)
+        .expect("it holds shard 1")
+        .applied_index();
+    drop(node);
+    cluster.hosts[follower].kill();
+    until("the leader's log to be purged", || {
+        let leader = cluster
+            .leader_of(1)
+            .and_then(|host| cluster.hosts[host].node());
+        let leader = leader.ok_or("no leader")?;
+        let recycled = leader.store().metrics().read().segments_recycled;
+        let purged = purged_index(&leader);
+        let is_past = purged > had && recycled > 0;
+        if is_past {
+            Ok(())
+        } else {
+            Err(format!("{purged} purged, {recycled} recycled"))
+        }
+    })
+    .await
+    .expect("what it lacks is gone from the log");
+    cluster.hosts[follower]
+        .start()
+        .await
+        .expect("it starts again");
+    cluster
+        .until_ready()
+        .await
+        .expect("it catches up by a snapshot");
+    settle(&cluster, load).await;
+}
+
+fn purged_index(node: &roadstead_tests::live::host::LiveNode) -> u64 {
+    use openraft::async_runtime::WatchReceiver as _;
+    let Some(group) = node.groups().get(1) else {
+        return 0;
+    };
+    let metrics = group.raft().metrics();
+    let seen = metrics.borrow_watched();
+    seen.purged.map_or(0, |id| id.index)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_comes_back_from_its_disks() {
+    let cluster = found(3, small()).await;
+    let load = Load::start(&cluster, 100);
+    load.flows(300).await.expect("traffic flows");
+    for host in &cluster.hosts {
+        host.kill();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for host in &cluster.hosts {
+        host.start().await.expect("it starts again");
+    }
+    cluster
+        .until_ready()
+        .await
+        .expect("all are back after a crash of all");
+    load.flows(100).await.expect("traffic flows");
+    settle(&cluster, load).await;
+    for host in &cluster.hosts {
+        host.shutdown().await;
+    }
+    for host in &cluster.hosts {
+        host.start().await.expect("it starts again");
+    }
+    cluster
+        .until_ready()
+        .await
+        .expect("all are back after an orderly stop");
+    let stats = cluster.stats(QUEUE).await.expect("the queue is there");
+    assert_eq!(stats.ready + stats.in_flight, 0, "{stats:?}");
+    assert!(stats.acked_total > 0, "{stats:?}");
+}
