@@ -29,7 +29,7 @@ pub enum Outcome {
 
 /// Checks the shape of LMDB's file without mapping it: its length and both meta pages.
 pub fn shape(dir: &Path) -> io::Result<Outcome> {
-    let name = "state/data.mdb";
+    let name = "lmdb/data.mdb";
     let file = match File::open(dir.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Clean),
         opened => opened?,
@@ -96,7 +96,7 @@ pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
         Outcome::Clean => {}
         damaged => return Ok(damaged),
     }
-    let state = dir.join("state");
+    let state = dir.join("lmdb");
     if !state.join("data.mdb").exists() {
         return Ok(Outcome::Clean);
     }
@@ -126,7 +126,7 @@ pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
         Err(error) => error.to_string(),
     };
     Ok(Outcome::RebuildLmdb(Damage {
-        file: "state/data.mdb".into(),
+        file: "lmdb/data.mdb".into(),
         offset: 0,
         what,
     }))
@@ -158,7 +158,7 @@ fn row_is_bad(
 
 /// Removes LMDB's files, to be made again from the journal.
 pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
-    fs::remove_dir_all(dir.join("state"))?;
+    fs::remove_dir_all(dir.join("lmdb"))?;
     File::open(dir)?.sync_all()
 }
 

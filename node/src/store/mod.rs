@@ -235,7 +235,7 @@ impl Store {
         }
         let value = self.0.payloads.env.get(Table::Groups, &group.to_be_bytes());
         let damaged = |what: String| {
-            let file = "state/data.mdb".into();
+            let file = "lmdb/data.mdb".into();
             StoreError::Damage(Damage {
                 file,
                 offset: 0,

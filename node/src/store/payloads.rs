@@ -176,7 +176,7 @@ impl Payloads {
     fn damaged(&self, at: PayloadRef, what: &str) -> PayloadError {
         let what = format!("the payload at {at:?} is not what was written: {what}");
         let damage = Damage {
-            file: "state/data.mdb".into(),
+            file: "lmdb/data.mdb".into(),
             offset: 0,
             what,
         };

@@ -325,10 +325,12 @@ mod tests {
 
     #[test]
     fn the_bytes_of_version_1_stay() {
-        let mut hex = String::new();
-        for byte in encoded(&entry(5, b"hi")) {
-            hex += &format!("{byte:02x}");
-        }
+        let digits = b"0123456789abcdef";
+        let bytes = encoded(&entry(5, b"hi"));
+        let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex: String = nibbles
+            .map(|n| char::from(digits[usize::from(n)]))
+            .collect();
         assert_eq!(
             hex,
             "6a46e8fc".to_owned()

@@ -213,13 +213,13 @@ fn collect(
 pub(in crate::store) fn failure(error: &EnvError) -> StoreFailure {
     match error {
         EnvError::Damaged(what) => Damage {
-            file: "state/data.mdb".into(),
+            file: "lmdb/data.mdb".into(),
             offset: 0,
             what: what.clone(),
         }
         .into(),
         other => StoreFailure::Io {
-            what: "state/data.mdb".into(),
+            what: "lmdb/data.mdb".into(),
             error: other.to_string(),
         },
     }

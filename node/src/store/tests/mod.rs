@@ -39,7 +39,7 @@ fn start(disk: Arc<dyn Disk>, env: Arc<dyn Env>) -> (Store, StoreThreads) {
 
 fn on_files(dir: &Path) -> (Arc<dyn Disk>, Arc<dyn Env>) {
     let disk = FsDisk::open(dir).unwrap();
-    let env = LmdbEnv::open(&dir.join("state"), 1 << 30).unwrap();
+    let env = LmdbEnv::open(&dir.join("lmdb"), 1 << 30).unwrap();
     (Arc::new(disk), Arc::new(env))
 }
 

@@ -218,7 +218,7 @@ async fn damage_of_the_state_file_is_found_before_it_is_mapped() {
         stop(&store, threads);
     }
     assert_eq!(check::walk(dir.path(), 1 << 30).unwrap(), Outcome::Clean);
-    let path = dir.path().join("state/data.mdb");
+    let path = dir.path().join("lmdb/data.mdb");
     let good = std::fs::read(&path).unwrap();
     let damages: BTreeMap<&str, Vec<u8>> = BTreeMap::from([
         ("cut", good[..good.len() / 2].to_vec()),
@@ -234,5 +234,5 @@ async fn damage_of_the_state_file_is_found_before_it_is_mapped() {
         );
     }
     let aside = check::set_aside(dir.path()).unwrap();
-    assert!(aside.join("state/data.mdb").exists() && !path.exists());
+    assert!(aside.join("lmdb/data.mdb").exists() && !path.exists());
 }
