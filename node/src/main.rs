@@ -1,11 +1,12 @@
 //! The `roadstead-node` binary.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use roadstead_node::config::NodeConfig;
-use roadstead_node::process::{NodeProcess, logging};
+use roadstead_node::process::{NodeProcess, logging, storage};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,12 +33,24 @@ struct Cli {
 enum Command {
     /// Runs a node until it is told to stop (the default)
     Run(Box<NodeConfig>),
+    /// Reads every row of a data directory, for a node that starts after a crash
+    CheckData {
+        /// The directory; no node may be using it
+        directory: PathBuf,
+    },
+    /// Gives up damaged data: the node comes back as a new one, the old data is kept beside
+    SetAside {
+        /// The directory; no node may be using it
+        directory: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (cli.command, cli.config) {
         (Some(Command::Run(config)), _) => run(*config),
+        (Some(Command::CheckData { directory }), _) => check_data(&directory),
+        (Some(Command::SetAside { directory }), _) => set_aside(&directory),
         (None, Some(config)) => run(config),
         (None, None) => Err(anyhow::anyhow!(
             "nothing to do; give --data-dir, --name and --tls-dir, or see roadstead-node --help"
@@ -78,6 +91,7 @@ fn runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
 }
 
 async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
+    let walker = std::env::current_exe()?;
     let grace = config.shutdown_grace;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -85,7 +99,7 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
         biased;
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
-        started = NodeProcess::start(config) => started?,
+        started = NodeProcess::start_with(config, Some(walker)) => started?,
     };
     tokio::select! {
         biased;
@@ -110,4 +124,19 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
         Ok(false) => anyhow::bail!("told to stop twice: stopped without finishing"),
         Err(_) => anyhow::bail!("not stopped in order within {:?}", grace + CLOSING),
     }
+}
+
+fn check_data(directory: &Path) -> anyhow::Result<ExitCode> {
+    Ok(if storage::walk(directory)? {
+        ExitCode::SUCCESS
+    } else {
+        storage::DAMAGED.into()
+    })
+}
+
+fn set_aside(directory: &Path) -> anyhow::Result<ExitCode> {
+    let kept = storage::set_aside(directory)?;
+    let line = format!("the old data is kept in {}\n", kept.display());
+    std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,9 +5,10 @@ mod listeners;
 pub mod logging;
 mod memory;
 mod observer;
-mod storage;
+pub mod storage;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,19 @@ impl NodeProcess {
     ///
     /// # Errors
     /// When the configuration, the certificates, an address or the data cannot be used.
-    pub async fn start(mut config: NodeConfig) -> anyhow::Result<Self> {
+    pub async fn start(config: NodeConfig) -> anyhow::Result<Self> {
+        Self::start_with(config, None).await
+    }
+
+    /// As [`start`](Self::start); after a crash, `walker` (the `roadstead-node` binary) first
+    /// reads every row of the data in a process of its own.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_with(
+        mut config: NodeConfig,
+        walker: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         config.validate()?;
         let listeners = Listeners::open(&config).await?;
         config.fill_addresses(listeners.client_address, listeners.peer_address);
@@ -69,7 +82,8 @@ impl NodeProcess {
 
         let limit = memory::limit(config.memory_limit);
         let opened = config.clone();
-        let storage = tokio::task::spawn_blocking(move || Storage::open(&opened, limit)).await??;
+        let open = move || Storage::open(&opened, limit, walker.as_deref());
+        let storage = tokio::task::spawn_blocking(open).await??;
         let Storage {
             data_dir,
             store,

@@ -1,12 +1,16 @@
-//! Opens what a node keeps on disk.
+//! Opens what a node keeps on disk, after looking for damage.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::memory;
 use crate::config::NodeConfig;
 use crate::store::Store;
+use crate::store::check::{self, Outcome};
 use crate::store::data_dir::DataDir;
 use crate::store::disk::{Disk, FsDisk};
 use crate::store::drivers::StoreThreads;
@@ -14,32 +18,52 @@ use crate::store::env::LmdbEnv;
 
 /// An open data directory; its background threads run.
 pub struct Storage {
+    /// Who it belongs to.
     pub data_dir: DataDir,
+    /// Journal and rows.
     pub store: Store,
+    /// Write the journal and commit the rows.
     pub threads: StoreThreads,
 }
 
+/// LMDB's directory inside the data directory.
+const STATE: &str = "state";
 /// Least size of LMDB's map in bytes; it is address space, not memory or disk.
 const MIN_MAP: u64 = 64 << 30;
+/// How long the walk through the data may take before it counts as damaged.
+const WALK: Duration = Duration::from_mins(10);
+/// How often the walk is looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// Exit code of a walk that found damage.
+pub const DAMAGED: u8 = 10;
 
 impl Storage {
-    /// Opens the directory of a node that may use `memory` bytes. Blocks while the journal is read.
-    pub fn open(config: &NodeConfig, memory: u64) -> anyhow::Result<Self> {
+    /// Opens the directory of a node that may use `memory` bytes. Blocks while the data is checked
+    /// and the journal is read. After a crash every row is walked by `walker`, where it is given.
+    ///
+    /// # Errors
+    /// When the data is damaged beyond what the journal can mend, with what to do about it: only
+    /// whoever knows that the other replicas are well may give it up.
+    pub fn open(config: &NodeConfig, memory: u64, walker: Option<&Path>) -> anyhow::Result<Self> {
         let disk = FsDisk::open(&config.data_dir)?;
         let root = disk.root().to_owned();
         let disk: Arc<dyn Disk> = Arc::new(disk);
-        let data_dir = DataDir::open(Arc::clone(&disk), rand::random())?;
         let space = disk
             .space()
             .context("the size of the volume cannot be found out")?;
-        let map = usize::try_from(space.total.max(MIN_MAP)).unwrap_or(usize::MAX);
-        let env = LmdbEnv::open(&root.join("lmdb"), map)?;
+        let map = map_bytes(space.total);
+        let opened = DataDir::open(Arc::clone(&disk), rand::random());
+        let data_dir = opened.with_context(|| give_up(&root))?;
+        let walker = walker.filter(|_| !data_dir.was_clean());
+        mend(&root, walker).with_context(|| give_up(&root))?;
+        let env = LmdbEnv::open(&root.join(STATE), map)?;
         let mut options = memory::store_options(memory, space.total, config.segment_size);
         options.nonce = rand::random();
         if let Some(reserve) = config.reserve {
             (options.reserve_bytes, options.reserve_percent) = (reserve, 0);
         }
-        let (store, drivers) = Store::open(disk, Arc::new(env), &options)?;
+        let opened = Store::open(disk, Arc::new(env), &options);
+        let (store, drivers) = opened.with_context(|| give_up(&root))?;
         let threads = drivers
             .start_threads()
             .context("a thread of the store cannot start")?;
@@ -48,5 +72,139 @@ impl Storage {
             store,
             threads,
         })
+    }
+}
+
+/// Walks a data directory that another process has locked for this. True when it is sound.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn walk(root: &Path) -> anyhow::Result<bool> {
+    match check::walk(root, usize::try_from(MIN_MAP).unwrap_or(usize::MAX))? {
+        Outcome::Clean => Ok(true),
+        Outcome::RebuildLmdb(damage) | Outcome::Damaged(damage) => {
+            tracing::error!(%damage, "the data is damaged");
+            Ok(false)
+        }
+    }
+}
+
+/// Renames the data of a node that is not running, so that it comes back as a new node.
+///
+/// # Errors
+/// When a node runs on it or it cannot be renamed.
+pub fn set_aside(root: &Path) -> anyhow::Result<PathBuf> {
+    let _locked = FsDisk::open(root)?;
+    check::set_aside(root).with_context(|| format!("{} cannot be set aside", root.display()))
+}
+
+/// Drops LMDB's file when it is damaged: the store makes it anew from the journal, or refuses.
+fn mend(root: &Path, walker: Option<&Path>) -> anyhow::Result<()> {
+    let damage = match check::shape(root)? {
+        Outcome::Damaged(damage) => bail!(damage),
+        Outcome::RebuildLmdb(damage) => Some(damage.to_string()),
+        Outcome::Clean => walker.and_then(|binary| walk_apart(binary, root, WALK)),
+    };
+    if let Some(damage) = damage {
+        tracing::error!(damage, "LMDB is damaged; it is made anew from the journal");
+        check::drop_lmdb(root).context("LMDB's files cannot be removed")?;
+    }
+    Ok(())
+}
+
+/// Walks the data in a process of its own: LMDB may crash on what is damaged. Says what is wrong.
+fn walk_apart(binary: &Path, root: &Path, patience: Duration) -> Option<String> {
+    let started = Instant::now();
+    let mut command = Command::new(binary);
+    command
+        .arg("check-data")
+        .arg(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            tracing::warn!(%error, "the data could not be walked; damage would be found in use");
+            return None;
+        }
+    };
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return verdict(status),
+            Ok(None) if started.elapsed() < patience => std::thread::sleep(POLL),
+            _ => {
+                // It may have ended by itself just now.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Some(format!("walking the data took more than {patience:?}"));
+            }
+        }
+    }
+}
+
+fn verdict(status: ExitStatus) -> Option<String> {
+    match status.code() {
+        Some(0) => None,
+        Some(code) if code == i32::from(DAMAGED) => Some("rows are damaged".to_owned()),
+        _ => Some(format!("walking the data ended with {status}")),
+    }
+}
+
+fn map_bytes(volume: u64) -> usize {
+    usize::try_from(volume.max(MIN_MAP)).unwrap_or(usize::MAX)
+}
+
+fn give_up(root: &Path) -> String {
+    let root = root.display();
+    format!(
+        "the data in {root} cannot be used; if every shard has a healthy majority without this \
+         node, run `roadstead-node set-aside {root}` and start it again: it comes back as a new \
+         node, and the old data is kept beside"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn walker(directory: &Path, script: &str) -> PathBuf {
+        let path = directory.join("walker");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_walk_that_crashes_finds_damage_or_hangs_is_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let table = [
+            ("test \"$1\" = check-data && test -d \"$2\"", None),
+            ("exit 10", Some("rows are damaged")),
+            ("kill -SEGV $$", Some("signal")),
+            ("exec sleep 60", Some("more than 300ms")),
+        ];
+        for (script, expected) in table {
+            let found = walk_apart(&walker(root, script), root, Duration::from_millis(300));
+            match expected {
+                None => assert_eq!(found, None, "{script}"),
+                Some(text) => assert!(found.as_ref().unwrap().contains(text), "{found:?}"),
+            }
+        }
+        assert_eq!(walk_apart(Path::new("/nowhere"), root, WALK), None);
+    }
+
+    #[test]
+    fn a_damaged_state_file_is_dropped_and_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join(STATE);
+        drop(LmdbEnv::open(&state, 1 << 20).unwrap());
+        mend(directory.path(), None).unwrap();
+        assert!(state.join("data.mdb").exists());
+        std::fs::write(state.join("data.mdb"), [0; 8192]).unwrap();
+        mend(directory.path(), None).unwrap();
+        assert!(!state.exists());
     }
 }
