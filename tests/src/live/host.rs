@@ -143,7 +143,7 @@ impl LiveHost {
             threads,
             runtime,
         } = running;
-        runtime.shutdown_timeout(Duration::from_secs(5));
+        end(runtime);
         drop(node);
         store.close();
         drop(store);
@@ -170,8 +170,8 @@ impl LiveHost {
             drop(store);
             threads.join();
             node.mark_clean();
+            end(runtime);
             drop(node);
-            runtime.shutdown_timeout(Duration::from_secs(5));
         });
         let _ = ended.await;
     }
@@ -193,4 +193,16 @@ impl LiveHost {
             .await
             .map_err(|_| anyhow!("host {} was killed meanwhile", self.index))
     }
+}
+
+impl Drop for LiveHost {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Drops every task of a runtime; on a thread of its own, for it blocks.
+fn end(runtime: Runtime) {
+    let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
+    drop(ending.join());
 }
