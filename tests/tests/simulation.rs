@@ -111,6 +111,13 @@ fn replay_one_seed() {
     let Some(seed) = number("ROADSTEAD_SIM_SEED") else {
         return;
     };
+    // Say RUST_LOG=roadstead_node=debug to see what the nodes say, between the events.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let log = tracing_subscriber::fmt()
+        .without_time()
+        .with_ansi(false)
+        .with_env_filter(filter);
+    let _ = log.try_init();
     let outcome = run(Plan {
         print: true,
         ..Plan::new(seed)

@@ -263,8 +263,8 @@ impl Receiver {
         let body = String::from_utf8_lossy(&delivery.body).into_owned();
         let times = delivery.delivery_count;
         note(format_args!(
-            "{} gets {body} ×{times} {}",
-            self.number, delivery.message_id
+            "{} gets {body} ×{times} {} as {:x?}",
+            self.number, delivery.message_id, delivery.receipt
         ));
         if times > 1 {
             count("redelivery");
@@ -297,6 +297,11 @@ impl Receiver {
             Action::Extend(_) => count("extend"),
         }
         let mut history = self.ledger.open();
+        let place = history.settled.len();
+        note(format_args!(
+            "{} asks {action:?} as {place}: {receipt:x?}",
+            self.number
+        ));
         history.settled.push(Settled {
             queue: self.queue.name,
             receipt: receipt.to_vec(),
@@ -304,7 +309,7 @@ impl Receiver {
             asked_at: now_ms(),
             answer: Answer::Unknown,
         });
-        history.settled.len() - 1
+        place
     }
 
     fn note_answer(&self, place: usize, result: &SettleResult) {
@@ -321,6 +326,7 @@ impl Receiver {
             return;
         };
         settled.answer = answer;
+        note(format_args!("{} hears {answer:?} of {place}", self.number));
         let is_ack = settled.action == Action::Ack;
         drop(history);
         match answer {
