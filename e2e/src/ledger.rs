@@ -96,11 +96,12 @@ fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
     text[..end].lines()
 }
 
-/// Ids of the records that `chosen` names and that no consumer acked.
+/// Ids of the records that `chosen` names and that no consumer acked. An ack whose answer was lost
+/// counts: the message is gone, or comes again and is acked then.
 fn not_acked<'a>(records: &'a [Record], chosen: fn(&'a Record) -> Option<&'a String>) -> usize {
     let all: BTreeSet<_> = records.iter().filter_map(chosen).collect();
     let acked = records.iter().filter_map(|record| match record {
-        Record::Acked { id } => Some(id),
+        Record::Acked { id } | Record::AckUnknown { id } => Some(id),
         _ => None,
     });
     all.difference(&acked.collect()).count()

@@ -165,7 +165,8 @@ impl<'a> Load<'a> {
         let mut seen = 0;
         loop {
             let ledger = self.ledger()?;
-            let done = ledger.findings.sent > 0 && ledger.waiting == 0 && self.producers_done()?;
+            let quiet = ledger.findings.sent > 0 && ledger.waiting == 0;
+            let done = quiet && self.producers_done()? && self.site.lag().is_ok_and(|lag| lag == 0);
             if done || quiet_since.elapsed() > patience {
                 thread::sleep(FLUSH);
                 return self.ledger();

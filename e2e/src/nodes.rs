@@ -42,25 +42,45 @@ pub fn explained<'a>(
     found
 }
 
-/// The shards that a node leads, the catalog not counted, as its own metrics show them.
-pub fn led_by(kubectl: &Kubectl, namespace: &str, pod: &str) -> Result<Vec<u32>> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{HTTP_PORT}/proxy/metrics");
-    Ok(led_in(&kubectl.run(&["get", "--raw", &path])?))
+/// The shards that a node leads and that were sent messages, as its own metrics show them.
+pub fn leads_traffic(kubectl: &Kubectl, namespace: &str, pod: &str) -> Result<BTreeSet<u32>> {
+    Ok(traffic_in(&metrics(kubectl, namespace, pod)?))
 }
 
-fn led_in(metrics: &str) -> Vec<u32> {
-    let leads = |line: &str| {
-        let (name, value) = line.split_once(' ')?;
-        let shard = name
-            .strip_prefix(r#"roadstead_raft_is_leader{shard=""#)?
-            .strip_suffix("\"}")?;
-        if value == "1" {
-            shard.parse().ok()
-        } else {
+/// Messages, in the partitions that a node leads, that are neither settled nor delayed.
+pub fn lag(kubectl: &Kubectl, namespace: &str, pod: &str) -> Result<u64> {
+    Ok(lag_in(&metrics(kubectl, namespace, pod)?))
+}
+
+fn metrics(kubectl: &Kubectl, namespace: &str, pod: &str) -> Result<String> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{HTTP_PORT}/proxy/metrics");
+    kubectl.run(&["get", "--raw", &path])
+}
+
+fn lag_in(metrics: &str) -> u64 {
+    let lag = |line: &str| {
+        let (_, value) = line
+            .strip_prefix("roadstead_queue_lag{")?
+            .split_once("} ")?;
+        value.parse::<u64>().ok()
+    };
+    metrics.lines().filter_map(lag).sum()
+}
+
+/// A node shows the counts of the partitions that it leads, and of no others.
+fn traffic_in(metrics: &str) -> BTreeSet<u32> {
+    let sent = |line: &str| {
+        let (labels, value) = line
+            .strip_prefix("roadstead_queue_sent_total{")?
+            .split_once("} ")?;
+        let (_, shard) = labels.split_once("shard=\"")?;
+        if value == "0" {
             None
+        } else {
+            shard.trim_end_matches('"').parse().ok()
         }
     };
-    metrics.lines().filter_map(leads).collect()
+    metrics.lines().filter_map(sent).collect()
 }
 
 #[cfg(test)]
@@ -80,14 +100,24 @@ mod tests {
     }
 
     #[test]
-    fn reads_who_leads_from_metrics() {
-        let metrics = r#"# TYPE roadstead_raft_is_leader gauge
-roadstead_raft_is_leader{shard="catalog"} 1
-roadstead_raft_is_leader{shard="1"} 1
-roadstead_raft_is_leader{shard="2"} 0
-roadstead_raft_is_leader{shard="12"} 1
-roadstead_raft_has_leader{shard="3"} 1
+    fn reads_which_shards_with_traffic_a_node_leads() {
+        let metrics = r#"# TYPE roadstead_queue_sent counter
+roadstead_queue_sent_total{namespace="shop",queue="orders",group="default",shard="2"} 449
+roadstead_queue_sent_total{namespace="shop",queue="mails",group="default",shard="12"} 3
+roadstead_queue_sent_total{namespace="shop",queue="mails",group="default",shard="2"} 5
+roadstead_queue_sent_total{namespace="shop",queue="orders",group="default",shard="3"} 0
+roadstead_raft_is_leader{shard="4"} 1
 "#;
-        assert_eq!(led_in(metrics), [1, 12]);
+        assert_eq!(traffic_in(metrics), [2, 12].into());
+    }
+
+    #[test]
+    fn adds_up_what_is_not_settled() {
+        let metrics = r#"# TYPE roadstead_queue_lag gauge
+roadstead_queue_lag{namespace="shop",queue="orders",group="default",shard="2"} 40
+roadstead_queue_lag{namespace="shop",queue="mails",group="default",shard="12"} 2
+roadstead_queue_depth{namespace="shop",queue="mails",group="default",shard="12"} 7
+"#;
+        assert_eq!(lag_in(metrics), 42);
     }
 }

@@ -1,4 +1,5 @@
 //! A cluster of a story's own, with its queues.
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -109,16 +110,25 @@ impl<'a> Site<'a> {
         Ok(pods.iter().map(|pod| name_of(pod).to_owned()).collect())
     }
 
-    /// The node that leads the most shards, and which.
-    pub fn busiest(&self) -> Result<(String, Vec<u32>)> {
-        let mut busiest = (String::new(), Vec::new());
+    /// Messages in all queues that are neither settled nor delayed.
+    pub fn lag(&self) -> Result<u64> {
+        let mut sum = 0;
         for pod in self.pods()? {
-            let led = nodes::led_by(self.story.kubectl(), &self.story.namespace, &pod)?;
+            sum += nodes::lag(self.story.kubectl(), &self.story.namespace, &pod)?;
+        }
+        Ok(sum)
+    }
+
+    /// The node that leads the most shards with traffic, and which.
+    pub fn busiest(&self) -> Result<(String, BTreeSet<u32>)> {
+        let mut busiest = (String::new(), BTreeSet::new());
+        for pod in self.pods()? {
+            let led = nodes::leads_traffic(self.story.kubectl(), &self.story.namespace, &pod)?;
             if led.len() > busiest.1.len() {
                 busiest = (pod, led);
             }
         }
-        ensure!(!busiest.1.is_empty(), "no node leads a shard");
+        ensure!(!busiest.1.is_empty(), "no node leads a shard with traffic");
         Ok(busiest)
     }
 

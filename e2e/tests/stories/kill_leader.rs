@@ -23,7 +23,7 @@ pub fn tell(story: &Story<'_>) -> Result<()> {
     let (pod, shards) = site.busiest()?;
     let before = load.ledger()?;
     story.say(format!(
-        "SIGKILL to {pod}, leader of shards {shards:?}; at this moment {} sends acknowledged, {} \
+        "SIGKILL to {pod}, leader of shards {shards:?} with traffic; at this moment {} sends acknowledged, {} \
          messages in flight",
         before.findings.sent, before.in_flight
     ));

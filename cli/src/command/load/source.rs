@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use roadstead_client::ledger::{ATTRIBUTE, Name, Record};
 use roadstead_client::{Accepted, CallError, Client, Message, Producer, SendError, Sending};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::journal::Journal;
 use crate::payloads;
@@ -79,13 +79,11 @@ impl Source {
         while !self.is_over(number, start) {
             if let Some(interval) = interval {
                 let due = start + Duration::from_secs_f64(interval * number as f64);
-                if due > Instant::now() {
-                    sleep_until(due.into()).await;
-                }
+                self.answers_until(due).await;
+                progress(self.tally.acknowledged);
             }
             self.send(number).await;
             number += 1;
-            // At a fixed rate answers are not waited for, only taken in when there are many.
             while self.unanswered.len() >= WINDOW {
                 self.answer().await;
                 progress(self.tally.acknowledged);
@@ -129,11 +127,30 @@ impl Source {
         self.unanswered.push_back((name, key, since, sending));
     }
 
+    /// Takes answers in while there is time, so that the ledger is as far as the cluster.
+    async fn answers_until(&mut self, due: Instant) {
+        while let Some((.., sending)) = self.unanswered.front_mut() {
+            let Ok(outcome) = timeout_at(due.into(), sending).await else {
+                return;
+            };
+            self.note(outcome);
+        }
+        sleep_until(due.into()).await;
+    }
+
     async fn answer(&mut self) {
-        let Some((name, key, since, sending)) = self.unanswered.pop_front() else {
+        if let Some((.., sending)) = self.unanswered.front_mut() {
+            let outcome = sending.await;
+            self.note(outcome);
+        }
+    }
+
+    /// Enters what became of the message that waits the longest.
+    fn note(&mut self, outcome: Result<Accepted, SendError>) {
+        let Some((name, key, since, _)) = self.unanswered.pop_front() else {
             return;
         };
-        match sending.await {
+        match outcome {
             Ok(Accepted {
                 message_id: id,
                 attempts,
