@@ -101,20 +101,22 @@ impl Segments {
     }
 
     /// Makes the file of a segment free to be used again; at most `keep` stay, the rest goes.
+    ///
+    /// No other spare file is used before the removal is durable: a file that comes back after a
+    /// power loss must still be followed by the segments after it.
     pub(super) fn free(&self, segment: u32, keep: usize) -> io::Result<()> {
-        let gone = {
-            let mut state = self.state();
-            if let Some(slot) = state.used.remove(&segment) {
-                state.spare.push_back(slot);
+        let mut state = self.state();
+        if let Some(slot) = state.used.remove(&segment) {
+            state.spare.push_back(slot);
+        }
+        if state.spare.len() <= keep {
+            return Ok(());
+        }
+        match state.spare.pop_front() {
+            Some(slot) => {
+                self.disk.remove(&slot.name)?;
+                self.disk.sync_dir(DIR)
             }
-            if state.spare.len() > keep {
-                state.spare.pop_front()
-            } else {
-                None
-            }
-        };
-        match gone {
-            Some(slot) => self.disk.remove(&slot.name),
             None => Ok(()),
         }
     }
