@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod node;
+pub mod ordered;
 pub mod peers;
 pub mod process;
 pub mod raft;

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use crate::gateway::ApiError;
+use crate::ordered::in_order;
 use crate::peers::codec;
 use crate::peers::inbound::Serve;
 use crate::raft::Group;
@@ -152,7 +153,7 @@ async fn appends<R: Runtime>(
             let Some((request, append)) = requests.recv().await else {
                 return;
             };
-            answers.push_back(append_one(node.groups().get(id), request, append));
+            answers.push_back(begin(node.groups().get(id), request, append));
             continue;
         }
         if answers.len() >= APPENDS_IN_FLIGHT {
@@ -164,12 +165,21 @@ async fn appends<R: Runtime>(
         match R::select2(Box::pin(requests.recv()), answers.next()).await {
             Select2::First(None) => return,
             Select2::First(Some((request, append))) => {
-                answers.push_back(append_one(node.groups().get(id), request, append));
+                answers.push_back(begin(node.groups().get(id), request, append));
             }
             Select2::Second(Some((request, reply))) => answer(request, reply).await,
             Select2::Second(None) => {}
         }
     }
+}
+
+/// openraft sees appends in the order in which they came.
+fn begin<R: Runtime>(
+    group: Option<Arc<Group<R>>>,
+    id: u64,
+    append: RaftAppend,
+) -> impl Future<Output = (u64, RaftAppendReply)> {
+    in_order(append_one(group, id, append))
 }
 
 async fn append_one<R: Runtime>(

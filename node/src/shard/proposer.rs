@@ -19,6 +19,7 @@ use super::desk::Desk;
 use super::events;
 use super::intake::Lanes;
 use super::replica::{Replica, Unapplied, View};
+use crate::ordered::in_order;
 use crate::runtime::Runtime;
 
 /// Entries in flight at most.
@@ -185,10 +186,10 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         };
         self.ticking |= batch.tick;
         let replica = desk.replica.clone();
-        self.writing.push_back(Box::pin(async move {
+        self.writing.push_back(Box::pin(in_order(async move {
             let outcome = replica.propose(entry).await;
             (batch, outcome)
-        }));
+        })));
         true
     }
 
