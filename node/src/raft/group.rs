@@ -27,6 +27,10 @@ use crate::scope::{Clock, NodeScope};
 use crate::shard::View;
 use crate::store::{Payloads, Store};
 
+/// While deadlines are pending, time is logged more often than this; a clock that is further
+/// behind has stood still.
+const CLOCK_LAG_MS: u64 = 15_000;
+
 /// openraft's handle of a group.
 pub type RaftOf<R> = Raft<TypeConfig<R>, StateMachine>;
 
@@ -282,18 +286,19 @@ impl<R: Runtime> Group<R> {
         }
     }
 
-    /// Sets the group's clock forward to the median of the nodes' wall clocks: for a first leader
-    /// since a full restart, when no replica's clock has run on.
+    /// Sets the group's clock forward to the median of the nodes' wall clocks, where it is far
+    /// behind: for a first leader since a full restart, when no replica's clock has run on. A
+    /// replica that was away for a moment goes on from the log.
     fn restart_clock(&self) {
         let clock = &self.shared.clock;
-        let wall = clock.wall_ms();
+        let (wall, now) = (clock.wall_ms(), clock.monotonic_ns());
         let mut walls = self.shared.peers.wall_clocks(wall);
         walls.push(wall);
         let median = median(&walls).unwrap_or(wall);
-        self.state
-            .lock()
-            .clock
-            .restarted(median, clock.monotonic_ns());
+        let mut applied = self.state.lock();
+        if median > applied.clock.peek(now) + CLOCK_LAG_MS {
+            applied.clock.restarted(median, now);
+        }
     }
 
     /// Whether the leader may take sends; the error says whose disk is low.
