@@ -16,8 +16,8 @@ const DENIED: u8 = 5;
 /// What was asked cannot be done as things are: it exists, is not empty, is not allowed in place.
 const REFUSED: u8 = 6;
 
-/// Says what went wrong, and gives the code: 0 done, 1 failed, 2 bad usage (from clap), 3 not found,
-/// 4 unreachable, 5 denied, 6 refused as things are.
+/// Says what went wrong, and gives the code: 0 done, 1 failed, 2 bad usage (from clap), 3 not
+/// found, 4 unreachable, 5 denied, 6 refused as things are.
 pub fn code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;

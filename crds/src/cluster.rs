@@ -71,7 +71,7 @@ pub struct QueueClusterSpec {
     #[serde(default = "three")]
     #[x_kube(
         validation = Rule::new("self in [1, 3, 5]")
-            .message("replicationFactor must be 1, 3 or 5: an even number tolerates no more faults"),
+            .message("replicationFactor must be 1, 3 or 5: even numbers tolerate no more faults"),
         validation = Rule::new("self == oldSelf")
             .message("replicationFactor cannot change: create another QueueCluster")
     )]
@@ -250,7 +250,8 @@ pub struct ListenerTls {
 /// Where a listener's certificate comes from.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TlsMode {
-    /// The operator issues it; the CA is in a ConfigMap in every namespace that may use the cluster.
+    /// The operator issues it; the CA is in a ConfigMap in every namespace that may use the
+    /// cluster.
     #[default]
     Managed,
     /// No encryption: tokens and messages travel in the clear.

@@ -32,7 +32,8 @@ pub struct Receive {
     #[arg(long, group = "done")]
     ack: bool,
     /// Run this command by sh for each message, the body on its stdin: exit 0 acks, else it goes
-    /// back. The message is described by `ROADSTEAD_MESSAGE_ID`, `_KEY`, `_DELIVERY_COUNT` and `_QUEUE`
+    /// back. The message is described by `ROADSTEAD_MESSAGE_ID`, `_KEY`, `_DELIVERY_COUNT` and
+    /// `_QUEUE`
     #[arg(long, value_name = "COMMAND", group = "done")]
     exec: Option<String>,
     /// How long a command that failed waits before its message is delivered again

@@ -58,12 +58,11 @@ impl Cluster {
         if options.nodes == 0 || options.nodes == 2 {
             bail!("a cluster has one node, or three and more: two bear no failure");
         }
-        let (directory, temporary) = match &options.data_dir {
-            Some(directory) => (directory.clone(), None),
-            None => {
-                let temporary = TempDir::with_prefix("roadstead-")?;
-                (temporary.path().to_owned(), Some(temporary))
-            }
+        let (directory, temporary) = if let Some(directory) = &options.data_dir {
+            (directory.clone(), None)
+        } else {
+            let temporary = TempDir::with_prefix("roadstead-")?;
+            (temporary.path().to_owned(), Some(temporary))
         };
         let id = certificates::prepare(&directory)?;
         let mut nodes = Vec::new();

@@ -28,7 +28,11 @@ pub struct Delivery {
     commands: mpsc::UnboundedSender<Command>,
 }
 
-const UNSTARTED: Nack = Nack { delay: None, error: String::new(), unstarted: true };
+const UNSTARTED: Nack = Nack {
+    delay: None,
+    error: String::new(),
+    unstarted: true,
+};
 
 /// A settlement on its way. It is sent whether this is awaited or not; awaiting it tells whether it
 /// was done.

@@ -1,21 +1,22 @@
 //! The task of one consumer: keeps streams to the leaders, fills the buffer, settles, extends.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod reroute;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{self as proto, Extend, ReceiveStreamOpen, Settlement};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
+use super::Delivery;
 use super::buffer::Buffer;
 use super::held::Held;
 use super::lane::Lane;
 use super::settles::{Asker, Settling};
-use super::stream::{Report, Stream};
-use super::{Delivery, routes};
+use super::stream::Report;
 use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::{Fault, ReceiveError, SettleError};
@@ -361,57 +362,5 @@ impl Engine {
             let fault = Fault::unreachable("no stream to the partition's leader for 30 s");
             self.settled(settling, Err(SettleError::Unknown(Box::new(fault))));
         }
-    }
-
-    /// Moves streams to where the leaders are, and opens those that are missing.
-    fn reroute(&mut self, now: Instant) {
-        self.reroute_at = now + REROUTE;
-        if self.is_done() {
-            return;
-        }
-        let used: BTreeSet<&str> = self
-            .lanes
-            .values()
-            .map(|lane| lane.address.as_str())
-            .collect();
-        let most = self.settings.max_in_flight;
-        let wanted = routes::plan(&self.settings.shared, &self.shards, most, &used);
-        for lane in self.lanes.values_mut() {
-            if wanted.get(&lane.address) != Some(&lane.partitions) {
-                lane.close(now);
-            }
-        }
-        let covered: BTreeSet<u32> = self
-            .lanes
-            .values()
-            .flat_map(|lane| lane.partitions.iter().copied())
-            .collect();
-        for (address, partitions) in wanted {
-            if partitions.is_disjoint(&covered) {
-                self.open(address, partitions);
-            }
-        }
-        for settling in std::mem::take(&mut self.orphans) {
-            self.settle(settling);
-        }
-    }
-
-    fn open(&mut self, address: String, partitions: BTreeSet<u32>) {
-        let Ok(service) = self.settings.shared.channels.get(&address) else {
-            return;
-        };
-        let held_receipts: Vec<Bytes> = self
-            .held
-            .receipts(|partition| partitions.contains(&partition));
-        let open = ReceiveStreamOpen {
-            held_receipts,
-            partitions: partitions.iter().copied().collect(),
-            ..self.settings.open.clone()
-        };
-        let number = self.next_lane;
-        self.next_lane += 1;
-        let stream = Stream::open(number, service, open, self.reports.clone());
-        self.lanes
-            .insert(number, Lane::new(address, partitions, stream));
     }
 }

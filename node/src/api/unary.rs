@@ -2,7 +2,8 @@
 
 /// Implements procedures by the methods of the same name of what `$target` gives.
 ///
-/// `BoxFuture` must be in scope. Written as `async_trait` would write them: that attribute does not see into macros.
+/// `BoxFuture` must be in scope. Written as `async_trait` would write them: that
+/// attribute does not see into macros.
 macro_rules! unary {
     (|$services:ident| $target:expr; $($method:ident($request:ty) -> $response:ty;)*) => {
         $(fn $method<'s, 'f>(

@@ -108,14 +108,7 @@ impl<R: Runtime> Node<R> {
             ..
         } = parts;
         let (clock, scope, shard_options) = (parts.clock, parts.scope, parts.shard_options);
-        let hello = PeerHello {
-            cluster_id: data_dir.cluster_id().unwrap_or_default().to_owned(),
-            node_id: data_dir.node_id(),
-            boot: data_dir.boot(),
-            binary_version: env!("CARGO_PKG_VERSION").to_owned(),
-            command_version: roadstead_core::catalog::COMMAND_VERSION,
-            wall_ms: 0,
-        };
+        let hello = introduction(&data_dir);
         let node_id = hello.node_id;
         let peers = Peers::new(transport, scope.clone(), clock.clone(), hello);
         let shared = Shared {
@@ -371,6 +364,18 @@ impl<R: Runtime> Node<R> {
         if let Some(group) = self.groups.remove(group) {
             group.stop().await;
         }
+    }
+}
+
+/// How a node introduces itself to its peers.
+fn introduction(data_dir: &DataDir) -> PeerHello {
+    PeerHello {
+        cluster_id: data_dir.cluster_id().unwrap_or_default().to_owned(),
+        node_id: data_dir.node_id(),
+        boot: data_dir.boot(),
+        binary_version: env!("CARGO_PKG_VERSION").to_owned(),
+        command_version: roadstead_core::catalog::COMMAND_VERSION,
+        wall_ms: 0,
     }
 }
 

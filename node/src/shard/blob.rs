@@ -7,7 +7,8 @@
 //! tag  1 content type      UTF-8
 //!      2 ordering key      UTF-8
 //!      3 trace parent      UTF-8
-//!      4 attribute         key length (varint) | key | kind (u8: 1 text, 2 number, 3 binary) | value
+//!      4 attribute         key length (varint) | key
+//!                          | kind (u8: 1 text, 2 number, 3 binary) | value
 //!      5 dead letter       reason (u8) | delivery count (varint) | at, ms since 1970 (varint)
 //!                          | source length (varint) | source namespace/name | error text
 //!      6 schema id         reserved

@@ -15,7 +15,8 @@ use super::rows::keys::{Space, chunks};
 use super::rows::{Groups, failure};
 use crate::raft::types::GroupId;
 
-/// Knows which payloads are still wanted. Called on the mover's thread; may block on a group's lock.
+/// Knows which payloads are still wanted. Called on the mover's thread; may block on a group's
+/// lock.
 pub trait LivePayloads: Send + Sync + 'static {
     /// Refs of the group's live payloads in entries `first..=last` as of the last finished entry,
     /// in order. An error puts the move off.

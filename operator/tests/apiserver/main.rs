@@ -1,6 +1,6 @@
 //! The operator against a real API server and etcd, without kubelets: pods and nodes are played by
-//! stand-ins. Needs the binaries that `e2e/cluster build` makes; without them the tests are skipped,
-//! and fail where `CI=true`.
+//! stand-ins. Needs the binaries that `e2e/cluster build` makes; without them the tests are
+//! skipped, and fail where `CI=true`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -23,8 +23,8 @@ impl Stamps {
         }
     }
 
-    /// A body of `size` bytes (at least [`BYTES`]) that says when it was due. What follows the stamp
-    /// does not compress.
+    /// A body of `size` bytes (at least [`BYTES`]) that says when it was due. What follows the
+    /// stamp does not compress.
     pub fn body(&self, size: usize, due: Instant, filler: &[u8]) -> Bytes {
         let since = due.saturating_duration_since(self.origin);
         let mut body = BytesMut::with_capacity(size);
