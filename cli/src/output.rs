@@ -85,10 +85,11 @@ mod tests {
     fn columns_line_up() {
         let rows = [["a".into(), "1".into()], ["longer".into(), "22".into()]];
         let text = table(["NAME", "N"], rows);
-        let column = |line: &str, what: &str| line.find(what).unwrap();
+        let column = |line: &str, what: &str| line.rfind(what).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");
-        assert_eq!(column(lines[0], "N "), column(lines[1], "a"));
+        assert_eq!(column(lines[0], "NAME"), column(lines[1], "a"));
+        assert_eq!(column(lines[0], "N"), column(lines[1], "1"));
         assert_eq!(column(lines[1], "1"), column(lines[2], "22"));
     }
 }

@@ -1,5 +1,6 @@
 //! `roadstead demo`: three nodes, real traffic, a crash in the middle, and the ledger.
 
+mod drain;
 mod watch;
 
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ pub struct Demo {
     #[arg(long, default_value_t = 4)]
     clients: u64,
 }
+
+/// A consumer ends when nothing came for so long: longer than an election.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What one run needs.
 struct Run {
@@ -109,7 +113,7 @@ impl Demo {
             sent: Arc::default(),
             acked: Arc::default(),
         };
-        let mut sinks = run.consume(self.clients).await?;
+        let mut sinks = run.consume(self.clients, IDLE).await?;
         let mut sources = run.produce(self.clients, self.messages).await?;
         while run.acked.load(Ordering::Relaxed) < self.messages * 2 / 5 {
             if sources.is_empty() && sinks.is_empty() {
@@ -126,7 +130,12 @@ impl Demo {
         while let Some(ended) = sinks.join_next().await {
             ended??;
         }
-        Ok(check(&run.journal.finish()?))
+        let empty = run.drain(self.clients).await?;
+        let mut records = run.journal.finish()?;
+        if empty {
+            records = drain::confirm(records)?;
+        }
+        Ok(check(&records))
     }
 }
 
@@ -157,6 +166,7 @@ impl Run {
     async fn consume(
         &self,
         consumers: u64,
+        idle: Duration,
     ) -> anyhow::Result<JoinSet<Result<(), roadstead_client::ReceiveError>>> {
         let mut sinks = JoinSet::new();
         for _ in 0..consumers {
@@ -168,8 +178,7 @@ impl Run {
                 graveyard: false,
                 acked: self.acked.clone(),
             };
-            // Longer than an election, and than the grace of a session that was cut.
-            sinks.spawn(sink.run(Duration::from_secs(5)));
+            sinks.spawn(sink.run(idle));
         }
         Ok(sinks)
     }
