@@ -27,7 +27,7 @@ pub struct Storage {
 }
 
 /// LMDB's directory inside the data directory.
-const STATE: &str = "state";
+const STATE: &str = "lmdb";
 /// Least size of LMDB's map in bytes; it is address space, not memory or disk.
 const MIN_MAP: u64 = 64 << 30;
 /// How long the walk through the data may take before it counts as damaged.
