@@ -94,6 +94,9 @@ fn a_doubled_send_is_found() {
     let mut twin = history.delivered[2].clone();
     twin.message_id = "id4".into();
     twin.sequence = 4;
+    twin.at = 400;
+    twin.receipt = b"r4-1".to_vec();
+    settle(&mut history, twin.receipt.clone(), Action::Ack, 410);
     history.delivered.push(twin);
     assert!(matches!(
         &check(&history, RULES)[..],

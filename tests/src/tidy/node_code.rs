@@ -69,6 +69,11 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
         "the transport over tonic",
     ),
     (
+        "node/src/ordered.rs",
+        &["tokio::task::"],
+        "lifts tokio's limit of steps, which the simulator does not have; spawns nothing",
+    ),
+    (
         "node/src/store/drivers.rs",
         &["std::thread"],
         "the seam: threads here, tasks in simulation",
