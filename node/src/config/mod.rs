@@ -127,7 +127,7 @@ pub struct NodeConfig {
         long,
         env = "ROADSTEAD_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info,openraft=warn"
     )]
     pub log: String,
 }

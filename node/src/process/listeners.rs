@@ -124,11 +124,11 @@ impl Listeners {
         self,
         servers: &mut Servers,
         observer: &Arc<Observer>,
-        stop: &CancellationToken,
+        drain: &CancellationToken,
     ) -> Waiting {
-        let (observer, stop) = (Arc::clone(observer), stop.clone());
+        let (observer, drain) = (Arc::clone(observer), drain.clone());
         servers.spawn(async move {
-            http::serve(self.http, observer, stop)
+            http::serve(self.http, observer, drain)
                 .await
                 .context("the HTTP listener failed")
         });
@@ -150,16 +150,20 @@ impl Waiting {
         (drain, stop): (&CancellationToken, &CancellationToken),
     ) {
         let health = HealthReporter::new();
-        spawn_until(servers, stop, tell_health(health.clone(), Arc::clone(node)));
+        spawn_until(
+            servers,
+            drain,
+            tell_health(health.clone(), Arc::clone(node)),
+        );
         let peer_tls = Arc::clone(&self.peer_tls);
-        spawn_until(servers, stop, async move {
+        spawn_until(servers, drain, async move {
             peer_tls.watch(RELOAD_INTERVAL).await;
         });
         let security = match self.client_tls {
             None => Security::Plain,
             Some(tls) => {
                 let watched = Arc::clone(&tls);
-                spawn_until(servers, stop, async move {
+                spawn_until(servers, drain, async move {
                     watched.watch(RELOAD_INTERVAL).await;
                 });
                 Security::Tls(tls)
@@ -208,10 +212,10 @@ impl Waiting {
 
 fn spawn_until(
     servers: &mut Servers,
-    stop: &CancellationToken,
+    drain: &CancellationToken,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let task = stop.clone().run_until_cancelled_owned(task);
+    let task = drain.clone().run_until_cancelled_owned(task);
     servers.spawn(async move {
         task.await;
         Ok(())

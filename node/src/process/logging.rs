@@ -1,5 +1,7 @@
 //! Log lines of a node's process, on standard error.
 
+use std::io::{IsTerminal, stderr};
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, NodeConfig};
@@ -17,7 +19,8 @@ pub fn start(config: &NodeConfig) -> anyhow::Result<()> {
     })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(stderr);
+    let lines = lines.with_ansi(stderr().is_terminal());
     let started = match config.log_format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

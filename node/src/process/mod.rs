@@ -78,7 +78,7 @@ impl NodeProcess {
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let observer = Arc::new(listeners.observer());
         let mut servers = JoinSet::new();
-        let serving = listeners.serve_http(&mut servers, &observer, &stop);
+        let serving = listeners.serve_http(&mut servers, &observer, &drain);
 
         let limit = memory::limit(config.memory_limit);
         let opened = config.clone();
