@@ -125,6 +125,14 @@ impl SimDisk {
         }
     }
 
+    /// Whether anything was written that a power loss may take.
+    pub fn has_unsynced(&self) -> bool {
+        self.state()
+            .files
+            .iter()
+            .any(|content| !content.unsynced.is_empty())
+    }
+
     /// The bytes of a file as they are now.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();

@@ -101,6 +101,10 @@ async fn a_reopened_journal_holds_what_was_asked_for() {
         journal.purge(log_id(1, 20)).unwrap();
         journal.save_committed(log_id(1, 100));
         journal.append(vec![entry(2, 151, 300)], nothing()).unwrap();
+        let cut = store.0.journal.group(3);
+        cut.append((0..5).map(|n| entry(1, n, 10)).collect(), nothing())
+            .unwrap();
+        cut.truncate_after(Some(log_id(1, 2))).unwrap();
         let other = store.0.journal.group(2);
         other.purge(log_id(3, 77)).unwrap();
         stop(&store, threads);
@@ -111,6 +115,7 @@ async fn a_reopened_journal_holds_what_was_asked_for() {
     assert_eq!(journal.vote(), Some(Vote::new_committed(4, 9)));
     assert_eq!(journal.committed(), Some(log_id(1, 100)));
     assert_eq!(store.0.journal.group(2).ends().last, Some(log_id(3, 77)));
+    assert_eq!(store.0.journal.group(3).ends().last, Some(log_id(1, 2)));
     let mut log: LogStore<TokioRuntime> = store.log(1);
     let state = log.get_log_state().await.unwrap();
     assert_eq!(state.last_purged_log_id, Some(log_id(1, 20)));

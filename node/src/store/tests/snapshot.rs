@@ -132,3 +132,47 @@ async fn a_snapshot_cut_or_changed_on_the_way_is_refused_and_cleared_away() {
     stop(&from, from_threads);
     stop(&to, to_threads);
 }
+
+#[tokio::test]
+async fn payloads_freed_while_a_snapshot_is_sent_stay_until_it_is_over() {
+    let (from, from_threads, live) = filled(5).await;
+    let env = MemoryEnv::default();
+    let (to, to_threads) = start(Arc::new(SimDisk::new(6)), Arc::new(env.clone()));
+    let rows = from.rows(4).unwrap();
+    let mut reader = from
+        .open_snapshot(rows.capture(live.clone()).unwrap())
+        .await
+        .unwrap();
+    let mut installer = to.begin_install(4).unwrap();
+    while let Some(chunk) = reader.next().await.unwrap() {
+        installer.write(chunk).await.unwrap();
+    }
+    to.install(installer.finish().unwrap()).await.unwrap();
+    // All payloads are in the environment of the second store now.
+    let mut rows = to.rows(4).unwrap();
+    let mut reader = to
+        .open_snapshot(rows.capture(live.clone()).unwrap())
+        .await
+        .unwrap();
+    rows.free(&live);
+    rows.finish_entry(log_id(1, 100), None);
+    to.flush().await.unwrap();
+    let mut chunks = 0;
+    while reader.next().await.unwrap().is_some() {
+        chunks += 1;
+    }
+    assert!(chunks > 3);
+    drop(reader);
+    for _ in 0..100 {
+        if env.count(Table::Payloads) == 0 && env.count(Table::Garbage) == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        (env.count(Table::Payloads), env.count(Table::Garbage)),
+        (0, 0)
+    );
+    stop(&from, from_threads);
+    stop(&to, to_threads);
+}
