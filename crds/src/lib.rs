@@ -1,6 +1,6 @@
 //! The custom resource types of Roadstead, API group `roadstead.dev/v1alpha1`.
 //!
-//! Rules that the API server enforces are CEL rules in the schema; [`generate`] turns the types
+//! Rules that the API server enforces are CEL rules in the schema; `generate` turns the types
 //! into `CustomResourceDefinition`s. A field is here only when something acts on it.
 
 #![allow(

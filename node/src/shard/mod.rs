@@ -5,9 +5,9 @@
 //!                                       ▲                   │
 //!            credit ─► consumers ───────┘                   └─► deliveries
 //! ```
-//! One task per shard writes entries ([`proposer`]), one per subscription writes frames to its
-//! consumer ([`subscription`]), one carries dead letters to their queue ([`courier`]) and one
-//! follows the catalog ([`configure`]). What they share is the [`desk`].
+//! One task per shard writes entries (`proposer`), one per subscription writes frames to its
+//! consumer (`subscription`), one carries dead letters to their queue (`courier`) and one
+//! follows the catalog (`configure`). What they share is the `desk`.
 
 mod accept;
 mod batch;

@@ -68,7 +68,7 @@ pub struct StoreOptions {
     pub tail_bytes: usize,
     /// Bytes of uncommitted rows that start a commit before its time.
     pub overlay_bytes: usize,
-    /// Bytes of uncommitted rows from which appliers wait ([`GroupRows::room`]).
+    /// Bytes of uncommitted rows from which appliers wait (see [`rows::DurableApplied::room`]).
     pub overlay_limit: usize,
     /// Time between two commits of rows.
     pub commit_interval: Duration,
