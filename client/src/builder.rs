@@ -218,10 +218,10 @@ impl ClientBuilder {
 }
 
 fn read(what: &'static str, path: &Path) -> Result<String, ConnectError> {
-    std::fs::read_to_string(path).map_err(|source| ConnectError::File {
+    std::fs::read_to_string(path).map_err(|error| ConnectError::File {
         what,
         path: path.display().to_string(),
-        source,
+        reason: error.to_string(),
     })
 }
 

@@ -87,7 +87,11 @@ impl From<Status> for Fault {
         let mut message = status.message().to_owned();
         let mut source = std::error::Error::source(&status);
         while let Some(error) = source {
-            message = format!("{message}: {error}");
+            // Each layer says again what the one below it said.
+            let text = error.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
             source = error.source();
         }
         if message.is_empty() {
@@ -123,18 +127,18 @@ pub enum ConnectError {
         reason: String,
     },
     /// A file could not be read.
-    #[error("cannot read {what} {path}: {source}")]
+    #[error("cannot read {what} {path}: {reason}")]
     File {
         /// What it is for.
         what: &'static str,
         /// Where it should be.
         path: String,
         /// The system's reason.
-        source: std::io::Error,
+        reason: String,
     },
     /// No endpoint answered in time.
     #[error(
-        "no answer from {endpoints} within {waited:?}: {last}; check that the cluster runs and \
+        "no answer from {endpoints} within {waited:.1?}: {last}; check that the cluster runs and \
          that the address, port and TLS settings are right"
     )]
     Unreachable {
@@ -157,7 +161,7 @@ pub enum CallError {
     #[error("{0}")]
     Refused(Box<Fault>),
     /// No server answered; whether the call took effect is not known.
-    #[error("no answer from the cluster within {waited:?}: {last}")]
+    #[error("no answer from the cluster within {waited:.1?}: {last}")]
     Unreachable {
         /// For how long it was tried.
         waited: Duration,
@@ -182,7 +186,7 @@ pub enum SendError {
     #[error("the message was not accepted: {0}")]
     Refused(Box<Fault>),
     /// It was not sent in time; it is not in the queue.
-    #[error("the message was not sent within {waited:?} ({attempts} attempts): {last}")]
+    #[error("the message was not sent within {waited:.1?} ({attempts} attempts): {last}")]
     NotSent {
         /// From the call to the end of its time.
         waited: Duration,
@@ -193,8 +197,8 @@ pub enum SendError {
     },
     /// It was sent and never acknowledged: it may be in the queue or not.
     #[error(
-        "the message was sent and not acknowledged within {waited:?} ({attempts} attempts), so it \
-         may or may not be in the queue: {last}"
+        "the message was sent and not acknowledged within {waited:.1?} ({attempts} attempts), so \
+         it may or may not be in the queue: {last}"
     )]
     Unknown {
         /// From the call to the end of its time.

@@ -49,7 +49,7 @@ pub struct Cluster {
     /// What an administrator shows to the admin listeners: ca.crt, tls.crt, tls.key.
     pub admin_tls: PathBuf,
     /// Goes with the cluster.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Cluster {
@@ -75,7 +75,7 @@ impl Cluster {
             id,
             nodes,
             admin_tls,
-            _temporary: temporary,
+            temporary,
         };
         cluster.found(options.shards).await?;
         cluster.wait_until_ready().await?;
@@ -150,13 +150,20 @@ impl Cluster {
         futures_util::future::select_all(failures).await.0
     }
 
-    /// Stops all nodes; a data directory that was given stays.
+    /// Stops all nodes: in order where the data is kept, at once where it goes with the cluster.
     pub async fn stop(mut self) {
+        let kept = self.temporary.is_none();
         let processes = self.nodes.iter_mut().filter_map(|node| node.process.take());
-        let stops: Vec<_> = processes
-            .map(|process| tokio::spawn(process.shutdown(GRACE)))
-            .collect();
-        for stop in stops {
+        let stops = processes.map(|process| {
+            tokio::spawn(async move {
+                if kept {
+                    process.shutdown(GRACE).await;
+                } else {
+                    process.kill().await;
+                }
+            })
+        });
+        for stop in stops.collect::<Vec<_>>() {
             // A node that could not stop in order is found out at its next start.
             let _ = stop.await;
         }

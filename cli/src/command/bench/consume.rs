@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use hdrhistogram::Histogram;
 use roadstead_client::{Consumer, ReceiveError, Settled};
 use tokio::time::timeout_at;
@@ -58,24 +59,31 @@ pub async fn run(
             record(&mut consumed.latency, now.saturating_duration_since(due));
         }
         unanswered.push_back(delivery.ack());
-        while unanswered.len() > UNANSWERED
+        while let Some(first) = unanswered.front_mut()
+            && let Some(outcome) = first.now_or_never()
+        {
+            unanswered.pop_front();
+            consumed.settled(outcome.is_ok(), window);
+        }
+        if unanswered.len() > UNANSWERED
             && let Some(first) = unanswered.pop_front()
         {
-            consumed.settle(first, window).await;
+            consumed.settled(first.await.is_ok(), window);
         }
     }
     for settled in unanswered {
-        consumed.settle(settled, window).await;
+        consumed.settled(settled.await.is_ok(), window);
     }
     consumer.close(Duration::from_secs(5)).await;
     Ok(consumed)
 }
 
 impl Consumed {
-    async fn settle(&mut self, settled: Settled, window: Window) {
-        match settled.await {
-            Ok(()) => self.acked += u64::from(window.measures(Instant::now())),
-            Err(_) => self.unsettled += 1,
+    fn settled(&mut self, done: bool, window: Window) {
+        if !done {
+            self.unsettled += 1;
+        } else if window.measures(Instant::now()) {
+            self.acked += 1;
         }
     }
 }

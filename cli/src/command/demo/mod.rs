@@ -24,6 +24,9 @@ use crate::embedded::{Cluster, Options, manifests};
 use crate::output::{line, note};
 use crate::units;
 
+/// Seconds that a demo sends for: long enough for a crash in the middle.
+const SENDING: u64 = 4;
+
 /// How much, and of what.
 #[derive(Debug, Args)]
 pub struct Demo {
@@ -149,7 +152,7 @@ impl Run {
                 queues: vec![self.queue.clone()],
                 messages: Some(share),
                 duration: None,
-                rate: 0,
+                rate: share.div_ceil(SENDING),
                 keys: 0,
             };
             let source = Source::start(&self.client, plan, self.journal.clone()).await?;

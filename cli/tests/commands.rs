@@ -1,0 +1,264 @@
+//! The binary as people run it, against a cluster of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_roadstead");
+
+/// `roadstead dev`, which ends with its value.
+struct Dev {
+    process: Child,
+    endpoint: String,
+    report: Value,
+}
+
+impl Dev {
+    fn start() -> Self {
+        let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+        let mut process = Command::new(BINARY)
+            .args(["dev", "--port", "0", "--shards", "2", "-o", "json", "-f"])
+            .arg(quickstart)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut text = String::new();
+        while serde_json::from_str::<Value>(&text).is_err() {
+            text += &lines
+                .next()
+                .expect("dev ended before it said where it is")
+                .unwrap();
+        }
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let endpoint = report["nodes"][0]["client"].as_str().unwrap().to_owned();
+        Self {
+            process,
+            endpoint,
+            report,
+        }
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.run_with(line, "")
+    }
+
+    fn run_with(&self, line: &str, stdin: &str) -> Output {
+        let mut command = Command::new(BINARY);
+        command
+            .env("ROADSTEAD_ENDPOINT", &self.endpoint)
+            .args(line.split_whitespace());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        process
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(stdin.as_bytes())
+            .unwrap();
+        process.wait_with_output().unwrap()
+    }
+
+    fn stdout(&self, line: &str) -> String {
+        let output = self.run(line);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.stdout(&format!("{line} -o json"))).unwrap()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+        let _ = self.process.wait();
+    }
+}
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+#[test]
+fn a_queue_from_its_creation_to_its_end() {
+    let dev = Dev::start();
+    let listed = dev.stdout("queue ls");
+    assert!(
+        listed.contains("default/orders") && listed.contains("READY"),
+        "{listed}"
+    );
+
+    dev.stdout("queue create mail --partitions 2 --lease 10s");
+    dev.stdout("queue create mail --partitions 2 --lease 10s");
+    let other = dev.run("queue create mail --partitions 3");
+    assert_eq!(code(&other), Some(6), "{other:?}");
+
+    let id = dev.stdout("send mail hello --attribute from=test");
+    let sent = dev.run_with("send mail --ndjson -", "{\"n\":1}\n\n{\"n\":2}\n");
+    assert!(
+        String::from_utf8_lossy(&sent.stdout).contains("sent 2"),
+        "{sent:?}"
+    );
+    let peeked = dev.json("queue peek mail");
+    assert_eq!(peeked.as_array().unwrap().len(), 3);
+    let of_id = peeked
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["id"] == id.trim())
+        .unwrap();
+    assert_eq!(
+        (&of_id["body"], &of_id["attributes"]["from"]),
+        (&"hello".into(), &"test".into())
+    );
+
+    let looked = dev.stdout("receive mail -c 3");
+    assert!(
+        looked.contains("hello") && looked.contains("{\"n\":2}"),
+        "{looked}"
+    );
+    let taken = dev.run("receive mail -c 2 --ack");
+    assert_eq!(
+        String::from_utf8_lossy(&taken.stdout).lines().count(),
+        2,
+        "{taken:?}"
+    );
+    assert_eq!(dev.json("queue get mail")["stats"]["ackedTotal"], 2);
+
+    let full = dev.run("queue delete mail");
+    assert_eq!(code(&full), Some(6), "{full:?}");
+    dev.stdout("queue purge mail");
+    dev.stdout("queue delete mail");
+    let gone = dev.run("queue get mail");
+    assert_eq!(code(&gone), Some(3));
+    assert!(
+        String::from_utf8_lossy(&gone.stderr).contains("default/mail"),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn a_command_per_message() {
+    let dev = Dev::start();
+    dev.stdout("send orders ok");
+    let mut command = Command::new(BINARY);
+    command
+        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
+        .args(["receive", "orders", "--exec"]);
+    let run = |exec: &str, command: &mut Command| command.arg(exec).output().unwrap();
+    let failed = run("test \"$(cat)\" = other", &mut command);
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("goes back"),
+        "{failed:?}"
+    );
+    let mut command = Command::new(BINARY);
+    command
+        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
+        .args(["receive", "orders", "--exec"]);
+    let done = run(
+        "test \"$(cat)\" = ok && test $ROADSTEAD_DELIVERY_COUNT = 2",
+        &mut command,
+    );
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
+}
+
+#[test]
+fn load_with_a_clean_ledger() {
+    let dev = Dev::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (produced, consumed) = (path("produced"), path("consumed"));
+    dev.stdout(&format!(
+        "load produce --queue orders --messages 500 --ledger {produced}"
+    ));
+    dev.stdout(&format!(
+        "load consume --queue orders --idle 1s --ledger {consumed}"
+    ));
+    let clean = dev.stdout(&format!("load check {produced} {consumed}"));
+    assert_eq!(clean.trim(), "sent=500 acked=500 lost=0 duplicates=0");
+    assert_eq!(code(&dev.run(&format!("load check {produced}"))), Some(1));
+}
+
+#[test]
+fn the_cluster_is_shown() {
+    let dev = Dev::start();
+    // Shards are placed and report a moment after the node is ready.
+    let started = Instant::now();
+    let status = loop {
+        let status = dev.json("cluster status");
+        if status["shards"].as_array().map(Vec::len) == Some(3) {
+            break status;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{status}");
+        sleep(Duration::from_millis(100));
+    };
+    assert_eq!(status["members"][0]["name"], "node-1");
+    let tls = dev.report["adminTls"].as_str().unwrap();
+    let (admin, id) = (&dev.report["nodes"][0]["admin"], &dev.report["clusterId"]);
+    let (admin, id) = (admin.as_str().unwrap(), id.as_str().unwrap());
+    let members = dev.stdout(&format!(
+        "cluster members --endpoint {admin} --server-name {id} --ca-file {tls}/ca.crt \
+         --cert-file {tls}/tls.crt --key-file {tls}/tls.key"
+    ));
+    assert!(members.contains("node-1"), "{members}");
+}
+
+#[test]
+fn failures_have_codes_and_say_what_to_do() {
+    let nobody = Command::new(BINARY)
+        .args([
+            "queue",
+            "ls",
+            "--endpoint",
+            "127.0.0.1:1",
+            "--timeout",
+            "200ms",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(code(&nobody), Some(4));
+    let text = String::from_utf8_lossy(&nobody.stderr);
+    assert!(
+        text.contains("127.0.0.1:1") && text.contains("check that"),
+        "{text}"
+    );
+    let usage = Command::new(BINARY)
+        .args(["queue", "get"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&usage), Some(2));
+}
+
+#[test]
+fn completions_are_scripts() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = Command::new(BINARY)
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            script.contains("roadstead") && script.contains("transfer-leader"),
+            "{shell}"
+        );
+    }
+}
