@@ -163,7 +163,8 @@ impl Engine {
             }
             Report::Settled(number, batch, results) => {
                 let lane = self.lanes.get_mut(&number);
-                let answers = lane.map(|lane| lane.settles.answered(batch, results));
+                let now = Instant::now();
+                let answers = lane.map(|lane| lane.settles.answered(batch, results, now));
                 for (settling, outcome) in answers.unwrap_or_default() {
                     self.settled(settling, outcome);
                 }

@@ -7,11 +7,14 @@ use roadstead_proto::v1::{SettleBatch, SettleResult, Settlement};
 use tokio::sync::oneshot;
 use tonic::Code;
 
+use crate::backoff::Backoff;
 use crate::error::{Fault, SettleError};
 
 const LINGER: Duration = Duration::from_millis(1);
 const BATCH: usize = 256;
 const FULL: usize = 64;
+/// How long a settlement that is refused for now is tried again.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whom to tell what became of a settlement.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub(crate) struct Settles {
     waiting: VecDeque<Settling>,
     unanswered: BTreeMap<u64, Vec<Settling>>,
     next: u64,
+    /// Answers in a row that refused something for now, and when to try again.
+    refusals: u32,
+    not_before: Option<Instant>,
 }
 
 impl Settles {
@@ -58,7 +64,7 @@ impl Settles {
         let first = self.waiting.front()?;
         let ripe =
             self.unanswered.is_empty() || self.waiting.len() >= FULL || now >= first.since + LINGER;
-        if !ripe {
+        if !ripe || self.not_before.is_some_and(|at| now < at) {
             return None;
         }
         let count = self.waiting.len().min(BATCH);
@@ -74,31 +80,44 @@ impl Settles {
 
     /// When a batch will be ripe, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.waiting.front().map(|first| first.since + LINGER)
+        let ripe = self.waiting.front()?.since + LINGER;
+        Some(self.not_before.map_or(ripe, |at| ripe.max(at)))
     }
 
-    /// Takes in an answer: each settlement with what became of it.
+    /// Takes in an answer: each settlement that is finished with what became of it. What was refused
+    /// for now is sent again, for as long as [`PATIENCE`].
     pub fn answered(
         &mut self,
         batch_id: u64,
         results: Vec<SettleResult>,
+        now: Instant,
     ) -> Vec<(Settling, Result<(), SettleError>)> {
         let batch = self.unanswered.remove(&batch_id).unwrap_or_default();
         let mut results = results.into_iter();
-        let outcome = |settling: Settling| {
-            let result = match results.next() {
-                Some(SettleResult { error: None }) => Ok(()),
-                Some(SettleResult { error: Some(error) }) => {
-                    Err(reason(Fault::from(error), settling.retried))
+        let mut finished = Vec::with_capacity(batch.len());
+        let mut refused = false;
+        for mut settling in batch {
+            let missing = || Fault::unreachable("the answer leaves this settlement out");
+            let error = results
+                .next()
+                .map_or_else(|| Some(missing()), |result| result.error.map(Fault::from));
+            match error {
+                None => finished.push((settling, Ok(()))),
+                Some(fault) if fault.retryable && now < settling.since + PATIENCE => {
+                    refused = true;
+                    // It may have been done nevertheless.
+                    settling.retried = true;
+                    self.waiting.push_back(settling);
                 }
-                None => {
-                    let fault = Fault::unreachable("the answer leaves this settlement out");
-                    Err(SettleError::Unknown(Box::new(fault)))
+                Some(fault) => {
+                    let error = reason(fault, settling.retried);
+                    finished.push((settling, Err(error)));
                 }
-            };
-            (settling, result)
-        };
-        batch.into_iter().map(outcome).collect()
+            }
+        }
+        self.refusals = if refused { self.refusals + 1 } else { 0 };
+        self.not_before = refused.then(|| now + Backoff::SEND.wait(self.refusals));
+        finished
     }
 
     /// Everything that is not answered, for another stream.
@@ -171,7 +190,7 @@ mod tests {
         settles.push(settling(now));
         settles.push(settling(now));
         let id = settles.next_batch(now).unwrap().batch_id;
-        let answers = settles.answered(id, vec![gone(), SettleResult::default()]);
+        let answers = settles.answered(id, vec![gone(), SettleResult::default()], now);
         assert!(matches!(answers[0].1, Err(SettleError::Stale(_))));
         assert!(answers[1].1.is_ok());
 
@@ -185,8 +204,33 @@ mod tests {
         assert!(settles.is_idle());
         let id = other.next_batch(now).unwrap().batch_id;
         assert!(matches!(
-            other.answered(id, vec![gone()])[0].1,
+            other.answered(id, vec![gone()], now)[0].1,
             Err(SettleError::Unknown(_))
         ));
+    }
+
+    #[test]
+    fn what_is_refused_for_now_is_sent_again() {
+        let now = Instant::now();
+        let busy = || SettleResult {
+            error: Some(EntryError {
+                code: Code::Unavailable.into(),
+                retryable: true,
+                ..EntryError::default()
+            }),
+        };
+        let mut settles = Settles::default();
+        settles.push(settling(now));
+        settles.push(settling(now));
+        let id = settles.next_batch(now).unwrap().batch_id;
+        let done = settles.answered(id, vec![busy(), SettleResult::default()], now);
+        assert_eq!(done.len(), 1);
+        assert!(settles.next_batch(now).is_none(), "back-off");
+        let later = settles.next_deadline().unwrap();
+        assert!(later > now + LINGER);
+        let id = settles.next_batch(later).unwrap().batch_id;
+        let late = settles.answered(id, vec![busy()], now + PATIENCE);
+        assert!(matches!(late[0].1, Err(SettleError::Refused(_))));
+        assert!(settles.is_idle());
     }
 }

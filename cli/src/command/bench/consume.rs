@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use hdrhistogram::Histogram;
-use roadstead_client::{Consumer, ReceiveError, Settled};
+use roadstead_client::{Consumer, ReceiveError, SettleError, Settled};
 use tokio::time::timeout_at;
 
 use super::Window;
@@ -29,6 +29,7 @@ pub struct Consumed {
     pub redelivered: u64,
     /// Acks that were not done.
     pub unsettled: u64,
+    pub first_error: Option<SettleError>,
     /// From when a message was due to its arrival, in microseconds.
     pub latency: Histogram<u64>,
 }
@@ -44,6 +45,7 @@ pub async fn run(
         acked: 0,
         redelivered: 0,
         unsettled: 0,
+        first_error: None,
         latency: histogram(),
     };
     let mut unanswered: VecDeque<Settled> = VecDeque::new();
@@ -63,27 +65,29 @@ pub async fn run(
             && let Some(outcome) = first.now_or_never()
         {
             unanswered.pop_front();
-            consumed.settled(outcome.is_ok(), window);
+            consumed.settled(outcome, window);
         }
         if unanswered.len() > UNANSWERED
             && let Some(first) = unanswered.pop_front()
         {
-            consumed.settled(first.await.is_ok(), window);
+            consumed.settled(first.await, window);
         }
     }
     for settled in unanswered {
-        consumed.settled(settled.await.is_ok(), window);
+        consumed.settled(settled.await, window);
     }
     consumer.close(Duration::from_secs(5)).await;
     Ok(consumed)
 }
 
 impl Consumed {
-    fn settled(&mut self, done: bool, window: Window) {
-        if !done {
-            self.unsettled += 1;
-        } else if window.measures(Instant::now()) {
-            self.acked += 1;
+    fn settled(&mut self, outcome: Result<(), SettleError>, window: Window) {
+        match outcome {
+            Ok(()) => self.acked += u64::from(window.measures(Instant::now())),
+            Err(error) => {
+                self.unsettled += 1;
+                self.first_error.get_or_insert(error);
+            }
         }
     }
 }

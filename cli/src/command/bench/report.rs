@@ -73,6 +73,12 @@ impl Measured {
         self.acked += consumed.acked;
         self.redelivered += consumed.redelivered;
         self.unsettled += consumed.unsettled;
+        if let Some(error) = &consumed.first_error {
+            note(&format!(
+                "{} acks were not done, the first: {error}",
+                consumed.unsettled
+            ));
+        }
         self.end_to_end
             .add(&consumed.latency)
             .context("cannot add latencies")
