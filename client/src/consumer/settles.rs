@@ -84,8 +84,8 @@ impl Settles {
         Some(self.not_before.map_or(ripe, |at| ripe.max(at)))
     }
 
-    /// Takes in an answer: each settlement that is finished with what became of it. What was refused
-    /// for now is sent again, for as long as [`PATIENCE`].
+    /// Takes in an answer: each settlement that is finished with what became of it. What was
+    /// refused for now is sent again, for as long as [`PATIENCE`].
     pub fn answered(
         &mut self,
         batch_id: u64,
