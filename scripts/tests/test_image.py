@@ -135,6 +135,21 @@ class Roadstead(Folder):
         self.assertIn("cargo build", done.stderr)
         self.assertFalse((self.folder / "x.tar").exists())
 
+    def test_binaries_go_in_without_symbols_and_the_built_ones_keep_theirs(self):
+        built = self.folder / "tool"
+        subprocess.run(
+            ["cc", "-g", "-x", "c", "-o", built, "-"], input=b"int main(void) { return 7; }",
+            check=True,
+        )
+        before = built.read_bytes()
+        copies = self.folder / "copies"
+        copies.mkdir()
+        [copy] = load("image").stripped([built], copies)
+        self.assertEqual(subprocess.run([copy], check=False).returncode, 7)
+        self.assertIn(b".debug_info", before)
+        self.assertNotIn(b".debug_info", pathlib.Path(copy).read_bytes())
+        self.assertEqual(built.read_bytes(), before)
+
     def test_it_runs_as_a_plain_user_who_has_a_name(self):
         script = load("image")
         image = script.image(["/bin/ls"], "localhost/roadstead:0")
