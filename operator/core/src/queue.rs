@@ -23,6 +23,25 @@ pub fn queue_ref(queue: &Queue, namespace: &str) -> v1::QueueRef {
     }
 }
 
+/// Whether `one` stands for the queue that both name. The object that has it keeps it; else the
+/// older one gets it. Creation times have whole seconds, so age alone would let an object that
+/// came later in the same second take the queue of another.
+pub fn precedes(one: &Queue, other: &Queue) -> bool {
+    let rank = |queue: &Queue| {
+        let has = queue
+            .status
+            .as_ref()
+            .is_some_and(|status| status.queue_id.is_some());
+        let created = queue
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0);
+        (!has, created, queue.metadata.uid.clone())
+    };
+    rank(one) < rank(other)
+}
+
 /// What the node is asked for. `dead_letter` is the queue name of the object that
 /// `deadLetter.queueRef` names. Every field is set, so that it can be compared.
 pub fn specification(
@@ -237,6 +256,29 @@ mod tests {
             Difference::None
         );
         assert_eq!(spec.partitions, 1);
+    }
+
+    #[test]
+    fn the_object_that_has_the_queue_keeps_it() {
+        let object = |second: u32, uid: &str, id: Option<&str>| {
+            let mut queue = queue(&json!({}));
+            let time = json!(format!("2026-01-01T00:00:{second:02}Z"));
+            queue.metadata.creation_timestamp = serde_json::from_value(time).unwrap();
+            queue.metadata.uid = Some(uid.to_owned());
+            queue.status = id.map(|id| serde_json::from_value(json!({"queueID": id})).unwrap());
+            queue
+        };
+        let (has, new) = (object(1, "b", Some("7")), object(1, "a", None));
+        assert!(
+            precedes(&has, &new) && !precedes(&new, &has),
+            "the same second"
+        );
+        let (old, young) = (object(1, "b", None), object(2, "a", None));
+        assert!(precedes(&old, &young) && !precedes(&young, &old));
+        assert!(
+            precedes(&new, &object(1, "b", None)),
+            "one of the two, always the same"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use roadstead_crds::{Queue, QueueCluster, QueueStatus};
 use roadstead_operator_core::conditions::{Finding, is_true, merge};
-use roadstead_operator_core::queue::{allows, queue_name};
+use roadstead_operator_core::queue::{allows, precedes, queue_name};
 use roadstead_operator_core::sample::{sample, worth_writing};
 use roadstead_proto::v1;
 
@@ -60,15 +60,14 @@ impl Queues {
         Some(queue_name(&other))
     }
 
-    /// An older object of the namespace that stands for the same queue of the same cluster.
+    /// Another object of the namespace that stands for the same queue of the same cluster.
     fn rival(&self, queue: &Queue) -> Option<String> {
-        let age = |queue: &Queue| (queue.creation_timestamp().map(|t| t.0), queue.uid());
         let same = |other: &Queue| {
             other.namespace() == queue.namespace()
                 && other.name_any() != queue.name_any()
                 && queue_name(other) == queue_name(queue)
                 && cluster_key(other) == cluster_key(queue)
-                && age(other) < age(queue)
+                && precedes(other, queue)
         };
         self.queues.find(same).map(|other| other.name_any())
     }

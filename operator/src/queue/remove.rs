@@ -28,7 +28,8 @@ pub async fn clean_up(queue: &Queue, queues: &Queues) -> Result<Action, Reconcil
         .status
         .as_ref()
         .is_some_and(|status| status.queue_id.is_some());
-    if going || !accepted {
+    let owned_by_another = queues.rival(queue).is_some();
+    if going || !accepted || owned_by_another {
         return Ok(Action::await_change());
     }
     let link = queues.context.links.link(&cluster_key(queue));
