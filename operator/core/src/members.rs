@@ -31,7 +31,7 @@ pub fn next(goal: &Goal, observed: &Observed) -> Step {
     };
     take_back(goal, cluster)
         .or_else(|| join(goal, observed, cluster))
-        .or_else(|| replace(goal, observed, cluster))
+        .or_else(|| replace(observed, cluster))
         .or_else(|| scale_in(goal, cluster))
         .or_else(|| missing(goal, observed))
         .unwrap_or_else(Step::done)
@@ -174,7 +174,7 @@ fn join(goal: &Goal, observed: &Observed, cluster: &ClusterView) -> Option<Step>
 }
 
 /// The former identity of a pod whose volume was lost, once the new one has caught up.
-fn replace(goal: &Goal, observed: &Observed, cluster: &ClusterView) -> Option<Step> {
+fn replace(observed: &Observed, cluster: &ClusterView) -> Option<Step> {
     let (old, new) = cluster.members.iter().find_map(|old| {
         let node = observed.nodes.get(&old.name)?;
         (node.id != old.node_id).then_some((old, cluster.member(node.id)?))
@@ -184,7 +184,7 @@ fn replace(goal: &Goal, observed: &Observed, cluster: &ClusterView) -> Option<St
         let blocked = format!("node {} in {} catches up", new.node_id, new.name);
         return Some(Step::wait(&old.name, reason, blocked));
     }
-    Some(remove(goal, cluster, old, &reason))
+    Some(remove(cluster, old, &reason))
 }
 
 /// The member with the highest number beyond `replicas`: drained, then removed.
@@ -204,15 +204,15 @@ fn scale_in(goal: &Goal, cluster: &ClusterView) -> Option<Step> {
     }
     if member.leaders > 0 || member.voters > 0 {
         let blocked = format!(
-            "{} still has {} copies to hand over",
-            member.name, member.voters
+            "{} still has {} copies and {} leaderships to hand over",
+            member.name, member.voters, member.leaders
         );
         return Some(Step::wait(&member.name, reason, blocked));
     }
-    Some(remove(goal, cluster, member, &reason))
+    Some(remove(cluster, member, &reason))
 }
 
-fn remove(_: &Goal, cluster: &ClusterView, member: &Member, reason: &str) -> Step {
+fn remove(cluster: &ClusterView, member: &Member, reason: &str) -> Step {
     if let Some(shard) = cluster.needs(member.node_id) {
         let blocked = format!("{} would lose its caught-up majority", group_name(shard));
         return Step::wait(&member.name, reason, blocked);

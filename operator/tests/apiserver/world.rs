@@ -123,7 +123,7 @@ impl World {
     }
 }
 
-/// Waits until `check` gives something; fails with its last objection after a minute.
+/// Waits until `check` gives something; fails with its last objection after two minutes.
 pub async fn until<T, F>(what: &str, mut check: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
@@ -132,7 +132,7 @@ where
     loop {
         match check().await {
             Ok(found) => return found,
-            Err(why) => assert!(begin.elapsed() < Duration::from_mins(1), "{what}: {why}"),
+            Err(why) => assert!(begin.elapsed() < Duration::from_mins(2), "{what}: {why}"),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -216,7 +216,14 @@ impl Kubelet {
         }
     }
 
+    /// A pod starts once its Secret is there, as on a kubelet.
     async fn pod(&mut self, pods: &Api<Pod>, set: &StatefulSet, name: &str) {
+        let Some(tls) = self
+            .secret(&set.namespace().unwrap(), &set.name_any())
+            .await
+        else {
+            return;
+        };
         let mut template = json!(set.spec.as_ref().unwrap().template);
         template["metadata"]["name"] = json!(name);
         template["spec"]["volumes"]
@@ -227,12 +234,6 @@ impl Kubelet {
             }));
         let pod: Pod = serde_json::from_value(template).unwrap();
         let made = pods.create(&PostParams::default(), &pod).await.unwrap();
-        let Some(tls) = self
-            .secret(&set.namespace().unwrap(), &set.name_any())
-            .await
-        else {
-            return;
-        };
         let next = 1_000 + self.disks.len() as u64;
         let id = *self.disks.entry(name.to_owned()).or_insert(next);
         let (address, node) = standin::start(id, name, self.cluster.clone(), &tls).await;

@@ -75,14 +75,9 @@ impl World {
             member.state = state as i32;
             member.caught_up = !lost;
         }
-        let heir = cluster
-            .members
-            .iter()
-            .find(|m| m.caught_up)
-            .map_or(0, |m| m.node_id);
         for shard in &mut cluster.shards {
             if lost && shard.leader == id {
-                shard.leader = heir;
+                shard.leader = heir(&cluster.members, shard, id);
             }
             let own = shard
                 .replicas
@@ -215,18 +210,22 @@ impl World {
 
     fn leave(&mut self, id: u64) {
         let cluster = self.cluster();
-        let heir = cluster
-            .members
-            .iter()
-            .find(|m| m.caught_up && m.node_id != id);
-        let heir = heir.map_or(0, |member| member.node_id);
         for shard in &mut cluster.shards {
             shard.replicas.retain(|replica| replica.node_id != id);
             if shard.leader == id {
-                shard.leader = heir;
+                shard.leader = heir(&cluster.members, shard, id);
             }
         }
     }
+}
+
+/// Who leads a shard after `gone`: the first that has caught up and holds a copy; 0 for nobody.
+fn heir(members: &[Member], shard: &ShardStatus, gone: u64) -> u64 {
+    let holds = |id: u64| id != gone && shard.replicas.iter().any(|copy| copy.node_id == id);
+    let heir = members
+        .iter()
+        .find(|member| member.caught_up && holds(member.node_id));
+    heir.map_or(0, |member| member.node_id)
 }
 
 proptest! {
