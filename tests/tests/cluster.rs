@@ -77,6 +77,28 @@ async fn a_leader_that_is_killed_loses_nothing() {
     settle(&cluster, load).await;
 }
 
+/// A time to live would end at once under a leader whose clock is right, after one whose was not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_handed_a_shard_before_its_first_entry_knows_the_time() {
+    let cluster = LiveCluster::found(3, small())
+        .await
+        .expect("a cluster is founded");
+    let before = cluster.until_led(1).await.expect("the shard is led");
+    cluster.transfer(1).await.expect("it is handed over");
+    until("another leader", || match cluster.leader_of(1) {
+        Some(leader) if leader != before => Ok(()),
+        leader => Err(format!("{leader:?} leads")),
+    })
+    .await
+    .expect("somebody else leads");
+    let leader = cluster.until_led(1).await.expect("the shard is led");
+    let node = cluster.hosts[leader].node().expect("it runs");
+    let group = node.groups().get(1).expect("it holds shard 1");
+    let wall = std::time::UNIX_EPOCH.elapsed().expect("it is after 1970");
+    let behind = wall.saturating_sub(Duration::from_millis(group.cluster_time()));
+    assert!(behind < Duration::from_mins(1), "{behind:?} behind");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_moves_under_traffic() {
     let cluster = found(3, small()).await;

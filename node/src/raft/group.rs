@@ -356,8 +356,10 @@ async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
             let leads = seen.state == ServerState::Leader && own_term_applied;
             (seen.current_term, seen.current_leader, leads)
         };
-        // A leader other than this node had a running clock, and its entries have set ours.
-        clock_runs |= leader.is_some_and(|leader| leader != group.node_id());
+        // A leader other than this node had a running clock, and its entries have set ours. One
+        // that handed over before its first entry has told us nothing.
+        clock_runs |= leader.is_some_and(|leader| leader != group.node_id())
+            && group.state.lock().timed_term == term;
         if is_leader && !clock_runs {
             group.restart_clock();
             clock_runs = true;

@@ -56,6 +56,8 @@ pub struct Applied {
     pub rows: GroupRows,
     /// Time as its log has it.
     pub clock: ClusterClock,
+    /// Term of the last entry that told a time; 0: none since the start.
+    pub timed_term: u64,
 }
 
 /// The applied state of a group, shared by the applier and by who reads it. The lock is held for
@@ -80,6 +82,7 @@ impl GroupState {
             machine,
             clock: ClusterClock::new(time, clock.monotonic_ns()),
             rows,
+            timed_term: 0,
         };
         Ok(Arc::new(Self {
             group,
@@ -102,6 +105,7 @@ impl GroupState {
             machine,
             rows,
             clock,
+            timed_term,
         } = &mut *applied;
         let index = entry.log_id.index;
         let failed = |error: &dyn std::fmt::Display| {
@@ -127,6 +131,7 @@ impl GroupState {
                         .map_err(|e| failed(&e))?;
                     rows.free(&done.freed);
                     clock.applied(machine.time(), self.clock.monotonic_ns());
+                    *timed_term = entry.log_id.leader_id.term;
                     Response::Shard(done)
                 }
             },
