@@ -33,17 +33,19 @@ impl WakeUps {
     }
 }
 
-/// The load of every partition that the shard holds.
+/// The load of every partition that is the shard's: also of one that never had a message, or nobody
+/// could tell it from one whose leader is silent.
 pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> Vec<ConsumerLoad> {
     if !desk.leads() {
         return Vec::new();
     }
     let term = desk.replica.view().term;
-    let partitions: Vec<_> = desk
+    let shard = desk.replica.id();
+    let held: BTreeSet<_> = desk
         .replica
         .read(|machine, _| machine.partitions().collect());
-    let mut loads = Vec::with_capacity(partitions.len());
-    for partition in partitions {
+    let mut loads = Vec::with_capacity(held.len());
+    for partition in held.iter().copied() {
         let Some(queue) = queues.by_id(partition.queue) else {
             continue;
         };
@@ -57,11 +59,30 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
             queue: name.name.clone(),
             group: "default".to_owned(),
             partition: partition.partition,
-            shard: desk.replica.id().into(),
+            shard: shard.into(),
             term,
             consumers: consumers(desk, partition, &stats),
             ..counts(&stats)
         });
+    }
+    for queue in queues.list("", None, usize::MAX) {
+        let name = queue.reference();
+        let untouched = (0..queue.partitions())
+            .filter(|partition| queue.shard(*partition) == Some(shard))
+            .filter(|partition| {
+                let queue = queue.id();
+                let partition = *partition;
+                !held.contains(&PartitionId { queue, partition })
+            });
+        loads.extend(untouched.map(|partition| ConsumerLoad {
+            namespace: name.namespace.clone(),
+            queue: name.name.clone(),
+            group: "default".to_owned(),
+            partition,
+            shard: shard.into(),
+            term,
+            ..ConsumerLoad::default()
+        }));
     }
     loads
 }
