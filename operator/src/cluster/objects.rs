@@ -10,6 +10,7 @@ use roadstead_crds::{NamespacesFrom, QueueCluster, TlsMode};
 use roadstead_operator_core::desired::{
     Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
 };
+use roadstead_operator_core::names::CLUSTER_NAMESPACE;
 use roadstead_operator_core::queue::allows;
 
 use super::MANAGER;
@@ -115,9 +116,34 @@ async fn authorities(
     for namespace in allowed(cluster, &own, context).await? {
         let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
         let map = ca_config_map(cluster, &namespace, ca);
+        if namespace != own
+            && let Some(other) = taken(&maps, &map, &own).await?
+        {
+            let name = map.name_any();
+            tracing::debug!(
+                %namespace, %name, %other,
+                "the CA of a cluster of the same name is there; clients need this one's from its own \
+                 namespace"
+            );
+            continue;
+        }
         context.applier.apply(&maps, MANAGER, &map).await?;
     }
     Ok(())
+}
+
+/// The namespace of another cluster of the same name whose CA is there already. In the namespace of
+/// a cluster its own CA stands; elsewhere the first stays, or two would write in turns.
+async fn taken(
+    maps: &Api<ConfigMap>,
+    map: &ConfigMap,
+    own: &str,
+) -> Result<Option<String>, ReconcileError> {
+    let name = map.name_any();
+    let live = maps.get_metadata_opt(&name).await;
+    let live = live.doing(|| format!("read ConfigMap {name}"))?;
+    let other = live.and_then(|live| live.labels().get(CLUSTER_NAMESPACE).cloned());
+    Ok(other.filter(|other| other != own))
 }
 
 async fn allowed(
