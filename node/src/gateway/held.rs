@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_proto::v1::settlement::Action;
-use roadstead_proto::v1::{Delivery, Settlement};
+use roadstead_proto::v1::{Delivery, SettleResult, Settlement};
+use tonic::Code;
 
 use crate::shard::wire::millis;
 
@@ -45,16 +46,24 @@ impl Held {
         }
     }
 
-    /// The consumer settles these.
-    pub fn settled(&mut self, settlements: &[Settlement], now_ms: u64) {
-        for Settlement { receipt, action } in settlements {
-            if let Some(Action::Extend(extend)) = action {
-                if let Some(until) = self.until_ms.get_mut(receipt) {
-                    let lease = extend.lease.as_ref().and_then(millis).unwrap_or(0);
-                    *until = now_ms.saturating_add(lease);
+    /// What the consumer asked for was answered. Until then it holds what it settles: a shard that
+    /// is asked meanwhile may not have seen the settlement, and would deliver again.
+    pub fn answered(&mut self, settlements: &[Settlement], results: &[SettleResult], now_ms: u64) {
+        for (Settlement { receipt, action }, result) in settlements.iter().zip(results) {
+            let code = result.error.as_ref().map(|error| Code::from(error.code));
+            match (action, code) {
+                (Some(Action::Extend(extend)), None) => {
+                    if let Some(until) = self.until_ms.get_mut(receipt) {
+                        let lease = extend.lease.as_ref().and_then(millis).unwrap_or(0);
+                        *until = now_ms.saturating_add(lease);
+                    }
                 }
-            } else {
-                self.until_ms.remove(receipt);
+                // Done now or before, or its lease is over.
+                (_, None | Some(Code::NotFound)) => {
+                    self.until_ms.remove(receipt);
+                }
+                // It may be asked for again.
+                (_, Some(_)) => {}
             }
         }
     }
@@ -67,7 +76,7 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use roadstead_proto::v1::{Ack, Extend};
+    use roadstead_proto::v1::{Ack, EntryError, Extend};
 
     use super::*;
 
@@ -87,12 +96,28 @@ mod tests {
         }
     }
 
+    fn answer(error: Option<Code>) -> SettleResult {
+        let error = error.map(|code| EntryError {
+            code: code.into(),
+            ..EntryError::default()
+        });
+        SettleResult { error }
+    }
+
     #[test]
-    fn what_is_settled_is_not_held() {
-        let mut held = Held::new(vec![delivery(1, 0).receipt]);
-        held.delivered(&delivery(2, 100), 0);
-        held.settled(&[settle(1, Action::Ack(Ack {}))], 1);
-        assert_eq!(held.receipts(), [delivery(2, 0).receipt]);
+    fn what_is_settled_is_held_until_that_is_answered() {
+        let ack = [settle(1, Action::Ack(Ack {}))];
+        for (error, stays) in [
+            (None, false),
+            (Some(Code::NotFound), false),
+            (Some(Code::Unavailable), true),
+        ] {
+            let mut held = Held::new(vec![delivery(1, 0).receipt]);
+            held.delivered(&delivery(2, 100), 0);
+            held.answered(&ack, &[answer(error)], 1);
+            let both = [delivery(1, 0).receipt, delivery(2, 0).receipt];
+            assert_eq!(held.receipts(), both[usize::from(!stays)..]);
+        }
     }
 
     #[test]
@@ -105,7 +130,8 @@ mod tests {
             seconds: 1,
             nanos: 0,
         });
-        held.settled(&[settle(7, Action::Extend(Extend { lease }))], 50);
+        let extend = [settle(7, Action::Extend(Extend { lease }))];
+        held.answered(&extend, &[answer(None)], 50);
         held.delivered(&delivery(SWEEP, 100), 500);
         assert_eq!(
             held.receipts(),

@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use openraft_rt::Instant as _;
 use roadstead_proto::v1::{
     Delivery, DeliveryBatch, ReceiveStreamOpen, ReceiveStreamOpened, ReceiveStreamRequest,
-    ReceiveStreamResponse, SettleBatch, SettleBatchResult, receive_stream_request,
+    ReceiveStreamResponse, SettleBatch, SettleBatchResult, Settlement, receive_stream_request,
     receive_stream_response,
 };
 use tokio::sync::mpsc;
@@ -30,7 +30,7 @@ const SETTLING_MAX: usize = 64;
 const NAP: Duration = Duration::from_hours(1);
 
 type Frame = Result<ReceiveStreamResponse, ApiError>;
-type Settling = Pin<Box<dyn Future<Output = SettleBatchResult> + Send>>;
+type Settling = Pin<Box<dyn Future<Output = (Vec<Settlement>, SettleBatchResult)> + Send>>;
 type Permit = Result<mpsc::OwnedPermit<Frame>, mpsc::error::SendError<()>>;
 
 impl<R: Runtime> Gateway<R> {
@@ -131,7 +131,7 @@ struct Stream<R: Runtime> {
 enum Event {
     Client(Option<ReceiveStreamRequest>),
     Deliveries(Vec<Delivery>),
-    Settled(SettleBatchResult),
+    Settled(Vec<Settlement>, SettleBatchResult),
     /// The client has read, or is gone.
     Room(bool),
     /// A subscription is to be opened.
@@ -163,7 +163,9 @@ impl<R: Runtime> Stream<R> {
                 // Its deliveries stay leased to the session until it is back, or for the grace.
                 Event::Client(None) => open = false,
                 Event::Deliveries(deliveries) => self.deliver(deliveries),
-                Event::Settled(result) => {
+                Event::Settled(settlements, result) => {
+                    let now = self.now_ms();
+                    self.held.answered(&settlements, &result.results, now);
                     self.answer(receive_stream_response::Frame::Settled(result));
                 }
                 Event::Room(true) | Event::Reopen => {}
@@ -191,9 +193,9 @@ impl<R: Runtime> Stream<R> {
             return Poll::Ready(Ok(Event::Room(room)));
         }
         if !self.settling.is_empty()
-            && let Poll::Ready(Some(result)) = self.settling.poll_next_unpin(context)
+            && let Poll::Ready(Some((settlements, result))) = self.settling.poll_next_unpin(context)
         {
-            return Poll::Ready(Ok(Event::Settled(result)));
+            return Poll::Ready(Ok(Event::Settled(settlements, result)));
         }
         let open = frames.is_some();
         if let Some(frames) = frames
@@ -219,8 +221,6 @@ impl<R: Runtime> Stream<R> {
             }
             Some(receive_stream_request::Frame::Settle(batch)) => {
                 validate::settlements(&batch.settlements)?;
-                let now = self.now_ms();
-                self.held.settled(&batch.settlements, now);
                 let (gateway, info) = (self.gateway.clone(), self.info.clone());
                 let principal = self.principal.clone();
                 self.settling.push(Box::pin(async move {
@@ -228,8 +228,9 @@ impl<R: Runtime> Stream<R> {
                         batch_id,
                         settlements,
                     } = batch;
+                    let asked = settlements.clone();
                     let results = gateway.settle_in(&principal, &info, settlements).await;
-                    SettleBatchResult { batch_id, results }
+                    (asked, SettleBatchResult { batch_id, results })
                 }));
                 Ok(())
             }

@@ -141,6 +141,38 @@ async fn a_stream_settles_and_goes_on_after_leadership_came_back() {
 }
 
 #[tokio::test]
+async fn what_is_being_acked_while_leadership_moves_does_not_come_again() {
+    let (cluster, gateway) = start().await;
+    let mut stream = Stream::open(&gateway, "one", "s").await;
+    stream.credit(1_000).await;
+    for turn in 0..20 {
+        send(&gateway, "one", vec![message("x")]).await;
+        let got = stream.deliveries().await;
+        let settlement = Settlement {
+            receipt: got[0].receipt.clone(),
+            action: Some(Action::Ack(Ack {})),
+        };
+        let batch = SettleBatch {
+            batch_id: turn,
+            settlements: vec![settlement],
+        };
+        cluster.twins[&2].lead(false, None);
+        stream
+            .say(receive_stream_request::Frame::Settle(batch))
+            .await;
+        sleep(Duration::from_millis(5 * turn)).await;
+        cluster.twins[&2].lead(true, Some(1));
+        match stream.next().await {
+            receive_stream_response::Frame::Settled(result) => {
+                assert_eq!(result.results[0].error, None, "turn {turn}");
+            }
+            other => panic!("turn {turn}: {other:?}"),
+        }
+    }
+    assert!(stream.is_silent().await);
+}
+
+#[tokio::test]
 async fn credit_that_is_taken_back_brings_nothing() {
     let (_cluster, gateway) = start().await;
     let mut stream = Stream::open(&gateway, "a", "s").await;
