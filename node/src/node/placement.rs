@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
-use openraft_rt::Select2;
+use openraft_rt::{Instant as _, Select2};
 
 use super::Node;
 use crate::raft::Group;
@@ -16,6 +17,13 @@ use crate::runtime::Runtime;
 /// How often the placement is looked at again even when nothing changed.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// How much earlier than the next a founder founds a group. Who founds it stands for election at
+/// once, so the first one leads it.
+const HEAD_START: Duration = Duration::from_millis(400);
+
+/// When each group that is being founded was first seen here.
+type Founding<R> = BTreeMap<GroupId, <R as AsyncRuntime>::Instant>;
+
 /// What the catalog wants of this node.
 struct Wanted {
     /// Groups to run, with the addresses of the voters they are founded with.
@@ -24,6 +32,7 @@ struct Wanted {
 }
 
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
+    let mut founding = Founding::<R>::new();
     loop {
         let view = node.catalog();
         let version = view.version();
@@ -32,7 +41,7 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
             node.peers().set_address(*id, address);
         }
         for (id, voters) in wanted.groups {
-            if let Err(error) = run_group(&node, id, voters).await {
+            if let Err(error) = run_group(&node, id, voters, &mut founding).await {
                 tracing::error!(group = id, %error, "group cannot run here");
             }
         }
@@ -72,29 +81,45 @@ async fn run_group<R: Runtime>(
     node: &Arc<Node<R>>,
     id: GroupId,
     voters: BTreeMap<NodeId, BasicNode>,
+    founding: &mut Founding<R>,
 ) -> Result<(), String> {
     if let Some(group) = node.groups().get(id) {
-        return found(node, &group, voters).await;
+        return found(node, &group, voters, founding).await;
     }
     let group = Group::start(id, node.shared().clone())
         .await
         .map_err(|e| e.to_string())?;
     node.add_shard(group.clone());
     tracing::debug!(group = id, "group runs");
-    found(node, &group, voters).await
+    found(node, &group, voters, founding).await
 }
 
 /// The first placement of a group names its founders. Each of them founds it with the same voters,
-/// which is the same as one of them doing so.
+/// which is the same as one of them doing so; they take turns, so that each leads as many groups.
 async fn found<R: Runtime>(
     node: &Node<R>,
     group: &Group<R>,
     voters: BTreeMap<NodeId, BasicNode>,
+    founding: &mut Founding<R>,
 ) -> Result<(), String> {
-    if node.is_founding(group.id()) && voters.contains_key(&node.node_id()) {
-        group.found(voters).await?;
+    let id = group.id();
+    let turn = turn(id, &voters, node.node_id());
+    let Some(turn) = turn.filter(|_| node.is_founding(id)) else {
+        founding.remove(&id);
+        return Ok(());
+    };
+    let since = *founding.entry(id).or_insert_with(R::Instant::now);
+    if since.elapsed() < HEAD_START * turn {
+        return Ok(());
     }
-    Ok(())
+    group.found(voters).await
+}
+
+/// How many founders come before this node; `None` when it is none.
+fn turn(group: GroupId, voters: &BTreeMap<NodeId, BasicNode>, me: NodeId) -> Option<u32> {
+    let place = voters.keys().position(|voter| *voter == me)?;
+    let first = group as usize % voters.len();
+    u32::try_from((place + voters.len() - first) % voters.len()).ok()
 }
 
 /// Stops groups that are placed elsewhere and that have let this node go.
@@ -127,5 +152,23 @@ async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
             );
             node.remove_shard(group.id()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn founders_take_turns() {
+        let voters: BTreeMap<NodeId, BasicNode> =
+            [7, 20, 33].map(|id| (id, BasicNode::new(""))).into();
+        for group in 1..=9 {
+            let turns = [7, 20, 33].map(|node| turn(group, &voters, node).unwrap());
+            assert_eq!(BTreeSet::from(turns), BTreeSet::from([0, 1, 2]));
+        }
+        let firsts = (1..=9).filter(|group| turn(*group, &voters, 20) == Some(0));
+        assert_eq!(firsts.count(), 3);
+        assert_eq!(turn(1, &voters, 8), None);
     }
 }
