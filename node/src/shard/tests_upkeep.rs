@@ -103,6 +103,12 @@ async fn what_the_catalog_has_no_more_is_dropped() {
 async fn the_load_names_consumers_and_wakes_who_scales_from_zero() {
     let cluster = one_shard();
     let service = cluster.shards.service(1);
+    let served = async {
+        while service.load().is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, served).await.unwrap();
     let untouched = service.load();
     assert_eq!((untouched.len(), untouched[0].sent_total), (1, 0));
     let version = service.load_version();
