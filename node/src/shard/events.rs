@@ -1,6 +1,6 @@
 //! The node's log of what happened to messages: why a message came twice, or went elsewhere.
 
-use roadstead_core::shard::{DeadLetterReason, Event, EventKind};
+use roadstead_core::shard::{DeadLetterReason, Event, EventKind, Received};
 
 use crate::raft::types::GroupId;
 
@@ -34,6 +34,19 @@ pub fn log(shard: GroupId, events: &[Event]) {
                 shard, %message, %partition,
                 "message dropped: it waited longer than its queue's time to live"
             ),
+        }
+    }
+}
+
+/// Writes one record per message that a consumer with a new stream is given once more.
+pub fn log_given_again(shard: GroupId, leases: &[Received]) {
+    for lease in leases {
+        for message in &lease.messages {
+            let (message, partition) = (message.id, lease.partition);
+            tracing::info!(
+                shard, %message, %partition,
+                "consumer's stream opened anew: it is given the message again"
+            );
         }
     }
 }

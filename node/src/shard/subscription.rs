@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::consumer::{Closed, ConsumerId, Push, Wish};
 use super::deliver::{self, FRAME_BYTES};
 use super::desk::Desk;
+use super::events;
 use super::replica::{Replica, Unapplied};
 use crate::gateway::ApiError;
 use crate::raft::types::GroupId;
@@ -58,6 +59,7 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
         for partition in &wish.partitions {
             seats.wake_ups.quiet(*partition);
         }
+        events::log_given_again(desk.replica.id(), &owed);
         // Popped from the end: the oldest deliveries first.
         owed.reverse();
         let id = seats.consumers.open(wish, owed, push);
