@@ -122,8 +122,8 @@ async fn authorities(
             let name = map.name_any();
             tracing::debug!(
                 %namespace, %name, %other,
-                "the CA of a cluster of the same name is there; clients need this one's from its own \
-                 namespace"
+                "the CA of a cluster of the same name is there; clients need this one's from its \
+                 own namespace"
             );
             continue;
         }
