@@ -4,8 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use jiff::Timestamp;
 use roadstead_client::ledger::{Findings, Record, check};
+
+use crate::gap::Acknowledged;
+use crate::sends::Sends;
 
 /// What the ledgers of a run say.
 #[derive(Debug)]
@@ -20,8 +22,8 @@ pub struct Ledger {
     pub in_flight: usize,
     /// Producers to whom something was acknowledged.
     pub producers: usize,
-    /// When the first record of an acknowledged message was written.
-    pub first_acknowledged: Option<Timestamp>,
+    /// When messages were acknowledged, by the time at which it was written.
+    pub acknowledged: Acknowledged,
     /// What the programs said beside their ledgers.
     pub remarks: Vec<String>,
 }
@@ -39,15 +41,15 @@ impl Ledger {
     fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
         let mut records = Vec::new();
         let mut remarks = Vec::new();
-        let mut first: Option<Timestamp> = None;
+        let mut acknowledged = Acknowledged::default();
         for line in texts.flat_map(complete_lines) {
             let (at, line) = line.split_once(' ').unwrap_or(("", line));
             let Ok(record) = line.parse::<Record>() else {
                 remarks.push(line.to_owned());
                 continue;
             };
-            if let (Record::Sent { .. }, Ok(at)) = (&record, at.parse()) {
-                first = Some(first.map_or(at, |first| first.min(at)));
+            if let (Record::Sent { id, .. }, Ok(at)) = (&record, at.parse()) {
+                acknowledged.enter(id, at);
             }
             records.push(record);
         }
@@ -57,7 +59,7 @@ impl Ledger {
             in_flight: in_flight(&records),
             producers: producers(&records),
             records: records.len(),
-            first_acknowledged: first,
+            acknowledged,
             remarks,
         }
     }
@@ -82,6 +84,11 @@ impl Ledger {
     /// The ids of the messages that were delivered more than once.
     pub fn duplicates(&self) -> BTreeSet<String> {
         self.findings.duplicates.keys().cloned().collect()
+    }
+
+    /// How the sends went, in the words of the producers.
+    pub fn sends(&self) -> Sends {
+        Sends::of(self.remarks.iter().map(String::as_str))
     }
 
     /// One line.
@@ -154,7 +161,7 @@ mod tests {
         );
         assert_eq!(ledger.producers, 1);
         assert_eq!(ledger.remarks, ["sending to shop/orders"]);
-        let first = ledger.first_acknowledged.unwrap();
+        let first = ledger.acknowledged.first().unwrap();
         assert_eq!(first, "2026-11-24T11:02:04.1Z".parse().unwrap());
     }
 

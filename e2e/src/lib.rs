@@ -7,12 +7,14 @@
 pub mod audit;
 pub mod command;
 mod followers;
+pub mod gap;
 pub mod kubectl;
 pub mod ledger;
 pub mod load;
 pub mod manifests;
 pub mod nodes;
 pub mod runner;
+pub mod sends;
 pub mod site;
 pub mod story;
 pub mod until;

@@ -1,10 +1,10 @@
 //! Load in pods, and what its ledgers say.
 //!
 //! Producers are Jobs and consumers are Deployments of the image's own command line, which writes
-//! its ledger to standard output. A thread follows the output of every such pod into a file, so
-//! nothing is missing when a pod goes.
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+//! its ledger to standard output. A thread follows the output of every such pod, and the logs of
+//! the nodes, into files, so nothing is missing when a pod goes.
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -15,7 +15,8 @@ use jiff::Timestamp;
 
 use crate::followers::Followers;
 use crate::ledger::Ledger;
-use crate::manifests::Client;
+use crate::manifests::{Client, LOAD_LABEL};
+use crate::nodes;
 use crate::site::Site;
 use crate::until::{Seen, until};
 
@@ -23,10 +24,18 @@ use crate::until::{Seen, until};
 pub const QUEUES: [&str; 4] = ["orders", "payments", "mails", "hooks"];
 /// Messages per second of each of the eight producers.
 pub const RATE: u32 = 150;
+/// Messages per second of a producer that has a number of them to send.
+const PACE: &str = "150";
+/// The longest that a send may take, with all its attempts.
+const SLOWEST: Duration = Duration::from_secs(5);
 /// Between two looks for new pods.
 const LOOK: Duration = Duration::from_millis(500);
 /// What is on its way to a file when all is acked: output is flushed at least every second.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// Folders of what load pods and nodes write.
+const LEDGERS: &str = "ledgers";
+const NODES: &str = "node-logs";
 
 /// Producers and consumers of one story.
 pub struct Load<'a> {
@@ -40,19 +49,25 @@ pub struct Load<'a> {
 impl<'a> Load<'a> {
     /// Load from pods of the story's namespace; nothing runs yet.
     pub fn begin(site: &'a Site<'a>) -> Result<Self> {
-        let folder = site.story.folder()?.join("ledgers");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        fs::create_dir(&folder)?;
+        let folder = site.story.folder()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut followers =
-            Followers::new(site.story.kubectl(), &site.story.namespace, folder.clone());
+        let follow = |name: &str, label: &str| -> Result<Followers> {
+            let folder = folder.join(name);
+            if folder.exists() {
+                fs::remove_dir_all(&folder)?;
+            }
+            fs::create_dir(&folder)?;
+            let (kubectl, namespace) = (site.story.kubectl(), &site.story.namespace);
+            Ok(Followers::new(kubectl, namespace, label, folder))
+        };
+        let mut ledgers = follow(LEDGERS, LOAD_LABEL)?;
+        let mut nodes = follow(NODES, &format!("roadstead.dev/cluster={}", site.cluster))?;
         let stopped = Arc::clone(&stop);
         let follower = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 // A look that fails is repeated; what is missing shows as lost, never as good.
-                drop(followers.look());
+                drop(ledgers.look());
+                drop(nodes.look());
                 thread::sleep(LOOK);
             }
         });
@@ -103,7 +118,7 @@ impl<'a> Load<'a> {
     /// Starts a Job `produce-QUEUE` of `pods` producers that send `messages` in all.
     pub fn produce_count(&self, queue: &str, pods: u32, messages: u64) -> Result<()> {
         let count = (messages / u64::from(pods)).to_string();
-        self.produce(queue, pods, &["--messages", &count])
+        self.produce(queue, pods, &["--messages", &count, "--rate", PACE])
     }
 
     /// Starts a Job `produce-QUEUE` of `pods` producers with `rate` messages/s each.
@@ -147,13 +162,61 @@ impl<'a> Load<'a> {
 
     /// What the ledgers say now.
     pub fn ledger(&self) -> Result<Ledger> {
-        Ledger::read(&self.files()?)
+        Ledger::read(&self.files(LEDGERS)?)
+    }
+
+    /// Says what the ledgers say of sends and gaps, and fails unless every duplicate is explained
+    /// by a log record of a node.
+    pub fn explained(&self, ledger: &Ledger) -> Result<()> {
+        let story = self.site.story;
+        story.say(ledger.summary());
+        story.say(ledger.sends().to_string());
+        story.say(ledger.acknowledged.summary());
+        self.explain(ledger)
+    }
+
+    /// Fails unless every send of every producer was acknowledged, and in time.
+    pub fn no_failed_send(&self, ledger: &Ledger) -> Result<()> {
+        let sends = ledger.sends();
+        let failed = ledger.findings.failed + ledger.findings.maybe + sends.failed;
+        ensure!(failed == 0, "{failed} sends failed");
+        ensure!(
+            sends.slowest <= SLOWEST,
+            "a send took {:.1} s",
+            sends.slowest.as_secs_f64()
+        );
+        self.producers_succeeded()
+    }
+
+    /// Looks every duplicate up in the logs of the nodes.
+    fn explain(&self, ledger: &Ledger) -> Result<()> {
+        let mut logs = Vec::new();
+        for file in self.files(NODES)? {
+            logs.push(fs::read_to_string(file)?);
+        }
+        let ids = ledger.duplicates();
+        let found = nodes::explained(&ids, logs.iter().map(String::as_str));
+        let unmatched: Vec<_> = ids.iter().filter(|id| !found.contains_key(*id)).collect();
+        let story = self.site.story;
+        story.say(format!(
+            "duplicates: {} messages, {} of them explained by the nodes' logs",
+            ids.len(),
+            found.len()
+        ));
+        for line in found.values().take(2) {
+            story.say(format!("for example: {line}"));
+        }
+        ensure!(
+            unmatched.is_empty(),
+            "delivered twice, and no log says why: {unmatched:?}"
+        );
+        Ok(())
     }
 
     /// When the first message was acknowledged to its producer; waits for it.
     pub fn first_acknowledged(&self) -> Result<Timestamp> {
         until("an acknowledged message", Duration::from_mins(1), || {
-            let first = self.ledger()?.first_acknowledged;
+            let first = self.ledger()?.acknowledged.first();
             Ok(first.map_or_else(|| Seen::Not("none".to_owned()), Seen::Done))
         })
     }
@@ -210,8 +273,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    fn files(&self) -> Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(&self.folder).context("the folder of the ledgers")?;
+    fn files(&self, of: &str) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(self.folder.join(of)).context("the files of the pods")?;
         let mut files = Vec::new();
         for entry in entries {
             files.push(entry?.path());
@@ -228,9 +291,4 @@ impl Drop for Load<'_> {
             drop(follower.join());
         }
     }
-}
-
-/// The file that a pod's output goes to.
-pub(crate) fn file(folder: &Path, pod: &str) -> Result<File> {
-    Ok(File::create(folder.join(format!("{pod}.log")))?)
 }

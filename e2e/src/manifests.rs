@@ -12,6 +12,9 @@ pub const AUDIENCE: &str = "roadstead";
 /// The image with shell tools that every node has.
 pub const BUSYBOX: &str = "local.test/busybox:1";
 
+/// Where a pod that has it finds the certificate of the nodes.
+const NODE_TLS: &str = "/etc/roadstead-node";
+
 /// The label of pods whose output is a ledger.
 pub const LOAD_LABEL: &str = "roadstead-e2e/load";
 
@@ -65,6 +68,8 @@ pub struct Client {
     pub tls: bool,
     /// Whether it shows a token.
     pub token: bool,
+    /// Whether it shows the certificate of the cluster's nodes.
+    pub certificate: bool,
     /// Image with the command line in it.
     pub image: String,
 }
@@ -93,7 +98,9 @@ impl Client {
             "spec": {
                 "parallelism": pods,
                 "completions": pods,
-                "backoffLimit": 0,
+                // One that fails is not tried again, and does not take the others with it.
+                "completionMode": "Indexed",
+                "backoffLimitPerIndex": 0,
                 "template": self.template(name, "Never", words),
             },
         })
@@ -116,6 +123,19 @@ impl Client {
             {"name": "ca", "mountPath": "/etc/roadstead", "readOnly": true},
         ]);
         let token = json!({"serviceAccountToken": {"path": "token", "audience": AUDIENCE}});
+        let mut volumes = vec![
+            json!({"name": "token", "projected": {"sources": [token]}}),
+            json!({"name": "ca", "configMap": {"name": format!("{}-roadstead-ca", self.cluster)}}),
+        ];
+        if self.certificate {
+            let mount = json!({"name": "node", "mountPath": NODE_TLS, "readOnly": true});
+            container["volumeMounts"]
+                .as_array_mut()
+                .into_iter()
+                .for_each(|mounts| mounts.push(mount.clone()));
+            let secret = format!("{}-node-tls", self.cluster);
+            volumes.push(json!({"name": "node", "secret": {"secretName": secret}}));
+        }
         json!({
             "metadata": {"labels": {"app": name, LOAD_LABEL: "true"}},
             "spec": {
@@ -123,10 +143,7 @@ impl Client {
                 "terminationGracePeriodSeconds": 20,
                 "securityContext": restricted_pod(),
                 "containers": [container],
-                "volumes": [
-                    {"name": "token", "projected": {"sources": [token]}},
-                    {"name": "ca", "configMap": {"name": format!("{}-roadstead-ca", self.cluster)}},
-                ],
+                "volumes": volumes,
             },
         })
     }
@@ -146,6 +163,15 @@ impl Client {
         if self.token {
             let file = "/var/run/roadstead/token";
             env.push(json!({"name": "ROADSTEAD_TOKEN_FILE", "value": file}));
+        }
+        if self.certificate {
+            for (name, file) in [("CERT", "tls.crt"), ("KEY", "tls.key")] {
+                let (name, file) = (
+                    format!("ROADSTEAD_{name}_FILE"),
+                    format!("{NODE_TLS}/{file}"),
+                );
+                env.push(json!({"name": name, "value": file}));
+            }
         }
         json!({
             "name": "roadstead",
@@ -226,6 +252,7 @@ mod tests {
             queues: "shop".to_owned(),
             tls: true,
             token: true,
+            certificate: false,
             image: "roadstead:1".to_owned(),
         };
         let job = client.job("producer", 4, &["load", "produce"]);

@@ -4,27 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::kubectl::{Kubectl, name_of};
+use crate::kubectl::Kubectl;
 use crate::manifests::HTTP_PORT;
-use crate::story::restarts;
 
 /// The pods of a cluster.
 pub fn pods(kubectl: &Kubectl, namespace: &str, cluster: &str) -> Result<Vec<Value>> {
     let label = format!("roadstead.dev/cluster={cluster}");
     kubectl.list(&["pods", "-n", namespace, "-l", &label])
-}
-
-/// Everything that the nodes of a cluster logged, also before their last crash.
-pub fn logs(kubectl: &Kubectl, namespace: &str, cluster: &str) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    for pod in pods(kubectl, namespace, cluster)? {
-        let words = ["-n", namespace, "logs", name_of(&pod), "-c", "node"];
-        all.push(kubectl.run(&words)?);
-        if restarts(&pod, "node") > 0 {
-            all.push(kubectl.tool(&words).args(["--previous"]).output()?);
-        }
-    }
-    Ok(all)
 }
 
 /// For each of the message ids, the first line of the logs that names it.

@@ -1,8 +1,8 @@
 //! Runs the stories in their order, and reports in the words of `cargo test`.
 //!
 //! Stories have an order that the standard test harness cannot give: the first installs what the
-//! others need, those with load come one after another while those without it go on beside them,
-//! and the last takes away what the others need.
+//! others need, those with load come one after another and have the machine for themselves, those
+//! without it go on side by side, and the last takes away what the others need.
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ pub enum Lane {
     First,
     /// After the first, one after another: it loads the machine, and measures.
     Loaded,
-    /// After the first, beside those with load.
+    /// After those with load, all at once.
     Beside,
     /// Alone, after all others.
     Last,
@@ -126,10 +126,18 @@ fn run(world: &World, chosen: &[Entry]) -> Vec<Told> {
         );
         return told;
     }
+    told.extend(tell_all(Lane::Loaded));
     thread::scope(|scope| {
-        let beside = scope.spawn(|| tell_all(Lane::Beside));
-        told.extend(tell_all(Lane::Loaded));
-        told.extend(beside.join().unwrap_or_default());
+        let beside: Vec<_> = in_lane(Lane::Beside)
+            .map(|story| (story, scope.spawn(|| tell(world, story))))
+            .collect();
+        told.extend(beside.into_iter().map(|(story, told)| {
+            told.join().unwrap_or_else(|_| Told {
+                name: story.name,
+                seconds: 0.0,
+                error: Some("its thread panicked".to_owned()),
+            })
+        }));
     });
     told.extend(tell_all(Lane::Last));
     told

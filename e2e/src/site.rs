@@ -100,6 +100,7 @@ impl<'a> Site<'a> {
             queues: namespace.to_owned(),
             tls: true,
             token: true,
+            certificate: false,
             image: self.story.world.image_name(),
         }
     }

@@ -1,0 +1,26 @@
+//! The stories, in the order in which they run.
+mod install;
+mod invalid_queue;
+mod kill_leader;
+mod messages;
+mod retain;
+mod scaler;
+mod strangers;
+mod uninstall;
+
+use roadstead_e2e::runner::{self, Entry, Lane};
+
+const STORIES: &[Entry] = &[
+    Entry::new("install", Lane::First, install::tell),
+    Entry::new("messages", Lane::Loaded, messages::tell),
+    Entry::new("kill_leader", Lane::Loaded, kill_leader::tell),
+    Entry::new("invalid_queue", Lane::Beside, invalid_queue::tell),
+    Entry::new("strangers", Lane::Beside, strangers::tell),
+    Entry::new("retain", Lane::Beside, retain::tell),
+    Entry::new("scaler", Lane::Beside, scaler::tell),
+    Entry::new("uninstall", Lane::Last, uninstall::tell),
+];
+
+fn main() -> std::process::ExitCode {
+    runner::main(STORIES)
+}
