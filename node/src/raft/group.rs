@@ -112,7 +112,8 @@ pub struct Group<R: Runtime> {
 impl<R: Runtime> Group<R> {
     /// Opens the group's log and rows and starts its Raft.
     pub async fn start(id: GroupId, shared: Shared<R>) -> io::Result<Arc<Self>> {
-        let state = GroupState::open(id, &shared.store, shared.clock.clone())?;
+        let clock = shared.clock.clone();
+        let state = GroupState::open(shared.node_id, id, &shared.store, clock)?;
         let disks = Arc::new(DiskWatch::default());
         let network = NetworkFactory::new(shared.peers.clone(), state.clone(), disks.clone());
         let config = Arc::new(config(id, shared.timing)?);

@@ -14,7 +14,9 @@ use roadstead_core::shard::{PayloadRef, ShardMachine};
 use tokio::sync::Notify;
 
 use super::snapshot::{Snapshot, SnapshotData};
-use super::types::{CATALOG, Entry, GroupId, LogId, Response, StoredMembership, TypeConfig};
+use super::types::{
+    CATALOG, Entry, GroupId, LogId, NodeId, Response, StoredMembership, TypeConfig,
+};
 use crate::runtime::Runtime;
 use crate::scope::Clock;
 use crate::store::rows::DurableApplied;
@@ -63,6 +65,7 @@ pub struct Applied {
 /// The applied state of a group, shared by the applier and by who reads it. The lock is held for
 /// one entry or one short read, never across an await.
 pub struct GroupState {
+    node: NodeId,
     group: GroupId,
     store: Store,
     clock: Arc<dyn Clock>,
@@ -73,8 +76,13 @@ pub struct GroupState {
 }
 
 impl GroupState {
-    /// Opens the group's rows and the machine over them.
-    pub fn open(group: GroupId, store: &Store, clock: Arc<dyn Clock>) -> io::Result<Arc<Self>> {
+    /// Opens the group's rows, as they are on `node`, and the machine over them.
+    pub fn open(
+        node: NodeId,
+        group: GroupId,
+        store: &Store,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Arc<Self>> {
         let rows = store.rows(group).map_err(io::Error::other)?;
         let machine = Machine::open(group, &rows)?;
         let time = machine.time();
@@ -85,6 +93,7 @@ impl GroupState {
             timed_term: 0,
         };
         Ok(Arc::new(Self {
+            node,
             group,
             store: store.clone(),
             clock,
@@ -130,7 +139,12 @@ impl GroupState {
                         .apply(rows, index, &data.0)
                         .map_err(|e| failed(&e))?;
                     rows.free(&done.freed);
-                    clock.applied(machine.time(), self.clock.monotonic_ns());
+                    let now = self.clock.monotonic_ns();
+                    if entry.log_id.leader_id.node_id == self.node {
+                        clock.applied(machine.time(), now);
+                    } else {
+                        clock.followed(machine.time(), now);
+                    }
                     *timed_term = entry.log_id.leader_id.term;
                     Response::Shard(done)
                 }
@@ -230,6 +244,8 @@ impl<R: Runtime> RaftStateMachine<TypeConfig<R>> for StateMachine {
             .map_err(io::Error::other)?;
         let mut applied = self.0.lock();
         applied.machine = Machine::open(self.0.group, &applied.rows)?;
+        let time = applied.machine.time();
+        applied.clock.followed(time, self.0.clock.monotonic_ns());
         drop(applied);
         self.0.moved.notify_waiters();
         Ok(())
