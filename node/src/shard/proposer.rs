@@ -139,6 +139,8 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
     fn refuse(&mut self) -> Duration {
         let waiting = self.lanes.bytes;
         for job in self.lanes.drain() {
+            // Or it would be waited for, and nothing would fall due when this replica leads again.
+            self.ticking &= !matches!(job.op, Op::Tick);
             let _ = job.done.send(Err(Unapplied::NotLeader(self.view.leader)));
         }
         self.desk.intake.taken(waiting);

@@ -1,5 +1,6 @@
 //! What a shard does by itself: dead letters, the catalog, the load.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roadstead_core::shard::{DeadLetterTarget, PartitionConfig};
@@ -10,7 +11,7 @@ use roadstead_proto::v1::{Ack, Reject, ShardReceive};
 use tokio::time::{sleep, timeout};
 
 use super::tests_support::{Consumer, LONG, QUEUE, call, one_shard, receive, send, settle, stats};
-use super::twin::queue_info;
+use super::twin::{NODE, queue_info};
 use super::wire::duration_ms;
 
 #[tokio::test]
@@ -97,6 +98,45 @@ async fn what_the_catalog_has_no_more_is_dropped() {
         sleep(Duration::from_millis(10)).await;
     }
     panic!("the partition is still there");
+}
+
+#[tokio::test]
+async fn what_is_due_happens_after_a_tick_was_lost_with_the_leadership() {
+    let cluster = one_shard();
+    let twin = &cluster.twins[&1];
+    send(&cluster, &["leased"], None).await.unwrap();
+    assert_eq!(receive(&cluster, 1, 0).await.len(), 1);
+    twin.hold(true);
+    let before = twin.proposed.load(Ordering::SeqCst);
+    let in_flight = async |entries| {
+        while twin.proposed.load(Ordering::SeqCst) < before + entries {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let second = async {
+        in_flight(1).await;
+        send(&cluster, &["y"], None).await
+    };
+    let losing = async {
+        // No more entries may be in flight: the tick has to wait, and is never written.
+        in_flight(2).await;
+        twin.ahead_ms.fetch_add(3_600_000, Ordering::SeqCst);
+        cluster.shards.service(1).resume();
+        sleep(Duration::from_millis(50)).await;
+        twin.lead(false, None);
+        sleep(Duration::from_millis(50)).await;
+        twin.lead(true, Some(NODE));
+        twin.hold(false);
+    };
+    let (first, second, ()) = tokio::join!(send(&cluster, &["x"], None), second, losing);
+    first.and(second).unwrap();
+    for _ in 0..200 {
+        let again = receive(&cluster, 10, 20).await;
+        if again.iter().any(|delivery| delivery.delivery_count == 2) {
+            return;
+        }
+    }
+    panic!("the lease never ended");
 }
 
 #[tokio::test]
