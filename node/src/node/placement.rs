@@ -24,6 +24,10 @@ const HEAD_START: Duration = Duration::from_millis(400);
 /// When each group that is being founded was first seen here.
 type Founding<R> = BTreeMap<GroupId, <R as AsyncRuntime>::Instant>;
 
+/// A replica that is placed elsewhere stops after this, though its group has not told it that it
+/// was let go: whoever leads does not send to it any more.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// What the catalog wants of this node.
 struct Wanted {
     /// Groups to run, with the addresses of the voters they are founded with.
@@ -33,6 +37,7 @@ struct Wanted {
 
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
     let mut founding = Founding::<R>::new();
+    let mut unplaced = BTreeMap::new();
     loop {
         let view = node.catalog();
         let version = view.version();
@@ -45,7 +50,7 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
                 tracing::error!(group = id, %error, "group cannot run here");
             }
         }
-        stop_unplaced(&node).await;
+        stop_unplaced(&node, &mut unplaced).await;
         let changed = view.changed(version);
         let pause = R::sleep(PERIOD);
         if let Select2::First(_) = R::select2(Box::pin(changed), Box::pin(pause)).await {
@@ -122,8 +127,12 @@ fn turn(group: GroupId, voters: &BTreeMap<NodeId, BasicNode>, me: NodeId) -> Opt
     u32::try_from((place + voters.len() - first) % voters.len()).ok()
 }
 
-/// Stops groups that are placed elsewhere and that have let this node go.
-async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
+/// Stops groups that are placed elsewhere and that have let this node go: a placement is narrowed
+/// only after the group's voters are changed. What they hold stays on the disk.
+async fn stop_unplaced<R: Runtime>(
+    node: &Arc<Node<R>>,
+    unplaced: &mut BTreeMap<GroupId, R::Instant>,
+) {
     let me = node.node_id();
     let placed: BTreeSet<GroupId> = node.catalog().read(|catalog| {
         let here = |place: &roadstead_core::catalog::Placement| {
@@ -136,6 +145,7 @@ async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
             .map(|(id, _)| *id)
             .collect()
     });
+    unplaced.retain(|id, _| !placed.contains(id));
     for group in node.groups().all() {
         if group.id() == CATALOG || placed.contains(&group.id()) {
             continue;
@@ -145,7 +155,9 @@ async fn stop_unplaced<R: Runtime>(node: &Arc<Node<R>>) {
             let seen = metrics.borrow_watched();
             seen.membership_config.nodes().any(|(id, _)| *id == me)
         };
-        if !member {
+        let since = *unplaced.entry(group.id()).or_insert_with(R::Instant::now);
+        if !member || since.elapsed() >= FAREWELL {
+            unplaced.remove(&group.id());
             tracing::info!(
                 group = group.id(),
                 "group is placed elsewhere and stops here"
