@@ -376,6 +376,7 @@ fn introduction(data_dir: &DataDir) -> PeerHello {
         binary_version: env!("CARGO_PKG_VERSION").to_owned(),
         command_version: roadstead_core::catalog::COMMAND_VERSION,
         wall_ms: 0,
+        to_node_id: 0,
     }
 }
 

@@ -35,6 +35,12 @@ type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<R: Runtime> Serve for Arc<Node<R>> {
     fn greet(&self, hello: &PeerHello) -> Result<PeerHello, String> {
+        // What is sent to a node that lived here before is not for this one: an append would be
+        // acknowledged in the other's name.
+        let (meant, me) = (hello.to_node_id, self.node_id());
+        if meant != 0 && meant != me {
+            return Err(format!("node {meant:x} is meant, this is node {me:x}"));
+        }
         self.join_cluster(&hello.cluster_id)?;
         Ok(self.peers().hello())
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use openraft_rt::Select2;
 use prost::Message;
-use roadstead_proto::v1::{PeerFrame, PeerMessage, SubscriptionDown, peer_message::Body};
+use roadstead_proto::v1::{
+    PeerFrame, PeerHello, PeerMessage, SubscriptionDown, peer_message::Body,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Peers, lock};
@@ -124,7 +126,10 @@ async fn dial<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Res
     let hello = PeerMessage {
         id: 0,
         group: 0,
-        body: Some(Body::Hello(peers.hello())),
+        body: Some(Body::Hello(PeerHello {
+            to_node_id: node,
+            ..peers.hello()
+        })),
     };
     let frame = PeerFrame {
         messages: vec![hello],

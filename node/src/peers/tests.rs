@@ -47,6 +47,9 @@ impl Serve for Echo {
         if hello.cluster_id != "here" {
             return Err("another cluster".to_owned());
         }
+        if hello.to_node_id != 2 {
+            return Err("another node is meant".to_owned());
+        }
         Ok(PeerHello {
             wall_ms: 5_000,
             node_id: 2,
