@@ -172,6 +172,7 @@ impl Store {
         let (mover, live) = (MoverControl::default(), LiveSlot::default());
         let committer = Committer::new(
             env,
+            journal.clone(),
             groups,
             requests.clone(),
             overlay.clone(),

@@ -171,10 +171,23 @@ impl GroupLog {
         if oldest.entry.log_id.index > index {
             return Some(0);
         }
-        if oldest.operation > self.written {
+        if !self.is_on_disk(oldest.entry.log_id.index) {
             return None;
         }
         self.tail.pop_front().map(|t| memory_of(&t.entry))
+    }
+
+    /// Whether a power cut leaves the entry, or what took its place: a snapshot, or its removal.
+    pub(super) fn is_on_disk(&self, index: u64) -> bool {
+        let tail = index.checked_sub(self.tail_first());
+        match tail.and_then(|at| self.tail.get(at as usize)) {
+            // An operation may be in parts: then its first entry is on disk before its last.
+            Some(tail) => {
+                tail.operation <= self.written
+                    && (index < self.places_first || self.place(index).is_some())
+            }
+            None => true,
+        }
     }
 
     /// An entry by index, purged or not, as long as its record is somewhere.
@@ -311,6 +324,32 @@ mod tests {
         assert!(matches!(log.find(0), Some(Found::Disk(p)) if p == place(1)));
         assert!(matches!(log.find(1), Some(Found::Memory(_))));
         assert!(log.find(3).is_none());
+    }
+
+    #[test]
+    fn an_entry_is_on_disk_when_all_of_its_operation_up_to_it_is() {
+        let mut log = filled(1);
+        log.push(entry(1), 2).unwrap();
+        log.push(entry(2), 2).unwrap();
+        assert!(!log.is_on_disk(0));
+        log.placed(0, place(1));
+        log.written(1);
+        assert!(log.is_on_disk(0) && !log.is_on_disk(1));
+        log.placed(1, place(1));
+        log.written(2);
+        assert!(
+            log.is_on_disk(1) && !log.is_on_disk(2),
+            "it comes with the next frame"
+        );
+        assert_eq!(
+            log.evict(2).map(|_| log.evict(2).map(|_| log.evict(2))),
+            Some(Some(None))
+        );
+        log.placed(2, place(1));
+        assert!(log.is_on_disk(2));
+        log.truncate(Some(id(1)));
+        log.push(entry(2), 3).unwrap();
+        assert!(!log.is_on_disk(2), "another one of that index is");
     }
 
     #[test]

@@ -207,6 +207,11 @@ impl GroupJournal {
         self.group.log().marks.committed
     }
 
+    /// Whether a power cut leaves the entry.
+    pub(crate) fn is_on_disk(&self, index: u64) -> bool {
+        self.group.log().is_on_disk(index)
+    }
+
     /// Ends of the log as Raft sees it.
     pub(crate) fn ends(&self) -> LogEnds {
         let log = self.group.log();

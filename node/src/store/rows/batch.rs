@@ -9,7 +9,7 @@ use roadstead_core::shard::PayloadRef;
 use super::keys::{CHUNK, GroupRow, Space, chunks};
 use super::layers::{Layer, Shared};
 use super::requests::{Request, Told};
-use crate::raft::types::GroupId;
+use crate::raft::types::{GroupId, LogId};
 use crate::store::env::{Change, EnvError, Table, Write};
 
 /// What is known of one group in a batch.
@@ -205,10 +205,13 @@ pub(super) fn delete_payload(
     (0..chunks(at.len)).try_for_each(|chunk| write(Table::Payloads, &space.chunk(at, chunk), None))
 }
 
-/// The groups of which a change of rows or frees waits behind an open entry.
+/// Takes the changes of every group. Returns the groups of which some wait: behind an open entry,
+/// or for the journal. An entry is applied when a majority has it on disk, which this node may not
+/// belong to; rows that outlived their entry in a power cut would refer to payloads that are lost.
 pub(super) fn take_layers(
     batch: &mut Batch,
     groups: &BTreeMap<GroupId, Arc<Shared>>,
+    is_on_disk: impl Fn(GroupId, LogId) -> bool,
 ) -> BTreeSet<GroupId> {
     let mut behind = BTreeSet::new();
     for (id, shared) in groups {
@@ -216,6 +219,9 @@ pub(super) fn take_layers(
             continue;
         }
         match shared.take() {
+            Some(layer) if layer.applied.is_some_and(|last| !is_on_disk(*id, last)) => {
+                behind.insert(*id);
+            }
             Some(layer) => {
                 let change = batch.group(shared);
                 change.row.applied = layer.applied;

@@ -13,6 +13,7 @@ use crate::raft::types::GroupId;
 use crate::store::drivers::{BackgroundLoop, Turn, Wakeup};
 use crate::store::env::{Env, EnvError, EnvView, Table};
 use crate::store::failure::{Damage, Failure, StoreFailure};
+use crate::store::journal::Journal;
 use crate::store::metrics::StoreMetrics;
 use crate::store::space::Reserve;
 
@@ -28,6 +29,7 @@ pub(in crate::store) type Groups = Arc<Mutex<BTreeMap<GroupId, Arc<Shared>>>>;
 /// The committer.
 pub(in crate::store) struct Committer {
     pub env: Arc<dyn Env>,
+    pub journal: Journal,
     pub groups: Groups,
     pub requests: Requests,
     pub overlay: Overlay,
@@ -48,6 +50,7 @@ pub(in crate::store) struct Around {
 impl Committer {
     pub(in crate::store) fn new(
         env: Arc<dyn Env>,
+        journal: Journal,
         groups: Groups,
         requests: Requests,
         overlay: Overlay,
@@ -55,6 +58,7 @@ impl Committer {
     ) -> Self {
         Self {
             env,
+            journal,
             groups,
             requests,
             overlay,
@@ -80,7 +84,9 @@ impl Committer {
                 told(Err("the group's rows are not open".into()));
             }
         }
-        let behind = take_layers(&mut batch, &groups);
+        let behind = take_layers(&mut batch, &groups, |group, last| {
+            self.journal.group(group).is_on_disk(last.index)
+        });
         for (request, told) in flushes {
             if behind.is_empty() {
                 batch.requests.push((request, told));
