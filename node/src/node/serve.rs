@@ -236,6 +236,7 @@ async fn append_reply<R: Runtime>(
         outcome: Some(outcome),
         disk_low: group.disk_low(),
         error: String::new(),
+        cluster_time_ms: group.state().running_clock().unwrap_or(0),
     })
 }
 

@@ -167,9 +167,7 @@ async fn exchange<R: Runtime>(
         while let Some(frame) = receiver.recv().await {
             for message in frame.messages {
                 if let Some(Body::Hello(hello)) = message.body {
-                    let ours = peers.inner.clock.wall_ms();
-                    let ahead = hello.wall_ms.wrapping_sub(ours).cast_signed();
-                    peers.note_wall_clock(hello.node_id, ahead);
+                    peers.note_wall_clock(hello.node_id, hello.wall_ms);
                 } else {
                     deliver(message, waiters);
                 }

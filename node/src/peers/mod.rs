@@ -45,7 +45,8 @@ struct Inner<R: Runtime> {
     hello: Mutex<PeerHello>,
     addresses: Mutex<BTreeMap<NodeId, String>>,
     connections: Mutex<BTreeMap<(NodeId, Lane), Connection>>,
-    walls: Mutex<BTreeMap<NodeId, i64>>,
+    /// Wall clocks as they were told, in ms, and when, in monotonic ns.
+    walls: Mutex<BTreeMap<NodeId, (u64, u64)>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -221,17 +222,19 @@ impl<R: Runtime> Peers<R> {
         self.connection(node, lane).forget(id);
     }
 
-    /// What a peer said of its wall clock when a link was opened: ahead of ours by so many ms.
-    pub fn note_wall_clock(&self, node: NodeId, ahead_ms: i64) {
-        lock(&self.inner.walls).insert(node, ahead_ms);
+    /// What a peer said of its wall clock when a link was opened, in ms since 1970.
+    pub fn note_wall_clock(&self, node: NodeId, wall_ms: u64) {
+        let now = self.inner.clock.monotonic_ns();
+        lock(&self.inner.walls).insert(node, (wall_ms, now));
     }
 
-    /// The peers' wall clocks, each in ms since 1970, when ours shows `wall_ms`.
-    pub fn wall_clocks(&self, wall_ms: u64) -> Vec<u64> {
+    /// The peers' wall clocks by now, in ms since 1970. Steps of our own do not move them.
+    pub fn wall_clocks(&self) -> Vec<u64> {
+        let now = self.inner.clock.monotonic_ns();
         let walls = lock(&self.inner.walls);
         walls
             .values()
-            .map(|ahead| wall_ms.saturating_add_signed(*ahead))
+            .map(|(wall, at)| wall + now.saturating_sub(*at) / 1_000_000)
             .collect()
     }
 

@@ -37,8 +37,8 @@ struct Pending {
     answer: Answer,
 }
 
-/// What a follower said of its disk, for the leader's intake.
-pub(super) type DiskReport = Box<dyn Fn(bool) + Send + Sync>;
+/// Takes what a follower says of itself beside its answer.
+pub(super) type Report = Box<dyn Fn(&RaftAppendReply) + Send + Sync>;
 
 /// Sends what `input` gives as long as the window allows and yields the answers in order.
 ///
@@ -53,7 +53,7 @@ pub(super) struct AppendStream<R: Runtime, S> {
     bytes: usize,
     timeout: Option<Pin<Box<R::Sleep>>>,
     failed: bool,
-    disk_report: DiskReport,
+    report: Report,
 }
 
 /// Where the appends of one stream go.
@@ -65,7 +65,7 @@ pub(super) struct Route<R: Runtime> {
 }
 
 impl<R: Runtime, S> AppendStream<R, S> {
-    pub(super) fn new(route: Route<R>, input: S, disk_report: DiskReport) -> Self {
+    pub(super) fn new(route: Route<R>, input: S, report: Report) -> Self {
         let Route {
             peers,
             target,
@@ -82,7 +82,7 @@ impl<R: Runtime, S> AppendStream<R, S> {
             bytes: 0,
             timeout: None,
             failed: false,
-            disk_report,
+            report,
         }
     }
 
@@ -105,7 +105,7 @@ impl<R: Runtime, S> AppendStream<R, S> {
         let Some(Body::AppendReply(reply)) = message.body else {
             return Err(unreachable("the follower gave an answer of another kind"));
         };
-        (self.disk_report)(reply.disk_low);
+        (self.report)(&reply);
         if !reply.error.is_empty() {
             return Err(unreachable(&reply.error));
         }

@@ -287,19 +287,23 @@ impl<R: Runtime> Group<R> {
         }
     }
 
-    /// Sets the group's clock forward to the median of the nodes' wall clocks, where it is far
-    /// behind: for a first leader since a full restart, when no replica's clock has run on. A
-    /// replica that was away for a moment goes on from the log.
+    /// Sets the clock of a new leader that has none which ran: to that of a follower which has run
+    /// on. The majority that committed this leader's first entry has said so with its answers.
+    /// Where none has (a new group, or all were down), to the median of the nodes' wall clocks,
+    /// when it is far behind.
     fn restart_clock(&self) {
         let clock = &self.shared.clock;
         let (wall, now) = (clock.wall_ms(), clock.monotonic_ns());
-        let mut walls = self.shared.peers.wall_clocks(wall);
+        let mut walls = self.shared.peers.wall_clocks();
         walls.push(wall);
         let median = median(&walls).unwrap_or(wall);
         let mut applied = self.state.lock();
-        if median > applied.clock.peek(now) + CLOCK_LAG_MS {
+        if let Some(heard) = applied.heard_clock(now) {
+            applied.clock.restarted(heard, now);
+        } else if median > applied.clock.peek(now) + CLOCK_LAG_MS {
             applied.clock.restarted(median, now);
         }
+        applied.clock_runs = true;
     }
 
     /// Whether the leader may take sends; the error says whose disk is low.
@@ -347,7 +351,6 @@ impl<R: Runtime> Group<R> {
 
 async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
     let mut metrics = group.raft.metrics();
-    let mut clock_runs = false;
     loop {
         let (term, leader, is_leader) = {
             let seen = metrics.borrow_watched();
@@ -357,13 +360,16 @@ async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
             let leads = seen.state == ServerState::Leader && own_term_applied;
             (seen.current_term, seen.current_leader, leads)
         };
-        // A leader other than this node had a running clock, and its entries have set ours. One
-        // that handed over before its first entry has told us nothing.
-        clock_runs |= leader.is_some_and(|leader| leader != group.node_id())
-            && group.state.lock().timed_term == term;
+        let clock_runs = {
+            let mut applied = group.state.lock();
+            // A leader other than this node had a running clock, and its entries have set ours.
+            // One that handed over before its first entry has told us nothing.
+            applied.clock_runs |= leader.is_some_and(|leader| leader != group.node_id())
+                && applied.timed_term == term;
+            applied.clock_runs
+        };
         if is_leader && !clock_runs {
             group.restart_clock();
-            clock_runs = true;
         }
         group.note_leadership(term, leader, is_leader);
         group.note_progress();

@@ -13,7 +13,9 @@ use openraft::raft::{
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use openraft_rt::{BoxFuture, BoxStream};
-use roadstead_proto::v1::{RaftTransfer, RaftVoteReply, RaftVoteRequest, peer_message::Body};
+use roadstead_proto::v1::{
+    RaftAppendReply, RaftTransfer, RaftVoteReply, RaftVoteRequest, peer_message::Body,
+};
 
 use super::append_stream::{AppendStream, Route, unreachable};
 use super::disk_watch::DiskWatch;
@@ -158,8 +160,11 @@ impl<R: Runtime> RaftNetworkV2<TypeConfig<R>> for Network<R> {
             group: self.group,
             lane: self.lane,
         };
-        let (disks, target) = (self.disks.clone(), self.target);
-        let report = Box::new(move |low| disks.report(target, low));
+        let (disks, state, target) = (self.disks.clone(), self.state.clone(), self.target);
+        let report = Box::new(move |reply: &RaftAppendReply| {
+            disks.report(target, reply.disk_low);
+            state.hear_clock(reply.cluster_time_ms);
+        });
         let answers: BoxStream<'s, _> = Box::pin(AppendStream::new(route, input, report));
         Box::pin(async move { Ok(answers) })
     }

@@ -60,6 +60,19 @@ pub struct Applied {
     pub clock: ClusterClock,
     /// Term of the last entry that told a time; 0: none since the start.
     pub timed_term: u64,
+    /// The clock has been set since this replica started: by the log, or as leader.
+    pub clock_runs: bool,
+    /// Latest cluster time that a follower's running clock showed, in ms, and when, in monotonic
+    /// ns.
+    pub heard: Option<(u64, u64)>,
+}
+
+impl Applied {
+    /// What the followers' clocks show by now, as far as one that ran was heard.
+    pub fn heard_clock(&self, now_ns: u64) -> Option<u64> {
+        let (told, at) = self.heard?;
+        Some(told + now_ns.saturating_sub(at) / 1_000_000)
+    }
 }
 
 /// The applied state of a group, shared by the applier and by who reads it. The lock is held for
@@ -91,6 +104,8 @@ impl GroupState {
             clock: ClusterClock::new(time, clock.monotonic_ns()),
             rows,
             timed_term: 0,
+            clock_runs: false,
+            heard: None,
         };
         Ok(Arc::new(Self {
             node,
@@ -108,6 +123,25 @@ impl GroupState {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Cluster time in ms since 1970 by this replica's clock, where that has run since the start.
+    pub fn running_clock(&self) -> Option<u64> {
+        let now = self.clock.monotonic_ns();
+        let applied = self.lock();
+        applied.clock_runs.then(|| applied.clock.peek(now))
+    }
+
+    /// A follower's running clock shows `told_ms`; 0: it does not run.
+    pub fn hear_clock(&self, told_ms: u64) {
+        if told_ms == 0 {
+            return;
+        }
+        let now = self.clock.monotonic_ns();
+        let mut applied = self.lock();
+        if applied.heard_clock(now).is_none_or(|heard| heard < told_ms) {
+            applied.heard = Some((told_ms, now));
+        }
+    }
+
     fn apply(&self, entry: &Entry) -> io::Result<Response> {
         let mut applied = self.lock();
         let Applied {
@@ -115,6 +149,7 @@ impl GroupState {
             rows,
             clock,
             timed_term,
+            ..
         } = &mut *applied;
         let index = entry.log_id.index;
         let failed = |error: &dyn std::fmt::Display| {
