@@ -1,6 +1,6 @@
 //! Shows: deleting a Queue object that holds messages, with the default policy Retain, loses none
-//! of them: the same object made again finds the same queue, and every message is received. With the
-//! policy Delete it is another queue, and an empty one.
+//! of them: the same object made again finds the same queue, and every message is received. With
+//! the policy Delete it is another queue, and an empty one.
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};

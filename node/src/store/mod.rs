@@ -163,21 +163,15 @@ impl Store {
         let groups = Groups::default();
         let payloads = Payloads {
             journal: journal.clone(),
-            env: env.clone(),
-            groups: groups.clone(),
+            env,
+            groups,
             jobs: jobs.clone(),
             failure: around.failure.clone(),
         };
         requests.look_for_garbage();
         let (mover, live) = (MoverControl::default(), LiveSlot::default());
-        let committer = Committer::new(
-            env,
-            journal.clone(),
-            groups,
-            requests.clone(),
-            overlay.clone(),
-            around.clone(),
-        );
+        let committer =
+            Committer::new(&payloads, requests.clone(), overlay.clone(), around.clone());
         let moving = Mover {
             payloads: payloads.clone(),
             requests: requests.clone(),

@@ -4,6 +4,13 @@
 //! `ROADSTEAD_KILLS=30 cargo test -p roadstead-node --test failover -- --nocapture` prints the
 //! figures of `bench/README.md`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a test says what it measured, and fails by a panic"
+)]
+
 mod certificates;
 mod prober;
 mod process;

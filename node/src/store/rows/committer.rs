@@ -15,6 +15,7 @@ use crate::store::env::{Env, EnvError, EnvView, Table};
 use crate::store::failure::{Damage, Failure, StoreFailure};
 use crate::store::journal::Journal;
 use crate::store::metrics::StoreMetrics;
+use crate::store::payloads::Payloads;
 use crate::store::space::Reserve;
 
 /// How long to wait for disk space before the next try.
@@ -49,17 +50,15 @@ pub(in crate::store) struct Around {
 
 impl Committer {
     pub(in crate::store) fn new(
-        env: Arc<dyn Env>,
-        journal: Journal,
-        groups: Groups,
+        payloads: &Payloads,
         requests: Requests,
         overlay: Overlay,
         around: Around,
     ) -> Self {
         Self {
-            env,
-            journal,
-            groups,
+            env: payloads.env.clone(),
+            journal: payloads.journal.clone(),
+            groups: payloads.groups.clone(),
             requests,
             overlay,
             around,
