@@ -87,7 +87,7 @@ def workspace_tests():
     outside = ("--exclude", "roadstead-tests", "--exclude", "roadstead-e2e")
     # The operator's tests run against a real API server, which is built once.
     steps = [(CLUSTER, "build")] if provider() == "local" else []
-    steps.append(cargo("test", "--workspace", *outside))
+    steps.append(cargo("test", "--workspace", "--no-fail-fast", *outside))
     if has_target("tidy"):
         steps.append(cargo("test", "-p", "roadstead-tests", "--lib", "--test", "tidy"))
     return tuple(steps)
