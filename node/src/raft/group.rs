@@ -287,10 +287,9 @@ impl<R: Runtime> Group<R> {
         }
     }
 
-    /// Sets the clock of a new leader that has none which ran: to that of a follower which has run
-    /// on. The majority that committed this leader's first entry has said so with its answers.
-    /// Where none has (a new group, or all were down), to the median of the nodes' wall clocks,
-    /// when it is far behind.
+    /// Sets the clock of a new leader that has none which ran: to that of a follower, which came
+    /// with the answers that committed the leader's first entry. Where none ran (a new group, or
+    /// all were down), to the median of the nodes' wall clocks, when it is far behind.
     fn restart_clock(&self) {
         let clock = &self.shared.clock;
         let (wall, now) = (clock.wall_ms(), clock.monotonic_ns());
