@@ -150,6 +150,15 @@ async fn limited_reads_stop_and_never_return_nothing() {
     stop(&store, threads);
 }
 
+/// Waits until nobody has used the disk for longer than any loop pauses.
+async fn quiet(disk: &SimDisk) {
+    let mut before = None;
+    while before != Some(disk.calls()) {
+        before = Some(disk.calls());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_failed_sync_stops_the_store_for_good() {
     let disk = SimDisk::new(4);
@@ -158,6 +167,8 @@ async fn a_failed_sync_stops_the_store_for_good() {
     let (done, told) = notice();
     journal.save_vote(Vote::new(1, 1), done).unwrap();
     told.await.unwrap().unwrap();
+    // The mover makes a spare file, and syncs that.
+    quiet(&disk).await;
     disk.set_faults(SimFaults {
         fail_sync: true,
         ..SimFaults::default()
@@ -170,6 +181,7 @@ async fn a_failed_sync_stops_the_store_for_good() {
         failure.to_string().contains("sync of journal/"),
         "{failure}"
     );
+    quiet(&disk).await;
     let syncs = disk.calls().1;
     disk.set_faults(SimFaults::default());
     journal
