@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// What closing files and connections may take beyond the grace for handing over.
 const CLOSING: Duration = Duration::from_secs(4);
 
-/// A node of a Roadstead cluster: replicated message queues
+/// A node of a Roadstead cluster: replicated message queues. Without a command it runs until it is
+/// told to stop
 #[derive(Parser)]
 #[command(
     name = "roadstead-node",
@@ -31,8 +32,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a node until it is told to stop (the default)
-    Run(Box<NodeConfig>),
     /// Reads every row of a data directory, for a node that starts after a crash
     CheckData {
         /// The directory; no node may be using it
@@ -48,7 +47,6 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (cli.command, cli.config) {
-        (Some(Command::Run(config)), _) => run(*config),
         (Some(Command::CheckData { directory }), _) => check_data(&directory),
         (Some(Command::SetAside { directory }), _) => set_aside(&directory),
         (None, Some(config)) => run(config),

@@ -23,10 +23,10 @@ use crate::error::{Fault, ReceiveError, SettleError};
 use crate::message::ReceivedMessage;
 use crate::topology::Topology;
 
-/// Streams are not moved more often than this, and where they go is looked at this often.
+/// Where streams go is looked at this often; they move when no leader has changed for so long.
 const REROUTE: Duration = Duration::from_secs(2);
 /// A half-closed stream is given up when the server has not ended it after this.
-const CLOSE: Duration = Duration::from_secs(1);
+const CLOSE: Duration = Duration::from_secs(5);
 /// A settlement that found no stream for this long is given up.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -61,6 +61,7 @@ pub(crate) struct Engine {
     next_lane: u64,
     failures: u32,
     reroute_at: Instant,
+    move_at: Instant,
     extend_at: Instant,
     stopping: bool,
     topology: watch::Receiver<Arc<Topology>>,
@@ -90,6 +91,7 @@ impl Engine {
             next_lane: 1,
             failures: 0,
             reroute_at: now,
+            move_at: now,
             extend_at: now,
             stopping: false,
             buffer,
@@ -139,9 +141,9 @@ impl Engine {
             .fold(self.reroute_at, Instant::min)
     }
 
-    /// The topology changed: streams follow, though not at every step of an election.
+    /// Leaders change: streams follow when that is over.
     fn moved(&mut self) {
-        self.reroute_at = self.reroute_at.min(Instant::now() + REROUTE / 4);
+        self.move_at = Instant::now() + REROUTE;
     }
 
     fn hear(&mut self, report: Report) {
@@ -207,7 +209,7 @@ impl Engine {
             Command::Done(partition) => self.held.uncount(partition),
             Command::Shards(shards) => {
                 self.shards = shards;
-                self.moved();
+                self.reroute_at = Instant::now();
             }
             Command::Stop => self.stop(),
         }
@@ -272,6 +274,7 @@ impl Engine {
             return self.refuse(&fault);
         }
         self.settings.shared.refresh_soon();
+        self.moved();
         self.failures += 1;
         self.reroute_at = Instant::now() + Backoff::CONNECT.wait(self.failures);
     }

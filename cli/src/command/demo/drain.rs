@@ -1,28 +1,29 @@
 //! What became of acks whose answer was lost with the leader.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roadstead_client::ledger::Record;
 
-use super::Run;
+use super::{IDLE, Run};
 use crate::output::line;
 
 /// Longer than a lease: what was not acked after all is delivered again meanwhile.
 const LEASE: Duration = Duration::from_secs(35);
 
 impl Run {
-    /// Consumes until the queue is empty, once more when messages are still leased.
+    /// Consumes until the queue is empty; false when it is not after the longest lease.
     pub async fn drain(&self, consumers: u64) -> anyhow::Result<bool> {
-        for idle in [Duration::from_secs(5), LEASE] {
-            if self.is_empty().await? {
-                return Ok(true);
+        let started = Instant::now();
+        while !self.is_empty().await? {
+            if started.elapsed() > LEASE {
+                return Ok(false);
             }
-            let mut sinks = self.consume(consumers, idle).await?;
+            let mut sinks = self.consume(consumers, IDLE).await?;
             while let Some(ended) = sinks.join_next().await {
                 ended??;
             }
         }
-        self.is_empty().await
+        Ok(true)
     }
 
     /// Every message was acked: none is left, none has expired or was dead-lettered.

@@ -47,7 +47,7 @@ pub struct Demo {
 }
 
 /// A consumer ends when nothing came for so long: longer than an election.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(3);
 
 /// What one run needs.
 struct Run {

@@ -8,26 +8,24 @@ use roadstead_proto::v1::ReceiveStreamOpen;
 
 use super::{Engine, REROUTE};
 use crate::consumer::lane::Lane;
-use crate::consumer::routes;
+use crate::consumer::routes::Routes;
 use crate::consumer::stream::Stream;
 
 impl Engine {
-    /// Moves streams to where the leaders are, and opens those that are missing.
+    /// Opens streams for the partitions that have none. Streams move to where the leaders are once
+    /// these have stayed for a while: until then any node forwards.
     pub(super) fn reroute(&mut self, now: Instant) {
         self.reroute_at = now + REROUTE;
         if self.is_done() {
             return;
         }
-        let used: BTreeSet<&str> = self
-            .lanes
-            .values()
-            .map(|lane| lane.address.as_str())
-            .collect();
-        let most = self.settings.max_in_flight;
-        let wanted = routes::plan(&self.settings.shared, &self.shards, most, &used);
-        for lane in self.lanes.values_mut() {
-            if wanted.get(&lane.address) != Some(&lane.partitions) {
-                lane.close(now);
+        let routes = self.routes();
+        if now >= self.move_at {
+            for lane in self.lanes.values_mut() {
+                if lane.closing.is_none() && !routes.fits(&lane.address, &lane.partitions) {
+                    tracing::debug!(address = %lane.address, "receive stream moves");
+                    lane.close(now);
+                }
             }
         }
         let covered: BTreeSet<u32> = self
@@ -35,13 +33,22 @@ impl Engine {
             .values()
             .flat_map(|lane| lane.partitions.iter().copied())
             .collect();
-        for (address, partitions) in wanted {
-            if partitions.is_disjoint(&covered) {
-                self.open(address, partitions);
-            }
+        for (address, partitions) in routes.openings(&covered, self.lanes.len()) {
+            self.open(address, partitions);
         }
         for settling in std::mem::take(&mut self.orphans) {
             self.settle(settling);
+        }
+    }
+
+    fn routes(&self) -> Routes {
+        let shared = &self.settings.shared;
+        let used = self.lanes.values().map(|lane| &lane.address);
+        let up = used.into_iter().find(|one| !shared.channels.is_down(one));
+        Routes {
+            leaders: self.shards.iter().map(|&one| shared.leader(one)).collect(),
+            anyone: up.cloned().unwrap_or_else(|| shared.anyone()),
+            most: self.settings.max_in_flight as usize,
         }
     }
 
