@@ -1,5 +1,5 @@
-//! Real node processes on loopback whose leaders are killed with SIGKILL, and a prober per
-//! partition: how long is there no answer, and is everything that was acknowledged still there?
+//! Real node processes on loopback, and a prober per partition: leaders are killed with SIGKILL, or
+//! told to stop. How long is there no answer, and is everything that was acknowledged still there?
 //!
 //! `ROADSTEAD_KILLS=30 cargo test -p roadstead-node --test failover -- --nocapture` prints the
 //! figures of `bench/README.md`.
@@ -21,43 +21,61 @@ use prober::{Probers, gap_around};
 use process::Cluster;
 
 const PARTITIONS: u32 = 8;
-/// How long the probers go on after a kill, before the node comes back.
+/// How long the probers go on after a node is gone, before it comes back.
 const WATCHED: Duration = Duration::from_secs(5);
 /// Longer than any election: what takes longer is a failure, not a slow machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// How a node goes.
+#[derive(Debug, Clone, Copy)]
+enum Exit {
+    Killed,
+    Terminated,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_leaders_are_replaced_and_nothing_acknowledged_is_lost() {
+async fn leaders_go_and_nothing_acknowledged_is_lost() {
     let kills = std::env::var("ROADSTEAD_KILLS").map_or(3, |text| text.parse().unwrap());
     let mut cluster = Cluster::start().await;
     cluster.create_queue(PARTITIONS).await;
     let probers = Probers::start(&cluster, PARTITIONS);
-    let mut gaps = Vec::new();
-    for _ in 0..kills {
-        cluster.wait_until_redundant().await;
-        probers.wait_until_answered().await;
-        let victim = cluster.busiest().await;
-        let at = Instant::now();
-        cluster.kill(victim);
-        tokio::time::sleep(WATCHED).await;
-        probers.wait_until_answered().await;
-        let gap = gap_around(at, &probers.answers());
-        println!("node-{} killed: no answer for {gap:.2?}", victim + 1);
-        gaps.push(gap);
-        cluster.start_node(victim);
+    for exit in [Exit::Killed, Exit::Terminated] {
+        let mut gaps = Vec::new();
+        for _ in 0..kills {
+            gaps.push(gap_after(exit, &mut cluster, &probers).await);
+        }
+        gaps.sort();
+        let at = |share: usize| gaps[(gaps.len() * share).div_ceil(100).max(1) - 1];
+        println!(
+            "{exit:?} times={} gap p50={:.2?} p95={:.2?} max={:.2?}",
+            gaps.len(),
+            at(50),
+            at(95),
+            at(100),
+        );
+        assert!(at(100) < LONGEST);
     }
     cluster.wait_until_redundant().await;
     let acknowledged = probers.stop().await;
     let found = cluster.ready_messages().await;
-    gaps.sort();
-    let at = |share: usize| gaps[(gaps.len() * share).div_ceil(100).max(1) - 1];
-    println!(
-        "kills={} gap p50={:.2?} p95={:.2?} max={:.2?} acknowledged={acknowledged} found={found}",
-        gaps.len(),
-        at(50),
-        at(95),
-        at(100),
-    );
+    println!("acknowledged={acknowledged} found={found}");
     assert_eq!(found, acknowledged, "every acknowledged message once");
-    assert!(at(100) < LONGEST);
+}
+
+/// The longest time without an answer when the busiest node goes, and again when it comes back.
+async fn gap_after(exit: Exit, cluster: &mut Cluster, probers: &Probers) -> Duration {
+    cluster.wait_until_redundant().await;
+    probers.wait_until_answered().await;
+    let node = cluster.busiest().await;
+    let at = Instant::now();
+    match exit {
+        Exit::Killed => cluster.kill(node),
+        Exit::Terminated => cluster.terminate(node).await,
+    }
+    tokio::time::sleep(WATCHED).await;
+    probers.wait_until_answered().await;
+    let gap = gap_around(at, &probers.answers());
+    println!("node-{} {exit:?}: no answer for {gap:.2?}", node + 1);
+    cluster.start_node(node);
+    gap
 }

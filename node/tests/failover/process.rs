@@ -90,6 +90,31 @@ impl Cluster {
         }
     }
 
+    /// SIGTERM, and waits for the orderly end.
+    pub async fn terminate(&mut self, index: usize) {
+        let child = self.nodes[index].child.as_mut().unwrap();
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-TERM", &child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        let began = Instant::now();
+        while self.nodes[index]
+            .child
+            .as_mut()
+            .unwrap()
+            .try_wait()
+            .unwrap()
+            .is_none()
+        {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "it does not stop\n{}",
+                self.logs()
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.nodes[index].child = None;
+    }
+
     /// Connections to the client listeners, one per node.
     pub fn channels(&self) -> Vec<Channel> {
         let channel = |node: &Node| {
