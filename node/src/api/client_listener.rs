@@ -50,12 +50,15 @@ pub struct ClientListener {
 pub(super) type Served = Router<Stack<Authenticator, Identity>>;
 
 impl ClientListener {
-    /// Serves until `stop` is cancelled, then until every connection has closed.
+    /// Serves until `drain` is cancelled, then until what was begun is answered.
     ///
     /// # Errors
     /// When the server cannot go on.
-    pub async fn serve(self, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
-        let services = ClientServices(self.gateway);
+    pub async fn serve(self, drain: CancellationToken) -> Result<(), tonic::transport::Error> {
+        let services = ClientServices {
+            gateway: self.gateway,
+            drain: drain.clone(),
+        };
         let server = server(1 << 20, 4 << 20).layer(self.authenticator);
         let health = HealthService::from_health_reporter(self.health);
         let router = add_client_services(server, &services)
@@ -68,9 +71,8 @@ impl ClientListener {
                 router
             }
         };
-        let stopped = stop.cancelled_owned();
         router
-            .serve_with_incoming_shutdown(self.acceptor.run(), stopped)
+            .serve_with_incoming_shutdown(self.acceptor.run(), drain.cancelled_owned())
             .await
     }
 }

@@ -1,6 +1,7 @@
 //! What comes in with a request: who asks, and the frames of a stream.
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
 use crate::auth::Principal;
@@ -19,16 +20,20 @@ pub fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
         .ok_or_else(|| Status::unauthenticated("this listener knows no callers"))
 }
 
-/// Reads frames until the stream ends or nobody wants them any more.
+/// Reads frames until the stream ends, nobody wants them any more or `drain` is cancelled.
 ///
 /// Frames that are not taken are not read either: the client feels it through flow control.
-pub fn frames<T: Send + 'static>(mut stream: Streaming<T>) -> mpsc::Receiver<T> {
+pub fn frames<T: Send + 'static>(
+    mut stream: Streaming<T>,
+    drain: CancellationToken,
+) -> mpsc::Receiver<T> {
     let (sender, receiver) = mpsc::channel(WAITING_FRAMES);
     tokio::spawn(async move {
         loop {
             let frame = tokio::select! {
                 biased;
                 () = sender.closed() => return,
+                () = drain.cancelled() => return,
                 frame = stream.message() => frame,
             };
             match frame {

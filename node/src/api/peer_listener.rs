@@ -32,7 +32,10 @@ impl PeerListener {
     /// # Errors
     /// When the server cannot go on.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
-        let services = ClientServices(self.gateway);
+        let services = ClientServices {
+            gateway: self.gateway,
+            drain: stop.clone(),
+        };
         let server = server(4 << 20, 8 << 20).layer(Authenticator::Certificates);
         let links = PeerServiceServer::new(PeerLinks(Arc::clone(&self.node)))
             .max_decoding_message_size(MAX_FRAME)

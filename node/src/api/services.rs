@@ -20,6 +20,7 @@ use roadstead_proto::v1::{
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::inbound::{frames, principal};
@@ -29,7 +30,12 @@ use crate::gateway::Gateway;
 
 /// Queues, messages and topology: what clients ask, on whichever listener.
 #[derive(Clone)]
-pub struct ClientServices(pub Arc<Gateway<TokioRuntime>>);
+pub struct ClientServices {
+    /// Who answers.
+    pub gateway: Arc<Gateway<TokioRuntime>>,
+    /// Cancelled: streams take in nothing more, and end when what they took in is answered.
+    pub drain: CancellationToken,
+}
 
 type Reply<T> = Result<Response<T>, Status>;
 /// What a procedure streams back.
@@ -37,7 +43,7 @@ pub type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl QueueService for ClientServices {
     unary! {
-        |services| services.0;
+        |services| services.gateway;
         create_queue(CreateQueueRequest) -> CreateQueueResponse;
         update_queue(UpdateQueueRequest) -> UpdateQueueResponse;
         delete_queue(DeleteQueueRequest) -> DeleteQueueResponse;
@@ -51,7 +57,7 @@ impl QueueService for ClientServices {
 
 impl ClusterService for ClientServices {
     unary! {
-        |services| services.0;
+        |services| services.gateway;
         get_topology(GetTopologyRequest) -> GetTopologyResponse;
         get_cluster_status(GetClusterStatusRequest) -> GetClusterStatusResponse;
     }
@@ -63,7 +69,7 @@ impl MessageService for ClientServices {
     type ReceiveStreamStream = Replies<ReceiveStreamResponse>;
 
     unary! {
-        |services| services.0;
+        |services| services.gateway;
         send(SendRequest) -> SendResponse;
         receive(ReceiveRequest) -> ReceiveResponse;
         settle(SettleRequest) -> SettleResponse;
@@ -74,7 +80,8 @@ impl MessageService for ClientServices {
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Reply<Self::SendStreamStream> {
         let principal = principal(&request)?;
-        let replies = self.0.send_stream(principal, frames(request.into_inner()));
+        let frames = frames(request.into_inner(), self.drain.clone());
+        let replies = self.gateway.send_stream(principal, frames);
         let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
         Ok(Response::new(Box::pin(replies)))
     }
@@ -84,9 +91,8 @@ impl MessageService for ClientServices {
         request: Request<Streaming<ReceiveStreamRequest>>,
     ) -> Reply<Self::ReceiveStreamStream> {
         let principal = principal(&request)?;
-        let replies = self
-            .0
-            .receive_stream(principal, frames(request.into_inner()));
+        let frames = frames(request.into_inner(), self.drain.clone());
+        let replies = self.gateway.receive_stream(principal, frames);
         let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
         Ok(Response::new(Box::pin(replies)))
     }

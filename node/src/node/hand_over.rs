@@ -33,6 +33,13 @@ impl<R: Runtime> Node<R> {
         moved
     }
 
+    /// Takes no new work and moves every leadership to other nodes, for `patience` at most; what
+    /// clients ask is forwarded from then on.
+    pub async fn retire(&self, patience: Duration) {
+        let _ = self.stopping.set("it is stopping".to_owned());
+        self.hand_over(patience).await;
+    }
+
     /// Moves every leadership to other nodes, for `patience` at most; gives the groups that moved.
     pub async fn hand_over(&self, patience: Duration) -> Vec<GroupId> {
         let mut moved = Vec::new();
@@ -62,11 +69,8 @@ impl<R: Runtime> Node<R> {
         moved
     }
 
-    /// Ends the node in order: takes no new work, hands its leaderships over, flushes what it has
-    /// and notes that it stopped cleanly. Takes little longer than `grace`.
-    pub async fn shutdown(&self, grace: Duration) {
-        let _ = self.stopping.set("it is stopping".to_owned());
-        self.hand_over(grace).await;
+    /// Ends the groups of a node that has [retired](Self::retire) and flushes what it has.
+    pub async fn stop(&self) {
         for group in self.groups.all() {
             group.stop().await;
         }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::Stages;
 use super::observer::Observer;
 use crate::api::{
     Acceptor, Authenticator, ClientListener, ConnectionCounts, PATIENCE, PeerListener, Security,
@@ -124,11 +125,11 @@ impl Listeners {
         self,
         servers: &mut Servers,
         observer: &Arc<Observer>,
-        drain: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Waiting {
-        let (observer, drain) = (Arc::clone(observer), drain.clone());
+        let (observer, stop) = (Arc::clone(observer), stop.clone());
         servers.spawn(async move {
-            http::serve(self.http, observer, drain)
+            http::serve(self.http, observer, stop)
                 .await
                 .context("the HTTP listener failed")
         });
@@ -142,28 +143,20 @@ impl Waiting {
         Arc::clone(&self.peer_tls)
     }
 
-    /// Serves the node until `drain` (open calls go on) or `stop` is cancelled.
-    pub fn serve(
-        self,
-        servers: &mut Servers,
-        node: &Arc<Node<TokioRuntime>>,
-        (drain, stop): (&CancellationToken, &CancellationToken),
-    ) {
+    /// Serves the node until it is told to end.
+    pub fn serve(self, servers: &mut Servers, node: &Arc<Node<TokioRuntime>>, stages: &Stages) {
+        let stop = &stages.stop;
         let health = HealthReporter::new();
-        spawn_until(
-            servers,
-            drain,
-            tell_health(health.clone(), Arc::clone(node)),
-        );
+        spawn_until(servers, stop, tell_health(health.clone(), Arc::clone(node)));
         let peer_tls = Arc::clone(&self.peer_tls);
-        spawn_until(servers, drain, async move {
+        spawn_until(servers, stop, async move {
             peer_tls.watch(RELOAD_INTERVAL).await;
         });
         let security = match self.client_tls {
             None => Security::Plain,
             Some(tls) => {
                 let watched = Arc::clone(&tls);
-                spawn_until(servers, drain, async move {
+                spawn_until(servers, stop, async move {
                     watched.watch(RELOAD_INTERVAL).await;
                 });
                 Security::Tls(tls)
@@ -194,16 +187,17 @@ impl Waiting {
             gateway: Arc::clone(node.gateway()),
             node: Arc::clone(node),
         };
-        let drained = drain.clone();
+        let (drain, drained) = (stages.drain.clone(), stages.drained.clone());
         servers.spawn(async move {
+            let _drained = drained.drop_guard();
             client
-                .serve(drained)
+                .serve(drain)
                 .await
                 .context("the client listener failed")
         });
-        let drained = drain.clone();
+        let stop = stop.clone();
         servers.spawn(async move {
-            peer.serve(drained)
+            peer.serve(stop)
                 .await
                 .context("the peer and admin listener failed")
         });
@@ -212,10 +206,10 @@ impl Waiting {
 
 fn spawn_until(
     servers: &mut Servers,
-    drain: &CancellationToken,
+    stop: &CancellationToken,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let task = drain.clone().run_until_cancelled_owned(task);
+    let task = stop.clone().run_until_cancelled_owned(task);
     servers.spawn(async move {
         task.await;
         Ok(())

@@ -30,7 +30,7 @@ use crate::shard::ShardOptions;
 use crate::store::drivers::StoreThreads;
 use crate::transport::grpc::GrpcTransport;
 
-/// How long open calls may take once the node has handed over and stopped.
+/// How long open calls may take once the node has handed over.
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// A running node with its three listeners.
@@ -40,11 +40,19 @@ pub struct NodeProcess {
     threads: StoreThreads,
     observer: Arc<Observer>,
     servers: JoinSet<anyhow::Result<()>>,
-    /// Cancelled: no new connections, and those that are open end when their calls have.
+    stages: Stages,
+    addresses: [SocketAddr; 3],
+}
+
+/// How the listeners end.
+#[derive(Clone, Default)]
+struct Stages {
+    /// Cancelled: clients are taken in no more, and their connections end when their calls have.
     drain: CancellationToken,
+    /// Cancelled when they all have.
+    drained: CancellationToken,
     /// Cancelled: connections break.
     stop: CancellationToken,
-    addresses: [SocketAddr; 3],
 }
 
 impl NodeProcess {
@@ -75,10 +83,10 @@ impl NodeProcess {
             listeners.peer_address,
             listeners.http_address,
         ];
-        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let stages = Stages::default();
         let observer = Arc::new(listeners.observer());
         let mut servers = JoinSet::new();
-        let serving = listeners.serve_http(&mut servers, &observer, &drain);
+        let serving = listeners.serve_http(&mut servers, &observer, &stages.stop);
 
         let limit = memory::limit(config.memory_limit);
         let opened = config.clone();
@@ -105,7 +113,7 @@ impl NodeProcess {
         };
         let node = Node::start(parts).await.context("the node cannot start")?;
         observer.watch(&node);
-        serving.serve(&mut servers, &node, (&drain, &stop));
+        serving.serve(&mut servers, &node, &stages);
         tracing::info!(
             node = node.node_id(),
             name = config.name,
@@ -121,8 +129,7 @@ impl NodeProcess {
             threads,
             observer,
             servers,
-            drain,
-            stop,
+            stages,
             addresses,
         })
     }
@@ -163,17 +170,18 @@ impl NodeProcess {
         }
     }
 
-    /// Stops in order: takes no new work, moves leaderships away and finishes what it has begun,
-    /// all within `grace`, then closes connections and files.
-    pub async fn shutdown(mut self, grace: Duration) {
+    /// Stops in order: moves leaderships away within `grace`, finishes what clients have begun,
+    /// then closes connections and files.
+    pub async fn shutdown(self, grace: Duration) {
         self.observer.stopping();
-        self.node.shutdown(grace).await;
-        self.drain.cancel();
-        let finished = async { while self.servers.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSING, finished).await.is_err() {
-            tracing::info!("connections that were still open are closed");
+        self.node.retire(grace).await;
+        self.stages.drain.cancel();
+        let drained = self.stages.drained.cancelled();
+        if tokio::time::timeout(CLOSING, drained).await.is_err() {
+            tracing::info!("calls that were still open are broken off");
         }
-        self.stop.cancel();
+        self.node.stop().await;
+        self.stages.stop.cancel();
         let (node, threads) = (self.node, self.threads);
         let closed = tokio::task::spawn_blocking(move || {
             threads.join();
@@ -187,7 +195,7 @@ impl NodeProcess {
     /// Stops at once, as if the process had been killed: nothing is handed over or finished, and
     /// the next start takes the data directory for one of a crash.
     pub async fn kill(self) {
-        self.stop.cancel();
+        self.stages.stop.cancel();
         self.scope.stop();
         self.node.store().close();
         let threads = self.threads;

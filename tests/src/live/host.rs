@@ -163,7 +163,10 @@ impl LiveHost {
         } = running;
         let stopping = node.clone();
         let _ = runtime
-            .spawn(async move { stopping.shutdown(Duration::from_secs(5)).await })
+            .spawn(async move {
+                stopping.retire(Duration::from_secs(5)).await;
+                stopping.stop().await;
+            })
             .await;
         self.net.unlisten(&self.address());
         let ended = tokio::task::spawn_blocking(move || {

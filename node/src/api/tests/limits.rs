@@ -104,8 +104,10 @@ async fn connections_are_bounded_and_idle_ones_do_not_stay() {
     drop(held);
 }
 
-#[tokio::test]
-async fn a_stream_ends_when_its_node_stops() {
+/// What the end of a stream looks like when `end` is done to its listener.
+async fn end_of_a_stream(
+    end: impl FnOnce(&Listener),
+) -> Result<Option<SendStreamResponse>, Status> {
     let listener = anonymous().await;
     let mut client = MessageServiceClient::new(connect(listener.address).await);
     let (sender, requests) = tokio::sync::mpsc::channel(1);
@@ -113,9 +115,20 @@ async fn a_stream_ends_when_its_node_stops() {
     let requests = ReceiverStream::new(requests);
     let mut replies = client.send_stream(requests).await.unwrap().into_inner();
     assert!(replies.message().await.unwrap().is_some());
-    listener.stop.cancel();
-    let ended = tokio::time::timeout(Duration::from_secs(5), replies.message())
+    end(&listener);
+    tokio::time::timeout(Duration::from_secs(5), replies.message())
         .await
-        .unwrap();
-    assert!(!matches!(ended, Ok(Some(_))), "{ended:?}");
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_stream_ends_in_order_when_its_node_drains() {
+    let ended = end_of_a_stream(|listener| listener.drain.cancel()).await;
+    assert!(matches!(ended, Ok(None)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_stream_breaks_when_its_node_stops() {
+    let ended = end_of_a_stream(|listener| listener.stop.cancel()).await;
+    assert!(ended.is_err(), "{ended:?}");
 }

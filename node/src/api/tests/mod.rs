@@ -38,8 +38,10 @@ use crate::transport::grpc;
 const CLUSTER: &str = "0f3a6b1c-0000-4000-8000-000000000001";
 
 /// Answers with who called, and echoes frames.
-#[derive(Clone)]
-struct Echo;
+#[derive(Clone, Default)]
+struct Echo {
+    drain: CancellationToken,
+}
 
 #[async_trait]
 impl ClusterService for Echo {
@@ -86,7 +88,7 @@ impl MessageService for Echo {
         &self,
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Result<Response<Self::SendStreamStream>, Status> {
-        let frames = ReceiverStream::new(frames(request.into_inner()));
+        let frames = ReceiverStream::new(frames(request.into_inner(), self.drain.clone()));
         Ok(Response::new(Box::pin(
             frames.map(|_| Ok(SendStreamResponse::default())),
         )))
@@ -125,6 +127,7 @@ impl PeerService for Echo {
 struct Listener {
     address: SocketAddr,
     counts: ConnectionCounts,
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -140,17 +143,20 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
         counts: counts.clone(),
         stop: stop.clone(),
     };
+    let echo = Echo::default();
+    let drain = echo.drain.clone();
     let router = server(1 << 20, 4 << 20)
         .layer(authenticator)
-        .add_service(messages(Echo))
-        .add_service(ClusterServiceServer::new(Echo))
-        .add_service(PeerServiceServer::new(Echo))
+        .add_service(messages(echo.clone()))
+        .add_service(ClusterServiceServer::new(echo.clone()))
+        .add_service(PeerServiceServer::new(echo))
         .add_service(reflection().unwrap());
-    let stopped = stop.clone().cancelled_owned();
-    tokio::spawn(router.serve_with_incoming_shutdown(acceptor.run(), stopped));
+    let drained = drain.clone().cancelled_owned();
+    tokio::spawn(router.serve_with_incoming_shutdown(acceptor.run(), drained));
     Listener {
         address,
         counts,
+        drain,
         stop,
     }
 }
