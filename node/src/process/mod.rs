@@ -6,6 +6,8 @@ pub mod logging;
 mod memory;
 mod observer;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,0 +1,386 @@
+//! One real node over TCP: founded, used, misused, stopped and started again.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use prost_types::Duration as WireDuration;
+use roadstead_proto::v1::admin_service_client::AdminServiceClient;
+use roadstead_proto::v1::message_service_client::MessageServiceClient;
+use roadstead_proto::v1::queue_service_client::QueueServiceClient;
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::{
+    Ack, BootstrapRequest, CreateQueueRequest, Founder, GetNodeRequest, GetQueueRequest,
+    OutgoingMessage, QueueRef, QueueSpec, ReceiveCredit, ReceiveRequest, ReceiveResponse,
+    ReceiveStreamOpen, ReceiveStreamRequest, SendRequest, SettleRequest, Settlement,
+    receive_stream_request,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as PemIdentity};
+use tonic::{Code, Status};
+
+use super::*;
+use crate::config::{ClientAuth, LogFormat};
+use crate::tls::testing::TestCa;
+
+const CLUSTER: &str = "0f3a6b1c-0000-4000-8000-000000000001";
+/// Beyond this something hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn config(directory: &Path, ca: &TestCa) -> NodeConfig {
+    NodeConfig {
+        data_dir: directory.to_owned(),
+        name: "node-0".to_owned(),
+        client_listen: ([127, 0, 0, 1], 0).into(),
+        peer_listen: ([127, 0, 0, 1], 0).into(),
+        http_listen: ([127, 0, 0, 1], 0).into(),
+        advertise_client: None,
+        advertise_peer: None,
+        tls_dir: None,
+        tls: Some(ca.node(CLUSTER)),
+        client_tls_dir: None,
+        client_auth: ClientAuth::Anonymous,
+        client_max_connections: 100,
+        zone: String::new(),
+        memory_limit: Some(256 << 20),
+        worker_threads: None,
+        reserve: Some(1 << 20),
+        segment_size: 1 << 20,
+        shutdown_grace: Duration::from_secs(5),
+        log_format: LogFormat::Text,
+        log: "info".to_owned(),
+    }
+}
+
+async fn start(directory: &Path, ca: &TestCa) -> NodeProcess {
+    tokio::time::timeout(LIMIT, NodeProcess::start(config(directory, ca)))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+async fn admin(process: &NodeProcess, ca: &TestCa) -> AdminServiceClient<Channel> {
+    let pems = ca.operator(CLUSTER);
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(ca.pem()))
+        .identity(PemIdentity::from_pem(&pems.certificate, &pems.key))
+        .domain_name(CLUSTER);
+    let address = format!("https://{}", process.peer_address());
+    let endpoint = Endpoint::from_shared(address)
+        .unwrap()
+        .tls_config(tls)
+        .unwrap();
+    AdminServiceClient::new(endpoint.connect().await.unwrap())
+}
+
+async fn found(process: &NodeProcess, ca: &TestCa) {
+    let mut admin = admin(process, ca).await;
+    let node = admin
+        .get_node(GetNodeRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (node.cluster_id.as_str(), node.ready),
+        ("", false),
+        "{node:?}"
+    );
+    let founder = Founder {
+        node_id: node.node_id,
+        name: node.name,
+        peer_address: node.peer_address,
+        client_address: node.client_address,
+        zone: String::new(),
+    };
+    let request = BootstrapRequest {
+        cluster_id: CLUSTER.to_owned(),
+        founders: vec![founder],
+        shards: 2,
+        replication_factor: 1,
+    };
+    assert!(admin.bootstrap(request).await.unwrap().into_inner().founded);
+}
+
+async fn ready(process: &NodeProcess) -> String {
+    let mut stream = TcpStream::connect(process.http_address()).await.unwrap();
+    let request = b"GET /readyz HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn until_ready(process: &NodeProcess) {
+    let start = Instant::now();
+    loop {
+        let answer = ready(process).await;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            return;
+        }
+        assert!(start.elapsed() < LIMIT, "{answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn orders() -> Option<QueueRef> {
+    Some(QueueRef {
+        namespace: "default".to_owned(),
+        name: "orders".to_owned(),
+    })
+}
+
+fn message(body: &'static [u8]) -> OutgoingMessage {
+    OutgoingMessage {
+        body: body.into(),
+        ..OutgoingMessage::default()
+    }
+}
+
+fn send(messages: Vec<OutgoingMessage>) -> SendRequest {
+    SendRequest {
+        queue: orders(),
+        messages,
+        ..SendRequest::default()
+    }
+}
+
+struct Client {
+    queues: QueueServiceClient<Channel>,
+    messages: MessageServiceClient<Channel>,
+}
+
+impl Client {
+    async fn connect(process: &NodeProcess) -> Self {
+        let address = format!("http://{}", process.client_address());
+        let channel = Endpoint::from_shared(address)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            queues: QueueServiceClient::new(channel.clone()),
+            messages: MessageServiceClient::new(channel),
+        }
+    }
+
+    async fn create(&mut self) {
+        let spec = Some(QueueSpec {
+            partitions: 2,
+            ..QueueSpec::default()
+        });
+        let request = CreateQueueRequest {
+            queue: orders(),
+            spec,
+        };
+        self.queues.create_queue(request).await.unwrap();
+    }
+
+    async fn send(&mut self, messages: Vec<OutgoingMessage>) -> Result<(), Status> {
+        let results = self
+            .messages
+            .send(send(messages))
+            .await?
+            .into_inner()
+            .results;
+        for result in results {
+            if let Some(error) = result.error {
+                return Err(Status::new(Code::from_i32(error.code), error.message));
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> ReceiveResponse {
+        let request = ReceiveRequest {
+            queue: orders(),
+            max_messages: 10,
+            wait: Some(WireDuration {
+                seconds: 10,
+                nanos: 0,
+            }),
+            ..ReceiveRequest::default()
+        };
+        self.messages.receive(request).await.unwrap().into_inner()
+    }
+
+    async fn ack(&mut self, receipt: bytes::Bytes) -> Option<(Code, String)> {
+        let settlements = vec![Settlement {
+            receipt,
+            action: Some(Action::Ack(Ack {})),
+        }];
+        let request = SettleRequest {
+            queue: orders(),
+            settlements,
+        };
+        let results = match self.messages.settle(request).await {
+            Ok(response) => response.into_inner().results,
+            Err(status) => return Some((status.code(), status.message().to_owned())),
+        };
+        results[0]
+            .error
+            .as_ref()
+            .map(|e| (Code::from_i32(e.code), e.message.clone()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_founded_used_stopped_and_started_again() {
+    let (ca, directory) = (TestCa::new(), tempfile::tempdir().unwrap());
+    let process = start(directory.path(), &ca).await;
+    assert!(ready(&process).await.contains("belongs to no cluster"));
+    found(&process, &ca).await;
+    until_ready(&process).await;
+
+    let mut client = Client::connect(&process).await;
+    client.create().await;
+    client
+        .send(vec![message(b"first"), message(b"second")])
+        .await
+        .unwrap();
+    let deliveries = client.receive().await.deliveries;
+    let first = deliveries
+        .iter()
+        .find(|delivery| &delivery.body[..] == b"first")
+        .unwrap();
+    assert_eq!(client.ack(first.receipt.clone()).await, None);
+    let stale = client.ack(first.receipt.clone()).await.unwrap();
+    assert_eq!(stale.0, Code::NotFound, "{stale:?}");
+    client.send(vec![message(b"third")]).await.unwrap();
+
+    let stopping = Instant::now();
+    process.shutdown(Duration::from_secs(5)).await;
+    assert!(
+        stopping.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        stopping.elapsed()
+    );
+
+    let process = start(directory.path(), &ca).await;
+    until_ready(&process).await;
+    let mut client = Client::connect(&process).await;
+    let again = client.receive().await.deliveries;
+    assert!(
+        again.iter().any(|delivery| &delivery.body[..] == b"third"),
+        "{again:?}"
+    );
+    process.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_input_gets_a_clear_error_and_harms_nobody_else() {
+    let (ca, directory) = (TestCa::new(), tempfile::tempdir().unwrap());
+    let process = start(directory.path(), &ca).await;
+    found(&process, &ca).await;
+    until_ready(&process).await;
+    let mut client = Client::connect(&process).await;
+    client.create().await;
+
+    let delay = Some(WireDuration {
+        seconds: -1,
+        nanos: 0,
+    });
+    let negative = OutgoingMessage {
+        delay,
+        ..message(b"x")
+    };
+    let table = [
+        (vec![], "messages"),
+        (vec![message(b"")], "body"),
+        (vec![message(&[0; 300 * 1024])], "bytes"),
+        (vec![negative], "delay"),
+        (vec![message(b"x"); 1_001], "1001"),
+    ];
+    for (messages, expected) in table {
+        let status = client.send(messages).await.unwrap_err();
+        assert_eq!(
+            status.code(),
+            Code::InvalidArgument,
+            "{expected}: {status:?}"
+        );
+        assert!(
+            status.message().contains(expected),
+            "{expected}: {}",
+            status.message()
+        );
+    }
+    let nowhere = Some(QueueRef {
+        namespace: "default".to_owned(),
+        name: "nowhere".to_owned(),
+    });
+    let status = client
+        .queues
+        .get_queue(GetQueueRequest { queue: nowhere })
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+    let garbage = client
+        .ack(bytes::Bytes::from_static(b"garbage"))
+        .await
+        .unwrap();
+    assert!(
+        matches!(garbage.0, Code::NotFound | Code::InvalidArgument),
+        "{garbage:?}"
+    );
+
+    client.send(vec![message(b"fine")]).await.unwrap();
+    assert_eq!(&client.receive().await.deliveries[0].body[..], b"fine");
+    process.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_costs_only_itself() {
+    let (ca, directory) = (TestCa::new(), tempfile::tempdir().unwrap());
+    let process = start(directory.path(), &ca).await;
+    found(&process, &ca).await;
+    until_ready(&process).await;
+    let mut client = Client::connect(&process).await;
+    client.create().await;
+    let _deaf = never_reads(&process).await;
+    // It has credit for 200 of these 320.
+    for _ in 0..20 {
+        client
+            .send(vec![message(&[7; 64 << 10]); 16])
+            .await
+            .unwrap();
+    }
+    let taken = tokio::time::timeout(LIMIT, async {
+        let mut taken = 0;
+        while taken < 10 {
+            let deliveries = client.receive().await.deliveries;
+            for delivery in &deliveries {
+                assert_eq!(client.ack(delivery.receipt.clone()).await, None);
+            }
+            taken += deliveries.len();
+            client.send(vec![message(b"more")]).await.unwrap();
+        }
+    });
+    taken.await.unwrap();
+    process.kill().await;
+}
+
+/// Grants credit for more than fits into all windows on the way, and never looks at the answers.
+async fn never_reads(process: &NodeProcess) -> impl Send + use<> {
+    let mut client = Client::connect(process).await;
+    let (sender, frames) = tokio::sync::mpsc::channel(4);
+    let open = ReceiveStreamOpen {
+        queue: orders(),
+        session_id: "deaf".to_owned(),
+        ..ReceiveStreamOpen::default()
+    };
+    for frame in [
+        receive_stream_request::Frame::Open(open),
+        receive_stream_request::Frame::Credit(ReceiveCredit { messages: 200 }),
+    ] {
+        sender
+            .send(ReceiveStreamRequest { frame: Some(frame) })
+            .await
+            .unwrap();
+    }
+    let stream = client
+        .messages
+        .receive_stream(ReceiverStream::new(frames))
+        .await
+        .unwrap();
+    (stream, sender, client)
+}
