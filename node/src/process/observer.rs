@@ -87,11 +87,11 @@ impl Observe for Observer {
                 .iter()
                 .map(|group| report_group(group))
                 .collect();
-            seen.loads = node
-                .shards()
-                .iter()
-                .flat_map(|shard| shard.load())
-                .collect();
+            let shards = node.shards();
+            seen.loads = shards.iter().flat_map(|shard| shard.load()).collect();
+            for shard in &shards {
+                seen.commits.add(&shard.commit_latency());
+            }
             seen.store = node.store().metrics().read();
             seen.room_for_sends = node.store().room_for_sends();
         }

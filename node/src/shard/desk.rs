@@ -14,6 +14,7 @@ use super::intake::Intake;
 use super::load::WakeUps;
 use super::replica::Replica;
 use super::sessions::Sessions;
+use crate::metrics::Latency;
 use crate::runtime::Runtime;
 
 /// Bounds and times of a shard's service.
@@ -60,6 +61,8 @@ pub struct Desk<R: Runtime, P> {
     pub load: Notify,
     /// Rises with each of these.
     pub load_version: AtomicU64,
+    /// How long entries took from proposal to applied.
+    pub commits: Latency,
     seats: Mutex<Seats>,
     leads: AtomicBool,
     start: R::Instant,
@@ -75,6 +78,7 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
             outbox: Notify::new(),
             load: Notify::new(),
             load_version: AtomicU64::new(0),
+            commits: Latency::default(),
             seats: Mutex::default(),
             leads: AtomicBool::new(false),
             start: R::Instant::now(),

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use openraft_rt::Select4;
+use openraft_rt::{Instant as _, Select4};
 use roadstead_core::shard::{Applied, DEFAULT_GROUP, EventKind, Op, ReleaseSession, Reply};
 
 use super::batch::{self, Batch, Incoming};
@@ -187,9 +187,12 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             return false;
         };
         self.ticking |= batch.tick;
-        let replica = desk.replica.clone();
+        let proposed = R::Instant::now();
         self.writing.push_back(Box::pin(in_order(async move {
-            let outcome = replica.propose(entry).await;
+            let outcome = desk.replica.propose(entry).await;
+            if outcome.is_ok() {
+                desk.commits.note(proposed.elapsed());
+            }
             (batch, outcome)
         })));
         true

@@ -26,6 +26,7 @@ use super::{accept, delete, inspect, load, receive, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
+use crate::metrics::LatencyNumbers;
 use crate::runtime::Runtime;
 use crate::scope::NodeScope;
 
@@ -144,6 +145,11 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
     /// The load of every partition of the shard; empty while another node leads.
     pub fn load(&self) -> Vec<ConsumerLoad> {
         load::loads(&self.desk, &*self.queues)
+    }
+
+    /// How long the entries that this node proposed took until they were applied.
+    pub fn commit_latency(&self) -> LatencyNumbers {
+        self.desk.commits.read()
     }
 
     /// Rises when a group without consumers gets something to do.
