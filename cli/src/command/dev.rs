@@ -92,7 +92,17 @@ fn print(cluster: &Cluster, queues: &[&str], output: &Output) -> anyhow::Result<
             lines.push(format!("queue {queue}"));
         }
         let endpoint = &cluster.nodes[0].client;
-        lines.push("clients are anonymous: whoever reaches these ports may do everything".into());
+        lines.push("clients are anonymous: whoever reaches these ports may use every queue".into());
+        let (admin, id, dir) = (
+            cluster.nodes[0].peer,
+            &cluster.id,
+            cluster.admin_tls.display(),
+        );
+        lines.push(format!(
+            "administration needs its certificate:\n  roadstead cluster members --endpoint {admin} \
+             --server-name {id} --ca-file {dir}/ca.crt --cert-file {dir}/tls.crt --key-file \
+             {dir}/tls.key"
+        ));
         lines.push(format!(
             "\nexport ROADSTEAD_ENDPOINT={endpoint}\nCtrl-C stops it"
         ));

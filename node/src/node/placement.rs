@@ -38,7 +38,8 @@ struct Wanted {
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
     let mut founding = Founding::<R>::new();
     let mut unplaced = BTreeMap::new();
-    loop {
+    // A node that stops starts no group again.
+    while node.stopping.get().is_none() {
         let view = node.catalog();
         let version = view.version();
         let wanted = wanted(&node);
