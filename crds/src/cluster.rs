@@ -59,6 +59,13 @@ use crate::{ByteSize, QueueClusterStatus};
     ).message(
         "replicas must be 1 or at least replicationFactor: fewer nodes cannot hold that many \
          copies"
+    ),
+    validation = Rule::new(
+        "oldSelf.spec.replicas < self.spec.replicationFactor || self.spec.replicas >= \
+         self.spec.replicationFactor"
+    ).message(
+        "replicas cannot go below replicationFactor again: the copies would be lost; to have one \
+         node, create another QueueCluster"
     )
 )]
 #[serde(rename_all = "camelCase")]

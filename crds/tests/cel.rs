@@ -205,6 +205,7 @@ fn cluster_changes() {
     );
     let cases = [
         (json!({"shards": 9}), "shards cannot change"),
+        (json!({"replicas": 1}), "replicas cannot go below"),
         (
             json!({"replicationFactor": 1}),
             "replicationFactor cannot change",

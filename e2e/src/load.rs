@@ -22,7 +22,9 @@ use crate::until::{Seen, until};
 
 /// The queues of stories with load.
 pub const QUEUES: [&str; 4] = ["orders", "payments", "mails", "hooks"];
-/// Messages per second of each of the eight producers.
+/// Producers of the load, and consumers too.
+const PRODUCERS: usize = 8;
+/// Messages per second of each of the producers.
 pub const RATE: u32 = 150;
 /// Messages per second of a producer that has a number of them to send.
 const PACE: &str = "150";
@@ -93,9 +95,9 @@ impl<'a> Load<'a> {
         until("all producers send", Duration::from_mins(1), || {
             let producers = load.ledger()?.producers;
             Ok(Seen::when(
-                producers == 8,
+                producers == PRODUCERS,
                 (),
-                format!("{producers} of 8 do"),
+                format!("{producers} of {PRODUCERS} do"),
             ))
         })?;
         Ok(load)
@@ -180,6 +182,11 @@ impl<'a> Load<'a> {
         let sends = ledger.sends();
         let failed = ledger.findings.failed + ledger.findings.maybe + sends.failed;
         ensure!(failed == 0, "{failed} sends failed");
+        ensure!(
+            sends.producers == PRODUCERS,
+            "{} of {PRODUCERS} producers said what they sent",
+            sends.producers
+        );
         ensure!(
             sends.slowest <= SLOWEST,
             "a send took {:.1} s",

@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 
 use crate::error::{Doing, ReconcileError};
 
-/// An object that cannot be read back is applied again after this time.
-const BLIND: Duration = Duration::from_hours(1);
-
 /// What was applied last, by kind, namespace and name.
 #[derive(Debug, Default)]
 pub struct Applier {
@@ -63,7 +60,8 @@ impl Applier {
         self.write(api, manager, (name, key, body)).await
     }
 
-    /// Like [`Applier::apply`], of what may be written and not read.
+    /// Like [`Applier::apply`], of what may be written and not read: it is written again once it is
+    /// `stale`.
     ///
     /// # Errors
     /// When the API server refuses.
@@ -71,13 +69,13 @@ impl Applier {
         &self,
         api: &Api<K>,
         manager: &str,
-        wanted: &K,
+        (wanted, stale): (&K, Duration),
     ) -> Result<(), ReconcileError>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
         let (name, key, body) = prepare(wanted);
-        let fresh = |applied: &Applied| applied.wanted == body && applied.at.elapsed() < BLIND;
+        let fresh = |applied: &Applied| applied.wanted == body && applied.at.elapsed() < stale;
         if self.known(&key).is_some_and(|applied| fresh(&applied)) {
             return Ok(());
         }

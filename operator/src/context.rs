@@ -109,8 +109,14 @@ impl Context {
         let result = result.unwrap_or(Err(ReconcileError::TooLong(LONGEST.as_secs())));
         self.metrics
             .ran(controller, start.elapsed().as_secs_f64(), result.is_ok());
-        if result.is_ok() {
-            self.backoff.succeeded(&key(object));
+        match &result {
+            Ok(_) => self.backoff.succeeded(&key(object)),
+            // What the API server will not take needs a person.
+            Err(error) if error.is_refusal() => {
+                let what = ("Refused", error.to_string());
+                self.event(&object.object_ref(&()), true, what).await;
+            }
+            Err(_) => {}
         }
         result
     }

@@ -34,6 +34,16 @@ pub enum ReconcileError {
     TooLong(u64),
 }
 
+impl ReconcileError {
+    /// The API server will not take it, however often it is tried.
+    pub fn is_refusal(&self) -> bool {
+        let Self::Kube { source, .. } = self else {
+            return false;
+        };
+        matches!(&**source, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
+    }
+}
+
 impl From<finalizer::Error<ReconcileError>> for ReconcileError {
     fn from(error: finalizer::Error<ReconcileError>) -> Self {
         match error {

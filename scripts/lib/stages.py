@@ -82,12 +82,27 @@ def go_ready():
     return "" if shutil.which("go") else "Go is not there"
 
 
+OUTSIDE = ("--exclude", "roadstead-tests", "--exclude", "roadstead-e2e")
+
+
+def integration_tests():
+    """The integration tests of the crates that need nothing but this workspace."""
+    crates = ("node", "node/core", "client", "cli", "crds", "operator/core", "operator")
+    found = []
+    for crate in crates:
+        tests = (ROOT / crate / "tests").glob("*")
+        files = [t for t in tests if t.suffix == ".rs" or (t / "main.rs").exists()]
+        found += [t.stem for t in files if t.stem != "apiserver"]
+    return [word for name in sorted(found) for word in ("--test", name)]
+
+
 def workspace_tests():
-    """Every test of the workspace that needs no cluster of several nodes."""
-    outside = ("--exclude", "roadstead-tests", "--exclude", "roadstead-e2e")
-    # The operator's tests run against a real API server, which is built once.
-    steps = [(CLUSTER, "build")] if provider() == "local" else []
-    steps.append(cargo("test", "--workspace", "--no-fail-fast", *outside))
+    """Every test of the workspace that needs no cluster of several nodes and no API server."""
+    steps = [
+        cargo("test", "--workspace", "--no-fail-fast", "--lib", "--bins", *integration_tests(),
+              *OUTSIDE),
+        cargo("test", "--workspace", "--doc", *OUTSIDE),
+    ]
     if has_target("tidy"):
         steps.append(cargo("test", "-p", "roadstead-tests", "--lib", "--test", "tidy"))
     return tuple(steps)
@@ -103,6 +118,15 @@ ALL = (
         steps=(("scripts/check",),), ready=go_ready, packages=lambda: ("shellcheck",),
     ),
     Stage("unit", "Rust, cc", (10, 3), steps=workspace_tests()),
+    Stage(
+        "apiserver", "Go", (8, 1),
+        # The operator against a real API server, which is built once whatever the provider.
+        steps=(
+            ("env", "ROADSTEAD_E2E_PROVIDER=local", CLUSTER, "build"),
+            cargo("test", "--workspace", "--test", "apiserver", *OUTSIDE),
+        ),
+        ready=go_ready, packages=cluster_packages,
+    ),
     Stage(
         "sim", "Rust, cc", (6, 3),
         steps=(cargo("test", "-p", "roadstead-tests", "--test", "simulation"),),

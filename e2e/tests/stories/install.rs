@@ -135,11 +135,14 @@ fn remove(story: &Story<'_>, folder: &Path, page: &str) -> Result<()> {
     let command = page[start..].split('`').next().unwrap_or_default();
     story.say(format!("$ {command}"));
     sh(story, folder, command)?;
-    let claims = story.kubectl().list(&["pvc", "-n", "default"])?;
+    let ours = "roadstead.dev/cluster=quickstart";
+    let claims = story
+        .kubectl()
+        .list(&["pvc", "-n", "default", "-l", ours])?;
     ensure!(claims.len() == 3, "{} volumes stayed, not 3", claims.len());
     story
         .kubectl()
-        .run(&["-n", "default", "delete", "pvc", "--all", "--wait=false"])?;
+        .run(&["-n", "default", "delete", "pvc", "-l", ours, "--wait=false"])?;
     story.say("clusters and queues are gone, 3 volumes had stayed");
     Ok(())
 }

@@ -19,6 +19,13 @@ pub struct Observed {
     pub cluster: Option<ClusterView>,
 }
 
+impl Observed {
+    /// The cluster as a node sees it that belongs to it; absent when there is none.
+    pub fn served(&self) -> Option<&ClusterView> {
+        self.cluster.as_ref().filter(|view| !view.shards.is_empty())
+    }
+}
+
 /// A pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodView {

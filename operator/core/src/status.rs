@@ -153,7 +153,7 @@ fn ready(goal: &Goal, observed: &Observed) -> Finding {
         );
         return Finding::new(kind, false, "Bootstrapping", message);
     }
-    let Some(view) = &observed.cluster else {
+    let Some(view) = observed.served() else {
         let message = "no node can say how the cluster is: see its pods and their logs";
         return Finding::new(kind, false, "NoAnswer", message);
     };
@@ -195,7 +195,7 @@ fn progressing(step: &Step) -> Finding {
 
 fn degraded(goal: &Goal, observed: &Observed) -> Finding {
     let kind = "Degraded";
-    let Some(view) = observed.cluster.as_ref().filter(|_| goal.founded) else {
+    let Some(view) = observed.served().filter(|_| goal.founded) else {
         return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
     };
     let lost = view
@@ -222,7 +222,7 @@ fn degraded(goal: &Goal, observed: &Observed) -> Finding {
 /// A group of several voters that cannot lose one more.
 fn quorum_at_risk(observed: &Observed) -> Finding {
     let kind = "QuorumAtRisk";
-    let Some(view) = &observed.cluster else {
+    let Some(view) = observed.served() else {
         return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
     };
     let at_risk = view.shards.iter().find(|shard| {
@@ -254,7 +254,7 @@ fn redundant(cluster: &QueueCluster, observed: &Observed) -> Finding {
         let message = "every message has one copy: a lost disk loses it; use replicas 3 or more";
         return Finding::new(kind, false, "SingleCopy", message);
     }
-    match &observed.cluster {
+    match observed.served() {
         Some(view) if shards(view).under_replicated == 0 => Finding::new(
             kind,
             true,
@@ -309,6 +309,17 @@ mod tests {
         goal.revision = "new".into();
         let step = crate::plan::plan(&goal, observed);
         cluster(&example, &goal, observed, &step, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_cluster_that_no_node_belongs_to() {
+        let mut observed = healthy(3);
+        observed.cluster.as_mut().unwrap().shards.clear();
+        let status = status_of(&observed);
+        for kind in ["Ready", "Redundant", "Degraded", "QuorumAtRisk"] {
+            let condition = status.conditions.iter().find(|c| c.type_ == kind).unwrap();
+            assert_eq!(condition.reason, "NoAnswer", "{kind}");
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! Applying what a cluster consists of.
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -7,6 +9,7 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use roadstead_crds::{NamespacesFrom, QueueCluster, TlsMode};
+use roadstead_operator_core::conditions::is_true;
 use roadstead_operator_core::desired::{
     Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
 };
@@ -17,6 +20,11 @@ use super::MANAGER;
 use crate::authority::Issued;
 use crate::context::Context;
 use crate::error::{Doing, ReconcileError, is_missing};
+
+/// A Secret, which may be written and not read, is written again after this time.
+const BLIND: Duration = Duration::from_hours(1);
+/// The same while a node is not ready: it may be the Secret that is missing.
+const BLIND_IN_TROUBLE: Duration = Duration::from_secs(30);
 
 /// The image of the nodes: as specified, else what they run already, else the operator's own. So a
 /// newer operator changes no cluster by itself.
@@ -39,6 +47,12 @@ pub async fn image(cluster: &QueueCluster, context: &Context) -> Result<String, 
     Ok(running.unwrap_or_else(|| context.config.node_image.clone()))
 }
 
+/// Whether the last look found all nodes ready, so that none of them can lack a Secret.
+fn is_ready(cluster: &QueueCluster) -> bool {
+    let status = cluster.status.as_ref();
+    status.is_some_and(|status| is_true(&status.conditions, "Ready"))
+}
+
 /// Applies everything; what is unchanged costs no write.
 pub async fn apply(
     cluster: &QueueCluster,
@@ -51,8 +65,15 @@ pub async fn apply(
     let client = &context.client;
     let applier = &context.applier;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let stale = if is_ready(cluster) {
+        BLIND
+    } else {
+        BLIND_IN_TROUBLE
+    };
     let secret = tls_secret(cluster, &names.node_tls(), cluster_id, &issued.node);
-    applier.apply_blind(&secrets, MANAGER, &secret).await?;
+    applier
+        .apply_blind(&secrets, MANAGER, (&secret, stale))
+        .await?;
     if cluster
         .spec
         .listeners
@@ -60,7 +81,9 @@ pub async fn apply(
         .any(|listener| listener.tls.mode == TlsMode::Managed)
     {
         let secret = tls_secret(cluster, &names.client_tls(), cluster_id, &issued.client);
-        applier.apply_blind(&secrets, MANAGER, &secret).await?;
+        applier
+            .apply_blind(&secrets, MANAGER, (&secret, stale))
+            .await?;
     }
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let binding = token_review_binding(cluster, &context.config.token_review_role);

@@ -53,11 +53,11 @@ impl Queues {
         self.clusters.get(&ObjectRef::new(&name).within(&namespace))
     }
 
-    /// The queue name of another Queue object of the same namespace.
+    /// The queue name of another Queue object of the same namespace and cluster.
     fn resolve(&self, queue: &Queue, name: &str) -> Option<String> {
         let namespace = queue.namespace()?;
         let other = self.queues.get(&ObjectRef::new(name).within(&namespace))?;
-        Some(queue_name(&other))
+        (cluster_key(&other) == cluster_key(queue)).then(|| queue_name(&other))
     }
 
     /// Another object of the namespace that stands for the same queue of the same cluster.

@@ -29,6 +29,20 @@ fn a_cluster_is_founded_once() {
 }
 
 #[test]
+fn one_founder_holds_one_copy_of_everything() {
+    let Op::Bootstrap(mut op) = bootstrap("c1") else {
+        panic!("it is one")
+    };
+    op.founders.truncate(1);
+    let alone = op.founders[0].node_id;
+    let mut world = World::empty();
+    world.apply(Op::Bootstrap(op));
+    let placements = world.machine.placements();
+    assert!(placements.values().all(|place| place.voters == [alone]));
+    assert_eq!(world.machine.cluster().unwrap().replication_factor, 3);
+}
+
+#[test]
 fn a_bootstrap_that_cannot_be_is_refused() {
     let good = |change: fn(&mut Bootstrap)| {
         let Op::Bootstrap(mut op) = bootstrap("c1") else {

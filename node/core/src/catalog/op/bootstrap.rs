@@ -112,8 +112,9 @@ impl Bootstrap {
                 "replication factor {replication_factor}: must be 1, 3 or 5"
             ));
         }
-        if founders.len() < usize::from(*replication_factor) {
-            let have = founders.len();
+        // One alone holds one copy of everything; there are more when more nodes join.
+        let have = founders.len();
+        if have != 1 && have < usize::from(*replication_factor) {
             return Err(format!(
                 "{have} founders cannot hold {replication_factor} replicas"
             ));
