@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
 use roadstead_client::proto::{self, Ordering, QueueSpec, QueueStats};
 use serde_json::{Map, Value, json};
@@ -90,25 +91,26 @@ pub fn oldest(stats: &QueueStats) -> Option<Duration> {
     Some(at.elapsed().unwrap_or_default())
 }
 
-/// A body: as JSON when it is, else as text, else by its size.
-pub fn body(body: &[u8]) -> Value {
-    if let Ok(value) = serde_json::from_slice(body) {
-        return value;
-    }
-    match std::str::from_utf8(body) {
-        Ok(text) => json!(text),
-        Err(_) => json!(format!("({} bytes that are no text)", body.len())),
+/// A body under its key: `body` is the object or array that it holds, else the text; what is no
+/// text is `bodyBase64`.
+pub fn body(body: &[u8]) -> (&'static str, Value) {
+    let Ok(text) = std::str::from_utf8(body) else {
+        return ("bodyBase64", json!(BASE64_STANDARD.encode(body)));
+    };
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => ("body", value),
+        _ => ("body", json!(text)),
     }
 }
 
-/// Attributes by name; a binary one by its size.
+/// Attributes by name; binary ones in base64.
 pub fn attributes<'a>(
     attributes: impl IntoIterator<Item = (&'a String, &'a proto::AttributeValue)>,
 ) -> Value {
     use proto::attribute_value::Value as Kind;
     let value = |value: &proto::AttributeValue| match &value.value {
         Some(Kind::StringValue(text) | Kind::NumberValue(text)) => json!(text),
-        Some(Kind::BinaryValue(bytes)) => json!(format!("({} bytes)", bytes.len())),
+        Some(Kind::BinaryValue(bytes)) => json!(BASE64_STANDARD.encode(bytes)),
         None => Value::Null,
     };
     Value::Object(
@@ -134,8 +136,9 @@ pub fn message(message: &ReceivedMessage) -> Value {
         "orderingKey": message.ordering_key,
         "contentType": message.content_type,
         "attributes": attributes(&message.attributes),
-        "body": body(&message.body),
     });
+    let (key, body) = body(&message.body);
+    value[key] = body;
     if let Some(dead) = &message.dead_letter {
         value["deadLetter"] = json!({
             "reason": dead.reason().as_str_name().trim_start_matches("DEAD_LETTER_REASON_"),
@@ -153,9 +156,10 @@ mod tests {
 
     #[test]
     fn a_body_is_shown_as_what_it_is() {
-        assert_eq!(body(br#"{"a":1}"#), json!({"a": 1}));
-        assert_eq!(body(b"plain"), json!("plain"));
-        assert_eq!(body(&[0xff, 0xfe]), json!("(2 bytes that are no text)"));
+        assert_eq!(body(br#"{"a":1}"#), ("body", json!({"a": 1})));
+        assert_eq!(body(b"plain"), ("body", json!("plain")));
+        assert_eq!(body(br#""plain""#), ("body", json!("\"plain\"")));
+        assert_eq!(body(&[0xff, 0xfe]), ("bodyBase64", json!("//4=")));
     }
 
     #[test]

@@ -58,6 +58,16 @@ pub fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes bytes as they are, and a newline.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.write_all(b"\n")
+}
+
 /// Says something to whoever watches, on stderr, beside the result.
 pub fn note(text: &str) {
     // Nothing can be said where stderr is closed.

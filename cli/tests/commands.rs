@@ -169,6 +169,7 @@ fn a_command_per_message() {
         String::from_utf8_lossy(&failed.stderr).contains("goes back"),
         "{failed:?}"
     );
+    assert_eq!(code(&failed), Some(1), "a command failed");
     let mut command = Command::new(BINARY);
     command
         .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
@@ -179,6 +180,60 @@ fn a_command_per_message() {
     );
     assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
     assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
+}
+
+#[test]
+fn a_command_that_runs_may_end_when_its_receiver_is_told_to_stop() {
+    let dev = Dev::start();
+    dev.stdout("send orders slow");
+    let directory = tempfile::tempdir().unwrap();
+    let (begun, ended) = (
+        directory.path().join("begun"),
+        directory.path().join("ended"),
+    );
+    let command = format!(
+        "touch {}; sleep 1; touch {}",
+        begun.display(),
+        ended.display()
+    );
+    let mut receiver = Command::new(BINARY)
+        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
+        .args(["receive", "orders", "--follow", "--exec", &command])
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !begun.exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never began");
+        sleep(Duration::from_millis(5));
+    }
+    let kill = Command::new("kill").arg(receiver.id().to_string()).status();
+    assert!(kill.unwrap().success());
+    assert!(receiver.wait().unwrap().success());
+    assert!(ended.exists());
+    assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
+}
+
+#[test]
+fn a_body_comes_out_as_it_went_in_or_is_refused_at_once() {
+    let dev = Dev::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("body");
+    std::fs::write(&file, [0, 1, 0xff, 0xfe]).unwrap();
+    dev.stdout(&format!("send orders -f {}", file.display()));
+    assert_eq!(dev.json("receive orders")["bodyBase64"], "AAH//g==");
+    let raw = dev.run("receive orders --ack");
+    assert_eq!(raw.stdout, [0, 1, 0xff, 0xfe, b'\n']);
+
+    std::fs::write(&file, vec![7; 17 << 20]).unwrap();
+    let start = Instant::now();
+    let large = dev.run(&format!("send orders -f {}", file.display()));
+    assert_eq!(code(&large), Some(1));
+    let why = String::from_utf8_lossy(&large.stderr);
+    assert!(why.contains("at most 16777216"), "{why}");
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "it is not tried again"
+    );
 }
 
 #[test]

@@ -12,6 +12,8 @@ use crate::token::Auth;
 /// A connection to one node, with the client's credentials.
 pub(crate) type Service = InterceptedService<Channel, Auth>;
 
+/// Largest request: bodies and attributes.
+pub(crate) const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// Largest message that travels: 16 MiB of bodies and what comes with them.
 pub(crate) const MAX_FRAME_BYTES: usize = 18 << 20;
 

@@ -51,6 +51,22 @@ impl Fault {
         }
     }
 
+    /// A message that no server takes.
+    pub(crate) fn too_large(size: usize, most: usize) -> Self {
+        Self {
+            code: Code::InvalidArgument,
+            message: format!(
+                "the message has {size} bytes with its attributes; at most {most} can be sent: \
+                 split it, or send a reference to where it lies"
+            ),
+            queue: String::new(),
+            field: "body".to_owned(),
+            retryable: false,
+            leader_address: String::new(),
+            transport: false,
+        }
+    }
+
     fn from_detail(code: Code, message: String, detail: ErrorDetail) -> Self {
         Self {
             code,

@@ -3,16 +3,20 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use roadstead_client::{Consumer, Delivery, terminated};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
-use crate::output::{Output, line, note};
+use crate::output::{Output, bytes, line, note};
 use crate::{format, units};
+
+/// How long a running command may take once it was asked to stop.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// Where from, and what to do with each message.
 #[derive(Debug, Args)]
@@ -56,10 +60,12 @@ impl Receive {
             .max_in_flight(u32::try_from(ahead)?);
         let consumer = consumer.start().await?;
         let mut held = Vec::new();
-        let result = tokio::select! {
-            result = self.receive(&consumer, output, &mut held) => result,
-            () = terminated() => Ok(()),
-        };
+        let (told, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            terminated().await;
+            told.send_replace(true);
+        });
+        let result = self.receive(&consumer, (output, stop), &mut held).await;
         consumer.stop();
         for delivery in held {
             drop(delivery.release());
@@ -73,24 +79,40 @@ impl Receive {
     async fn receive(
         &self,
         consumer: &Consumer,
-        output: &Output,
+        (output, mut stop): (&Output, watch::Receiver<bool>),
         held: &mut Vec<Delivery>,
     ) -> anyhow::Result<()> {
-        let mut received = 0;
+        let (mut received, mut failed) = (0, 0);
         while self.follow || received < self.count {
-            let next = if self.follow {
-                consumer.next().await?
-            } else {
-                match timeout(self.wait, consumer.next()).await {
-                    Ok(next) => next?,
-                    Err(_) => break,
+            let next = async {
+                if self.follow {
+                    return consumer.next().await;
                 }
+                let next = timeout(self.wait, consumer.next()).await;
+                next.unwrap_or(Ok(None))
+            };
+            let next = tokio::select! {
+                biased;
+                _ = stop.wait_for(|told| *told) => None,
+                next = next => next?,
             };
             let Some(delivery) = next else { break };
             received += 1;
-            self.handle(delivery, output, held).await?;
+            let late = async {
+                // Whoever is told to stop finishes what was begun, within the grace.
+                let _ = stop.wait_for(|told| *told).await;
+                sleep(GRACE).await;
+            };
+            let done = tokio::select! {
+                done = self.handle(delivery, output, held) => done?,
+                () = late => bail!("the command did not end within {GRACE:?} and was killed"),
+            };
+            failed += u64::from(!done);
         }
-        if received == 0 {
+        if failed > 0 && !self.follow {
+            bail!("{failed} of {received} commands failed");
+        }
+        if received == 0 && !*stop.borrow() {
             note(&format!(
                 "no message in {} within {}",
                 self.queue,
@@ -100,19 +122,20 @@ impl Receive {
         Ok(())
     }
 
+    /// Does with a message what was asked; false when the command failed.
     async fn handle(
         &self,
         delivery: Delivery,
         output: &Output,
         held: &mut Vec<Delivery>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         if let Some(command) = &self.exec {
             return self.execute(command, delivery).await;
         }
         if output.is_json() {
             line(&format::message(&delivery).to_string())?;
         } else {
-            line(&String::from_utf8_lossy(&delivery.body))?;
+            bytes(&delivery.body)?;
         }
         if self.ack {
             delivery.ack().await.context("printed, but not acked")?;
@@ -120,11 +143,13 @@ impl Receive {
             // Kept until the end, so that the next one is another one.
             held.push(delivery);
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn execute(&self, command: &str, delivery: Delivery) -> anyhow::Result<()> {
-        match run(command, &self.queue, &delivery).await? {
+    async fn execute(&self, command: &str, delivery: Delivery) -> anyhow::Result<bool> {
+        let failure = run(command, &self.queue, &delivery).await?;
+        let done = failure.is_none();
+        match failure {
             None => delivery
                 .ack()
                 .await
@@ -137,7 +162,7 @@ impl Receive {
                     .context("the command failed, and so did the nack")?;
             }
         }
-        Ok(())
+        Ok(done)
     }
 }
 

@@ -8,7 +8,7 @@ use roadstead_client::proto::QueueSpec;
 use roadstead_client::{CallError, Client};
 use roadstead_crds::Queue;
 use roadstead_operator_core::queue::{queue_ref, specification};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A queue as a manifest describes it.
 #[derive(Debug, PartialEq)]
@@ -78,10 +78,27 @@ fn parse(text: &str) -> anyhow::Result<Vec<Queue>> {
             .and_then(Value::as_str)
             .unwrap_or("?");
         let name = name.to_owned();
-        let queue = serde_json::from_value(document);
-        queues.push(queue.with_context(|| format!("Queue {name}"))?);
+        let queue = serde_json::from_value(document.clone());
+        let queue: Queue = queue.with_context(|| format!("Queue {name}"))?;
+        if let Some(field) = unknown(&document["spec"], &json!(queue.spec), "spec") {
+            bail!("Queue {name}: unknown field \"{field}\"");
+        }
+        queues.push(queue);
     }
     Ok(queues)
+}
+
+/// The first field of `given` that `read`, which was read from it, has not.
+fn unknown(given: &Value, read: &Value, path: &str) -> Option<String> {
+    let fields = given.as_object()?.iter();
+    let mut fields = fields.filter(|(_, value)| !value.is_null());
+    fields.find_map(|(key, value)| {
+        let path = format!("{path}.{key}");
+        match read.get(key) {
+            Some(read) => unknown(value, read, &path),
+            None => Some(path),
+        }
+    })
 }
 
 /// In an order in which they can be made: a queue for dead letters before those that name it.
@@ -164,6 +181,15 @@ kind: Queue
 metadata: {name: failed, namespace: shop}
 spec: {clusterRef: {name: main}, queueName: orders-failed}
 ";
+
+    #[test]
+    fn a_field_that_no_queue_has_is_named() {
+        let error = parse(&QUEUES.replace("partitions", "partitons")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Queue orders: unknown field \"spec.partitons\""
+        );
+    }
 
     #[test]
     fn queues_are_made_in_an_order_that_works() {

@@ -157,7 +157,8 @@ impl Cluster {
         let stops = processes.map(|process| {
             tokio::spawn(async move {
                 if kept {
-                    process.shutdown(GRACE).await;
+                    // Where all stop at once, nobody is there to take leaderships over.
+                    process.shutdown(Duration::ZERO).await;
                 } else {
                     process.kill().await;
                 }

@@ -22,6 +22,7 @@ pub use self::batch::Accepted;
 use self::batch::Pending;
 use self::engine::{Command, Engine, Reply};
 use self::lanes::Limits;
+use crate::channels::MAX_REQUEST_BYTES;
 use crate::client::Client;
 use crate::error::{CallError, Fault, SendError};
 use crate::message::Message;
@@ -196,6 +197,13 @@ impl Producer {
     /// Hands a message over and returns at once, or as soon as there is room for it.
     pub async fn enqueue(&self, message: Message) -> Sending {
         let size = message.size();
+        if size > MAX_REQUEST_BYTES {
+            let (sender, receiver) = oneshot::channel();
+            let fault = Fault::too_large(size, MAX_REQUEST_BYTES);
+            // The receiver is here.
+            let _ = sender.send(Err(SendError::Refused(Box::new(fault))));
+            return Sending(receiver);
+        }
         let share = u32::try_from(size.min(self.buffer_bytes)).unwrap_or(u32::MAX);
         let (sender, receiver) = oneshot::channel();
         // The semaphore is never closed, so this only waits.

@@ -183,12 +183,7 @@ impl<R: Runtime> Admin<R> {
     ) -> Result<TransferLeadershipResponse, ApiError> {
         authorize(principal, Action::TransferLeadership, None)?;
         let groups: Vec<GroupId> = match request.shard {
-            Some(shard) => vec![GroupId::try_from(shard).map_err(|_| {
-                ApiError::invalid(
-                    "shard",
-                    format!("there is no shard {shard}; 0 is the catalog"),
-                )
-            })?],
+            Some(shard) => vec![self.group_of(shard)?],
             None => self.led_by(principal, request.from_node).await?,
         };
         let patience = request
@@ -222,6 +217,18 @@ impl<R: Runtime> Admin<R> {
     ) -> Result<mpsc::Receiver<ConsumerLoadFrame>, ApiError> {
         authorize(principal, Action::WatchConsumerLoad, None)?;
         Ok(super::load::watch(&self.node))
+    }
+
+    fn group_of(&self, shard: u32) -> Result<GroupId, ApiError> {
+        let placed = |group: &GroupId| {
+            let catalog = self.node.catalog();
+            catalog.read(|catalog| catalog.placements().contains_key(group))
+        };
+        let group = GroupId::try_from(shard).ok().filter(placed);
+        group.ok_or_else(|| {
+            let message = format!("there is no shard {shard}; `cluster status` lists them");
+            ApiError::new(Code::NotFound, message)
+        })
     }
 
     async fn led_by(&self, principal: &Principal, node: NodeId) -> Result<Vec<GroupId>, ApiError> {

@@ -8,7 +8,7 @@ mod stamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use roadstead_client::Client;
 use roadstead_client::proto::{DeletePolicy, QueueSpec};
@@ -89,6 +89,9 @@ impl Bench {
         let measured = measured?;
         let report = Report::new(&self, &measured);
         output.print(&report.json(), || report.text())?;
+        if measured.failed() > 0 {
+            bail!("{} sends failed", measured.failed());
+        }
         Ok(())
     }
 

@@ -53,6 +53,11 @@ impl Default for Measured {
 }
 
 impl Measured {
+    /// Sends that were not acknowledged.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
     pub fn add_producer(&mut self, produced: &Produced) -> anyhow::Result<()> {
         self.acknowledged += produced.acknowledged;
         self.failed += produced.failed;

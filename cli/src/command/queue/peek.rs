@@ -44,7 +44,7 @@ fn state(message: &PeekedMessage) -> &'static str {
 }
 
 fn json(message: &PeekedMessage) -> Value {
-    json!({
+    let mut value = json!({
         "id": message.message_id,
         "state": state(message),
         "partition": message.partition,
@@ -53,8 +53,10 @@ fn json(message: &PeekedMessage) -> Value {
         "orderingKey": message.ordering_key,
         "contentType": message.content_type,
         "attributes": format::attributes(&message.attributes),
-        "body": format::body(&message.body),
-    })
+    });
+    let (key, body) = format::body(&message.body);
+    value[key] = body;
+    value
 }
 
 fn row(message: &PeekedMessage) -> [String; 6] {
