@@ -1,4 +1,5 @@
 //! The stories, in the order in which they run.
+mod grow;
 mod install;
 mod invalid_queue;
 mod kill_leader;
@@ -16,6 +17,7 @@ const STORIES: &[Entry] = &[
     Entry::new("messages", Lane::Loaded, messages::tell),
     Entry::new("kill_leader", Lane::Loaded, kill_leader::tell),
     Entry::new("rolling_restart", Lane::Loaded, rolling_restart::tell),
+    Entry::new("grow", Lane::Beside, grow::tell),
     Entry::new("invalid_queue", Lane::Beside, invalid_queue::tell),
     Entry::new("strangers", Lane::Beside, strangers::tell),
     Entry::new("retain", Lane::Beside, retain::tell),

@@ -249,21 +249,25 @@ fn lacks_one(view: &ClusterView, shard: &ShardStatus) -> bool {
 
 fn redundant(cluster: &QueueCluster, observed: &Observed) -> Finding {
     let kind = "Redundant";
-    let copies = cluster.spec.replication_factor.min(cluster.spec.replicas);
+    let wanted = cluster.spec.replication_factor.min(cluster.spec.replicas);
+    let Some(view) = observed.served() else {
+        return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
+    };
+    let copies = view.shards.iter().map(ClusterView::voters).min();
+    let copies = count(copies.unwrap_or(0));
+    if copies < wanted {
+        let message = format!("a shard has {copies} of {wanted} copies yet");
+        return Finding::new(kind, false, "CopyMissing", message);
+    }
     if copies < 3 {
         let message = "every message has one copy: a lost disk loses it; use replicas 3 or more";
         return Finding::new(kind, false, "SingleCopy", message);
     }
-    match observed.served() {
-        Some(view) if shards(view).under_replicated == 0 => Finding::new(
-            kind,
-            true,
-            "Replicated",
-            format!("every message has {copies} copies"),
-        ),
-        Some(_) => Finding::new(kind, false, "CopyMissing", "a copy of a shard is behind"),
-        None => Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is"),
+    if shards(view).under_replicated > 0 {
+        return Finding::new(kind, false, "CopyMissing", "a copy of a shard is behind");
     }
+    let message = format!("every message has {copies} copies");
+    Finding::new(kind, true, "Replicated", message)
 }
 
 fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
@@ -309,6 +313,20 @@ mod tests {
         goal.revision = "new".into();
         let step = crate::plan::plan(&goal, observed);
         cluster(&example, &goal, observed, &step, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_cluster_that_grows_is_redundant_once_the_copies_are_there() {
+        let mut observed = healthy(3);
+        let view = observed.cluster.as_mut().unwrap();
+        view.shards[2].replicas.truncate(1);
+        let status = status_of(&observed);
+        let found = status.conditions.iter().find(|c| c.type_ == "Redundant");
+        let found = found.unwrap();
+        assert_eq!(
+            (found.status.as_str(), found.message.as_str()),
+            ("False", "a shard has 1 of 3 copies yet")
+        );
     }
 
     #[test]

@@ -1,0 +1,69 @@
+//! Shows: a cluster of one node works and says that it keeps one copy; by `kubectl scale` it grows
+//! to three, each of which has a copy then, and no message is lost on the way. It does not shrink
+//! again.
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use roadstead_e2e::load::Load;
+use roadstead_e2e::manifests::queue_cluster;
+use roadstead_e2e::site::Site;
+use roadstead_e2e::story::Story;
+use serde_json::json;
+
+const MESSAGES: u64 = 1_000;
+
+pub fn tell(story: &Story<'_>) -> Result<()> {
+    story.world.installed()?;
+    let mut one = queue_cluster(&story.namespace, "solo");
+    one["spec"]["replicas"] = json!(1);
+    story.kubectl().apply(&[one])?;
+    let site = Site {
+        story,
+        cluster: "solo".to_owned(),
+    };
+    site.ready()?;
+    redundant(&site, "False")?;
+    site.queues(&["orders"])?;
+    let load = Load::begin(&site)?;
+    load.produce_count("orders", 1, MESSAGES)?;
+    site.job_done(&story.namespace, "produce-orders", Duration::from_mins(2))?;
+    story.say(format!("{MESSAGES} messages in a cluster of one"));
+
+    let began = Instant::now();
+    scale(&site, "3")?;
+    redundant(&site, "True")?;
+    let pods = site.pods()?.len();
+    ensure!(pods == 3, "{pods} nodes, not 3");
+    story.say(format!(
+        "3 nodes with a copy each {:.0} s after `kubectl scale`",
+        began.elapsed().as_secs_f64()
+    ));
+    load.consume("orders", 1)?;
+    let ledger = load.settled(Duration::from_mins(2))?;
+    story.say(ledger.summary());
+    ledger.nothing_lost(MESSAGES)?;
+
+    let refusal = scale(&site, "1").err().map(|error| format!("{error:#}"));
+    let words = "replicas cannot go below replicationFactor";
+    ensure!(
+        refusal.as_ref().is_some_and(|why| why.contains(words)),
+        "a cluster of three was told to shrink to one: {refusal:?}"
+    );
+    Ok(())
+}
+
+fn scale(site: &Site<'_>, replicas: &str) -> Result<String> {
+    let cluster = format!("queueclusters.roadstead.dev/{}", site.cluster);
+    let replicas = format!("--replicas={replicas}");
+    let words = ["-n", &site.story.namespace, "scale", &cluster, &replicas];
+    site.story.kubectl().run(&words)
+}
+
+fn redundant(site: &Site<'_>, status: &'static str) -> Result<()> {
+    let words = ["-n", &site.story.namespace, "queuecluster", &site.cluster];
+    let wanted = ("Redundant", status);
+    let kubectl = site.story.kubectl();
+    kubectl
+        .wait_for(&words, wanted, Duration::from_mins(3))
+        .map(drop)
+}
