@@ -2,14 +2,20 @@
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_input_gets_a_clear_error_and_harms_nobody_else() {
+/// A node of a cluster of its own, and a client; the queue is there.
+async fn serving() -> (tempfile::TempDir, NodeProcess, Client) {
     let (ca, directory) = (TestCa::new(), tempfile::tempdir().unwrap());
     let process = start(directory.path(), &ca).await;
     found(&process, &ca).await;
     until_ready(&process).await;
     let mut client = Client::connect(&process).await;
     client.create().await;
+    (directory, process, client)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_input_gets_a_clear_error_and_harms_nobody_else() {
+    let (_directory, process, mut client) = serving().await;
 
     let delay = Some(WireDuration {
         seconds: -1,
@@ -65,12 +71,7 @@ async fn bad_input_gets_a_clear_error_and_harms_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_costs_only_itself() {
-    let (ca, directory) = (TestCa::new(), tempfile::tempdir().unwrap());
-    let process = start(directory.path(), &ca).await;
-    found(&process, &ca).await;
-    until_ready(&process).await;
-    let mut client = Client::connect(&process).await;
-    client.create().await;
+    let (_directory, process, mut client) = serving().await;
     let _deaf = never_reads(&process).await;
     // It has credit for 200 of these 320.
     for _ in 0..20 {
