@@ -111,6 +111,44 @@ async fn a_killed_leader_costs_no_message() {
 }
 
 #[tokio::test]
+async fn another_node_forwards_while_the_leader_cannot_be_reached() {
+    let mut cluster = Cluster::start(2, Queue::new(1, LEASE));
+    let producer = cluster.client().await.producer("q").start().await.unwrap();
+    producer.send(Message::new("before")).await.unwrap();
+    cluster.silence(0);
+    for number in 0..70 {
+        let started = Instant::now();
+        producer
+            .send(Message::new(number.to_string()))
+            .await
+            .unwrap();
+        let took = started.elapsed();
+        assert!(
+            took < Duration::from_secs(1),
+            "message {number} took {took:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_goes_to_the_new_leader_when_the_old_one_does_not_answer() {
+    let cluster = Cluster::start(2, Queue::new(1, LEASE));
+    let producer = cluster.client().await.producer("q").start().await.unwrap();
+    producer.send(Message::new("before")).await.unwrap();
+    cluster.shared.lock().faults.mute = Some(0);
+    let started = Instant::now();
+    let sending = producer.enqueue(Message::new("a")).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    cluster.lead(1);
+    let accepted = sending.await.unwrap();
+    assert!(accepted.duplicate, "the old leader had accepted it");
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    assert_eq!(cluster.shared.lock().queue().live(), 2);
+}
+
+#[tokio::test]
 async fn the_way_leads_back_to_a_leader_that_returned() {
     let mut cluster = Cluster::start(2, Queue::new(2, LEASE));
     let client = cluster.client().await;

@@ -66,6 +66,8 @@ pub(crate) struct Batch<T> {
     /// Times that it was handed to a server.
     pub attempts: u32,
     pub not_before: Instant,
+    /// When it was handed to a server last.
+    pub sent_at: Instant,
     /// A try went unanswered: it may have been accepted.
     pub unknown: bool,
     /// Why the last try failed.
@@ -78,12 +80,14 @@ pub(crate) struct Batch<T> {
 impl<T> Batch<T> {
     /// `entries` is not empty, and numbered without a gap.
     pub fn new(partition: u32, entries: Vec<Entry<T>>) -> Self {
+        let since = entries
+            .first()
+            .map_or_else(Instant::now, |first| first.pending.since);
         Self {
             partition,
             attempts: 1,
-            not_before: entries
-                .first()
-                .map_or_else(Instant::now, |first| first.pending.since),
+            not_before: since,
+            sent_at: since,
             unknown: false,
             fault: None,
             first_sequence: entries.first().map_or(0, |first| first.sequence),

@@ -1,6 +1,6 @@
 //! The task of one producer: takes messages in, keeps streams to the leaders, hands out answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 use super::batch::{Accepted, Pending, Verdict};
 use super::lanes::{Lanes, Limits, outgoing};
 use super::link::{Link, Report};
+use super::nodes::Nodes;
 use crate::backoff::Backoff;
 use crate::client::Shared;
 use crate::error::{Fault, SendError};
@@ -18,6 +19,8 @@ use crate::topology::Topology;
 
 /// How long a way around a node that did not answer is kept at most.
 const REROUTE: Duration = Duration::from_secs(5);
+/// An answer that takes longer does not come, when the partition's leader is another node by now.
+const STUCK: Duration = Duration::from_secs(1);
 
 /// Whom to tell about one message; its share of the memory budget goes back with it.
 #[derive(Debug)]
@@ -38,27 +41,20 @@ pub(crate) enum Command {
     Flush(oneshot::Sender<()>),
 }
 
-/// An address and the stream to it, or when to try again.
-#[derive(Debug, Default)]
-struct Node {
-    link: Option<(u64, Link)>,
-    credit: u64,
-    in_flight: BTreeSet<u64>,
-    failures: u32,
-    retry_at: Option<Instant>,
-}
-
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     queue: QueueRef,
     shards: Vec<u32>,
     producer_id: String,
     lanes: Lanes<Reply>,
-    nodes: BTreeMap<String, Node>,
-    /// Where each partition's messages go now.
+    nodes: Nodes,
+    /// Where each partition's messages should go: to its leader, while one is known.
     routes: Vec<String>,
     topology: watch::Receiver<Arc<Topology>>,
     next_link: u64,
+    reroute_at: Instant,
+    /// When it was last asked who leads, for want of an answer.
+    asked_at: Instant,
     reports: mpsc::UnboundedSender<Report>,
     flushes: Vec<oneshot::Sender<()>>,
     /// Why nothing can be sent, as far as is known.
@@ -82,9 +78,11 @@ impl Engine {
             shards: queue.shards,
             producer_id,
             lanes: Lanes::new(limits),
-            nodes: BTreeMap::new(),
+            nodes: Nodes::default(),
             routes: Vec::new(),
             next_link: 1,
+            reroute_at: Instant::now(),
+            asked_at: Instant::now(),
             reports,
             flushes: Vec::new(),
             fault: Fault::unreachable("no connection to the leader of the partition yet"),
@@ -112,7 +110,7 @@ impl Engine {
                         self.reroute();
                     }
                 }
-                () = sleep_until(deadline.into()) => self.reroute(),
+                () = sleep_until(deadline.into()) => {}
             }
             for report in reports.drain(..) {
                 self.hear(report);
@@ -124,8 +122,12 @@ impl Engine {
                 }
             }
             let now = Instant::now();
+            if now >= self.reroute_at || self.nodes.retries().any(|at| at <= now) {
+                self.reroute();
+            }
             let verdicts = self.lanes.expire(now, &self.fault);
             tell(verdicts);
+            self.turn_around(now);
             self.dispatch(now);
             if self.lanes.is_idle() {
                 for done in self.flushes.drain(..) {
@@ -138,45 +140,62 @@ impl Engine {
 
     fn deadline(&self) -> Instant {
         let now = Instant::now();
-        let nodes = self.nodes.values().filter_map(|node| node.retry_at);
-        let latest = now + REROUTE;
-        nodes
+        let stuck = self
+            .lanes
+            .in_flight()
+            .map(|(_, batch)| batch.sent_at + STUCK);
+        let once = self.nodes.patience().chain(stuck).filter(|at| *at > now);
+        self.nodes
+            .retries()
+            .chain(once)
             .chain(self.lanes.next_deadline(now))
-            .min()
-            .unwrap_or(latest)
-            .min(latest)
+            .fold(self.reroute_at, Instant::min)
     }
 
     /// Looks anew where each partition's messages go, and opens links that are missing.
     fn reroute(&mut self) {
+        self.reroute_at = Instant::now() + REROUTE;
         let routes = self.shards.iter().map(|&shard| self.shared.route(shard));
         self.routes = routes.collect();
         let wanted: BTreeSet<String> = self.routes.iter().cloned().collect();
-        self.nodes
-            .retain(|address, node| wanted.contains(address) || !node.in_flight.is_empty());
-        for address in wanted {
+        for address in self.nodes.want(&wanted, Instant::now()) {
             self.connect(&address);
         }
     }
 
     fn connect(&mut self, address: &str) {
-        let node = self.nodes.entry(address.to_owned()).or_default();
-        if node.link.is_some() || node.retry_at.is_some_and(|at| at > Instant::now()) {
-            return;
-        }
         let number = self.next_link;
         self.next_link += 1;
         match self.shared.channels.get(address) {
             Ok(service) => {
                 let open = (self.queue.clone(), self.producer_id.clone());
                 let link = Link::open(number, service, open, self.reports.clone());
-                node.link = Some((number, link));
-                node.credit = 0;
-                node.retry_at = None;
+                self.nodes.opening(address, (number, link), Instant::now());
             }
             Err(reason) => {
                 self.fault = Fault::unreachable(reason);
-                node.retry_at = Some(Instant::now() + Backoff::CONNECT.max);
+                let retry_at = Instant::now() + Backoff::CONNECT.max;
+                self.nodes.failed(address, retry_at);
+            }
+        }
+    }
+
+    /// Asks who leads when answers do not come, and sends batches again whose leader is elsewhere
+    /// by now. The server knows them again by their numbers.
+    fn turn_around(&mut self, now: Instant) {
+        let stuck = self.lanes.in_flight();
+        let stuck = stuck.filter(|(_, batch)| batch.sent_at + STUCK <= now);
+        let stuck: Vec<(u64, u32)> = stuck.map(|(id, batch)| (id, batch.partition)).collect();
+        if !stuck.is_empty() && now >= self.asked_at + STUCK {
+            self.asked_at = now;
+            self.shared.refresh_soon();
+        }
+        for (id, partition) in stuck {
+            let leader = &self.routes[partition as usize];
+            if self.nodes.is_open(leader) && !self.nodes.carries(leader, id) {
+                self.nodes.landed(id);
+                let fault = Fault::unreachable("no answer from a node that does not lead any more");
+                tell(self.lanes.lost(id, &fault, now));
             }
         }
     }
@@ -184,16 +203,12 @@ impl Engine {
     fn hear(&mut self, report: Report) {
         match report {
             Report::Credit(number, bytes) => {
-                if let Some((address, node)) = node_of(&mut self.nodes, number) {
-                    node.credit += bytes;
-                    node.failures = 0;
+                if let Some(address) = self.nodes.credit(number, bytes) {
                     self.shared.channels.mark_up(address);
                 }
             }
-            Report::Answer(number, batch, results) => {
-                if let Some((_, node)) = node_of(&mut self.nodes, number) {
-                    node.in_flight.remove(&batch);
-                }
+            Report::Answer(batch, results) => {
+                self.nodes.landed(batch);
                 self.answered(batch, results);
             }
             Report::Lost(number, fault) => self.lost(number, fault),
@@ -210,17 +225,12 @@ impl Engine {
     }
 
     fn lost(&mut self, number: u64, fault: Fault) {
-        let Some((address, node)) = node_of(&mut self.nodes, number) else {
+        let now = Instant::now();
+        let Some((address, in_flight)) = self.nodes.lost(number, now) else {
             return;
         };
-        let address = address.clone();
-        node.link = None;
-        node.failures += 1;
-        node.retry_at = Some(Instant::now() + Backoff::CONNECT.wait(node.failures));
-        let in_flight = std::mem::take(&mut node.in_flight);
         let fault = self.shared.blame(&address, fault);
         tracing::debug!(%address, %fault, batches = in_flight.len(), "send stream lost");
-        let now = Instant::now();
         for batch in in_flight {
             tell(self.lanes.lost(batch, &fault, now));
         }
@@ -236,21 +246,21 @@ impl Engine {
         loop {
             let (routes, nodes) = (&self.routes, &self.nodes);
             let open = |partition: u32, bytes: usize| {
-                let node = routes
-                    .get(partition as usize)
-                    .and_then(|address| nodes.get(address));
-                node.is_some_and(|node| node.takes(bytes as u64))
+                let leader = routes.get(partition as usize);
+                let address = leader.and_then(|leader| nodes.way(leader, partition, now));
+                address.is_some_and(|address| nodes.takes(address, bytes as u64))
             };
             let Some((id, batch)) = self.lanes.next_batch(now, open) else {
                 return;
             };
-            let address = &self.routes[batch.partition as usize];
-            let Some(node) = self.nodes.get_mut(address) else {
+            let leader = &self.routes[batch.partition as usize];
+            let Some(address) = self.nodes.way(leader, batch.partition, now).cloned() else {
                 return;
             };
-            let Some((_, link)) = &node.link else { return };
-            node.credit = node.credit.saturating_sub(batch.bytes() as u64);
-            node.in_flight.insert(id);
+            let bytes = batch.bytes() as u64;
+            let Some(link) = self.nodes.dispatch(&address, id, bytes) else {
+                return;
+            };
             link.batch(SendBatch {
                 batch_id: id,
                 messages: outgoing(batch),
@@ -259,21 +269,6 @@ impl Engine {
             });
         }
     }
-}
-
-impl Node {
-    /// A batch larger than all the credit goes when nothing else is in flight.
-    fn takes(&self, bytes: u64) -> bool {
-        self.link.is_some()
-            && self.credit > 0
-            && (self.credit >= bytes || self.in_flight.is_empty())
-    }
-}
-
-fn node_of(nodes: &mut BTreeMap<String, Node>, number: u64) -> Option<(&String, &mut Node)> {
-    nodes
-        .iter_mut()
-        .find(|(_, node)| node.link.as_ref().is_some_and(|(link, _)| *link == number))
 }
 
 fn tell(verdicts: Vec<Verdict<Reply>>) {

@@ -70,7 +70,7 @@ pub(crate) struct Lanes<T> {
     free: VecDeque<Pending<T>>,
     turn: u32,
     next_batch: u64,
-    in_flight: usize,
+    flying: usize,
 }
 
 impl<T> Lanes<T> {
@@ -88,7 +88,7 @@ impl<T> Lanes<T> {
             active: BTreeSet::new(),
             free: VecDeque::new(),
             next_batch: 1,
-            in_flight: 0,
+            flying: 0,
         }
     }
 
@@ -126,10 +126,11 @@ impl<T> Lanes<T> {
                 break;
             }
         }
-        let batch = found.or_else(|| self.unkeyed(now, &mut open))?;
+        let mut batch = found.or_else(|| self.unkeyed(now, &mut open))?;
+        batch.sent_at = now;
         let (id, partition) = (self.next_batch, batch.partition);
         self.next_batch += 1;
-        self.in_flight += 1;
+        self.flying += 1;
         self.active.insert(partition);
         let lane = &mut self.partitions[partition as usize];
         Some((id, lane.in_flight.entry(id).or_insert(batch)))
@@ -156,7 +157,7 @@ impl<T> Lanes<T> {
         let Some(first) = waiting.front() else {
             return false;
         };
-        self.in_flight == 0
+        self.flying == 0
             || waiting.len() >= self.limits.batch_messages
             || now >= first.since + self.limits.linger
     }
@@ -239,6 +240,13 @@ impl<T> Lanes<T> {
         verdicts
     }
 
+    /// What is in flight, by number.
+    pub fn in_flight(&self) -> impl Iterator<Item = (u64, &Batch<T>)> {
+        let lanes = self.active.iter();
+        let lanes = lanes.map(|&partition| &self.partitions[partition as usize]);
+        lanes.flat_map(|lane| lane.in_flight.iter().map(|(&id, batch)| (id, batch)))
+    }
+
     /// Takes in that the answer to a batch will not come: it may have been accepted or not.
     pub fn lost(&mut self, id: u64, fault: &Fault, now: Instant) -> Vec<Verdict<T>> {
         let Some(mut batch) = self.take(id) else {
@@ -255,7 +263,7 @@ impl<T> Lanes<T> {
         let mut lanes = self.active.iter().map(|&partition| partition as usize);
         let partition = lanes.find(|&lane| self.partitions[lane].in_flight.contains_key(&id))?;
         let batch = self.partitions[partition].in_flight.remove(&id)?;
-        self.in_flight -= 1;
+        self.flying -= 1;
         if self.partitions[partition].is_idle() {
             self.active.remove(&(partition as u32));
         }
@@ -300,7 +308,7 @@ impl<T> Lanes<T> {
                 verdicts.extend(batch.expire(now, true));
                 !batch.is_empty()
             });
-            self.in_flight -= before - lane.in_flight.len();
+            self.flying -= before - lane.in_flight.len();
             if lane.is_idle() {
                 self.active.remove(&partition);
             }
@@ -324,7 +332,7 @@ impl<T> Lanes<T> {
             }
         }
         self.active.clear();
-        self.in_flight = 0;
+        self.flying = 0;
         verdicts
     }
 

@@ -10,13 +10,13 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::channels::{MAX_FRAME_BYTES, Service};
 use crate::error::Fault;
 
-/// What a link reports to the engine, with the link's number.
+/// What a link reports to the engine; first the link's number, where one is needed.
 #[derive(Debug)]
 pub(crate) enum Report {
     /// The server takes this many more bytes.
     Credit(u64, u64),
-    /// The answer to a batch.
-    Answer(u64, u64, Vec<SendResult>),
+    /// The answer to a batch, by its number.
+    Answer(u64, Vec<SendResult>),
     /// The link is over; what was in flight on it goes unanswered.
     Lost(u64, Fault),
 }
@@ -79,7 +79,7 @@ async fn run(
     while let Some(frame) = incoming.message().await? {
         let report = match frame.frame {
             Some(Down::Credit(credit)) => Report::Credit(number, credit.bytes),
-            Some(Down::Result(result)) => Report::Answer(number, result.batch_id, result.results),
+            Some(Down::Result(result)) => Report::Answer(result.batch_id, result.results),
             None => continue,
         };
         if reports.send(report).is_err() {

@@ -6,6 +6,7 @@ mod lanes;
 #[cfg(test)]
 mod lanes_tests;
 mod link;
+mod nodes;
 
 use std::future::Future;
 use std::pin::Pin;

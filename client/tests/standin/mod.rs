@@ -36,6 +36,8 @@ pub struct Faults {
     pub refuse_calls: u32,
     /// Time before each answer to a send batch.
     pub delay: Duration,
+    /// A node that accepts batches and answers none, as if it hung.
+    pub mute: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,7 @@ impl Shared {
 pub struct Cluster {
     pub shared: Shared,
     nodes: Vec<Option<Runtime>>,
+    holes: Vec<std::net::TcpListener>,
 }
 
 impl Cluster {
@@ -93,6 +96,7 @@ impl Cluster {
         let mut cluster = Self {
             shared,
             nodes: Vec::new(),
+            holes: Vec::new(),
         };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         for number in 0..nodes {
@@ -133,6 +137,16 @@ impl Cluster {
         }
     }
 
+    /// Ends a node; its address takes connections from then on and says nothing. It leads what it
+    /// led.
+    pub fn silence(&mut self, node: usize) {
+        if let Some(runtime) = self.nodes[node].take() {
+            runtime.shutdown_background();
+        }
+        let address = self.shared.lock().addresses[node];
+        self.holes.push(bind(address));
+    }
+
     /// Starts a killed node on its old address.
     pub fn restart(&mut self, node: usize) {
         let address = self.shared.lock().addresses[node];
@@ -163,7 +177,7 @@ fn serve(number: usize, address: SocketAddr, shared: Shared) -> (Runtime, Socket
         .enable_all()
         .build()
         .unwrap();
-    let listener = std::net::TcpListener::bind(address).unwrap();
+    let listener = bind(address);
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(async move {
@@ -178,6 +192,17 @@ fn serve(number: usize, address: SocketAddr, shared: Shared) -> (Runtime, Socket
             .unwrap();
     });
     (runtime, address)
+}
+
+/// The address may still be held by what was ended a moment ago.
+fn bind(address: SocketAddr) -> std::net::TcpListener {
+    for _ in 0..200 {
+        if let Ok(listener) = std::net::TcpListener::bind(address) {
+            return listener;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{address} stays in use");
 }
 
 fn topology(state: &State) -> GetTopologyResponse {

@@ -195,7 +195,10 @@ impl Node {
         batch: SendBatch,
     ) -> (Option<Vec<SendResult>>, Duration) {
         let mut state = self.shared.lock();
-        let delay = state.faults.delay;
+        let delay = match state.faults.mute {
+            Some(node) if node == self.number => Duration::from_mins(1),
+            _ => state.faults.delay,
+        };
         state.batches.push(batch.messages.len());
         let partition = batch.partition.unwrap_or(0);
         if state.leaders.get(&(partition + 1)) != Some(&self.number) {

@@ -5,6 +5,7 @@ mod invalid_queue;
 mod kill_leader;
 mod messages;
 mod retain;
+mod rolling_restart;
 mod scaler;
 mod strangers;
 mod uninstall;
@@ -15,6 +16,7 @@ const STORIES: &[Entry] = &[
     Entry::new("install", Lane::First, install::tell),
     Entry::new("messages", Lane::Loaded, messages::tell),
     Entry::new("kill_leader", Lane::Loaded, kill_leader::tell),
+    Entry::new("rolling_restart", Lane::Loaded, rolling_restart::tell),
     Entry::new("grow", Lane::Beside, grow::tell),
     Entry::new("invalid_queue", Lane::Beside, invalid_queue::tell),
     Entry::new("strangers", Lane::Beside, strangers::tell),
