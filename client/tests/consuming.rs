@@ -122,6 +122,28 @@ async fn a_dead_leader_costs_neither_messages_nor_acks() {
 }
 
 #[tokio::test]
+async fn a_leader_that_says_nothing_is_gone_around() {
+    let mut cluster = Cluster::start(2, Queue::new(1, LEASE));
+    let client = cluster.client().await;
+    let producer = client.producer("q").start().await.unwrap();
+    let consumer = client.consumer("q").start().await.unwrap();
+    cluster.silence(0);
+    // It tries the leader again and again meanwhile.
+    for number in 0..12 {
+        producer
+            .send(Message::new(number.to_string()))
+            .await
+            .unwrap();
+        let started = Instant::now();
+        let delivery = consumer.next().await.unwrap().unwrap();
+        delivery.ack().await.unwrap();
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(4), "message {number}: {took:?}");
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lost_answer_to_an_ack_is_not_called_stale() {
     let (cluster, client) = filled(1, Queue::new(1, LEASE), 1).await;
     let consumer = client.consumer("q").start().await.unwrap();

@@ -25,8 +25,6 @@ use crate::topology::Topology;
 
 /// Where streams go is looked at this often; they move when no leader has changed for so long.
 const REROUTE: Duration = Duration::from_secs(2);
-/// A half-closed stream is given up when the server has not ended it after this.
-const CLOSE: Duration = Duration::from_secs(5);
 /// A settlement that found no stream for this long is given up.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -130,13 +128,10 @@ impl Engine {
     fn wake(&self) -> Instant {
         let settles = self.lanes.values().filter(|lane| lane.opened);
         let settles = settles.filter_map(|lane| lane.settles.next_deadline());
-        let closing = self
-            .lanes
-            .values()
-            .filter_map(|lane| lane.closing.map(|at| at + CLOSE));
+        let given_up = self.lanes.values().filter_map(Lane::given_up_at);
         let extend = self.held.pace().map(|_| self.extend_at);
         settles
-            .chain(closing)
+            .chain(given_up)
             .chain(extend)
             .fold(self.reroute_at, Instant::min)
     }
@@ -322,7 +317,7 @@ impl Engine {
                 lane.pump(&mut self.held, now);
             }
         }
-        let late = |lane: &Lane| lane.closing.is_some_and(|at| now >= at + CLOSE);
+        let late = |lane: &Lane| lane.given_up_at().is_some_and(|at| at <= now);
         let late: Vec<u64> = self
             .lanes
             .iter()
@@ -332,7 +327,7 @@ impl Engine {
         for number in late {
             self.ended(
                 number,
-                Fault::unreachable("the server did not end the stream"),
+                Fault::unreachable("the server did not open or end the stream in time"),
             );
         }
         self.give_up_settles(now);

@@ -1,11 +1,16 @@
 //! One stream with the partitions that it serves: credit, settlements, and its end.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::held::Held;
 use super::settles::Settles;
 use super::stream::Stream;
+
+/// A stream that the server has not opened after this is given up.
+const OPEN: Duration = Duration::from_secs(2);
+/// A half-closed stream that the server has not ended after this is given up.
+const CLOSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -16,6 +21,7 @@ pub(crate) struct Lane {
     pub settles: Settles,
     /// The server has said that it serves the stream.
     pub opened: bool,
+    begun: Instant,
     /// It is to end: no more credit; half-closed when its settlements are answered.
     pub closing: Option<Instant>,
     /// Messages that the server may still deliver.
@@ -30,8 +36,17 @@ impl Lane {
             stream: Some(stream),
             settles: Settles::default(),
             opened: false,
+            begun: Instant::now(),
             closing: None,
             credit: 0,
+        }
+    }
+
+    /// When it is given up: the server has not opened it, or not ended it.
+    pub fn given_up_at(&self) -> Option<Instant> {
+        match self.closing {
+            Some(at) => Some(at + CLOSE),
+            None => (!self.opened).then_some(self.begun + OPEN),
         }
     }
 
