@@ -4,6 +4,7 @@ pub mod api;
 pub mod auth;
 pub mod catalog;
 pub mod config;
+pub mod controls;
 pub mod gateway;
 pub mod http;
 pub mod metrics;

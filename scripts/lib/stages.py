@@ -10,7 +10,8 @@ import typing
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CLUSTER = "e2e/cluster"
-IMAGE_BINARIES = ("-p", "roadstead-node", "-p", "roadstead-operator", "-p", "roadstead")
+# Without `controls`, and else with the features that the tests are built with.
+IMAGE_BINARIES = ("--workspace", "--bins")
 
 
 def always():
@@ -34,6 +35,12 @@ class Stage:
 
 def cargo(*words):
     return ("cargo", *words)
+
+
+def tests(*words):
+    """Of the workspace with one set of features in every stage: nothing is built twice. `controls`
+    lets a test switch a protection off; what is shipped is built without it."""
+    return cargo("test", "--workspace", "--features", "controls", "--no-fail-fast", *words)
 
 
 def has_target(name, package="tests"):
@@ -82,30 +89,21 @@ def go_ready():
     return "" if shutil.which("go") else "Go is not there"
 
 
-OUTSIDE = ("--exclude", "roadstead-tests", "--exclude", "roadstead-e2e")
-
-
 def integration_tests():
-    """The integration tests of the crates that need nothing but this workspace."""
-    crates = ("node", "node/core", "client", "cli", "crds", "operator/core", "operator")
+    """The integration tests that need nothing but this workspace; others have a stage each."""
+    crates = ("node", "node/core", "client", "cli", "crds", "operator/core", "operator", "tests")
+    apart = ("apiserver", "cluster", "simulation", "soak")
     found = []
     for crate in crates:
-        tests = (ROOT / crate / "tests").glob("*")
-        files = [t for t in tests if t.suffix == ".rs" or (t / "main.rs").exists()]
-        found += [t.stem for t in files if t.stem != "apiserver"]
+        here = (ROOT / crate / "tests").glob("*")
+        files = [t for t in here if t.suffix == ".rs" or (t / "main.rs").exists()]
+        found += [t.stem for t in files if t.stem not in apart]
     return [word for name in sorted(found) for word in ("--test", name)]
 
 
 def workspace_tests():
     """Every test of the workspace that needs no cluster of several nodes and no API server."""
-    steps = [
-        cargo("test", "--workspace", "--no-fail-fast", "--lib", "--bins", *integration_tests(),
-              *OUTSIDE),
-        cargo("test", "--workspace", "--doc", *OUTSIDE),
-    ]
-    if has_target("tidy"):
-        steps.append(cargo("test", "-p", "roadstead-tests", "--lib", "--test", "tidy"))
-    return tuple(steps)
+    return (tests("--lib", "--bins", *integration_tests()), tests("--doc"))
 
 
 ALL = (
@@ -123,18 +121,18 @@ ALL = (
         # The operator against a real API server, which is built once whatever the provider.
         steps=(
             ("env", "ROADSTEAD_E2E_PROVIDER=local", CLUSTER, "build"),
-            cargo("test", "--workspace", "--test", "apiserver", *OUTSIDE),
+            tests("--test", "apiserver"),
         ),
         ready=go_ready, packages=cluster_packages,
     ),
     Stage(
         "sim", "Rust, cc", (6, 3),
-        steps=(cargo("test", "-p", "roadstead-tests", "--test", "simulation"),),
+        steps=(tests("--test", "simulation"),),
         ready=target("simulation"),
     ),
     Stage(
         "cluster", "Rust, cc", (6, 5),
-        steps=(cargo("test", "-p", "roadstead-tests", "--test", "cluster"),),
+        steps=(tests("--test", "cluster"),),
         ready=target("cluster"),
     ),
     Stage(
@@ -146,8 +144,8 @@ ALL = (
             cargo("build", *IMAGE_BINARIES),
             ("scripts/image",),
             ("sh", "-c", CLUSTER + ' load "$(scripts/image --path)"'),
-            cargo("test", "-p", "roadstead-e2e", "--no-run"),
-            (CLUSTER, "run", *cargo("test", "--offline", "-p", "roadstead-e2e")),
+            tests("--test", "stories", "--no-run"),
+            (CLUSTER, "run", *tests("--offline", "--test", "stories")),
         ),
         after=((CLUSTER, "logs", "target/test-logs/e2e"), (CLUSTER, "down")),
         ready=cluster_ready, packages=cluster_packages, hang=90,
@@ -160,7 +158,7 @@ STAGES = tuple(stage for stage in ALL if stage.name != "e2e" or stories())
 SOAK = (
     Stage(
         "soak", "Rust, cc", (60, 60),
-        steps=(cargo("test", "-p", "roadstead-tests", "--test", "soak"),),
+        steps=(tests("--test", "soak"),),
         ready=target("soak"), hang=600,
     ),
 )

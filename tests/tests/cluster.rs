@@ -5,11 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "controls")]
+use roadstead_node::controls::{Controls, Protection};
 use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::QueueSpec;
 use roadstead_tests::live::cluster::until;
 use roadstead_tests::live::load::{PARTITIONS, QUEUE};
 use roadstead_tests::live::{LiveCluster, Load};
+#[cfg(feature = "controls")]
+use roadstead_tests::sim::oracle::Violation;
 
 fn spec() -> QueueSpec {
     let lease = Some(prost_types::Duration {
@@ -75,6 +79,28 @@ async fn a_leader_that_is_killed_loses_nothing() {
         cluster.until_ready().await.expect("it catches up");
     }
     settle(&cluster, load).await;
+}
+
+/// The control run: followers that acknowledge entries and do not keep them.
+#[cfg(feature = "controls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_entries_on_followers_a_killed_leader_loses_messages() {
+    let controls = Controls::without(Protection::Append);
+    let cluster = LiveCluster::found_with(3, small(), controls);
+    let cluster = Arc::new(cluster.await.expect("a cluster is founded"));
+    cluster
+        .create(QUEUE, spec())
+        .await
+        .expect("a queue is created");
+    let load = Load::start(&cluster, 100);
+    load.flows(1_000).await.expect("traffic flows");
+    let victim = cluster.until_led(1).await.expect("the shard is led");
+    cluster.hosts[victim].kill();
+    load.flows(200).await.expect("traffic flows without it");
+    let found = load.stop(&cluster).await.expect("the load comes to an end");
+    println!("control, followers forget: {} violations", found.len());
+    let lost = found.iter().filter(|one| matches!(one, Violation::Lost(_)));
+    assert!(lost.count() > 0, "{found:?}");
 }
 
 /// A time to live would end at once under a leader whose clock is right, after one whose was not.

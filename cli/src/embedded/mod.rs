@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use roadstead_client::proto::{BootstrapRequest, Founder};
 use roadstead_node::auth::Principal;
 use roadstead_node::config::{ClientAuth, LogFormat, NodeConfig};
+use roadstead_node::controls::Controls;
 use roadstead_node::process::NodeProcess;
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -195,6 +196,7 @@ async fn start_node(directory: &Path, number: u16, port: u16) -> anyhow::Result<
         shutdown_grace: GRACE,
         log_format: LogFormat::Text,
         log: "off".into(),
+        controls: Controls::default(),
     };
     let process = NodeProcess::start(config).await;
     let process = process.with_context(|| format!("cannot start {name}"))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::controls::Controls;
 use crate::tls::Pems;
 
 pub use check::ConfigError;
@@ -130,6 +131,19 @@ pub struct NodeConfig {
         default_value = "info,openraft=warn"
     )]
     pub log: String,
+
+    /// The protection that this node does without, for control runs: append or hand-over
+    #[cfg_attr(not(feature = "controls"), arg(skip))]
+    #[cfg_attr(
+        feature = "controls",
+        arg(
+            long = "without",
+            env = "ROADSTEAD_WITHOUT",
+            value_name = "PROTECTION",
+            default_value = "nothing"
+        )
+    )]
+    pub controls: Controls,
 }
 
 impl NodeConfig {

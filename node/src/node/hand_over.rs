@@ -6,6 +6,7 @@ use std::time::Duration;
 use openraft_rt::Select2;
 
 use super::{Node, lock};
+use crate::controls::Protection;
 use crate::gateway::ApiError;
 use crate::raft::Group;
 use crate::raft::types::{GroupId, NodeId};
@@ -37,7 +38,9 @@ impl<R: Runtime> Node<R> {
     /// clients ask is forwarded from then on.
     pub async fn retire(&self, patience: Duration) {
         let _ = self.stopping.set("it is stopping".to_owned());
-        self.hand_over(patience).await;
+        if !self.controls.lacks(Protection::HandOver) {
+            self.hand_over(patience).await;
+        }
     }
 
     /// Moves every leadership to other nodes, for `patience` at most; gives the groups that moved.

@@ -27,6 +27,7 @@ pub use reporter::report_group;
 
 use self::cluster::ClusterView;
 use crate::catalog::{CatalogService, CatalogView, steward};
+use crate::controls::Controls;
 use crate::gateway::route::Router;
 use crate::gateway::shards::Queues;
 use crate::gateway::{Gateway, QueueCache};
@@ -73,6 +74,8 @@ pub struct NodeParts<R: Runtime> {
     pub scope: NodeScope<R>,
     /// Limits of a shard.
     pub shard_options: ShardOptions,
+    /// What it does without, in a control run.
+    pub controls: Controls,
 }
 
 /// Serves one shard over its Raft group.
@@ -92,6 +95,7 @@ pub struct Node<R: Runtime> {
     shards: Mutex<BTreeMap<GroupId, Arc<Shard<R>>>>,
     receiving: Receiving,
     shard_options: ShardOptions,
+    controls: Controls,
     stopping: OnceLock<String>,
     stopped: Notify,
 }
@@ -107,7 +111,8 @@ impl<R: Runtime> Node<R> {
             transport,
             ..
         } = parts;
-        let (clock, scope, shard_options) = (parts.clock, parts.scope, parts.shard_options);
+        let (clock, scope) = (parts.clock, parts.scope);
+        let (shard_options, controls) = (parts.shard_options, parts.controls);
         let hello = introduction(&data_dir);
         let node_id = hello.node_id;
         let peers = Peers::new(transport, scope.clone(), clock.clone(), hello);
@@ -160,6 +165,7 @@ impl<R: Runtime> Node<R> {
             shards: Mutex::default(),
             receiving: Receiving::default(),
             shard_options,
+            controls,
             stopping: OnceLock::new(),
             stopped: Notify::new(),
             shared,

@@ -19,13 +19,14 @@ use roadstead_proto::v1::{
 use tokio::sync::mpsc;
 
 use super::Node;
+use crate::controls::Protection;
 use crate::gateway::ApiError;
 use crate::ordered::in_order;
 use crate::peers::codec;
 use crate::peers::inbound::Serve;
 use crate::raft::Group;
 use crate::raft::snapshot::{SnapshotData, Source};
-use crate::raft::types::{GroupId, LogId, NodeId, TypeConfig};
+use crate::raft::types::{CATALOG, GroupId, LogId, NodeId, TypeConfig};
 use crate::runtime::Runtime;
 
 /// Appends of one link and group that may be in the works at a time.
@@ -146,7 +147,7 @@ fn vote_error(why: &str) -> RaftVoteReply {
 }
 
 /// Feeds openraft the appends of one link in order, without waiting for each to be flushed, and
-/// answers them in order.
+/// answers them in order. openraft sees them in the order in which they came.
 async fn appends<R: Runtime>(
     node: Arc<Node<R>>,
     id: GroupId,
@@ -154,12 +155,36 @@ async fn appends<R: Runtime>(
     answer: Box<dyn Fn(u64, RaftAppendReply) -> Task<()> + Send + Sync>,
 ) {
     let mut answers = FuturesOrdered::new();
+    let forgets = id != CATALOG && node.controls.lacks(Protection::Append);
+    let begin = |request, mut append: RaftAppend| {
+        let group = node.groups().get(id);
+        let forgets = forgets && group.as_ref().is_some_and(|one| one.has_caught_up_once());
+        let claimed = forgets.then(|| forget(&mut append));
+        in_order(async move {
+            let reply = match group {
+                Some(group) => append_reply(&group, append).await,
+                None => Err("the group does not run here".to_owned()),
+            };
+            let reply = match (reply, claimed) {
+                (Ok(reply), Some(claimed)) => Ok(RaftAppendReply {
+                    outcome: Some(claimed),
+                    ..reply
+                }),
+                (reply, _) => reply,
+            };
+            let refused = |error| RaftAppendReply {
+                error,
+                ..RaftAppendReply::default()
+            };
+            (request, reply.unwrap_or_else(refused))
+        })
+    };
     loop {
         if answers.is_empty() {
             let Some((request, append)) = requests.recv().await else {
                 return;
             };
-            answers.push_back(begin(node.groups().get(id), request, append));
+            answers.push_back(begin(request, append));
             continue;
         }
         if answers.len() >= APPENDS_IN_FLIGHT {
@@ -171,7 +196,7 @@ async fn appends<R: Runtime>(
         match R::select2(Box::pin(requests.recv()), answers.next()).await {
             Select2::First(None) => return,
             Select2::First(Some((request, append))) => {
-                answers.push_back(begin(node.groups().get(id), request, append));
+                answers.push_back(begin(request, append));
             }
             Select2::Second(Some((request, reply))) => answer(request, reply).await,
             Select2::Second(None) => {}
@@ -179,31 +204,14 @@ async fn appends<R: Runtime>(
     }
 }
 
-/// openraft sees appends in the order in which they came.
-fn begin<R: Runtime>(
-    group: Option<Arc<Group<R>>>,
-    id: u64,
-    append: RaftAppend,
-) -> impl Future<Output = (u64, RaftAppendReply)> {
-    in_order(append_one(group, id, append))
-}
-
-async fn append_one<R: Runtime>(
-    group: Option<Arc<Group<R>>>,
-    id: u64,
-    append: RaftAppend,
-) -> (u64, RaftAppendReply) {
-    let reply = match group {
-        Some(group) => append_reply(&group, append).await,
-        None => Err("the group does not run here".to_owned()),
-    };
-    (
-        id,
-        reply.unwrap_or_else(|error| RaftAppendReply {
-            error,
-            ..RaftAppendReply::default()
-        }),
-    )
+/// Makes a mere heartbeat of an append; what a follower then claims to have, in a control run.
+fn forget(append: &mut RaftAppend) -> Outcome {
+    let last = append.entries.pop().and_then(|entry| entry.log_id);
+    let log_id = last.or(append.prev_log_id);
+    append.entries.clear();
+    append.prev_log_id = None;
+    append.leader_commit = None;
+    Outcome::Appended(RaftAppended { log_id })
 }
 
 async fn append_reply<R: Runtime>(

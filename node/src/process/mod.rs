@@ -108,6 +108,7 @@ impl NodeProcess {
             transport: Arc::new(GrpcTransport::new(serving.peer_tls())),
             clock: Arc::new(SystemClock::default()),
             scope: scope.clone(),
+            controls: config.controls,
             shard_options: ShardOptions {
                 intake_bytes: memory::intake_bytes(limit),
                 ..ShardOptions::default()

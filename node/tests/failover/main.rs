@@ -26,6 +26,11 @@ const WATCHED: Duration = Duration::from_secs(5);
 /// Longer than any election: what takes longer is a failure, not a slow machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// Ten times what a hand-over takes, and less than the shortest election.
+const HANDED_OVER: Duration = Duration::from_millis(300);
+/// The machine is measured by one test at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// How a node goes.
 #[derive(Debug, Clone, Copy)]
 enum Exit {
@@ -36,7 +41,8 @@ enum Exit {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_go_and_nothing_acknowledged_is_lost() {
     let kills = std::env::var("ROADSTEAD_KILLS").map_or(3, |text| text.parse().unwrap());
-    let mut cluster = Cluster::start().await;
+    let _alone = ALONE.lock().await;
+    let mut cluster = Cluster::start(&[]).await;
     cluster.create_queue(PARTITIONS).await;
     let probers = Probers::start(&cluster, PARTITIONS);
     for exit in [Exit::Killed, Exit::Terminated] {
@@ -54,12 +60,30 @@ async fn leaders_go_and_nothing_acknowledged_is_lost() {
             at(100),
         );
         assert!(at(100) < LONGEST);
+        if matches!(exit, Exit::Terminated) {
+            assert!(at(50) < HANDED_OVER, "the leaders were not handed over");
+        }
     }
     cluster.wait_until_redundant().await;
     let acknowledged = probers.stop().await;
     let found = cluster.ready_messages().await;
     println!("acknowledged={acknowledged} found={found}");
     assert_eq!(found, acknowledged, "every acknowledged message once");
+}
+
+/// The control run: a node that hands nothing over before it stops leaves as long a gap as one that
+/// is killed.
+#[cfg(feature = "controls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_hand_over_there_is_a_gap() {
+    let _alone = ALONE.lock().await;
+    let mut cluster = Cluster::start(&["--without", "hand-over"]).await;
+    cluster.create_queue(PARTITIONS).await;
+    let probers = Probers::start(&cluster, PARTITIONS);
+    let gap = gap_after(Exit::Terminated, &mut cluster, &probers).await;
+    println!("control, no hand-over: gap {gap:.2?}");
+    assert!(gap > HANDED_OVER, "{gap:?}: the test would notice nothing");
+    probers.stop().await;
 }
 
 /// The longest time without an answer when the busiest node goes, and again when it comes back.

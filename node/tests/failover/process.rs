@@ -33,11 +33,12 @@ struct Node {
 pub struct Cluster {
     folder: TempDir,
     nodes: Vec<Node>,
+    flags: &'static [&'static str],
 }
 
 impl Cluster {
-    /// Starts the nodes and founds the cluster.
-    pub async fn start() -> Self {
+    /// Starts the nodes with `flags` beside the usual ones, and founds the cluster.
+    pub async fn start(flags: &'static [&'static str]) -> Self {
         // Another test of this process may have chosen it already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
@@ -48,7 +49,11 @@ impl Cluster {
             child: None,
         });
         let nodes = nodes.collect();
-        let mut cluster = Self { folder, nodes };
+        let mut cluster = Self {
+            folder,
+            nodes,
+            flags,
+        };
         for index in 0..NODES {
             cluster.start_node(index);
         }
@@ -72,6 +77,7 @@ impl Cluster {
             .args(["--name", &name, "--client-auth", "anonymous"])
             .args(["--client-listen", &client, "--peer-listen", &peer])
             .args(["--http-listen", &http, "--memory-limit", "512Mi"])
+            .args(self.flags)
             .arg("--tls-dir")
             .arg(self.folder.path().join("node"))
             .stdin(Stdio::null())

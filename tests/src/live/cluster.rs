@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use roadstead_node::auth::Principal;
+use roadstead_node::controls::Controls;
 use roadstead_node::raft::types::{GroupId, NodeId};
 use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::{
@@ -29,17 +30,28 @@ pub struct LiveCluster {
     net: LiveNet,
     dir: TempDir,
     options: StoreOptions,
+    controls: Controls,
 }
 
 impl LiveCluster {
     /// Starts so many nodes and founds a cluster of them, with replication factor 3.
     pub async fn found(hosts: usize, options: StoreOptions) -> anyhow::Result<Self> {
+        Self::found_with(hosts, options, Controls::default()).await
+    }
+
+    /// The same of nodes that do without a protection.
+    pub async fn found_with(
+        hosts: usize,
+        options: StoreOptions,
+        controls: Controls,
+    ) -> anyhow::Result<Self> {
         let (net, dir) = (LiveNet::default(), TempDir::new()?);
         let mut cluster = Self {
             hosts: Vec::new(),
             net,
             dir,
             options,
+            controls,
         };
         for _ in 0..hosts {
             cluster.add_host().await?;
@@ -68,7 +80,12 @@ impl LiveCluster {
     pub async fn add_host(&mut self) -> anyhow::Result<usize> {
         let index = self.hosts.len();
         let dir = self.dir.path().join(format!("node-{index}"));
-        let host = LiveHost::new(index, dir, self.net.clone(), self.options.clone());
+        let host = LiveHost::new(
+            index,
+            dir,
+            self.net.clone(),
+            (self.options.clone(), self.controls),
+        );
         host.start().await?;
         self.hosts.push(host);
         Ok(index)

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use openraft_rt_tokio::TokioRuntime;
+use roadstead_node::controls::Controls;
 use roadstead_node::node::{Identity, Node, NodeParts};
 use roadstead_node::raft::group::Timing;
 use roadstead_node::scope::{Clock, NodeScope};
@@ -52,17 +53,20 @@ pub struct LiveHost {
     dir: PathBuf,
     net: LiveNet,
     options: StoreOptions,
+    controls: Controls,
     running: Mutex<Option<Running>>,
 }
 
 impl LiveHost {
     /// A host whose directory is `dir`; nothing runs yet.
-    pub fn new(index: usize, dir: PathBuf, net: LiveNet, options: StoreOptions) -> Self {
+    pub fn new(index: usize, dir: PathBuf, net: LiveNet, how: (StoreOptions, Controls)) -> Self {
+        let (options, controls) = how;
         Self {
             index,
             dir,
             net,
             options,
+            controls,
             running: Mutex::new(None),
         }
     }
@@ -114,6 +118,7 @@ impl LiveHost {
                 session_grace: Duration::from_secs(2),
                 ..ShardOptions::default()
             },
+            controls: self.controls,
         };
         let node = runtime.spawn(Node::start(parts)).await??;
         let (far, handle) = (node.clone(), runtime.handle().clone());

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use roadstead_node::controls::Controls;
 use roadstead_node::node::{Identity, Node, NodeParts};
 use roadstead_node::raft::group::Timing;
 use roadstead_node::scope::{Clock, NodeScope};
@@ -197,6 +198,7 @@ impl Host {
                 session_grace: SESSION_GRACE,
                 ..ShardOptions::default()
             },
+            controls: Controls::default(),
         })
     }
 

@@ -24,6 +24,7 @@ use tonic::{Code, Status};
 
 use super::*;
 use crate::config::{ClientAuth, LogFormat};
+use crate::controls::Controls;
 use crate::tls::testing::TestCa;
 
 const CLUSTER: &str = "0f3a6b1c-0000-4000-8000-000000000001";
@@ -52,6 +53,7 @@ fn config(directory: &Path, ca: &TestCa) -> NodeConfig {
         shutdown_grace: Duration::from_secs(5),
         log_format: LogFormat::Text,
         log: "info".to_owned(),
+        controls: Controls::default(),
     }
 }
 
