@@ -79,6 +79,21 @@ fn secrets_of_other_namespaces_are_never_read() {
 }
 
 #[test]
+fn an_image_can_be_named_by_its_digest() {
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let set = format!("image.repository=r/x,image.digest={digest}");
+    let words = ["template", "roadstead", "charts/roadstead", "--set", &set];
+    let Some(rendered) = helm(&words) else { return };
+    let rendered = String::from_utf8(rendered.stdout).unwrap();
+    let image = format!("r/x@{digest}");
+    assert!(
+        rendered.contains(&format!("image: {image}\n")),
+        "{rendered}"
+    );
+    assert!(rendered.contains(&format!("--node-image={image}\n")));
+}
+
+#[test]
 fn without_an_image_it_says_how_to_get_one() {
     let Some(refused) = helm(&["template", "roadstead", "charts/roadstead"]) else {
         return;
