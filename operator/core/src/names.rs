@@ -7,6 +7,8 @@ pub const PEER_PORT: i32 = 7702;
 pub const HTTP_PORT: i32 = 7703;
 /// Annotation on pods: the revision of the settings that they were made from.
 pub const REVISION: &str = "roadstead.dev/revision";
+/// Annotation on a StatefulSet whose image a specification names: it goes when that no longer does.
+pub const IMAGE_FROM: &str = "roadstead.dev/image-from";
 /// Annotation on a `QueueCluster`: any new value restarts the pods one by one.
 pub const RESTARTED_AT: &str = "roadstead.dev/restarted-at";
 /// Annotation on a `QueueCluster`: the revision that may be rolled out, with manual approval.

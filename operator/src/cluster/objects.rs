@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use roadstead_crds::{NamespacesFrom, QueueCluster, TlsMode};
 use roadstead_operator_core::conditions::is_true;
 use roadstead_operator_core::desired::{
-    Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
+    self, Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
 };
 use roadstead_operator_core::names::CLUSTER_NAMESPACE;
 use roadstead_operator_core::queue::allows;
@@ -26,25 +26,14 @@ const BLIND: Duration = Duration::from_hours(1);
 /// The same while a node is not ready: it may be the Secret that is missing.
 const BLIND_IN_TROUBLE: Duration = Duration::from_secs(30);
 
-/// The image of the nodes: as specified, else what they run already, else the operator's own. So a
-/// newer operator changes no cluster by itself.
+/// The image of the nodes; see [`desired::image`].
 pub async fn image(cluster: &QueueCluster, context: &Context) -> Result<String, ReconcileError> {
-    if let Some(image) = &cluster.spec.image {
-        return Ok(image.clone());
-    }
     let namespace = cluster.namespace().unwrap_or_default();
     let api: Api<StatefulSet> = Api::namespaced(context.client.clone(), &namespace);
     let live = api.get_opt(&cluster.name_any()).await;
     let live = live.doing(|| "read the StatefulSet".to_owned())?;
-    let running = live
-        .and_then(|live| live.spec)
-        .and_then(|spec| spec.template.spec)
-        .and_then(|pod| {
-            pod.containers
-                .into_iter()
-                .find_map(|container| container.image)
-        });
-    Ok(running.unwrap_or_else(|| context.config.node_image.clone()))
+    let default = &context.config.node_image;
+    Ok(desired::image(cluster, live.as_ref(), default))
 }
 
 /// Whether the last look found all nodes ready, so that none of them can lack a Secret.

@@ -1,5 +1,6 @@
 //! The objects that a cluster consists of. Building them cannot fail.
 mod access;
+mod image;
 mod pod;
 mod services;
 mod statefulset;
@@ -15,6 +16,7 @@ use serde_json::json;
 use crate::names::{Names, RESTARTED_AT};
 
 pub use access::{ca_config_map, tls_secret, token_review_binding};
+pub use image::image;
 
 /// What is known of the surroundings when objects are built.
 #[derive(Debug, Clone)]
