@@ -10,6 +10,7 @@ pub mod names;
 pub mod observed;
 pub mod plan;
 pub mod queue;
+pub mod retained;
 pub mod rollout;
 pub mod sample;
 pub mod scale;
