@@ -95,7 +95,8 @@ async fn lead(
         metrics.clone(),
     ));
     let lost = tokio::select! {
-        () = controllers::run(context, stop.clone()) => false,
+        () = controllers::run(context.clone(), stop.clone()) => false,
+        () = cluster::sweep::run(&context) => false,
         () = lock.hold(fence) => true,
         () = overdue(stop) => false,
     };

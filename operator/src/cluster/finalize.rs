@@ -45,7 +45,7 @@ pub async fn clean_up(cluster: &QueueCluster, context: &Context) -> Result<Actio
             .forget::<ConfigMap>(&namespace, &map.name_any());
     }
     if cluster.spec.storage.reclaim.on_delete == ReclaimPolicy::Delete {
-        context.authorities.delete(&names).await?;
+        context.authorities.delete(&names, None).await?;
     }
     Ok(Action::await_change())
 }
