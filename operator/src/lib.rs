@@ -15,6 +15,7 @@ pub mod leader;
 pub mod metrics;
 pub mod nodes;
 pub mod queue;
+pub mod refusal;
 pub mod scaler;
 
 use std::sync::Arc;

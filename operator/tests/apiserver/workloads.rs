@@ -60,7 +60,8 @@ async fn queues_and_scalers_follow_their_objects() {
     };
     let client = world.client.clone();
     namespace(&client, "shop").await;
-    let clusters = create(&client, "queues", json!({"replicas": 1})).await;
+    namespace(&client, "queues").await;
+    let clusters = create(&client, ("queues", "main"), json!({"replicas": 1})).await;
     ready(&clusters).await;
     let queues: Api<Queue> = make(&client, queue("orders", "Delete", &json!({}))).await;
     condition(&queues, "orders", "Accepted", "NamespaceNotAllowed").await;
