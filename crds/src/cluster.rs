@@ -11,6 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteSize, QueueClusterStatus};
 
+/// A reference to an image: `[host[:port]/]path[:tag][@sha256:digest]`.
+const IMAGE: &str = concat!(
+    r"^(([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?/)?",
+    r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$",
+);
+/// How objects of Kubernetes can be called.
+const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+
 /// What a cluster shall be. Absent fields take the default that is named.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -54,6 +63,10 @@ use crate::{ByteSize, QueueClusterStatus};
     ),
     validation = Rule::new("self.metadata.name.size() <= 40")
         .message("the name of a QueueCluster must have at most 40 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message(
+        "the name of a QueueCluster must begin with a letter and have only lower-case letters, \
+         digits and hyphens: its Services are named after it"
+    ),
     validation = Rule::new(
         "self.spec.replicas == 1 || self.spec.replicas >= self.spec.replicationFactor"
     ).message(
@@ -90,10 +103,10 @@ pub struct QueueClusterSpec {
         "shards cannot change: create another QueueCluster and move the queues there"
     ))]
     pub shards: i32,
-    /// Image of the nodes. Default: the operator's own image when the cluster was made; a newer
-    /// operator does not change it.
+    /// Image of the nodes. Default: the operator's own image when the cluster was made, or when
+    /// this field was taken away; a newer operator does not change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), pattern(IMAGE))]
     pub image: Option<String>,
     /// The volume of each node.
     #[serde(default)]
@@ -139,7 +152,7 @@ pub struct Storage {
     pub size: ByteSize,
     /// StorageClass. Default: the cluster's default class. Cannot change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), pattern(OBJECT_NAME))]
     pub class_name: Option<String>,
     /// What happens to volumes that are no longer used.
     #[serde(default)]
@@ -200,7 +213,7 @@ pub struct PodSettings {
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// Their PriorityClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), pattern(OBJECT_NAME))]
     pub priority_class_name: Option<String>,
     /// Secrets for the image's registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

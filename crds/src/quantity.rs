@@ -53,7 +53,8 @@ impl JsonSchema for ByteSize {
         json_schema!({
             "type": "string",
             "maxLength": 20,
-            "pattern": "^[1-9][0-9]{0,15}(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+            // What fits in 64 bits.
+            "pattern": "^[1-9]([0-9]{0,15}|[0-9]{0,9}(k|Ki|M|Mi)|[0-9]{0,6}(G|Gi|T|Ti))$",
         })
     }
 }

@@ -53,6 +53,12 @@ use crate::{ByteSize, Span, Timestamp};
         "!has(self.spec.deadLetter) || self.spec.deadLetter.queueRef.name != self.metadata.name"
     ).message(
         "a queue cannot be its own dead-letter queue: name another Queue in deadLetter.queueRef"
+    ),
+    validation = Rule::new(
+        "has(self.spec.queueName) || self.metadata.name.matches('^[a-z0-9-]{1,80}([.]fifo)?$')"
+    ).message(
+        "the name of this Queue cannot be that of a queue (at most 80 letters, digits and hyphens): \
+         name the queue in spec.queueName"
     )
 )]
 #[x_kube(

@@ -232,7 +232,7 @@ pub struct ConsumerScalerStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub decisions: Vec<DecisionStatus>,
-    /// Ready, Active, Limited, Stale.
+    /// Ready, Active, Limited, Stale, Conflict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 12))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -123,6 +123,20 @@ fn queue_creation() {
 }
 
 #[test]
+fn a_queue_whose_object_has_another_kind_of_name_is_named() {
+    for name in ["a.b".to_owned(), "a".repeat(81)] {
+        let mut object = queue(&json!({}));
+        object["metadata"]["name"] = name.into();
+        refused::<Queue>(&object, None, "name the queue in spec.queueName");
+        object["spec"]["queueName"] = "A_b".into();
+        accepted::<Queue>(&object, None);
+    }
+    let mut fifo = queue(&json!({}));
+    fifo["metadata"]["name"] = "orders.fifo".into();
+    accepted::<Queue>(&fifo, None);
+}
+
+#[test]
 fn queue_changes() {
     let old = queue(&json!({"partitions": 4, "clusterRef": {"namespace": "queues"}}));
     let change = |spec: &Value| {
@@ -165,6 +179,11 @@ fn cluster_creation() {
     let mut long = cluster(&json!({}));
     long["metadata"]["name"] = "a".repeat(41).into();
     refused::<QueueCluster>(&long, None, "at most 40 characters");
+    for name in ["1main", "main.two"] {
+        let mut odd = cluster(&json!({}));
+        odd["metadata"]["name"] = name.into();
+        refused::<QueueCluster>(&odd, None, "must begin with a letter");
+    }
     let cases = [
         (
             json!({"replicas": 2}),

@@ -133,8 +133,10 @@ impl Client {
                 .as_array_mut()
                 .into_iter()
                 .for_each(|mounts| mounts.push(mount.clone()));
-            let secret = format!("{}-node-tls", self.cluster);
-            volumes.push(json!({"name": "node", "secret": {"secretName": secret}}));
+            let item = |file| json!({"key": format!("{}.node.{file}", self.cluster), "path": file});
+            let items = ["ca.crt", "tls.crt", "tls.key"].map(item);
+            let secret = json!({"secretName": "roadstead-tls", "items": items});
+            volumes.push(json!({"name": "node", "secret": secret}));
         }
         json!({
             "metadata": {"labels": {"app": name, LOAD_LABEL: "true"}},

@@ -4,15 +4,16 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
+use roadstead_operator_core::claim::{Claim, claim};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::error::{Doing, ReconcileError};
+use crate::error::{Doing, ReconcileError, is_conflict, is_missing};
 
-/// What was applied last, by kind, namespace and name.
+/// What was applied last, by manager, kind, namespace and name.
 #[derive(Debug, Default)]
 pub struct Applier {
     applied: Mutex<BTreeMap<String, Applied>>,
@@ -26,11 +27,54 @@ struct Applied {
     at: Instant,
 }
 
+/// An object on its way to the API server.
+struct Request {
+    /// Kind, namespace and name.
+    object: String,
+    name: String,
+    manager: String,
+    wanted: Value,
+}
+
+impl Request {
+    fn new<K>(manager: &str, wanted: &K) -> Self
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let mut body = json!(wanted);
+        body["apiVersion"] = json!(K::api_version(&()));
+        body["kind"] = json!(K::kind(&()));
+        if let Some(body) = body.as_object_mut() {
+            body.remove("status");
+        }
+        Self {
+            object: describe(wanted),
+            name: wanted.name_any(),
+            manager: manager.to_owned(),
+            wanted: body,
+        }
+    }
+
+    /// Several managers may have their parts of one object.
+    fn key(&self) -> String {
+        format!("{} {}", self.manager, self.object)
+    }
+}
+
+fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let (kind, name) = (K::kind(&()), object.name_any());
+    match object.namespace() {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
+
 impl Applier {
-    /// Applies `wanted` under the name of `manager`, unless it was applied and is unchanged.
+    /// Applies `wanted` under the name of `manager`, unless it was applied and is unchanged. What
+    /// is there and does not belong to the cluster (see [`claim`]) is left as it is.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the name is taken, or the API server refuses.
     pub async fn apply<K>(
         &self,
         api: &Api<K>,
@@ -40,31 +84,32 @@ impl Applier {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
-        let (name, key, body) = prepare(wanted);
-        if self
-            .known(&key)
-            .is_some_and(|applied| applied.wanted == body)
-        {
-            let live = api
-                .get_metadata_opt(&name)
-                .await
-                .doing(|| format!("read {key}"))?;
-            let mark = live.map(|live| mark(&live));
-            if self
-                .known(&key)
-                .is_some_and(|applied| Some(applied.mark) == mark)
-            {
-                return Ok(());
-            }
+        let request = Request::new(manager, wanted);
+        let live = api.get_metadata_opt(&request.name).await;
+        let live = live.doing(|| format!("read {}", request.object))?;
+        let Some(live) = live else {
+            return self.write(api, request, false).await;
+        };
+        let object = request.object.clone();
+        match claim(wanted.meta(), &live.metadata) {
+            Claim::Ours => {}
+            Claim::Leaving => return Err(ReconcileError::Leaving { object }),
+            Claim::Foreign => return Err(ReconcileError::NameConflict { object }),
         }
-        self.write(api, manager, (name, key, body)).await
+        let mark = mark(&live);
+        let unchanged =
+            |applied: &Applied| applied.wanted == request.wanted && applied.mark == mark;
+        if self.known(&request.key()).is_some_and(|a| unchanged(&a)) {
+            return Ok(());
+        }
+        self.write(api, request, true).await
     }
 
     /// Like [`Applier::apply`], of what may be written and not read: it is written again once it is
-    /// `stale`.
+    /// `stale`. Its type, which cannot change, keeps it off what others made.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the name is taken, or the API server refuses.
     pub async fn apply_blind<K>(
         &self,
         api: &Api<K>,
@@ -74,21 +119,55 @@ impl Applier {
     where
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
-        let (name, key, body) = prepare(wanted);
-        let fresh = |applied: &Applied| applied.wanted == body && applied.at.elapsed() < stale;
-        if self.known(&key).is_some_and(|applied| fresh(&applied)) {
+        let request = Request::new(manager, wanted);
+        let fresh =
+            |applied: &Applied| applied.wanted == request.wanted && applied.at.elapsed() < stale;
+        if self.known(&request.key()).is_some_and(|a| fresh(&a)) {
             return Ok(());
         }
-        self.write(api, manager, (name, key, body)).await
+        let object = request.object.clone();
+        match self.write(api, request, true).await {
+            Err(error) if error.is_about("type") => Err(ReconcileError::NameConflict { object }),
+            done => done,
+        }
     }
 
-    /// Forgets what was applied, so that it is written anew.
-    pub fn forget<K: Resource<DynamicType = ()>>(&self, namespace: &str, name: &str) {
-        let key = format!("{} {namespace}/{name}", K::kind(&()));
+    /// Deletes what is called as `wanted`, where it is ours; else it stays.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn remove<K>(
+        &self,
+        api: &Api<K>,
+        manager: &str,
+        wanted: &K,
+    ) -> Result<(), ReconcileError>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    {
+        let request = Request::new(manager, wanted);
+        let live = api.get_metadata_opt(&request.name).await;
+        let live = live.doing(|| format!("read {}", request.object))?;
+        let ours = live.filter(|live| claim(wanted.meta(), &live.metadata) == Claim::Ours);
+        let Some(live) = ours else { return Ok(()) };
+        // What takes its place meanwhile is not it.
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: live.metadata.uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
         self.applied
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key);
+            .remove(&request.key());
+        match api.delete(&request.name, &params).await {
+            Err(error) if !is_missing(&error) && !is_conflict(&error) => {
+                Err(error).doing(|| format!("delete {}", request.object))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn known(&self, key: &str) -> Option<Applied> {
@@ -102,19 +181,20 @@ impl Applier {
     async fn write<K>(
         &self,
         api: &Api<K>,
-        manager: &str,
-        (name, key, wanted): (String, String, Value),
+        request: Request,
+        force: bool,
     ) -> Result<(), ReconcileError>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
-        let params = PatchParams::apply(manager).force();
-        let live = api
-            .patch(&name, &params, &Patch::Apply(&wanted))
-            .await
-            .doing(|| format!("apply {key}"))?;
+        let mut params = PatchParams::apply(&request.manager);
+        params.force = force;
+        let patch = Patch::Apply(&request.wanted);
+        let live = api.patch(&request.name, &params, &patch).await;
+        let live = live.doing(|| format!("apply {}", request.object))?;
+        let key = request.key();
         let applied = Applied {
-            wanted,
+            wanted: request.wanted,
             mark: mark(&live),
             at: Instant::now(),
         };
@@ -124,22 +204,6 @@ impl Applier {
             .insert(key, applied);
         Ok(())
     }
-}
-
-fn prepare<K>(wanted: &K) -> (String, String, Value)
-where
-    K: Resource<DynamicType = ()> + Serialize,
-{
-    let name = wanted.name_any();
-    let namespace = wanted.namespace().unwrap_or_default();
-    let key = format!("{} {namespace}/{name}", K::kind(&()));
-    let mut body = json!(wanted);
-    body["apiVersion"] = json!(K::api_version(&()));
-    body["kind"] = json!(K::kind(&()));
-    if let Some(body) = body.as_object_mut() {
-        body.remove("status");
-    }
-    (name, key, body)
 }
 
 fn mark<K: Resource>(live: &K) -> String {

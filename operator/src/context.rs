@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::nodes::{Links, Resolve};
+use crate::refusal::{self, Told};
 
 /// A reconcile may take so long.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -102,7 +103,7 @@ impl Context {
         reconcile: impl Future<Output = Result<Action, ReconcileError>>,
     ) -> Result<Action, ReconcileError>
     where
-        K: Resource<DynamicType = ()>,
+        K: Told,
     {
         let start = Instant::now();
         let result = tokio::time::timeout(LONGEST, Box::pin(reconcile)).await;
@@ -111,12 +112,11 @@ impl Context {
             .ran(controller, start.elapsed().as_secs_f64(), result.is_ok());
         match &result {
             Ok(_) => self.backoff.succeeded(&key(object)),
-            // What the API server will not take needs a person.
-            Err(error) if error.is_refusal() => {
-                let what = ("Refused", error.to_string());
-                self.event(&object.object_ref(&()), true, what).await;
+            Err(error) => {
+                if let Some(reason) = error.refusal() {
+                    refusal::tell(self, object, (reason, error.to_string())).await;
+                }
             }
-            Err(_) => {}
         }
         result
     }

@@ -58,7 +58,8 @@ pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) {
         queues: queues.store(),
         pace: Pace::default(),
     });
-    let scaler_context = Arc::new(Scalers::new(context.clone(), queues.store(), loads));
+    let stores = (queues.store(), scalers.store());
+    let scaler_context = Arc::new(Scalers::new(context.clone(), stores, loads));
     let links = context.links.clone();
     let work = async {
         tokio::join!(

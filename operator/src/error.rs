@@ -23,6 +23,21 @@ pub enum ReconcileError {
         /// Its answer.
         source: NodeError,
     },
+    /// The name of an object is taken by one that is not ours.
+    #[error(
+        "{object} is there already and was not made for this cluster: delete it, or give the \
+         QueueCluster another name; nothing of it was changed"
+    )]
+    NameConflict {
+        /// Kind, namespace and name.
+        object: String,
+    },
+    /// An object is on its way out; its name is free once it is gone.
+    #[error("{object} is being removed; it is made anew when it is gone")]
+    Leaving {
+        /// Kind, namespace and name.
+        object: String,
+    },
     /// Certificates could not be read or made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -35,13 +50,39 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// The API server will not take it, however often it is tried.
-    pub fn is_refusal(&self) -> bool {
+    /// In one word, why it fails however often it is tried, until a person acts.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::NameConflict { .. } => Some("NameConflict"),
+            Self::Kube { source, .. } | Self::Authority(AuthorityError::Secret { source, .. }) => {
+                is_refusal(source).then_some("Refused")
+            }
+            Self::Authority(AuthorityError::Incomplete { .. } | AuthorityError::Foreign { .. }) => {
+                Some("AuthorityUnusable")
+            }
+            Self::Authority(AuthorityError::Make { .. })
+            | Self::Node { .. }
+            | Self::Leaving { .. }
+            | Self::Finalizer(_)
+            | Self::TooLong(_) => None,
+        }
+    }
+
+    /// Whether the API server refused for this field.
+    pub fn is_about(&self, field: &str) -> bool {
         let Self::Kube { source, .. } = self else {
             return false;
         };
-        matches!(&**source, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
+        let kube::Error::Api(status) = &**source else {
+            return false;
+        };
+        let details = status.details.iter().flat_map(|details| &details.causes);
+        details.into_iter().any(|cause| cause.field == field)
     }
+}
+
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
 }
 
 impl From<finalizer::Error<ReconcileError>> for ReconcileError {

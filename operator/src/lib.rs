@@ -15,6 +15,7 @@ pub mod leader;
 pub mod metrics;
 pub mod nodes;
 pub mod queue;
+pub mod refusal;
 pub mod scaler;
 
 use std::sync::Arc;
@@ -95,7 +96,8 @@ async fn lead(
         metrics.clone(),
     ));
     let lost = tokio::select! {
-        () = controllers::run(context, stop.clone()) => false,
+        () = controllers::run(context.clone(), stop.clone()) => false,
+        () = cluster::sweep::run(&context) => false,
         () = lock.hold(fence) => true,
         () = overdue(stop) => false,
     };

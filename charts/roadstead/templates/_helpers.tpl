@@ -1,7 +1,12 @@
 {{- define "roadstead.image" -}}
 {{- $missing := "image.repository is not set: there is no public image. Build one by `make image`, get it to your cluster as docs/install.md shows, and add --set image.repository=NAME" -}}
 {{- $repository := required $missing .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{- with .Values.image.tag }}{{ $repository = printf "%s:%s" $repository . }}{{ end -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
+{{- else -}}
 {{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
 {{- end }}
 
 {{- define "roadstead.serviceAccount" -}}

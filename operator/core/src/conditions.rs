@@ -81,6 +81,16 @@ pub fn merge(
     conditions
 }
 
+/// What is said of a cluster that cannot go on before a person acts. Where nodes serve they go on
+/// serving, so what is Ready stays so.
+pub fn stuck(before: &[Condition], reason: &'static str, message: &str) -> Vec<Finding> {
+    let mut findings = vec![Finding::new("Progressing", false, reason, message)];
+    if !is_true(before, "Ready") {
+        findings.push(Finding::new("Ready", false, reason, message));
+    }
+    findings
+}
+
 /// Whether a condition of this type is there and True.
 pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
     conditions
@@ -122,6 +132,20 @@ mod tests {
             at(3),
         );
         assert_eq!(third[0].last_transition_time, Time(at(3)));
+    }
+
+    #[test]
+    fn what_serves_stays_ready_when_it_cannot_go_on() {
+        let kinds = |before: &[Condition]| {
+            let found = stuck(before, "Refused", "why");
+            let kinds: Vec<_> = found.iter().map(|f| (f.kind, f.holds)).collect();
+            kinds
+        };
+        let stopped = ("Progressing", Some(false));
+        assert_eq!(kinds(&[]), [stopped, ("Ready", Some(false))]);
+        let ready = |holds| merge(&[], &[Finding::new("Ready", holds, "A", "")], None, at(1));
+        assert_eq!(kinds(&ready(false)), [stopped, ("Ready", Some(false))]);
+        assert_eq!(kinds(&ready(true)), [stopped]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing here has a client, a clock or chance: what was observed comes in as plain values, what
 //! shall happen goes out as plain values.
 
+pub mod claim;
 pub mod conditions;
 pub mod desired;
 pub mod members;
@@ -10,6 +11,7 @@ pub mod names;
 pub mod observed;
 pub mod plan;
 pub mod queue;
+pub mod retained;
 pub mod rollout;
 pub mod sample;
 pub mod scale;

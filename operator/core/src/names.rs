@@ -7,6 +7,8 @@ pub const PEER_PORT: i32 = 7702;
 pub const HTTP_PORT: i32 = 7703;
 /// Annotation on pods: the revision of the settings that they were made from.
 pub const REVISION: &str = "roadstead.dev/revision";
+/// Annotation on a StatefulSet whose image a specification names: it goes when that no longer does.
+pub const IMAGE_FROM: &str = "roadstead.dev/image-from";
 /// Annotation on a `QueueCluster`: any new value restarts the pods one by one.
 pub const RESTARTED_AT: &str = "roadstead.dev/restarted-at";
 /// Annotation on a `QueueCluster`: the revision that may be rolled out, with manual approval.
@@ -19,6 +21,13 @@ pub const CLUSTER: &str = "roadstead.dev/cluster";
 pub const CLUSTER_NAMESPACE: &str = "roadstead.dev/cluster-namespace";
 /// Name of the volume of a node.
 pub const DATA_VOLUME: &str = "data";
+/// The Secret that holds the certificates of all clusters of a namespace. Its name is the same
+/// everywhere, so that the operator can be given this Secret of a namespace and no other.
+pub const TLS_SECRET: &str = "roadstead-tls";
+/// Its type, which cannot change: a Secret of that name that somebody else made is left alone.
+pub const TLS_SECRET_TYPE: &str = "roadstead.dev/tls";
+/// What belongs to a certificate, as pods see it.
+pub const TLS_FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
 
 /// The names of the objects of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +57,19 @@ impl Names {
         format!("{}-node", self.cluster)
     }
 
-    /// The Secret with the certificate for peers and administrators.
-    pub fn node_tls(&self) -> String {
-        format!("{}-node-tls", self.cluster)
+    /// Where one of [`TLS_FILES`] for peers and administrators stands in [`TLS_SECRET`].
+    pub fn node_tls(&self, file: &str) -> String {
+        format!("{}.node.{file}", self.cluster)
     }
 
-    /// The Secret with the certificate that clients see.
-    pub fn client_tls(&self) -> String {
-        format!("{}-client-tls", self.cluster)
+    /// Where one of [`TLS_FILES`] for clients stands in [`TLS_SECRET`].
+    pub fn client_tls(&self, file: &str) -> String {
+        format!("{}.client.{file}", self.cluster)
+    }
+
+    /// Field manager of what this cluster has in [`TLS_SECRET`]: each owns its own keys.
+    pub fn tls_manager(&self) -> String {
+        format!("roadstead-tls-{}", self.cluster)
     }
 
     /// The ConfigMap with the CA that clients trust, in every namespace that may use the cluster.

@@ -12,6 +12,7 @@ use crate::conditions::{Finding, merge};
 use crate::desired::names;
 use crate::observed::{ClusterView, Observed, PodView, group_name};
 use crate::plan::{Action, Goal, Step};
+use crate::retained::difference;
 
 /// The status that follows. Cluster id and bootstrap are not its business: they are kept.
 pub fn cluster(
@@ -135,7 +136,7 @@ fn shards(cluster: &ClusterView) -> ShardsStatus {
 fn findings(cluster: &QueueCluster, goal: &Goal, observed: &Observed, step: &Step) -> Vec<Finding> {
     vec![
         ready(goal, observed),
-        progressing(step),
+        progressing(step, difference(&cluster.spec, observed)),
         degraded(goal, observed),
         quorum_at_risk(observed),
         redundant(cluster, observed),
@@ -180,12 +181,19 @@ fn ready(goal: &Goal, observed: &Observed) -> Finding {
     )
 }
 
-fn progressing(step: &Step) -> Finding {
-    let text = if step.blocked_by.is_empty() {
-        step.reason.clone()
-    } else {
-        format!("{}; waits for: {}", step.reason, step.blocked_by)
-    };
+/// `differs`: what cannot become as specified, however long one waits.
+fn progressing(step: &Step, differs: Option<String>) -> Finding {
+    let mut text = step.reason.clone();
+    if !step.blocked_by.is_empty() {
+        text = format!("{text}; waits for: {}", step.blocked_by);
+    }
+    match (&step.action, differs) {
+        (Action::Done, Some(differs)) => {
+            return Finding::new("Progressing", false, "Incompatible", differs);
+        }
+        (_, Some(differs)) => text = format!("{text}; {differs}"),
+        (_, None) => {}
+    }
     match step.action {
         Action::Done => Finding::new("Progressing", false, "UpToDate", text),
         Action::Wait => Finding::new("Progressing", true, "Waiting", text),

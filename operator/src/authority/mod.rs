@@ -3,7 +3,7 @@ mod issue;
 mod store;
 
 pub use issue::{Authority, Issued, issue, new_authority};
-pub use store::Authorities;
+pub use store::{Authorities, Kept};
 
 /// Why certificates could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum AuthorityError {
     /// The Secret that holds them could not be read or written.
     #[error("cannot {doing} Secret {secret}: {source}")]
     Secret {
-        /// read or create.
+        /// read, list, create, renew or delete.
         doing: &'static str,
         /// namespace/name of the Secret.
         secret: String,

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{
+    DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams,
+    Preconditions,
+};
 use kube::{Api, Client, ResourceExt};
 use roadstead_operator_core::desired::Certificate;
 use roadstead_operator_core::names::{CLUSTER, CLUSTER_ID, CLUSTER_NAMESPACE, Names};
@@ -25,6 +28,17 @@ const FIELDS: [(&str, &str); 3] = [
 
 /// Cluster id, time of issue, and what was issued.
 type Known = (String, Timestamp, Arc<Issued>);
+
+/// An authority as it is listed: without its keys.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Whose it is.
+    pub names: Names,
+    /// The id of that cluster.
+    pub cluster_id: String,
+    /// The Secret's uid.
+    pub uid: Option<String>,
+}
 
 /// The authorities of all clusters.
 pub struct Authorities {
@@ -91,19 +105,47 @@ impl Authorities {
         Ok(secret.and_then(|secret| secret.labels().get(CLUSTER_ID).cloned()))
     }
 
-    /// Deletes a cluster's authority, when its data is deleted too.
+    /// All that are kept.
+    ///
+    /// # Errors
+    /// When the Secrets cannot be listed.
+    pub async fn list(&self) -> Result<Vec<Kept>, AuthorityError> {
+        let ours = ListParams::default().labels(&format!("{CLUSTER_NAMESPACE},{CLUSTER_ID}"));
+        let found = self.api.list_metadata(&ours).await;
+        let found = found.map_err(|source| self.failed("list", "authority.*", source))?;
+        let kept = |secret: PartialObjectMeta<Secret>| {
+            let label = |name| secret.labels().get(name).cloned().unwrap_or_default();
+            let names = Names::new(&label(CLUSTER_NAMESPACE), &label(CLUSTER));
+            (secret.name_any() == names.authority()).then(|| Kept {
+                names,
+                cluster_id: label(CLUSTER_ID),
+                uid: secret.uid(),
+            })
+        };
+        Ok(found.items.into_iter().filter_map(kept).collect())
+    }
+
+    /// Deletes a cluster's authority, when its data is deleted too; only that with this uid, where
+    /// it is given.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn delete(&self, names: &Names) -> Result<(), AuthorityError> {
+    pub async fn delete(&self, names: &Names, uid: Option<String>) -> Result<(), AuthorityError> {
         let name = names.authority();
+        let params = DeleteParams {
+            preconditions: uid.map(|uid| Preconditions {
+                uid: Some(uid),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&name);
-        match self.api.delete(&name, &DeleteParams::default()).await {
+        match self.api.delete(&name, &params).await {
             Ok(_) => Ok(()),
-            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) if is_missing(&error) || is_conflict(&error) => Ok(()),
             Err(source) => Err(self.failed("delete", &name, source)),
         }
     }

@@ -1,28 +1,30 @@
 //! What goes with a cluster beside what its owner references take along.
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use roadstead_crds::{QueueCluster, ReclaimPolicy};
-use roadstead_operator_core::desired::names;
-use roadstead_operator_core::names::CLUSTER_NAMESPACE;
+use roadstead_operator_core::desired::{ca_config_map, names, token_review_binding};
+use roadstead_operator_core::names::{CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET};
+use serde_json::{Map, Value, json};
 
+use super::MANAGER;
 use crate::context::Context;
 use crate::error::{Doing, ReconcileError, is_missing};
 
-/// Removes what lies outside of the cluster's namespace. Volumes and the authority stay, unless
-/// the specification says that the data goes too. Nothing here waits for a node.
+/// Removes what lies outside of the cluster's namespace, and its keys from the Secret that it
+/// shares with others there. Volumes and the authority stay, unless the specification says that
+/// the data goes too. Nothing here waits for a node.
 pub async fn clean_up(cluster: &QueueCluster, context: &Context) -> Result<Action, ReconcileError> {
     let names = names(cluster);
     context
         .links
         .forget(&(names.namespace.clone(), names.cluster.clone()));
+    let applier = &context.applier;
     let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
-    let binding = names.token_review_binding();
-    gone(bindings.delete(&binding, &DeleteParams::default()).await)
-        .doing(|| format!("delete ClusterRoleBinding {binding}"))?;
-    context.applier.forget::<ClusterRoleBinding>("", &binding);
+    let binding = token_review_binding(cluster, &context.config.token_review_role);
+    applier.remove(&bindings, MANAGER, &binding).await?;
     let maps: Api<ConfigMap> = Api::all(context.client.clone());
     let selector = format!(
         "{},{CLUSTER_NAMESPACE}={}",
@@ -38,21 +40,34 @@ pub async fn clean_up(cluster: &QueueCluster, context: &Context) -> Result<Actio
     {
         let namespace = map.namespace().unwrap_or_default();
         let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-        gone(maps.delete(&map.name_any(), &DeleteParams::default()).await)
-            .doing(|| format!("delete ConfigMap {namespace}/{}", map.name_any()))?;
-        context
-            .applier
-            .forget::<ConfigMap>(&namespace, &map.name_any());
+        let map = ca_config_map(cluster, &namespace, "");
+        applier.remove(&maps, MANAGER, &map).await?;
     }
+    take_keys(&names, context).await?;
     if cluster.spec.storage.reclaim.on_delete == ReclaimPolicy::Delete {
-        context.authorities.delete(&names).await?;
+        context.authorities.delete(&names, None).await?;
     }
     Ok(Action::await_change())
 }
 
-fn gone<T>(deleted: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match deleted {
-        Err(error) if !is_missing(&error) => Err(error),
+/// Takes the cluster's keys out of the Secret of the namespace, where that is there. The owner
+/// reference stays: with the last owner goes the Secret. (An apply would make a Secret that has
+/// gone already anew, which a namespace that is being deleted refuses.)
+async fn take_keys(names: &Names, context: &Context) -> Result<(), ReconcileError> {
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &names.namespace);
+    let keys = TLS_FILES
+        .iter()
+        .flat_map(|file| [names.node_tls(file), names.client_tls(file)])
+        .map(|key| (key, Value::Null));
+    let params = PatchParams {
+        field_manager: Some(names.tls_manager()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(json!({"data": keys.collect::<Map<_, _>>()}));
+    match secrets.patch(TLS_SECRET, &params, &patch).await {
+        Err(error) if !is_missing(&error) => {
+            Err(error).doing(|| format!("take the certificates out of {TLS_SECRET}"))
+        }
         _ => Ok(()),
     }
 }

@@ -61,7 +61,7 @@ async fn kept(names: &Names, context: &Context) -> Result<BTreeSet<String>, Reco
         .filter_map(|claim| claim.labels().get(CLUSTER_ID).cloned())
         .collect();
     if ids.is_empty() && context.authorities.kept_id(names).await?.is_some() {
-        context.authorities.delete(names).await?;
+        context.authorities.delete(names, None).await?;
     }
     Ok(ids)
 }

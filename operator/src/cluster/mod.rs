@@ -4,6 +4,7 @@ mod identity;
 mod objects;
 mod observe;
 mod step;
+pub mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,45 +6,33 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceA
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use roadstead_crds::{NamespacesFrom, QueueCluster, TlsMode};
+use roadstead_crds::{NamespacesFrom, QueueCluster};
 use roadstead_operator_core::conditions::is_true;
 use roadstead_operator_core::desired::{
-    Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
+    self, Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
 };
-use roadstead_operator_core::names::CLUSTER_NAMESPACE;
 use roadstead_operator_core::queue::allows;
 
 use super::MANAGER;
 use crate::authority::Issued;
 use crate::context::Context;
-use crate::error::{Doing, ReconcileError, is_missing};
+use crate::error::{Doing, ReconcileError};
 
 /// A Secret, which may be written and not read, is written again after this time.
 const BLIND: Duration = Duration::from_hours(1);
 /// The same while a node is not ready: it may be the Secret that is missing.
 const BLIND_IN_TROUBLE: Duration = Duration::from_secs(30);
 
-/// The image of the nodes: as specified, else what they run already, else the operator's own. So a
-/// newer operator changes no cluster by itself.
+/// The image of the nodes; see [`desired::image`].
 pub async fn image(cluster: &QueueCluster, context: &Context) -> Result<String, ReconcileError> {
-    if let Some(image) = &cluster.spec.image {
-        return Ok(image.clone());
-    }
     let namespace = cluster.namespace().unwrap_or_default();
     let api: Api<StatefulSet> = Api::namespaced(context.client.clone(), &namespace);
     let live = api.get_opt(&cluster.name_any()).await;
     let live = live.doing(|| "read the StatefulSet".to_owned())?;
-    let running = live
-        .and_then(|live| live.spec)
-        .and_then(|spec| spec.template.spec)
-        .and_then(|pod| {
-            pod.containers
-                .into_iter()
-                .find_map(|container| container.image)
-        });
-    Ok(running.unwrap_or_else(|| context.config.node_image.clone()))
+    let default = &context.config.node_image;
+    Ok(desired::image(cluster, live.as_ref(), default))
 }
 
 /// Whether the last look found all nodes ready, so that none of them can lack a Secret.
@@ -70,21 +58,10 @@ pub async fn apply(
     } else {
         BLIND_IN_TROUBLE
     };
-    let secret = tls_secret(cluster, &names.node_tls(), cluster_id, &issued.node);
+    let secret = tls_secret(cluster, &issued.node, &issued.client);
     applier
-        .apply_blind(&secrets, MANAGER, (&secret, stale))
+        .apply_blind(&secrets, &names.tls_manager(), (&secret, stale))
         .await?;
-    if cluster
-        .spec
-        .listeners
-        .iter()
-        .any(|listener| listener.tls.mode == TlsMode::Managed)
-    {
-        let secret = tls_secret(cluster, &names.client_tls(), cluster_id, &issued.client);
-        applier
-            .apply_blind(&secrets, MANAGER, (&secret, stale))
-            .await?;
-    }
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let binding = token_review_binding(cluster, &context.config.token_review_role);
     applier.apply(&bindings, MANAGER, &binding).await?;
@@ -101,32 +78,15 @@ pub async fn apply(
         .apply(&policies, MANAGER, &objects.network_policy)
         .await?;
     let budgets: Api<PodDisruptionBudget> = Api::namespaced(client.clone(), namespace);
-    match &objects.disruption_budget {
-        Some(budget) => applier.apply(&budgets, MANAGER, budget).await?,
-        None => remove_budget(&budgets, &names.cluster).await?,
+    let budget = &objects.disruption_budget;
+    if objects.has_disruption_budget {
+        applier.apply(&budgets, MANAGER, budget).await?;
+    } else {
+        applier.remove(&budgets, MANAGER, budget).await?;
     }
     let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
     applier.apply(&sets, MANAGER, &objects.statefulset).await?;
     authorities(cluster, &issued.client.ca, context).await
-}
-
-async fn remove_budget(
-    budgets: &Api<PodDisruptionBudget>,
-    name: &str,
-) -> Result<(), ReconcileError> {
-    let found = budgets.get_metadata_opt(name).await;
-    if found
-        .doing(|| format!("read PodDisruptionBudget {name}"))?
-        .is_none()
-    {
-        return Ok(());
-    }
-    match budgets.delete(name, &DeleteParams::default()).await {
-        Err(error) if !is_missing(&error) => {
-            Err(error).doing(|| format!("delete PodDisruptionBudget {name}"))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The CA that clients trust, in every namespace that may use the cluster.
@@ -139,34 +99,20 @@ async fn authorities(
     for namespace in allowed(cluster, &own, context).await? {
         let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
         let map = ca_config_map(cluster, &namespace, ca);
-        if namespace != own
-            && let Some(other) = taken(&maps, &map, &own).await?
-        {
-            let name = map.name_any();
-            tracing::debug!(
-                %namespace, %name, %other,
-                "the CA of a cluster of the same name is there; clients need this one's from its \
-                 own namespace"
-            );
-            continue;
+        match context.applier.apply(&maps, MANAGER, &map).await {
+            // Another namespace does not hold up the cluster. The first CA of a name stays there,
+            // or two clusters would write in turns; clients get this one's from its own namespace.
+            Err(error) if namespace != own && is_local(&error) => {
+                tracing::debug!(%namespace, %error, "the CA is not there");
+            }
+            done => done?,
         }
-        context.applier.apply(&maps, MANAGER, &map).await?;
     }
     Ok(())
 }
 
-/// The namespace of another cluster of the same name whose CA is there already. In the namespace of
-/// a cluster its own CA stands; elsewhere the first stays, or two would write in turns.
-async fn taken(
-    maps: &Api<ConfigMap>,
-    map: &ConfigMap,
-    own: &str,
-) -> Result<Option<String>, ReconcileError> {
-    let name = map.name_any();
-    let live = maps.get_metadata_opt(&name).await;
-    let live = live.doing(|| format!("read ConfigMap {name}"))?;
-    let other = live.and_then(|live| live.labels().get(CLUSTER_NAMESPACE).cloned());
-    Ok(other.filter(|other| other != own))
+fn is_local(error: &ReconcileError) -> bool {
+    error.refusal().is_some() || matches!(error, ReconcileError::Leaving { .. })
 }
 
 async fn allowed(

@@ -16,10 +16,10 @@ use roadstead_crds::{
     ConsumerScaler, ConsumerScalerStatus, DecisionStatus, LimitedBy, OnDelete, Queue, ScalerMode,
     SourceStatus,
 };
-use roadstead_operator_core::conditions::{Finding, merge};
+use roadstead_operator_core::conditions::{Finding, is_true, merge};
 use roadstead_operator_core::queue::queue_name;
 use roadstead_operator_core::scale::{
-    Decision, LoadStore, Memory, Millis, Policy, Snapshot, SourceKey, SourceLoad, decide,
+    Decision, LoadStore, Memory, Millis, Policy, Snapshot, SourceKey, SourceLoad, decide, rival,
 };
 use tracing::info;
 
@@ -43,6 +43,8 @@ pub struct Scalers {
     pub context: Arc<Context>,
     /// Queues as they were last seen.
     pub queues: Store<Queue>,
+    /// Scalers as they were last seen.
+    pub scalers: Store<ConsumerScaler>,
     /// What the nodes said, by cluster.
     pub loads: Arc<Loads>,
     /// What can be scaled.
@@ -80,11 +82,16 @@ impl Loads {
 
 impl Scalers {
     /// For an operator that leads.
-    pub fn new(context: Arc<Context>, queues: Store<Queue>, loads: Arc<Loads>) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        (queues, scalers): (Store<Queue>, Store<ConsumerScaler>),
+        loads: Arc<Loads>,
+    ) -> Self {
         let targets = Targets::new(context.client.clone());
         Self {
             context,
             queues,
+            scalers,
             loads,
             targets,
             memories: Mutex::default(),
@@ -116,6 +123,12 @@ impl Scalers {
             (status, load)
         };
         scaler.spec.sources.iter().map(source).collect()
+    }
+
+    /// The scaler that has the target of this one.
+    fn rival(&self, scaler: &ConsumerScaler) -> Option<String> {
+        let all = self.scalers.state();
+        rival(scaler, all.iter().map(AsRef::as_ref))
     }
 
     fn memory(&self, uid: &str, current: u32, now: Millis) -> Memory {
@@ -176,6 +189,7 @@ async fn restore(scaler: &ConsumerScaler, scalers: &Scalers) -> Result<Action, R
         .as_ref()
         .and_then(|status| status.original_replicas);
     if let Some(replicas) = original
+        && scalers.rival(scaler).is_none()
         && scaler.spec.on_delete == OnDelete::RestoreOriginal
         && scalers.targets.current(scaler).await?.is_some()
     {
@@ -194,6 +208,10 @@ async fn advance(
 ) -> Result<Action, ReconcileError> {
     let uid = scaler.uid().unwrap_or_default();
     let target = &scaler.spec.scale_target_ref;
+    if let Some(rival) = scalers.rival(scaler) {
+        scalers.remember(&uid, None);
+        return yield_to(api, scaler, (&rival, scalers)).await;
+    }
     let Some(current) = scalers.targets.current(scaler).await? else {
         let message = format!(
             "there is no {} {} with /scale here",
@@ -241,6 +259,31 @@ async fn advance(
     let status = describe(scaler, &decision, (current, acts), sources);
     let findings = findings(scaler, &decision, &snapshot);
     finish(api, scaler, (status, findings), again).await
+}
+
+/// Leaves the target to the scaler that has it, and says so.
+async fn yield_to(
+    api: &Api<ConsumerScaler>,
+    scaler: &ConsumerScaler,
+    (rival, scalers): (&str, &Scalers),
+) -> Result<Action, ReconcileError> {
+    let target = &scaler.spec.scale_target_ref;
+    let message = format!(
+        "ConsumerScaler {rival} has {} {}: name the sources of both in one of them, and delete the \
+         other",
+        target.kind, target.name
+    );
+    let status = scaler.status.clone().unwrap_or_default();
+    if !is_true(&status.conditions, "Conflict") {
+        let what = ("Conflict", message.clone());
+        let object = scaler.object_ref(&());
+        scalers.context.event(&object, true, what).await;
+    }
+    let findings = vec![
+        Finding::new("Conflict", true, "TargetTaken", message.clone()),
+        Finding::new("Ready", false, "Conflict", message),
+    ];
+    finish(api, scaler, (status, findings), CALM).await
 }
 
 /// The status that follows. Lags are those of the last change of size: live ones are metrics.
@@ -330,7 +373,13 @@ fn findings(scaler: &ConsumerScaler, decision: &Decision, snapshot: &Snapshot) -
             "maxReplicas does not bound it",
         ),
     };
-    vec![ready, stale, active, limited]
+    let conflict = Finding::new(
+        "Conflict",
+        false,
+        "OnlyScaler",
+        "no other ConsumerScaler has the target",
+    );
+    vec![ready, stale, active, limited, conflict]
 }
 
 async fn finish(

@@ -12,5 +12,6 @@ mod manifests;
 mod operator;
 mod server;
 mod standin;
+mod strangers;
 mod workloads;
 mod world;

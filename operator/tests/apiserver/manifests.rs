@@ -109,7 +109,38 @@ async fn definitions_and_examples_are_accepted_and_mistakes_refused() {
             "{kind}: expected {words:?} in {refused}"
         );
     }
+    images(&client).await;
     changes(&client).await;
+}
+
+async fn images(client: &Client) {
+    let digest = "0123456789abcdef".repeat(4);
+    let cases = [
+        ("roadstead:0.1.0".to_owned(), true),
+        ("localhost/roadstead".to_owned(), true),
+        (
+            format!("registry.example.com:5000/Team/x@sha256:{digest}"),
+            false,
+        ),
+        (
+            format!("registry.example.com:5000/a/b__c:v1@sha256:{digest}"),
+            true,
+        ),
+        (format!("[::1]:5000/x@sha256:{digest}"), true),
+        ("x@sha256:1234".to_owned(), false),
+        ("roadstead:".to_owned(), false),
+        ("an image".to_owned(), false),
+        ("https://example.com/x".to_owned(), false),
+    ];
+    for (image, good) in cases {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "roadstead.dev/v1alpha1", "kind": "QueueCluster",
+            "metadata": {"name": "image"}, "spec": {"image": image},
+        }))
+        .unwrap();
+        let applied = apply(client, &object, true).await;
+        assert_eq!(applied.is_ok(), good, "{image}: {applied:?}");
+    }
 }
 
 fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
@@ -144,6 +175,11 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
             "QueueCluster",
             json!({"storage": {"size": "10Mi"}}),
             "at least 1Gi",
+        ),
+        (
+            "QueueCluster",
+            json!({"storage": {"size": "99999999Ti"}}),
+            "spec.storage.size",
         ),
         (
             "ConsumerScaler",

@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 
 use crate::world::{SYSTEM, World, namespace, until};
 
-/// Creates a `QueueCluster` named `main`.
-pub async fn create(client: &Client, space: &str, spec: Value) -> Api<QueueCluster> {
-    namespace(client, space).await;
+/// Creates a `QueueCluster`.
+pub async fn create(
+    client: &Client,
+    (space, name): (&str, &str),
+    spec: Value,
+) -> Api<QueueCluster> {
     let api: Api<QueueCluster> = Api::namespaced(client.clone(), space);
     let cluster = serde_json::from_value(json!({
         "apiVersion": "roadstead.dev/v1alpha1", "kind": "QueueCluster",
-        "metadata": {"name": "main"}, "spec": spec,
+        "metadata": {"name": name}, "spec": spec,
     }))
     .unwrap();
     api.create(&PostParams::default(), &cluster).await.unwrap();
@@ -42,6 +45,19 @@ pub async fn ready(api: &Api<QueueCluster>) -> QueueCluster {
     .await
 }
 
+/// Waits until a cluster that is being deleted is gone.
+pub async fn gone(api: &Api<QueueCluster>, name: &str) {
+    until("the object goes", async || {
+        let there = api.get_opt(name).await.unwrap();
+        if there.is_none() {
+            Ok(())
+        } else {
+            Err("it is there".to_owned())
+        }
+    })
+    .await;
+}
+
 fn orders(world: &World, start: &str) -> Vec<String> {
     let cluster = world.cluster.lock().unwrap();
     cluster
@@ -57,9 +73,10 @@ async fn a_cluster_lives() {
     let Some(mut world) = World::start().await else {
         return;
     };
+    namespace(&world.client, "queues").await;
     let api = create(
         &world.client,
-        "queues",
+        ("queues", "main"),
         json!({"queueNamespaces": {"from": "All"}}),
     )
     .await;
@@ -98,7 +115,7 @@ async fn everything_is_there(client: &Client) {
     there!(StatefulSet, "main");
     there!(Service, "main", "main-nodes");
     there!(ServiceAccount, "main-node");
-    there!(Secret, "main-node-tls", "main-client-tls");
+    there!(Secret, "roadstead-tls");
     there!(ConfigMap, "main-roadstead-ca");
     there!(NetworkPolicy, "main");
     there!(PodDisruptionBudget, "main");
@@ -116,12 +133,6 @@ async fn everything_is_there(client: &Client) {
         .data
         .unwrap();
     assert!(keys.contains_key("ca.key"));
-    let node: Api<Secret> = Api::namespaced(client.clone(), "queues");
-    let node = node.get("main-node-tls").await.unwrap().data.unwrap();
-    assert_eq!(
-        node.keys().collect::<Vec<_>>(),
-        ["ca.crt", "tls.crt", "tls.key"]
-    );
 }
 
 /// A changed label restarts every pod, one at a time, the leader after its hand-over.
@@ -196,15 +207,7 @@ async fn resize(world: &World, api: &Api<QueueCluster>) {
 /// What lies outside of the namespace goes; the CA stays with the volumes.
 async fn remove(world: &World, api: &Api<QueueCluster>) {
     api.delete("main", &DeleteParams::default()).await.unwrap();
-    until("the object goes", async || {
-        let there = api.get_opt("main").await.unwrap();
-        if there.is_none() {
-            Ok(())
-        } else {
-            Err("it is there".to_owned())
-        }
-    })
-    .await;
+    gone(api, "main").await;
     let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
     assert!(
         bindings

@@ -60,7 +60,8 @@ async fn queues_and_scalers_follow_their_objects() {
     };
     let client = world.client.clone();
     namespace(&client, "shop").await;
-    let clusters = create(&client, "queues", json!({"replicas": 1})).await;
+    namespace(&client, "queues").await;
+    let clusters = create(&client, ("queues", "main"), json!({"replicas": 1})).await;
     ready(&clusters).await;
     let queues: Api<Queue> = make(&client, queue("orders", "Delete", &json!({}))).await;
     condition(&queues, "orders", "Accepted", "NamespaceNotAllowed").await;
@@ -190,6 +191,44 @@ async fn scaling(world: &World) {
     let status = scalers.get("worker").await.unwrap().status.unwrap();
     assert_eq!(status.original_replicas, Some(0));
     assert!(status.decisions.len() >= 3, "{:?}", status.decisions);
+    rivals(&scalers, &deployments).await;
+}
+
+/// A second scaler leaves the target alone until the first is gone.
+async fn rivals(scalers: &Api<ConsumerScaler>, deployments: &Api<Deployment>) {
+    let wait = async |reason: &str| {
+        until(&format!("the later scaler is {reason}"), async || {
+            let late = scalers.get("late").await.unwrap();
+            let conditions = late.status.unwrap_or_default().conditions;
+            let ready = conditions.iter().find(|c| c.type_ == "Ready");
+            if ready.is_some_and(|c| c.reason == reason) {
+                Ok(conditions)
+            } else {
+                Err(format!("{conditions:#?}"))
+            }
+        })
+        .await
+    };
+    let mut late = scalers.get("worker").await.unwrap();
+    late.metadata = serde_json::from_value(json!({"name": "late", "namespace": "shop"})).unwrap();
+    late.spec.min_replicas = 4;
+    late.status = None;
+    let params = PostParams::default();
+    // Creation times have whole seconds, and `late` comes first by name.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    scalers.create(&params, &late).await.unwrap();
+    let conditions = wait("Conflict").await;
+    let conflict = conditions.iter().find(|c| c.type_ == "Conflict").unwrap();
+    assert!(conflict.message.contains("ConsumerScaler worker"));
+    let replicas = async || {
+        let deployment = deployments.get("worker").await.unwrap();
+        deployment.spec.unwrap().replicas
+    };
+    assert_eq!(replicas().await, Some(0), "it left the target alone");
+    let params = DeleteParams::default();
+    scalers.delete("worker", &params).await.unwrap();
+    wait("Scaling").await;
+    assert_eq!(replicas().await, Some(4));
 }
 
 async fn deletions(world: &World, queues: &Api<Queue>) {

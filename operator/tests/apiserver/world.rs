@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use roadstead_operator::config::{Config, LogFormat};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -73,10 +73,15 @@ impl World {
         Some(world)
     }
 
+    /// A client with the permissions that the chart gives the operator.
+    pub async fn operator_client(&self) -> Client {
+        let user = format!("system:serviceaccount:{SYSTEM}:roadstead");
+        self.server.client(Some(&user)).await
+    }
+
     /// Starts an operator of this name with the permissions of the chart.
     pub async fn start_operator(&mut self, name: &str) {
-        let user = format!("system:serviceaccount:{SYSTEM}:roadstead");
-        let client = self.server.client(Some(&user)).await;
+        let client = self.operator_client().await;
         let config = Config {
             namespace: SYSTEM.into(),
             identity: name.into(),
@@ -218,13 +223,10 @@ impl Kubelet {
 
     /// A pod starts once its Secret is there, as on a kubelet.
     async fn pod(&mut self, pods: &Api<Pod>, set: &StatefulSet, name: &str) {
-        let Some(tls) = self
-            .secret(&set.namespace().unwrap(), &set.name_any())
-            .await
-        else {
+        let mut template = json!(set.spec.as_ref().unwrap().template);
+        let Some(tls) = self.secret(&set.namespace().unwrap(), &template).await else {
             return;
         };
-        let mut template = json!(set.spec.as_ref().unwrap().template);
         template["metadata"]["name"] = json!(name);
         template["spec"]["volumes"]
             .as_array_mut()
@@ -257,16 +259,19 @@ impl Kubelet {
             .unwrap();
     }
 
-    async fn secret(&self, namespace: &str, cluster: &str) -> Option<BTreeMap<String, String>> {
+    /// What a kubelet would put under `/tls`: the keys that the template names, as files.
+    async fn secret(&self, namespace: &str, template: &Value) -> Option<BTreeMap<String, String>> {
+        let volumes = template["spec"]["volumes"].as_array().unwrap();
+        let tls = volumes.iter().find(|v| v["name"] == "tls").unwrap();
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = secrets.get(&format!("{cluster}-node-tls")).await.ok()?;
-        let text = |bytes: k8s_openapi::ByteString| String::from_utf8(bytes.0).unwrap();
-        Some(
-            secret
-                .data?
-                .into_iter()
-                .map(|(key, bytes)| (key, text(bytes)))
-                .collect(),
-        )
+        let name = tls["secret"]["secretName"].as_str().unwrap();
+        let data = secrets.get(name).await.ok()?.data?;
+        let file = |item: &Value| {
+            let bytes = data.get(item["key"].as_str().unwrap())?;
+            let text = String::from_utf8(bytes.0.clone()).unwrap();
+            Some((item["path"].as_str().unwrap().to_owned(), text))
+        };
+        let items = tls["secret"]["items"].as_array().unwrap();
+        items.iter().map(file).collect()
     }
 }

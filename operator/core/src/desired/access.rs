@@ -5,10 +5,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
 use roadstead_crds::QueueCluster;
 
+use super::pod::managed;
 use super::{Build, Certificate, names, owner};
-use crate::names::{CLUSTER_ID, CLUSTER_NAMESPACE};
+use crate::names::{CLUSTER_ID, CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET, TLS_SECRET_TYPE};
 
 pub(super) fn service_account(build: &Build<'_>) -> ServiceAccount {
     ServiceAccount {
@@ -21,12 +23,10 @@ pub(super) fn service_account(build: &Build<'_>) -> ServiceAccount {
 /// namespace, so it has no owner: it goes with the cluster's finalizer.
 pub fn token_review_binding(cluster: &QueueCluster, role: &str) -> ClusterRoleBinding {
     let names = names(cluster);
-    let mut labels = names.labels();
-    labels.insert(CLUSTER_NAMESPACE.to_owned(), names.namespace.clone());
     ClusterRoleBinding {
         metadata: ObjectMeta {
             name: Some(names.token_review_binding()),
-            labels: Some(labels),
+            labels: Some(labels(cluster, &names)),
             ..ObjectMeta::default()
         },
         role_ref: RoleRef {
@@ -43,53 +43,63 @@ pub fn token_review_binding(cluster: &QueueCluster, role: &str) -> ClusterRoleBi
     }
 }
 
-/// The certificate of one listener, as its pods mount it.
-pub fn tls_secret(
-    cluster: &QueueCluster,
-    name: &str,
-    cluster_id: &str,
-    certificate: &Certificate,
-) -> Secret {
+/// What a cluster has in the Secret of its namespace: its own keys, and its owner reference among
+/// those of the others. The object goes when its last owner does.
+pub fn tls_secret(cluster: &QueueCluster, node: &Certificate, client: &Certificate) -> Secret {
     let names = names(cluster);
-    let mut labels = names.labels();
-    labels.insert(CLUSTER_ID.to_owned(), cluster_id.to_owned());
-    let data = [
-        ("ca.crt", &certificate.ca),
-        ("tls.crt", &certificate.certificate),
-        ("tls.key", &certificate.key),
-    ];
+    let mut data = BTreeMap::new();
+    for (file, pem) in files(node) {
+        data.insert(names.node_tls(file), ByteString(pem.as_bytes().to_vec()));
+    }
+    if cluster.spec.listeners.iter().any(managed) {
+        for (file, pem) in files(client) {
+            data.insert(names.client_tls(file), ByteString(pem.as_bytes().to_vec()));
+        }
+    }
     Secret {
         metadata: ObjectMeta {
-            name: Some(name.to_owned()),
+            name: Some(TLS_SECRET.to_owned()),
             namespace: Some(names.namespace),
-            labels: Some(labels),
-            owner_references: owner(cluster).map(|owner| vec![owner]),
+            // One of several owners: none of them is the controller.
+            owner_references: cluster.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        type_: Some("kubernetes.io/tls".to_owned()),
-        data: Some(
-            data.map(|(key, pem)| (key.to_owned(), ByteString(pem.clone().into_bytes())))
-                .into(),
-        ),
+        type_: Some(TLS_SECRET_TYPE.to_owned()),
+        data: Some(data),
         ..Secret::default()
     }
+}
+
+fn files(certificate: &Certificate) -> impl Iterator<Item = (&'static str, &String)> {
+    let pems = [&certificate.ca, &certificate.certificate, &certificate.key];
+    TLS_FILES.into_iter().zip(pems)
 }
 
 /// The CA that clients trust, for one namespace that may use the cluster.
 pub fn ca_config_map(cluster: &QueueCluster, namespace: &str, ca: &str) -> ConfigMap {
     let names = names(cluster);
-    let mut labels = names.labels();
-    labels.insert(CLUSTER_NAMESPACE.to_owned(), names.namespace.clone());
     let own = namespace == names.namespace;
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(names.ca_config_map()),
             namespace: Some(namespace.to_owned()),
-            labels: Some(labels),
+            labels: Some(labels(cluster, &names)),
             owner_references: owner(cluster).filter(|_| own).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(BTreeMap::from([("ca.crt".to_owned(), ca.to_owned())])),
         ..ConfigMap::default()
     }
+}
+
+/// Labels on what can lie in another namespace than its cluster, where no owner reference can say
+/// whose it is.
+fn labels(cluster: &QueueCluster, names: &Names) -> BTreeMap<String, String> {
+    let mut labels = names.labels();
+    labels.insert(CLUSTER_NAMESPACE.to_owned(), names.namespace.clone());
+    let status = cluster.status.as_ref();
+    if let Some(id) = status.and_then(|status| status.cluster_id.clone()) {
+        labels.insert(CLUSTER_ID.to_owned(), id);
+    }
+    labels
 }

@@ -1,5 +1,6 @@
 //! The objects that a cluster consists of. Building them cannot fail.
 mod access;
+mod image;
 mod pod;
 mod services;
 mod statefulset;
@@ -12,9 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use roadstead_crds::QueueCluster;
 use serde_json::json;
 
-use crate::names::{Names, RESTARTED_AT};
+use crate::names::{CLUSTER_ID, Names, RESTARTED_AT};
 
 pub use access::{ca_config_map, tls_secret, token_review_binding};
+pub use image::image;
 
 /// What is known of the surroundings when objects are built.
 #[derive(Debug, Clone)]
@@ -47,8 +49,10 @@ pub struct Desired {
     pub headless: Service,
     /// Where clients connect.
     pub client: Service,
-    /// Bounds voluntary disruptions; absent for a single node, which would never be drained.
-    pub disruption_budget: Option<PodDisruptionBudget>,
+    /// Bounds voluntary disruptions.
+    pub disruption_budget: PodDisruptionBudget,
+    /// Whether there shall be one: a single node would never be drained.
+    pub has_disruption_budget: bool,
     /// Who may connect to what.
     pub network_policy: NetworkPolicy,
     /// The nodes.
@@ -68,7 +72,8 @@ pub fn desired(cluster: &QueueCluster, cluster_id: &str, around: &Surroundings) 
         service_account: access::service_account(&build),
         headless: services::headless(&build),
         client: services::client(&build),
-        disruption_budget: (cluster.spec.replicas > 1).then(|| services::disruption_budget(&build)),
+        disruption_budget: services::disruption_budget(&build),
+        has_disruption_budget: cluster.spec.replicas > 1,
         network_policy: services::network_policy(&build),
         statefulset: statefulset::statefulset(&build),
     }
@@ -112,10 +117,12 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn metadata(&self, name: &str) -> ObjectMeta {
+        let mut labels = self.names.labels();
+        labels.insert(CLUSTER_ID.to_owned(), self.cluster_id.to_owned());
         ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(self.names.namespace.clone()),
-            labels: Some(self.names.labels()),
+            labels: Some(labels),
             owner_references: self.owner.clone().map(|owner| vec![owner]),
             ..ObjectMeta::default()
         }

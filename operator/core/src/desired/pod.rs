@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
     ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile,
     SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
 };
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use roadstead_crds::{Authentication, Listener, TlsMode};
 
 use super::{Build, revision};
-use crate::names::{DATA_VOLUME, HTTP_PORT, PEER_PORT, REVISION};
+use crate::names::{DATA_VOLUME, HTTP_PORT, PEER_PORT, REVISION, TLS_FILES, TLS_SECRET};
 use crate::validate::memory_limit;
 
 const USER: i64 = 65_532;
@@ -112,7 +112,7 @@ fn arguments(build: &Build<'_>) -> Vec<String> {
     arguments
 }
 
-fn managed(listener: &Listener) -> bool {
+pub(super) fn managed(listener: &Listener) -> bool {
     listener.tls.mode == TlsMode::Managed
 }
 
@@ -138,20 +138,32 @@ fn mounts(build: &Build<'_>) -> Vec<VolumeMount> {
 }
 
 fn volumes(build: &Build<'_>) -> Vec<Volume> {
-    let secret = |name: &str, secret: String| Volume {
+    let mut volumes = vec![certificate("tls", |file| build.names.node_tls(file))];
+    if client_tls(build) {
+        volumes.push(certificate("client-tls", |file| {
+            build.names.client_tls(file)
+        }));
+    }
+    volumes
+}
+
+/// The cluster's own keys of the namespace's Secret, and no other cluster's.
+fn certificate(name: &str, key: impl Fn(&str) -> String) -> Volume {
+    let items = TLS_FILES.map(|file| KeyToPath {
+        key: key(file),
+        path: file.to_owned(),
+        ..KeyToPath::default()
+    });
+    Volume {
         name: name.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(secret),
+            secret_name: Some(TLS_SECRET.to_owned()),
+            items: Some(items.into()),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
-    };
-    let mut volumes = vec![secret("tls", build.names.node_tls())];
-    if client_tls(build) {
-        volumes.push(secret("client-tls", build.names.client_tls()));
     }
-    volumes
 }
 
 /// Over zones and over nodes, without refusing a small cluster that has too few of them.

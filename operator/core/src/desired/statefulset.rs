@@ -10,13 +10,19 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use roadstead_crds::ReclaimPolicy;
 
+use super::image::SPECIFICATION;
 use super::{Build, pod};
-use crate::names::{CLUSTER_ID, DATA_VOLUME};
+use crate::names::{CLUSTER_ID, DATA_VOLUME, IMAGE_FROM};
 
 pub(super) fn statefulset(build: &Build<'_>) -> StatefulSet {
     let reclaim = &build.cluster.spec.storage.reclaim;
+    let specified = build.cluster.spec.image.is_some();
+    let from = || [(IMAGE_FROM.to_owned(), SPECIFICATION.to_owned())].into();
     StatefulSet {
-        metadata: build.metadata(&build.names.cluster),
+        metadata: ObjectMeta {
+            annotations: specified.then(from),
+            ..build.metadata(&build.names.cluster)
+        },
         spec: Some(StatefulSetSpec {
             replicas: Some(build.around.replicas),
             service_name: Some(build.names.headless()),

@@ -68,6 +68,55 @@ fn without_client_tls_nothing_is_mounted() {
     cluster.spec.listeners[0].tls.mode = TlsMode::Disabled;
     let text = pod(&build(&cluster)).to_string();
     assert!(!text.contains("client-tls"), "{text}");
+    let secret = tls_secret(&cluster, &certificate("node"), &certificate("client"));
+    assert_eq!(secret.data.unwrap().len(), 3);
+}
+
+fn certificate(name: &str) -> Certificate {
+    Certificate {
+        ca: format!("{name} ca"),
+        certificate: format!("{name} certificate"),
+        key: format!("{name} key"),
+    }
+}
+
+/// Two clusters of a namespace share a Secret, and not a key of it.
+#[test]
+fn a_pod_sees_its_own_certificates_under_the_usual_names() {
+    let mut other = cluster();
+    other.metadata.name = Some("main2".into());
+    other.metadata.uid = Some("u-2".into());
+    let secret = |cluster: &QueueCluster| {
+        let secret = tls_secret(cluster, &certificate("node"), &certificate("client"));
+        assert_eq!(secret.metadata.name.as_deref(), Some("roadstead-tls"));
+        let owners = secret.metadata.owner_references.unwrap();
+        assert_eq!((owners.len(), owners[0].controller), (1, None));
+        secret.data.unwrap()
+    };
+    let (data, others) = (secret(&cluster()), secret(&other));
+    assert_eq!(data.len(), 6);
+    assert!(others.keys().all(|key| !data.contains_key(key)));
+    let pod = pod(&build(&cluster()));
+    for (volume, listener) in [(0, "node"), (1, "client")] {
+        let source = &pod["spec"]["volumes"][volume]["secret"];
+        assert_eq!(source["secretName"], "roadstead-tls");
+        let files: Vec<_> = source["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| {
+                let bytes = &data[item["key"].as_str().unwrap()];
+                let text = String::from_utf8(bytes.0.clone()).unwrap();
+                (item["path"].as_str().unwrap().to_owned(), text)
+            })
+            .collect();
+        let wanted = [
+            ("ca.crt".to_owned(), format!("{listener} ca")),
+            ("tls.crt".to_owned(), format!("{listener} certificate")),
+            ("tls.key".to_owned(), format!("{listener} key")),
+        ];
+        assert_eq!(files, wanted);
+    }
 }
 
 #[test]
@@ -80,22 +129,21 @@ fn a_statefulset_rolls_only_when_told() {
     );
     assert_eq!(spec.pod_management_policy.as_deref(), Some("Parallel"));
     let claim = &spec.volume_claim_templates.unwrap()[0];
-    assert_eq!(
-        claim.metadata.labels.as_ref().unwrap()[crate::names::CLUSTER_ID],
-        ID
-    );
+    assert_eq!(claim.metadata.labels.as_ref().unwrap()[CLUSTER_ID], ID);
 }
 
 #[test]
 fn a_single_node_has_no_disruption_budget() {
     let mut cluster = cluster();
-    let budget = build(&cluster).disruption_budget.unwrap().spec.unwrap();
+    let desired = build(&cluster);
+    assert!(desired.has_disruption_budget);
+    let budget = desired.disruption_budget.spec.unwrap();
     assert_eq!(
         budget.unhealthy_pod_eviction_policy.as_deref(),
         Some("AlwaysAllow")
     );
     cluster.spec.replicas = 1;
-    assert!(build(&cluster).disruption_budget.is_none());
+    assert!(!build(&cluster).has_disruption_budget);
 }
 
 #[test]

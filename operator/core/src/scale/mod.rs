@@ -1,11 +1,13 @@
 //! How many consumers there shall be. One pure function decides: [`decide`].
 mod decide;
 mod load;
+mod rival;
 #[cfg(test)]
 mod twin;
 
 pub use decide::decide;
 pub use load::{LoadStore, SourceKey};
+pub use rival::rival;
 
 use std::collections::VecDeque;
 
