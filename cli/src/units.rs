@@ -35,6 +35,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// Reads a duration that is not nothing.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn some_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it must be more than 0".to_owned()),
+        some => Ok(some),
+    }
+}
+
 /// Reads `1024`, `64Ki`, `10Mi`, `2Gi` as bytes.
 ///
 /// # Errors
@@ -105,6 +116,12 @@ mod tests {
         ] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_is_no_time_to_measure() {
+        assert!(some_duration("0s").unwrap_err().contains("more than 0"));
+        assert_eq!(some_duration("1ms"), Ok(Duration::from_millis(1)));
     }
 
     #[test]

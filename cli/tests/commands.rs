@@ -117,6 +117,10 @@ fn a_queue_from_its_creation_to_its_end() {
         String::from_utf8_lossy(&sent.stdout).contains("sent 2"),
         "{sent:?}"
     );
+    let sent = dev.run_with("send mail --ndjson -", "no json\n{\"n\":3}\n");
+    assert_eq!(code(&sent), Some(1), "{sent:?}");
+    let why = String::from_utf8_lossy(&sent.stderr);
+    assert!(why.contains("line 1 of -"), "{why}");
     let peeked = dev.json("queue peek mail");
     assert_eq!(peeked.as_array().unwrap().len(), 3);
     let of_id = peeked
@@ -296,11 +300,42 @@ fn failures_have_codes_and_say_what_to_do() {
         text.contains("127.0.0.1:1") && text.contains("check that"),
         "{text}"
     );
-    let usage = Command::new(BINARY)
-        .args(["queue", "get"])
+    for usage in [
+        "queue get",
+        "queue create x --partitions 0",
+        "queue update x --max-deliveries 0",
+        "queue update x --max-in-flight 1000001",
+        "bench --duration 0s",
+        "bench --producers 0",
+        "receive x -c 0",
+        "demo --clients 0",
+    ] {
+        let output = Command::new(BINARY)
+            .args(usage.split_whitespace())
+            .output()
+            .unwrap();
+        assert_eq!(code(&output), Some(2), "{usage}: {output:?}");
+    }
+}
+
+#[test]
+fn help_and_logs_say_what_is_true_wherever_they_go() {
+    let help = |line: &str| {
+        let mut command = Command::new(BINARY);
+        command.args(line.split_whitespace()).arg("--help");
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let (create, update) = (help("queue create"), help("queue update"));
+    assert!(create.contains("Defaults: 1 partition"), "{create}");
+    let own = update.split("Connection").next().unwrap();
+    assert!(!own.to_lowercase().contains("default:"), "{update}");
+    let logged = Command::new(BINARY)
+        .args("queue ls --endpoint 127.0.0.1:1 --timeout 200ms".split(' '))
+        .env("ROADSTEAD_LOG", "trace")
         .output()
         .unwrap();
-    assert_eq!(code(&usage), Some(2));
+    let text = String::from_utf8_lossy(&logged.stderr);
+    assert!(text.contains("TRACE") && !text.contains('\x1b'), "{text}");
 }
 
 #[test]

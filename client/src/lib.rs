@@ -56,3 +56,8 @@ pub use self::message::{Message, ReceivedMessage};
 pub use self::producer::{Accepted, Producer, ProducerBuilder, Sending};
 pub use self::shutdown::terminated;
 pub use self::topology::Topology;
+
+/// The page for users: what it shows compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/client.md")]
+struct Page;

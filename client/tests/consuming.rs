@@ -118,7 +118,16 @@ async fn a_dead_leader_costs_neither_messages_nor_acks() {
             Err(other) => panic!("{other}"),
         }
     }
-    assert_eq!(cluster.shared.lock().queue().acked.len(), 2_000);
+    let mut state = cluster.shared.lock();
+    assert_eq!(state.queue().acked.len(), 2_000);
+    let opened = &state.queue().streams;
+    let numbers: std::collections::BTreeSet<u64> = opened.iter().copied().collect();
+    // None is used twice, so that a late one is known for what it is.
+    assert!(
+        opened.len() > 3 && numbers.len() == opened.len(),
+        "{opened:?}"
+    );
+    assert!(!numbers.contains(&0), "{opened:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! The `.proto` files beside this crate are the contract and hold its documentation; everything
 //! here is generated from them. `bytes` fields are [`bytes::Bytes`], maps are `BTreeMap`s.
 
+pub mod codec;
+
 /// Package `roadstead.v1`.
 #[allow(
     missing_docs,

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 use roadstead_client::{Consumer, Delivery, terminated};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -25,6 +25,7 @@ pub struct Receive {
     queue: String,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
+    #[arg(value_parser = value_parser!(u64).range(1..))]
     count: u64,
     /// Go on until Ctrl-C
     #[arg(long, short = 'F', requires = "done")]

@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, IsTerminal, Read, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use roadstead_client::{Accepted, Message, Producer, SendError, Sending};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::connection::Connection;
 use crate::output::{Output, note};
@@ -29,7 +29,7 @@ pub struct Send {
     /// Body of one message from a file; - is stdin
     #[arg(long, short, value_name = "FILE", conflicts_with = "ndjson")]
     file: Option<PathBuf>,
-    /// One message per line of a file; - is stdin
+    /// One message per line of a file, whose body is the JSON in that line; - is stdin
     #[arg(long, value_name = "FILE")]
     ndjson: Option<PathBuf>,
     /// Ordering key
@@ -113,9 +113,11 @@ impl Send {
         let mut lines = open(path)?;
         let mut tally = Tally::default();
         let mut sending: VecDeque<Sending> = VecDeque::new();
-        let mut line = Vec::new();
+        let (mut line, mut number) = (Vec::new(), 0);
+        let mut wrong = None;
         loop {
             line.clear();
+            number += 1;
             // Blocks while whoever writes takes their time; nothing else waits on this thread.
             let read = tokio::task::block_in_place(|| lines.read_until(b'\n', &mut line));
             if read.with_context(|| format!("cannot read {}", path.display()))? == 0 {
@@ -124,6 +126,10 @@ impl Send {
             let body = line.trim_ascii();
             if body.is_empty() {
                 continue;
+            }
+            if let Err(error) = serde_json::from_slice::<Value>(body) {
+                wrong = Some(anyhow!("line {number} of {}: {error}", path.display()));
+                break;
             }
             sending.push_back(producer.enqueue(self.message(body.to_vec())).await);
             if sending.len() >= WINDOW
@@ -138,7 +144,10 @@ impl Send {
             bar.set_position(tally.accepted);
         }
         bar.finish_and_clear();
-        tally.print(output)
+        tally.print(output)?;
+        wrong.map_or(Ok(()), |wrong| {
+            Err(wrong.context("what comes from there on was not sent: it is no JSON"))
+        })
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Findings {
     pub maybe: u64,
     /// Messages whose ack was confirmed.
     pub acked: u64,
+    /// Messages of which no ack was confirmed, and one may have been done.
+    pub unanswered: u64,
     /// Ids of acknowledged messages that nobody received and that were not buried.
     pub lost: Vec<String>,
     /// Deliveries after the first, by message id; each needs an explanation.
@@ -52,6 +54,7 @@ impl fmt::Display for Findings {
         let more = [
             ("failed", self.failed as usize),
             ("maybe", self.maybe as usize),
+            ("unanswered", self.unanswered as usize),
             ("doubled", self.doubled.len()),
             ("reordered", self.reordered.len()),
             ("unfinished", self.unfinished.len()),
@@ -82,6 +85,7 @@ struct Book<'a> {
     received: BTreeMap<&'a str, u64>,
     ids: BTreeMap<&'a Name, BTreeSet<&'a str>>,
     finished: BTreeSet<&'a str>,
+    unanswered: BTreeSet<&'a str>,
     confirmed: BTreeSet<&'a str>,
     /// By producer and key: when each message first arrived.
     arrivals: BTreeMap<(&'a str, &'a str), BTreeMap<u64, u64>>,
@@ -124,7 +128,11 @@ impl<'a> Book<'a> {
                 self.confirmed.insert(id);
                 self.finished.insert(id);
             }
-            Record::AckUnknown { id } | Record::Buried { id } => {
+            Record::AckUnknown { id } => {
+                self.unanswered.insert(id);
+                self.finished.insert(id);
+            }
+            Record::Buried { id } => {
                 self.finished.insert(id);
             }
         }
@@ -133,6 +141,7 @@ impl<'a> Book<'a> {
     fn close(self) -> Findings {
         let mut findings = self.findings;
         findings.acked = self.confirmed.len() as u64;
+        findings.unanswered = self.unanswered.difference(&self.confirmed).count() as u64;
         let arrived = |id: &str| self.received.contains_key(id) || self.finished.contains(id);
         let lost = self.sent.iter().filter(|id| !arrived(id));
         findings.lost = lost.map(|id| (*id).to_owned()).collect();
@@ -302,5 +311,20 @@ mod tests {
             [name(6)],
             "it was refused for certain and is there"
         );
+    }
+
+    #[test]
+    fn an_ack_without_an_answer_is_no_ack() {
+        let mut records = good();
+        records.retain(|record| *record != acked(2));
+        let id = "id2".to_owned();
+        records.push(Record::AckUnknown { id });
+        let findings = check(&records);
+        assert_eq!((findings.acked, findings.unanswered), (2, 1));
+        assert!(findings.to_string().contains("acked=2") && findings.is_clean());
+        // Acked after all, when it was delivered again.
+        records.push(acked(2));
+        let findings = check(&records);
+        assert_eq!((findings.acked, findings.unanswered), (3, 0));
     }
 }

@@ -28,6 +28,9 @@ use crate::client::Client;
 use crate::error::{CallError, Fault, SendError};
 use crate::message::Message;
 
+/// Servers may forget a producer that was idle for 60 s; what is on its way to them takes time too.
+const TIMEOUT_MAX: Duration = Duration::from_secs(45);
+
 /// The settings of a [`Producer`]; made by [`Client::producer`].
 #[derive(Debug, Clone)]
 pub struct ProducerBuilder {
@@ -57,10 +60,11 @@ impl ProducerBuilder {
         }
     }
 
-    /// A message that is not acknowledged this long after it was given has failed. Default 5 s.
+    /// A message that is not acknowledged this long after it was given has failed. Default 5 s, at
+    /// most 45 s: servers know a retry again for a minute.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(TIMEOUT_MAX);
         self
     }
 

@@ -47,6 +47,8 @@ pub struct Queue {
     pub duplicates: u32,
     /// Most messages ever leased to one session at once.
     pub most_leased: usize,
+    /// Numbers of the receive streams that were opened.
+    pub streams: Vec<u64>,
 }
 
 pub fn id(partition: u32, sequence: u64) -> String {
@@ -70,6 +72,7 @@ impl Queue {
             extended: 0,
             duplicates: 0,
             most_leased: 0,
+            streams: Vec::new(),
         }
     }
 

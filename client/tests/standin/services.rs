@@ -242,7 +242,10 @@ impl Node {
         let again = {
             let mut state = self.shared.lock();
             let queue = state.queues.get_mut(&queue);
-            queue.map(|queue| queue.again(&open.session_id, &partitions, &open.held_receipts))
+            queue.map(|queue| {
+                queue.streams.push(open.stream);
+                queue.again(&open.session_id, &partitions, &open.held_receipts)
+            })
         };
         let Some(again) = again else {
             let _ = down.send(Err(missing(&queue))).await;

@@ -1,10 +1,15 @@
 //! What comes in with a request: who asks, and the frames of a stream.
 
-use tokio::sync::mpsc;
+use futures_util::stream::once;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
+use super::status::to_status;
 use crate::auth::Principal;
+use crate::gateway::ApiError;
 
 /// Frames of a stream that wait to be taken.
 const WAITING_FRAMES: usize = 4;
@@ -22,12 +27,14 @@ pub fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
 
 /// Reads frames until the stream ends, nobody wants them any more or `drain` is cancelled.
 ///
-/// Frames that are not taken are not read either: the client feels it through flow control.
+/// Frames that are not taken are not read either: the client feels it through flow control. Of a
+/// frame that cannot be read the second receiver hears why.
 pub fn frames<T: Send + 'static>(
     mut stream: Streaming<T>,
     drain: CancellationToken,
-) -> mpsc::Receiver<T> {
+) -> (mpsc::Receiver<T>, oneshot::Receiver<Status>) {
     let (sender, receiver) = mpsc::channel(WAITING_FRAMES);
+    let (broken, why) = oneshot::channel();
     tokio::spawn(async move {
         loop {
             let frame = tokio::select! {
@@ -45,10 +52,20 @@ pub fn frames<T: Send + 'static>(
                 Ok(None) => return,
                 Err(status) => {
                     tracing::debug!(%status, "a stream broke");
+                    let _ = broken.send(status);
                     return;
                 }
             }
         }
     });
-    receiver
+    (receiver, why)
+}
+
+/// What a stream answers, and behind it why no more frames were read, if one was refused.
+pub fn replies<T: Send + 'static>(
+    replies: mpsc::Receiver<Result<T, ApiError>>,
+    why: oneshot::Receiver<Status>,
+) -> impl Stream<Item = Result<T, Status>> {
+    let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
+    replies.chain(once(why).filter_map(|why| why.ok().map(Err)))
 }

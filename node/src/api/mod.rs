@@ -10,6 +10,8 @@ mod peer_listener;
 mod services;
 mod status;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 mod unary;
 

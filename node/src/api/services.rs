@@ -18,13 +18,10 @@ use roadstead_proto::v1::{
     ReceiveStreamResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
     SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
 };
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::inbound::{frames, principal};
-use super::status::to_status;
+use super::inbound::{frames, principal, replies};
 use super::unary::unary;
 use crate::gateway::Gateway;
 
@@ -80,10 +77,9 @@ impl MessageService for ClientServices {
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Reply<Self::SendStreamStream> {
         let principal = principal(&request)?;
-        let frames = frames(request.into_inner(), self.drain.clone());
-        let replies = self.gateway.send_stream(principal, frames);
-        let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
-        Ok(Response::new(Box::pin(replies)))
+        let (frames, why) = frames(request.into_inner(), self.drain.clone());
+        let answers = self.gateway.send_stream(principal, frames);
+        Ok(Response::new(Box::pin(replies(answers, why))))
     }
 
     async fn receive_stream(
@@ -91,9 +87,8 @@ impl MessageService for ClientServices {
         request: Request<Streaming<ReceiveStreamRequest>>,
     ) -> Reply<Self::ReceiveStreamStream> {
         let principal = principal(&request)?;
-        let frames = frames(request.into_inner(), self.drain.clone());
-        let replies = self.gateway.receive_stream(principal, frames);
-        let replies = ReceiverStream::new(replies).map(|reply| reply.map_err(to_status));
-        Ok(Response::new(Box::pin(replies)))
+        let (frames, why) = frames(request.into_inner(), self.drain.clone());
+        let answers = self.gateway.receive_stream(principal, frames);
+        Ok(Response::new(Box::pin(replies(answers, why))))
     }
 }

@@ -8,6 +8,7 @@ use roadstead_core::shard::{Delivery, Ordering};
 use roadstead_proto::v1;
 
 use crate::gateway::ApiError;
+use crate::gateway::validate::known;
 
 /// The specification that a request asks for; fields that are absent take their defaults.
 pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
@@ -16,12 +17,12 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
     let or = |value: u32, default: u32| if value == 0 { default } else { value };
     Ok(QueueSpec {
         partitions: or(wire.partitions, defaults.partitions),
-        ordering: match wire.ordering() {
+        ordering: match known("spec.ordering", wire.ordering)? {
             v1::Ordering::Unspecified | v1::Ordering::None => Ordering::None,
             v1::Ordering::PerKey => Ordering::PerKey,
             v1::Ordering::Strict => Ordering::Strict,
         },
-        delivery: match wire.delivery() {
+        delivery: match known("spec.delivery", wire.delivery)? {
             v1::DeliveryGuarantee::Unspecified | v1::DeliveryGuarantee::AtLeastOnce => {
                 Delivery::AtLeastOnce
             }
@@ -138,6 +139,20 @@ mod tests {
         let spec = spec_from_wire(&v1::QueueSpec::default()).expect("valid");
         assert_eq!(spec, QueueSpec::default());
         assert_eq!(spec_from_wire(&spec_to_wire(&spec)).expect("valid"), spec);
+    }
+
+    #[test]
+    fn what_an_enum_does_not_know_is_refused_by_name() {
+        for (ordering, delivery, field) in [(4, 0, "spec.ordering"), (0, -1, "spec.delivery")] {
+            let wire = v1::QueueSpec {
+                ordering,
+                delivery,
+                ..v1::QueueSpec::default()
+            };
+            let error = spec_from_wire(&wire).expect_err("unknown");
+            assert_eq!(error.detail.field, field);
+            assert!(error.message.contains(field), "{}", error.message);
+        }
     }
 
     #[test]

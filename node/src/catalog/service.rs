@@ -125,6 +125,7 @@ fn refused(refusal: &Refusal) -> ApiError {
         | Refusal::OldBoot { .. }
         | Refusal::VersionTooHigh { .. }
         | Refusal::NoDeadLetterQueue(_)
+        | Refusal::TakesDeadLetters { .. }
         | Refusal::Deleting(_) => Code::FailedPrecondition,
         Refusal::BadBootstrap(_) | Refusal::BadPlacement { .. } | Refusal::Invalid(_) => {
             Code::InvalidArgument
@@ -142,6 +143,8 @@ fn refused(refusal: &Refusal) -> ApiError {
                 .unwrap_or_default();
         }
         Refusal::Immutable { field, .. } => (*field).clone_into(&mut error.detail.field),
+        // Not the queue itself is in the way: whoever deletes both asks again.
+        Refusal::TakesDeadLetters { .. } => "dead_letter.queue".clone_into(&mut error.detail.field),
         Refusal::Deleting(_) => error = error.retryable(),
         _ => {}
     }

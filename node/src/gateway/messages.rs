@@ -19,7 +19,7 @@ use super::{ApiError, Gateway, PATIENCE, validate};
 use crate::auth::{Action, Principal};
 use crate::raft::types::GroupId;
 use crate::runtime::Runtime;
-use crate::shard::{entry_error, stale_receipt};
+use crate::shard::{entry_error, malformed_receipt, stale_receipt};
 
 /// Messages of a send with their places in it.
 type Part = (Vec<usize>, Vec<OutgoingMessage>);
@@ -175,9 +175,12 @@ impl<R: Runtime> Gateway<R> {
         let mut results = vec![SettleResult::default(); settlements.len()];
         let mut parts = BTreeMap::<GroupId, (Vec<usize>, Vec<Settlement>)>::new();
         for (place, settlement) in settlements.into_iter().enumerate() {
-            let receipt = Receipt::decode(&settlement.receipt).ok();
+            let Ok(receipt) = Receipt::decode(&settlement.receipt) else {
+                results[place].error = Some(malformed_receipt());
+                continue;
+            };
             // Also keeps a caller from settling what belongs to a queue of somebody else.
-            let own = receipt.filter(|receipt| receipt.partition.queue == info.id());
+            let own = Some(receipt).filter(|receipt| receipt.partition.queue == info.id());
             match own.and_then(|receipt| info.shard(receipt.partition.partition)) {
                 Some(shard) => {
                     let part = parts.entry(shard).or_default();

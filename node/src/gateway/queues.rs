@@ -78,12 +78,13 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: DeleteQueueRequest,
     ) -> Result<DeleteQueueResponse, ApiError> {
+        let policy: DeletePolicy = validate::known("policy", request.policy)?;
         let info = self
             .queue(principal, Action::DeleteQueue, request.queue.as_ref())
             .await?;
         let stats = self.stats_of(principal, &info).await;
         let messages = stats.ready + stats.in_flight + stats.delayed + stats.blocked;
-        if request.policy() != DeletePolicy::Always {
+        if policy != DeletePolicy::Always {
             let name = info.reference();
             let full = format!("queue {}/{}", name.namespace, name.name);
             if stats.partitions_unavailable > 0 {

@@ -112,6 +112,7 @@ impl<R: Runtime> Gateway<R> {
             principal: principal.clone(),
             info,
             session_id: String::new(),
+            stream: 0,
             lease: request.lease,
             consumer: request.consumer,
         };

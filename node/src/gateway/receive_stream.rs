@@ -80,6 +80,7 @@ async fn open<R: Runtime>(
         principal: principal.clone(),
         info: info.clone(),
         session_id: open.session_id,
+        stream: open.stream,
         lease: open.lease,
         consumer: open.consumer,
     };

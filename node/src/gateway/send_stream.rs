@@ -96,7 +96,7 @@ async fn serve<R: Runtime>(
     let ordered = !matches!(ordering, Ordering::Unspecified | Ordering::None);
     let batches_max = if ordered { 1 } else { BATCHES_MAX };
     let mut sending = FuturesUnordered::<Sending>::new();
-    let mut sending_bytes = 0;
+    let (mut sending_bytes, mut last_batch) = (0, 0);
     let mut open = answers.send(Ok(credit(CREDIT_BYTES))).await.is_ok();
     while open || !sending.is_empty() {
         // A client that ignores its credit is not read from.
@@ -128,6 +128,9 @@ async fn serve<R: Runtime>(
             }
             Select2::Second(Some(SendStreamRequest { frame })) => match frame {
                 Some(send_stream_request::Frame::Batch(batch)) => {
+                    // Each entry would be answered; there is no saying how many they are.
+                    validate::not_too_many("messages", batch.messages.len())?;
+                    last_batch = validate::rising("batch_id", batch.batch_id, last_batch)?;
                     let bytes = batch.messages.iter().map(|m| m.body.len() as u64).sum();
                     sending_bytes += bytes;
                     let stream = stream.clone();
@@ -154,7 +157,7 @@ impl<R: Runtime> Stream<R> {
             first_sequence,
         } = batch;
         let count = messages.len();
-        let producer = (first_sequence > 0 && !self.producer_id.is_empty()).then(|| Producer {
+        let producer = (first_sequence > 0).then(|| Producer {
             id: self.producer_id.clone(),
             first_sequence,
         });

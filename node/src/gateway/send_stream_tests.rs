@@ -99,3 +99,66 @@ async fn a_client_that_never_reads_is_read_from_no_more() {
     );
     drop(down);
 }
+
+/// The field that ends a stream on which batches of so many messages were sent with these ids.
+async fn refused_field(batches: &[(u64, usize)]) -> String {
+    let (_cluster, gateway) = start().await;
+    let (up, mut down) = send_stream(&gateway, "one").await;
+    for (batch_id, count) in batches {
+        let batch = SendBatch {
+            batch_id: *batch_id,
+            messages: vec![message("x"); *count],
+            ..SendBatch::default()
+        };
+        let frame = Some(send_stream_request::Frame::Batch(batch));
+        up.send(SendStreamRequest { frame }).await.unwrap();
+    }
+    loop {
+        if let Err(error) = timeout(LONG, down.recv()).await.unwrap().unwrap() {
+            assert_eq!(error.code, tonic::Code::InvalidArgument);
+            assert!(error.message.contains(&error.detail.field), "{error}");
+            return error.detail.field;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_per_batch_ends_the_stream() {
+    for batches in [&[(0, 1)][..], &[(2, 1), (2, 1)], &[(2, 1), (1, 1)]] {
+        assert_eq!(refused_field(batches).await, "batch_id", "{batches:?}");
+    }
+    assert_eq!(refused_field(&[(1, 1_001)]).await, "messages");
+}
+
+#[tokio::test]
+async fn numbers_without_a_producer_are_refused() {
+    let (_cluster, gateway) = start().await;
+    let (up, frames) = mpsc::channel(64);
+    let mut down = gateway.send_stream(WHO, frames);
+    let open = SendStreamOpen {
+        queue: named("one"),
+        producer_id: String::new(),
+    };
+    let batch = SendBatch {
+        batch_id: 1,
+        messages: vec![message("x")],
+        partition: Some(0),
+        first_sequence: 1,
+    };
+    for frame in [
+        send_stream_request::Frame::Open(open),
+        send_stream_request::Frame::Batch(batch),
+    ] {
+        up.send(SendStreamRequest { frame: Some(frame) })
+            .await
+            .unwrap();
+    }
+    loop {
+        let frame = timeout(LONG, down.recv()).await.unwrap().unwrap().unwrap();
+        if let Some(send_stream_response::Frame::Result(result)) = frame.frame {
+            let error = result.results[0].error.clone().unwrap();
+            assert!(error.message.contains("producer.id"), "{error:?}");
+            return;
+        }
+    }
+}

@@ -33,6 +33,8 @@ pub struct Receiver {
     pub info: Arc<QueueInfo>,
     /// Empty: the leases belong to no session.
     pub session_id: String,
+    /// Which of the session's streams: a later one has a higher number.
+    pub stream: u64,
     /// Absent: the queue's.
     pub lease: Option<prost_types::Duration>,
     /// For people.
@@ -123,6 +125,7 @@ impl<R: Runtime> Sources<R> {
             held_receipts,
             lease: receiver.lease,
             consumer: receiver.consumer.clone(),
+            stream: receiver.stream,
         };
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));
         self.credit.opened(index);

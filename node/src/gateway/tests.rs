@@ -8,9 +8,9 @@ use bytes::Bytes;
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{
-    Ack, Delivery, GetQueueStatsRequest, ListQueuesRequest, Ordering, OutgoingMessage,
-    PeekMessagesRequest, Producer, PurgeQueueRequest, QueueRef, ReceiveRequest, SendRequest,
-    SettleRequest, Settlement,
+    Ack, DeleteQueueRequest, Delivery, GetQueueStatsRequest, ListQueuesRequest, Ordering,
+    OutgoingMessage, PeekMessagesRequest, Producer, PurgeQueueRequest, QueueRef, ReceiveRequest,
+    SendRequest, SettleRequest, Settlement,
 };
 use tokio::time::sleep;
 use tonic::Code;
@@ -292,8 +292,15 @@ async fn bad_requests_are_refused_by_name() {
     let settled = gateway.settle(&WHO, request).await.unwrap();
     assert_eq!(
         settled.results[0].error.as_ref().map(|error| error.code),
-        Some(5)
+        Some(Code::InvalidArgument.into()),
+        "malformed, not stale"
     );
+    let request = DeleteQueueRequest {
+        queue: named("one"),
+        policy: 9,
+    };
+    let error = gateway.delete_queue(&WHO, request).await.unwrap_err();
+    assert_eq!(field(error), (Code::InvalidArgument, "policy".to_owned()));
     let mut keyed = queue_info(10, "keyed", &[1]);
     if let Some(spec) = &mut keyed.queue.spec {
         spec.ordering = Ordering::PerKey.into();

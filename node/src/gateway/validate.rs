@@ -282,9 +282,39 @@ pub fn error_text(text: &str) -> &str {
     &text[..text.floor_char_boundary(ERROR_TEXT_MAX)]
 }
 
+/// A number that rises from one frame to the next: above `last`, which is 0 before the first.
+pub fn rising(field: &str, number: u64, last: u64) -> Result<u64, ApiError> {
+    if number <= last {
+        let message = format!(
+            "{field} is {number} behind {last}, allowed are {}..: it rises with each batch",
+            last.saturating_add(1)
+        );
+        return Err(ApiError::invalid(field, message));
+    }
+    Ok(number)
+}
+
+/// An enum's number that this version knows.
+pub fn known<E: TryFrom<i32>>(field: &str, number: i32) -> Result<E, ApiError> {
+    E::try_from(number).map_err(|_| {
+        let message =
+            format!("{field} is {number}, which stands for nothing here: 0 is the default");
+        ApiError::invalid(field, message)
+    })
+}
+
 fn batch(field: &str, count: usize) -> Result<(), ApiError> {
-    if count == 0 || count > BATCH_MAX {
-        let message = format!("{field} has {count} entries, allowed are 1..{BATCH_MAX}");
+    if count == 0 {
+        let message = format!("{field} has no entries, allowed are 1..{BATCH_MAX}");
+        return Err(ApiError::invalid(field, message));
+    }
+    not_too_many(field, count)
+}
+
+/// At most 1,000 entries.
+pub fn not_too_many(field: &str, count: usize) -> Result<(), ApiError> {
+    if count > BATCH_MAX {
+        let message = format!("{field} has {count} entries, allowed are 1..{BATCH_MAX}: split");
         return Err(ApiError::invalid(field, message));
     }
     Ok(())

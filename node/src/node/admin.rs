@@ -16,7 +16,7 @@ use roadstead_proto::v1::{
 use tokio::sync::mpsc;
 use tonic::Code;
 
-use super::Node;
+use super::{Node, orders};
 use crate::auth::{Action, Principal, authorize};
 use crate::gateway::ApiError;
 use crate::gateway::route::Again;
@@ -146,6 +146,7 @@ impl<R: Runtime> Admin<R> {
         request: AddMemberRequest,
     ) -> Result<AddMemberResponse, ApiError> {
         authorize(principal, Action::AddMember, None)?;
+        orders::member(&request)?;
         self.ask_catalog(principal, Call::AddMember(request))
             .await?;
         Ok(AddMemberResponse {})
@@ -158,6 +159,7 @@ impl<R: Runtime> Admin<R> {
         request: DrainMemberRequest,
     ) -> Result<DrainMemberResponse, ApiError> {
         authorize(principal, Action::DrainMember, None)?;
+        orders::node("node_id", request.node_id)?;
         self.ask_catalog(principal, Call::DrainMember(request))
             .await?;
         Ok(DrainMemberResponse {})
@@ -170,6 +172,7 @@ impl<R: Runtime> Admin<R> {
         request: RemoveMemberRequest,
     ) -> Result<RemoveMemberResponse, ApiError> {
         authorize(principal, Action::RemoveMember, None)?;
+        orders::node("node_id", request.node_id)?;
         self.ask_catalog(principal, Call::RemoveMember(request))
             .await?;
         Ok(RemoveMemberResponse {})
@@ -186,10 +189,7 @@ impl<R: Runtime> Admin<R> {
             Some(shard) => vec![self.group_of(shard)?],
             None => self.led_by(principal, request.from_node).await?,
         };
-        let patience = request
-            .timeout
-            .and_then(|timeout| Duration::try_from(timeout).ok())
-            .unwrap_or(PATIENCE);
+        let patience = orders::timeout(request.timeout.as_ref(), PATIENCE)?;
         let call = Call::Transfer(ShardTransfer {
             to_node: request.to_node,
         });

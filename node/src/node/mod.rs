@@ -7,6 +7,7 @@ mod directory;
 mod groups;
 mod hand_over;
 mod load;
+mod orders;
 mod placement;
 mod recycle;
 mod replica;

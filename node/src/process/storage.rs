@@ -80,6 +80,9 @@ impl Storage {
 /// # Errors
 /// When it cannot be read.
 pub fn walk(root: &Path) -> anyhow::Result<bool> {
+    if !root.is_dir() {
+        bail!("there is no directory {}", root.display());
+    }
     match check::walk(root, usize::try_from(MIN_MAP).unwrap_or(usize::MAX))? {
         Outcome::Clean => Ok(true),
         Outcome::RebuildLmdb(damage) | Outcome::Damaged(damage) => {
@@ -194,6 +197,17 @@ mod tests {
             }
         }
         assert_eq!(walk_apart(Path::new("/nowhere"), root, WALK), None);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_sound() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(
+            walk(directory.path()).unwrap(),
+            "a node has not written yet"
+        );
+        let error = walk(&directory.path().join("nowhere")).unwrap_err();
+        assert!(error.to_string().contains("no directory"), "{error}");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Closed {
     Leadership(Unapplied),
     /// The same session was opened again.
     Replaced,
+    /// The same session has a newer stream.
+    Outdated,
 }
 
 /// Who receives what.
@@ -40,6 +42,8 @@ pub struct Wish {
     pub session: Option<SessionId>,
     /// The session as the client named it.
     pub session_name: String,
+    /// Which of the session's streams: a later one has a higher number.
+    pub stream: u64,
     /// Lease in ms; None: the queue's.
     pub lease_ms: Option<u64>,
     /// For people.

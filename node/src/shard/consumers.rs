@@ -50,13 +50,26 @@ pub struct Asked {
 }
 
 impl Consumers {
-    /// Adds a subscription without credit. `owed` is leased to its session already.
+    /// Whether a later stream of the same session is open: this one was long on its way.
+    pub fn is_outdated(&self, wish: &Wish) -> bool {
+        let mut same = self.same_session(wish);
+        wish.session.is_some() && same.any(|id| self.all[&id].wish.stream > wish.stream)
+    }
+
+    /// Adds a subscription without credit. `owed` is leased to its session already. One that is
+    /// outdated hears so instead.
     pub fn open(
         &mut self,
         wish: Wish,
         owed: Vec<Received>,
         push: mpsc::UnboundedSender<Push>,
     ) -> ConsumerId {
+        let id = self.next;
+        self.next += 1;
+        if self.is_outdated(&wish) {
+            let _ = push.send(Push::Closed(Closed::Outdated));
+            return id;
+        }
         if wish.session.is_some() {
             let same: Vec<_> = self.same_session(&wish).collect();
             for id in same {
@@ -65,8 +78,6 @@ impl Consumers {
                 }
             }
         }
-        let id = self.next;
-        self.next += 1;
         for partition in &wish.partitions {
             self.partitions
                 .entry(*partition)

@@ -17,6 +17,7 @@ fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
         partitions: partitions.to_vec(),
         session: session.map(SessionId),
         session_name: String::new(),
+        stream: 0,
         lease_ms: None,
         label: ConsumerLabel::default(),
     }
@@ -184,6 +185,33 @@ fn a_session_opened_anew_gets_what_was_on_its_way_to_the_old_stream() {
         }
     }
     assert_eq!(got, 4, "again within the credit");
+}
+
+#[test]
+fn an_old_stream_that_comes_late_does_not_replace_a_newer_one() {
+    let mut consumers = Consumers::default();
+    let numbered = |stream, partition| Wish {
+        stream,
+        ..wish(Some(1), &[partition])
+    };
+    let (newer, mut pushes) = open(&mut consumers, numbered(2, A), Vec::new());
+    consumers.grant(newer, 1);
+    let (late, mut late_pushes) = open(&mut consumers, numbered(1, A), vec![received(A, 1)]);
+    assert!(matches!(
+        late_pushes.try_recv(),
+        Ok(Push::Closed(Closed::Outdated))
+    ));
+    assert!(consumers.close(late).is_none());
+    assert!(pushes.try_recv().is_err(), "it hears nothing of it");
+    assert_eq!(ask(&mut consumers, 5), [(newer, 1)]);
+    // Beside it, for another partition, an older one stays; the same number is opened anew.
+    let (_, mut beside) = open(&mut consumers, numbered(1, B), Vec::new());
+    let (_, mut again) = open(&mut consumers, numbered(2, A), Vec::new());
+    assert!(beside.try_recv().is_err() && again.try_recv().is_err());
+    assert!(matches!(
+        pushes.try_recv(),
+        Ok(Push::Closed(Closed::Replaced))
+    ));
 }
 
 #[test]

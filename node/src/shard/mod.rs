@@ -50,4 +50,4 @@ pub use inspect::add as add_stats;
 pub use refusal::{entry_error, refused};
 pub use replica::{Replica, Unapplied, View};
 pub use service::ShardService;
-pub use settle::stale as stale_receipt;
+pub use settle::{malformed as malformed_receipt, stale as stale_receipt};

@@ -38,6 +38,7 @@ pub async fn receive<R: Runtime, P: Replica>(
             .collect(),
         session: None,
         session_name: String::new(),
+        stream: 0,
         lease_ms: call.lease.as_ref().and_then(millis),
         label: call.consumer.unwrap_or_default(),
     };
@@ -105,6 +106,6 @@ fn over<R: Runtime, P: Replica>(seat: &Seat<R, P>, why: Closed) -> ApiError {
     let shard = seat.shard();
     match why {
         Closed::Leadership(why) => unapplied(shard, &why),
-        Closed::Replaced => ApiError::not_leader(shard, None),
+        Closed::Replaced | Closed::Outdated => ApiError::not_leader(shard, None),
     }
 }

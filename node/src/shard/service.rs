@@ -135,6 +135,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             partitions: open.partitions.iter().map(id).collect(),
             session: named.map(|name| session_id(queue, name)),
             session_name: open.session_id.clone(),
+            stream: open.stream,
             lease_ms: open.lease.as_ref().and_then(millis),
             label: open.consumer.unwrap_or_default(),
         };

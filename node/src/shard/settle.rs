@@ -36,7 +36,7 @@ pub async fn settle<R: Runtime, P: Replica>(
             .ok()
             .zip(action(settlement));
         let Some((receipt, action)) = read else {
-            results[index].error = Some(stale());
+            results[index].error = Some(malformed());
             continue;
         };
         let part = parts.entry((receipt.partition, receipt.group)).or_default();
@@ -96,6 +96,17 @@ fn action(settlement: WireSettlement) -> Option<Action> {
             lease_ms: extend.lease.as_ref().and_then(millis).unwrap_or(0),
         },
     })
+}
+
+/// The result of a settlement whose receipt is none.
+pub fn malformed() -> EntryError {
+    EntryError {
+        code: Code::InvalidArgument.into(),
+        message: "the receipt is malformed: give back the bytes that came with the delivery, as \
+                  they were"
+            .to_owned(),
+        retryable: false,
+    }
 }
 
 /// The result of a settlement whose receipt names no lease.

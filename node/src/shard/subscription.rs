@@ -42,7 +42,8 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
         let held: BTreeSet<&[u8]> = held.iter().map(|receipt| &receipt[..]).collect();
         let mut seats = desk.seats();
         let mut owed = Vec::new();
-        if let Some(session) = session {
+        let outdated = seats.consumers.is_outdated(&wish);
+        if let Some(session) = session.filter(|_| !outdated) {
             seats.sessions.back(session, &wish.partitions);
             for partition in &wish.partitions {
                 let leases = desk
@@ -204,6 +205,11 @@ fn closed(shard: GroupId, why: &Closed) -> CallError {
         Closed::Replaced => ApiError::new(
             tonic::Code::Aborted,
             "the same session was opened by another stream; give each consumer its own session_id",
+        )
+        .into(),
+        Closed::Outdated => ApiError::new(
+            tonic::Code::Aborted,
+            "a newer stream of the same session is open; a session's streams are numbered upwards",
         )
         .into(),
     }

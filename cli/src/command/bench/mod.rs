@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 use roadstead_client::Client;
 use roadstead_client::proto::{DeletePolicy, QueueSpec};
 use tokio::task::JoinSet;
@@ -27,10 +27,10 @@ pub struct Bench {
     #[arg(long)]
     queue: Option<String>,
     /// Partitions of the queue that is made
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=1024))]
     partitions: u32,
     /// Producers, each with its own streams
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..))]
     producers: u32,
     /// Consumers, each with its own streams; 0 leaves the messages there
     #[arg(long, default_value_t = 4)]
@@ -46,13 +46,13 @@ pub struct Bench {
     #[arg(long, default_value_t = 0)]
     rate: u64,
     /// How long to measure
-    #[arg(long, value_parser = units::duration, default_value = "10s")]
+    #[arg(long, value_parser = units::some_duration, default_value = "10s")]
     duration: Duration,
     /// How long to run before measuring
     #[arg(long, value_parser = units::duration, default_value = "2s")]
     warmup: Duration,
     /// Messages that each consumer may have in flight
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
     max_in_flight: u32,
     /// How long a producer waits for company for a message
     #[arg(long, value_parser = units::duration, default_value = "1ms")]

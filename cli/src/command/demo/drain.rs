@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use roadstead_client::ledger::Record;
+use roadstead_client::ledger::Findings;
 
 use super::{IDLE, Run};
 use crate::output::line;
@@ -35,23 +35,18 @@ impl Run {
     }
 }
 
-/// Enters unanswered acks as acked, now that the queue is seen to be empty.
-pub fn confirm(records: Vec<Record>) -> anyhow::Result<Vec<Record>> {
-    let mut confirmed = 0;
-    let records = records
-        .into_iter()
-        .map(|record| match record {
-            Record::AckUnknown { id } => {
-                confirmed += 1;
-                Record::Acked { id }
-            }
-            other => other,
-        })
-        .collect();
-    if confirmed > 0 {
+/// Says what became of acks without an answer. They are not counted as acked.
+pub fn say_unanswered(findings: &Findings, empty: bool) -> anyhow::Result<()> {
+    if findings.unanswered > 0 {
+        let left = if empty {
+            "the queue is empty: these messages are gone too"
+        } else {
+            "the queue is not empty"
+        };
         line(&format!(
-            "{confirmed} acks lost their answer with the leader: the queue is empty, so they count"
+            "{} acks lost their answer with the leader and count as unknown; {left}",
+            findings.unanswered
         ))?;
     }
-    Ok(records)
+    Ok(())
 }

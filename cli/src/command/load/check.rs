@@ -64,6 +64,7 @@ fn json(findings: &Findings) -> Value {
         "failed": findings.failed,
         "maybe": findings.maybe,
         "acked": findings.acked,
+        "unanswered": findings.unanswered,
         "lost": findings.lost,
         "duplicates": findings.duplicates,
         "doubled": names(&findings.doubled),

@@ -5,12 +5,13 @@ use roadstead_client::Client;
 use roadstead_client::proto::QueueSpec;
 use serde_json::json;
 
-use super::spec::Spec;
+use super::spec::{DEFAULTS, Spec};
 use crate::format;
 use crate::output::Output;
 
 /// Which queue, and what it promises.
 #[derive(Debug, Args)]
+#[command(after_help = DEFAULTS)]
 pub struct Create {
     /// Name, or namespace/name
     name: String,

@@ -1,6 +1,6 @@
 //! `roadstead queue peek NAME`
 
-use clap::Args;
+use clap::{Args, value_parser};
 use roadstead_client::Client;
 use roadstead_client::proto::{MessageState, PeekedMessage};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub struct Peek {
     /// Name, or namespace/name
     name: String,
     /// Messages at most, 1..100
-    #[arg(long, short, default_value_t = 10)]
+    #[arg(long, short, default_value_t = 10, value_parser = value_parser!(u32).range(1..=100))]
     count: u32,
 }
 

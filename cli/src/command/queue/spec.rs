@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use roadstead_client::proto::{
     DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueLimits, QueueSpec, RetryPolicy,
 };
@@ -20,26 +20,39 @@ pub enum Order {
     Strict,
 }
 
+/// What the server fills in for a queue that is made; shown below the options.
+pub const DEFAULTS: &str = "Defaults: 1 partition, no order, at least once, a lease of 30s, a time \
+    to live of 4d, 5 deliveries, no dead-letter queue, no limit of messages and bytes, messages of \
+    256Ki, 20000 deliveries in flight.";
+
+/// A size that 0 does not mean the default of.
+fn message_bytes(text: &str) -> Result<u32, String> {
+    match u32::try_from(units::bytes(text)?) {
+        Ok(bytes @ 1..=0x0100_0000) => Ok(bytes),
+        _ => Err("it must be 1..16Mi".to_owned()),
+    }
+}
+
 /// What a queue promises. What is not named is left as it is, or to the default.
 #[derive(Debug, Args)]
 pub struct Spec {
-    /// Partitions, 1..1024; only grows [default: 1]
-    #[arg(long)]
+    /// Partitions, 1..1024; only grows
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1024))]
     partitions: Option<u32>,
-    /// Order of delivery; cannot change [default: none]
+    /// Order of delivery; cannot change
     #[arg(long, value_enum)]
     ordering: Option<Order>,
     /// Ack by delivery: a message may be lost with its consumer, and is never delivered twice
     #[arg(long)]
     at_most_once: bool,
-    /// How long a delivery is leased, 0s..12h [default: 30s]
+    /// How long a delivery is leased, 0s..12h
     #[arg(long, value_parser = units::duration)]
     lease: Option<Duration>,
-    /// How long a message waits at most, 1s..365d [default: 4d]
+    /// How long a message waits at most, 1s..365d
     #[arg(long, value_parser = units::duration)]
     time_to_live: Option<Duration>,
-    /// Deliveries before a message is dead-lettered, 1..1000 [default: 5]
-    #[arg(long)]
+    /// Deliveries before a message is dead-lettered, 1..1000
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
     max_deliveries: Option<u32>,
     /// Queue of the same namespace for what failed too often; without one it is dropped
     #[arg(long, value_name = "QUEUE")]
@@ -50,11 +63,11 @@ pub struct Spec {
     /// Bytes of live messages at most, for example 10Gi; 0: no limit
     #[arg(long, value_parser = units::bytes)]
     max_bytes: Option<u64>,
-    /// Largest message, at most 16Mi [default: 256Ki]
-    #[arg(long, value_parser = units::bytes)]
-    max_message_bytes: Option<u64>,
-    /// Deliveries in flight at most [default: 20000]
-    #[arg(long)]
+    /// Largest message, 1..16Mi
+    #[arg(long, value_parser = message_bytes)]
+    max_message_bytes: Option<u32>,
+    /// Deliveries in flight at most, 1..1000000
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
     max_in_flight: Option<u32>,
 }
 
@@ -84,13 +97,10 @@ impl Spec {
             spec.dead_letter = Some(DeadLetterPolicy { queue });
         }
         let before = spec.limits.unwrap_or_default();
-        let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         let limits = QueueLimits {
             max_messages: self.max_messages.unwrap_or(before.max_messages),
             max_bytes: self.max_bytes.unwrap_or(before.max_bytes),
-            max_message_bytes: self
-                .max_message_bytes
-                .map_or(before.max_message_bytes, bytes),
+            max_message_bytes: self.max_message_bytes.unwrap_or(before.max_message_bytes),
             max_in_flight: self.max_in_flight.unwrap_or(before.max_in_flight),
         };
         if limits != before {
@@ -132,6 +142,17 @@ mod tests {
         assert_eq!(spec.lease.map(|lease| lease.seconds), Some(60));
         assert_eq!(spec.limits.map(|limits| limits.max_bytes), Some(1 << 30));
         assert_eq!(spec.retries, None);
+
+        for nothing in [
+            "--partitions=0",
+            "--max-deliveries=0",
+            "--max-message-bytes=0",
+        ] {
+            let error = Line::try_parse_from(["x", nothing])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("1..") || error.contains("1..="), "{error}");
+        }
 
         let mut untouched = spec.clone();
         Line::parse_from(["x"]).spec.apply(&mut untouched);

@@ -59,13 +59,14 @@ impl Engine {
         let held_receipts: Vec<Bytes> = self
             .held
             .receipts(|partition| partitions.contains(&partition));
+        let number = self.next_lane;
+        self.next_lane += 1;
         let open = ReceiveStreamOpen {
             held_receipts,
             partitions: partitions.iter().copied().collect(),
+            stream: number,
             ..self.settings.open.clone()
         };
-        let number = self.next_lane;
-        self.next_lane += 1;
         let stream = Stream::open(number, service, open, self.reports.clone());
         self.lanes
             .insert(number, Lane::new(address, partitions, stream));

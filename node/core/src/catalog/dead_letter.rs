@@ -48,15 +48,30 @@ impl CatalogMachine {
         }
     }
 
-    /// A queue came or changed its partitions: those whose failed messages it takes must hear.
+    /// Refuses to let a queue go that others name: what they have on its way there would be
+    /// stranded. One that is being deleted itself still counts, for it may come back.
+    pub(super) fn refuse_if_named(&self, name: &QueueName) -> Result<(), Refusal> {
+        let by: Vec<String> = self.referrers(name).map(|q| q.name.to_string()).collect();
+        if by.is_empty() {
+            return Ok(());
+        }
+        let queue = name.to_string();
+        Err(Refusal::TakesDeadLetters { queue, by })
+    }
+
+    fn referrers(&self, name: &QueueName) -> impl Iterator<Item = &Queue> {
+        self.queues.values().filter(move |other| {
+            other.name.namespace == name.namespace
+                && other.spec.dead_letter.as_ref() == Some(&name.name)
+        })
+    }
+
+    /// A queue changed its partitions: those whose failed messages it takes must hear.
     pub(super) fn tell_referrers(&mut self, step: &mut Step<'_>, queue: &Queue) {
         let target = target_of(queue);
-        let refers = |other: &&Queue| {
-            other.name.namespace == queue.name.namespace
-                && other.spec.dead_letter.as_ref() == Some(&queue.name.name)
-                && other.dead_letter != Some(target)
-        };
-        let referrers: Vec<Queue> = self.queues.values().filter(refers).cloned().collect();
+        let others = self.referrers(&queue.name);
+        let untold = others.filter(|other| other.dead_letter != Some(target));
+        let referrers: Vec<Queue> = untold.cloned().collect();
         for mut referrer in referrers {
             referrer.dead_letter = Some(target);
             referrer.revision = self.next_revision();

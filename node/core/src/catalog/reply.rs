@@ -115,6 +115,18 @@ pub enum Refusal {
     /// `dead_letter.queue` names a queue that is not there.
     #[error("dead-letter queue {0} does not exist: create it first")]
     NoDeadLetterQueue(String),
+    /// Others name the queue for their dead letters.
+    #[error(
+        "queue {queue} takes the dead letters of {}: delete these first, or give them another \
+         dead-letter queue",
+        some(by)
+    )]
+    TakesDeadLetters {
+        /// The queue.
+        queue: String,
+        /// Who names it.
+        by: Vec<String>,
+    },
     /// A member cannot apply the version.
     #[error("cannot finalize version {version}: member {node} knows commands up to {knows}")]
     VersionTooHigh {
@@ -125,6 +137,15 @@ pub enum Refusal {
         /// What it can apply.
         knows: u32,
     },
+}
+
+/// The first ten, and how many more.
+fn some(names: &[String]) -> String {
+    let (shown, more) = names.split_at(names.len().min(10));
+    match more.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 fn told(violations: &[Violation]) -> String {

@@ -3,6 +3,9 @@
 use roadstead_core::catalog::*;
 use roadstead_core::shard::{DeadLetterTarget, Ordering};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::world::*;
 
 #[test]
@@ -44,17 +47,12 @@ fn queues_get_ids_shards_and_revisions_that_are_never_used_again() {
         },
     );
     assert_eq!(world.refused(other), Refusal::Exists("shop/b".into()));
-    world.apply(Op::DeleteQueue(DeleteQueue {
-        name: QueueName::new("shop", "b"),
-    }));
+    world.apply(delete("b"));
     assert_eq!(
         world.refused(create("b", QueueSpec::default())),
         Refusal::Deleting("shop/b".into())
     );
-    world.apply(Op::FinishDelete(FinishDelete {
-        queue: 2,
-        undo: false,
-    }));
+    world.apply(finish(2, false));
     assert_eq!(world.queue(create("b", QueueSpec::default())).id, 3);
 }
 
@@ -62,14 +60,9 @@ fn queues_get_ids_shards_and_revisions_that_are_never_used_again() {
 fn a_deletion_can_be_taken_back() {
     let mut world = World::founded();
     let made = world.queue(create("a", QueueSpec::default()));
-    world.apply(Op::DeleteQueue(DeleteQueue {
-        name: made.name.clone(),
-    }));
+    world.apply(delete("a"));
     assert!(world.machine.page("", None, 9).is_empty());
-    world.apply(Op::FinishDelete(FinishDelete {
-        queue: made.id,
-        undo: true,
-    }));
+    world.apply(finish(made.id, true));
     let back = world.machine.queue(&made.name).expect("it is back");
     assert_eq!(back.state, QueueState::Active);
     assert!(
@@ -77,10 +70,7 @@ fn a_deletion_can_be_taken_back() {
         "its partitions must hear of it"
     );
     // Of one that serves, nothing is to be finished.
-    world.apply(Op::FinishDelete(FinishDelete {
-        queue: made.id,
-        undo: false,
-    }));
+    world.apply(finish(made.id, false));
     assert!(world.machine.queue(&made.name).is_some());
 }
 
@@ -209,21 +199,96 @@ fn a_queue_follows_its_dead_letter_queue_and_never_drops_for_want_of_it() {
         })
     );
     assert!(revision > q.revision);
-    // Deleted: failed messages wait for it. Made anew: they go there.
-    world.apply(Op::DeleteQueue(DeleteQueue {
-        name: QueueName::new("shop", "dead"),
-    }));
-    world.apply(Op::FinishDelete(FinishDelete {
-        queue: 1,
-        undo: false,
-    }));
-    assert_eq!(target(&world).expect("it is there").0, grown);
-    let anew = world.queue(create("dead", QueueSpec::default()));
-    let expected = Some(DeadLetterTarget {
-        queue: anew.id,
-        partitions: 1,
-    });
-    assert_eq!(target(&world).expect("it is there").0, expected);
+}
+
+#[test]
+fn a_queue_that_others_name_for_their_dead_letters_stays() {
+    let mut world = World::founded();
+    world.queue(create("dead", QueueSpec::default()));
+    let q = world.queue(create("q", with_dead_letter("dead")));
+    world.queue(create("r", with_dead_letter("dead")));
+    let refusal = world.refused(delete("dead"));
+    let text = refusal.to_string();
+    assert!(
+        text.contains("takes the dead letters of shop/q, shop/r: delete"),
+        "{text}"
+    );
+    world.queue(update("r", QueueSpec::default()));
+    // Until it is gone, one that is being deleted may come back.
+    world.apply(delete("q"));
+    let by = vec!["shop/q".to_owned()];
+    let queue = "shop/dead".to_owned();
+    assert_eq!(
+        world.refused(delete("dead")),
+        Refusal::TakesDeadLetters { queue, by }
+    );
+    world.apply(finish(q.id, false));
+    assert!(matches!(
+        world.apply(delete("dead")),
+        Reply::Queue { changed: true, .. }
+    ));
+    assert!(matches!(
+        world.apply(delete("dead")),
+        Reply::Queue { changed: false, .. }
+    ));
+    // It takes no new ones while it goes.
+    assert_eq!(
+        world.refused(create("s", with_dead_letter("dead"))),
+        Refusal::NoDeadLetterQueue("shop/dead".into())
+    );
+}
+
+#[derive(Debug, Clone)]
+enum Did {
+    Create(u8, Option<u8>, u32),
+    Update(u8, Option<u8>, u32),
+    Delete(u8),
+    Finish(u8, bool),
+}
+
+fn did() -> impl Strategy<Value = Did> {
+    let queue = || 0..5u8;
+    let dead = || proptest::option::of(queue());
+    prop_oneof![
+        2 => (queue(), dead(), 1..4u32).prop_map(|(q, d, n)| Did::Create(q, d, n)),
+        1 => (queue(), dead(), 1..4u32).prop_map(|(q, d, n)| Did::Update(q, d, n)),
+        1 => queue().prop_map(Did::Delete),
+        1 => (queue(), any::<bool>()).prop_map(|(q, undo)| Did::Finish(q, undo)),
+    ]
+}
+
+proptest! {
+    /// Whatever happens in whatever order: who names a dead-letter queue has it, as it is now.
+    #[test]
+    fn no_queue_is_left_without_its_dead_letter_queue(history in vec(did(), 1..40)) {
+        let mut world = World::founded();
+        let name = |queue: u8| format!("q{queue}");
+        let spec = |dead: Option<u8>, partitions| QueueSpec {
+            partitions,
+            dead_letter: dead.map(name),
+            ..QueueSpec::default()
+        };
+        for step in history {
+            world.apply(match step {
+                Did::Create(queue, dead, n) => create(&name(queue), spec(dead, n)),
+                Did::Update(queue, dead, n) => update(&name(queue), spec(dead, n)),
+                Did::Delete(queue) => delete(&name(queue)),
+                Did::Finish(queue, undo) => {
+                    let known = world.machine.queue(&QueueName::new("shop", name(queue)));
+                    finish(known.map_or(0, |queue| queue.id), undo)
+                }
+            });
+            for queue in world.machine.queues() {
+                let named = queue.spec.dead_letter.as_ref();
+                let target = named.map(|dead| {
+                    let dead = world.machine.queue(&QueueName::new("shop", dead.clone()));
+                    let dead = dead.expect("it is there");
+                    DeadLetterTarget { queue: dead.id, partitions: dead.spec.partitions }
+                });
+                prop_assert_eq!(queue.dead_letter, target);
+            }
+        }
+    }
 }
 
 #[test]

@@ -48,6 +48,16 @@ pub fn update(name: &str, spec: QueueSpec) -> Op {
     })
 }
 
+pub fn delete(name: &str) -> Op {
+    Op::DeleteQueue(DeleteQueue {
+        name: QueueName::new("shop", name),
+    })
+}
+
+pub fn finish(queue: u64, undo: bool) -> Op {
+    Op::FinishDelete(FinishDelete { queue, undo })
+}
+
 pub fn with_dead_letter(name: &str) -> QueueSpec {
     QueueSpec {
         dead_letter: Some(name.into()),

@@ -1,11 +1,11 @@
 //! Garbage, sizes, connections and the end of a node.
 
-use prost::Message;
 use roadstead_proto::v1::OutgoingMessage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::api::testing::{Raw, send_raw};
 
 #[tokio::test]
 async fn garbage_gets_an_error_and_harms_nobody_else() {
@@ -19,44 +19,11 @@ async fn garbage_gets_an_error_and_harms_nobody_else() {
     let ended = tokio::time::timeout(Duration::from_secs(5), raw.read_to_end(&mut answer)).await;
     assert!(ended.is_ok(), "the connection is closed");
 
-    let mut client = tonic::client::Grpc::new(good.clone());
-    client.ready().await.unwrap();
-    let path = http::uri::PathAndQuery::from_static("/roadstead.v1.MessageService/Send");
-    let zeros = Zeros(vec![0; 1 << 20]);
-    let codec = tonic_prost::ProstCodec::<Zeros, SendResponse>::default();
-    let status = client
-        .unary(Request::new(zeros), path, codec)
-        .await
-        .unwrap_err();
+    let zeros = Raw(vec![0; 1 << 20].into());
+    let status = send_raw(good.clone(), zeros).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
 
     assert_eq!(caller(good).await.unwrap(), "anonymous");
-}
-
-/// Encodes as the bytes themselves.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Zeros(Vec<u8>);
-
-impl Message for Zeros {
-    fn encode_raw(&self, buf: &mut impl bytes::BufMut) {
-        buf.put_slice(&self.0);
-    }
-
-    fn merge_field(
-        &mut self,
-        _: u32,
-        _: prost::encoding::WireType,
-        _: &mut impl bytes::Buf,
-        _: prost::encoding::DecodeContext,
-    ) -> Result<(), prost::DecodeError> {
-        Ok(())
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn clear(&mut self) {}
 }
 
 #[tokio::test]

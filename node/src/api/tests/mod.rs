@@ -88,9 +88,9 @@ impl MessageService for Echo {
         &self,
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Result<Response<Self::SendStreamStream>, Status> {
-        let frames = ReceiverStream::new(frames(request.into_inner(), self.drain.clone()));
+        let (frames, _) = frames(request.into_inner(), self.drain.clone());
         Ok(Response::new(Box::pin(
-            frames.map(|_| Ok(SendStreamResponse::default())),
+            ReceiverStream::new(frames).map(|_| Ok(SendStreamResponse::default())),
         )))
     }
 

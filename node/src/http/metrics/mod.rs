@@ -281,4 +281,35 @@ mod tests {
             );
         }
     }
+
+    /// A row per metric: `| name | kind | what |`.
+    fn rows(page: &str) -> Vec<&str> {
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    #[test]
+    fn the_page_for_users_has_every_metric_and_no_other() {
+        let text = encode(Observation::default()).unwrap();
+        let about = |what: &str, name: &str| {
+            let start = format!("# {what} {name} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&start));
+            line.unwrap_or_default().trim_end_matches('.').to_owned()
+        };
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let printed: Vec<String> = names
+            .map(|line| {
+                let name = line.split(' ').next().unwrap();
+                let (kind, help) = (about("TYPE", name), about("HELP", name));
+                let total = if kind == "counter" { "_total" } else { "" };
+                format!("| `{name}{total}` | {kind} | {help} |")
+            })
+            .collect();
+        // Not built in: images are made without the pages.
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        assert_eq!(rows(&page), rows(&printed.join("\n")));
+    }
 }

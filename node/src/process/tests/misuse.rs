@@ -1,6 +1,7 @@
 //! Bad input, and clients that behave badly: a clear error, and harm to nobody else.
 
 use super::*;
+use crate::api::testing::{Raw, send_raw, stream_raw};
 
 /// A node of a cluster of its own, and a client; the queue is there.
 async fn serving() -> (tempfile::TempDir, NodeProcess, Client) {
@@ -59,10 +60,8 @@ async fn bad_input_gets_a_clear_error_and_harms_nobody_else() {
         .ack(bytes::Bytes::from_static(b"garbage"))
         .await
         .unwrap();
-    assert!(
-        matches!(garbage.0, Code::NotFound | Code::InvalidArgument),
-        "{garbage:?}"
-    );
+    assert_eq!(garbage.0, Code::InvalidArgument, "{garbage:?}");
+    assert!(garbage.1.contains("malformed"), "{garbage:?}");
 
     client.send(vec![message("fine")]).await.unwrap();
     assert_eq!(&client.receive().await.deliveries[0].body[..], b"fine");
@@ -119,4 +118,56 @@ async fn never_reads(process: &NodeProcess) -> impl Send + use<> {
         .await
         .unwrap();
     (stream, sender, client)
+}
+
+/// Peak of this process's resident memory in bytes since it was reset.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse::<usize>().unwrap() << 10
+}
+
+fn reset_peak() -> usize {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    peak()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millions_of_empty_messages_are_refused_before_they_are_made() {
+    let (_directory, process, mut client) = serving().await;
+    let channel = client.channel.clone();
+    let empties = |bytes: usize| bytes::Bytes::from([0x12, 0].repeat(bytes / 2));
+    let bomb = empties(16 << 20);
+    // One frame: field 2 of a SendStreamRequest is a batch.
+    let open = Raw(bytes::Bytes::from_static(
+        b"\x0a\x13\x0a\x11\x0a\x07default\x12\x06orders",
+    ));
+    let mut frame = vec![0x12];
+    prost::encoding::encode_varint(bomb.len() as u64, &mut frame);
+    frame.extend_from_slice(&bomb);
+    let frame = Raw(frame.into());
+
+    let before = reset_peak();
+    for _ in 0..3 {
+        let status = send_raw(channel.clone(), Raw(bomb.clone()))
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("send fewer entries"), "{status}");
+        let frames = vec![open.clone(), frame.clone()];
+        let status = stream_raw(channel.clone(), frames).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        client.send(vec![message("fine")]).await.unwrap();
+    }
+    // Decoded it would have been more than 1 GB. Other tests run beside this one.
+    let grown = peak() - before;
+    assert!(grown < 300 << 20, "{} MiB", grown >> 20);
+
+    // What is in proportion is decoded, and counted.
+    let fewer = Raw([&[0x12, 0x84, 0x28][..], &empties(5_124)].concat().into());
+    let many = stream_raw(channel, vec![open, fewer]).await.unwrap_err();
+    assert!(many.message().contains("2562 entries"), "{many}");
+    assert_eq!(&client.receive().await.deliveries[0].body[..], b"fine");
+    process.kill().await;
 }

@@ -150,6 +150,7 @@ fn send(messages: Vec<OutgoingMessage>) -> SendRequest {
 }
 
 struct Client {
+    channel: Channel,
     queues: QueueServiceClient<Channel>,
     messages: MessageServiceClient<Channel>,
 }
@@ -164,7 +165,8 @@ impl Client {
             .unwrap();
         Self {
             queues: QueueServiceClient::new(channel.clone()),
-            messages: MessageServiceClient::new(channel),
+            messages: MessageServiceClient::new(channel.clone()),
+            channel,
         }
     }
 

@@ -64,7 +64,6 @@ impl CreateQueue {
             shards,
         };
         m.put_queue(step, queue.clone());
-        m.tell_referrers(step, &queue);
         Ok(Reply::Queue {
             queue: Box::new(queue),
             changed: true,

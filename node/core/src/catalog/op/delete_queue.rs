@@ -5,8 +5,9 @@ use crate::catalog::model::{Queue, QueueName, QueueState};
 use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Reader};
 
-/// Marks a queue as being deleted. The leader of the catalog then drops its partitions and ends
-/// with [`super::FinishDelete`], also after a crash in between.
+/// Marks a queue as being deleted, unless another one names it for its dead letters. The leader of
+/// the catalog then drops its partitions and ends with [`super::FinishDelete`], also after a crash
+/// in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteQueue {
     /// Namespace and name.
@@ -33,6 +34,9 @@ impl DeleteQueue {
             return Err(Refusal::NoQueue(self.name.to_string()));
         };
         let changed = queue.state == QueueState::Active;
+        if changed {
+            m.refuse_if_named(&queue.name)?;
+        }
         let queue = Queue {
             state: QueueState::Deleting,
             ..queue
