@@ -55,7 +55,7 @@ include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
 ///
 /// What would take more than 8 MiB and four times its bytes is refused with `INVALID_ARGUMENT`
 /// before anything is allocated for it. Looking costs 20 ns per message of 1 KiB in a batch
-/// (measured beside other work on two cores; the test `looking_costs_little` measures it).
+/// (measured beside other work on two cores; a test compares it with decoding).
 #[derive(Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
