@@ -134,13 +134,19 @@ async fn what_others_made_stays() {
     world.end().await;
 }
 
+/// The event comes a moment after the condition.
 async fn events(client: &Client) {
     let events: Api<Event> = Api::namespaced(client.clone(), "queues");
-    let all = events.list(&ListParams::default()).await.unwrap().items;
-    let told = all
-        .iter()
-        .any(|event| event.reason.as_deref() == Some("NameConflict"));
-    assert!(told, "{all:?}");
+    until("an event tells it too", async || {
+        let all = events.list(&ListParams::default()).await.unwrap().items;
+        let told = |event: &Event| event.reason.as_deref() == Some("NameConflict");
+        if all.iter().any(told) {
+            Ok(())
+        } else {
+            Err(format!("{all:#?}"))
+        }
+    })
+    .await;
 }
 
 /// Two clusters of a namespace have one Secret; each takes its own keys along.
