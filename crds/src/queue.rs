@@ -57,8 +57,8 @@ use crate::{ByteSize, Span, Timestamp};
     validation = Rule::new(
         "has(self.spec.queueName) || self.metadata.name.matches('^[a-z0-9-]{1,80}([.]fifo)?$')"
     ).message(
-        "the name of this Queue cannot be that of a queue (at most 80 letters, digits and hyphens): \
-         name the queue in spec.queueName"
+        "the name of this Queue cannot be that of a queue (at most 80 letters, digits and \
+         hyphens): name the queue in spec.queueName"
     )
 )]
 #[x_kube(

@@ -31,7 +31,7 @@ const PACE: &str = "150";
 /// The longest that a send may take, with all its attempts.
 const SLOWEST: Duration = Duration::from_secs(5);
 /// Between two looks for new pods.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(2);
 /// What is on its way to a file when all is acked: output is flushed at least every second.
 const FLUSH: Duration = Duration::from_secs(2);
 

@@ -125,9 +125,7 @@ impl<R: Runtime> Node<R> {
             scope,
             timing,
         };
-        let groups = Groups::default();
-        let group = Group::start(CATALOG, shared.clone()).await?;
-        groups.insert(group.clone());
+        let (groups, group) = catalog_alone(&shared).await?;
         let catalog = CatalogView::new(group, shared.peers.clone());
         let directory = Directory::new(
             node_id,
@@ -372,6 +370,14 @@ impl<R: Runtime> Node<R> {
             group.stop().await;
         }
     }
+}
+
+/// The groups of a node that has started nothing but the catalog's.
+async fn catalog_alone<R: Runtime>(shared: &Shared<R>) -> io::Result<(Groups<R>, Arc<Group<R>>)> {
+    let groups = Groups::default();
+    let group = Group::start(CATALOG, shared.clone()).await?;
+    groups.insert(group.clone());
+    Ok((groups, group))
 }
 
 /// How a node introduces itself to its peers.

@@ -71,6 +71,16 @@ impl Queues {
         };
         self.queues.find(same).map(|other| other.name_any())
     }
+
+    /// Another object of the namespace that names this one for its dead letters.
+    fn feeder(&self, queue: &Queue) -> Option<String> {
+        let feeds = |other: &Queue| {
+            let letters = other.spec.dead_letter.as_ref();
+            other.namespace() == queue.namespace()
+                && letters.is_some_and(|to| to.queue_ref.name == queue.name_any())
+        };
+        self.queues.find(feeds).map(|other| other.name_any())
+    }
 }
 
 /// Namespace and name of the cluster that a queue names.

@@ -44,6 +44,12 @@ pub async fn clean_up(queue: &Queue, queues: &Queues) -> Result<Action, Reconcil
     match answer {
         Ok(_) => Ok(Action::await_change()),
         Err(error) if error.code() == Some(Code::NotFound) => Ok(Action::await_change()),
+        Err(source) if waits_for_feeder(&source, queue, queues) => {
+            let feeder = queues.feeder(queue).unwrap_or_default();
+            let doing =
+                format!("delete the queue before Queue {feeder}, whose dead letters it takes");
+            Err(ReconcileError::Node { doing, source })
+        }
         Err(error) if error.code() == Some(Code::FailedPrecondition) => {
             let note = format!("the queue is kept: {error}");
             warn(queue, queues, ("Retained", note)).await;
@@ -70,6 +76,13 @@ async fn delete(
         async move { node.queues().delete_queue(request).await }
     })
     .await
+}
+
+/// Whether the queue may be deleted once another, which names it for its dead letters, is gone: as
+/// when the namespace goes with both.
+fn waits_for_feeder(error: &NodeError, queue: &Queue, queues: &Queues) -> bool {
+    let refused = error.code() == Some(Code::FailedPrecondition);
+    refused && queues.feeder(queue).is_some() && !overdue(queue)
 }
 
 fn overdue(queue: &Queue) -> bool {

@@ -329,22 +329,23 @@ impl QueueService for Node {
     ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
         let request = request.into_inner();
         let named = request.queue.clone().unwrap_or_default();
-        let messages = self
-            .cluster
-            .lock()
-            .unwrap()
-            .ready
-            .get(&key(&named))
-            .copied()
-            .unwrap_or(0);
+        let name = key(&named);
+        let ready = |cluster: &mut Cluster| cluster.ready.get(&name).copied().unwrap_or(0);
+        let messages = self.with(ready).into_inner();
+        let letters = |queue: &v1::Queue| queue.spec.clone()?.dead_letter.map(|to| to.queue);
+        let feeds = |queue: &v1::Queue| letters(queue).as_ref() == Some(&named.name);
+        let named_by = self.with(|cluster| cluster.queues.values().any(feeds));
+        if named_by.into_inner() {
+            return Err(Status::failed_precondition("another queue names it"));
+        }
         if request.policy() != v1::DeletePolicy::Always && messages > 0 {
             return Err(Status::failed_precondition(format!(
                 "it holds {messages} messages"
             )));
         }
-        self.order(format!("delete {}", key(&named)), 0);
+        self.order(format!("delete {name}"), 0);
         Ok(self.with(|cluster| {
-            cluster.queues.remove(&key(&named));
+            cluster.queues.remove(&name);
             v1::DeleteQueueResponse { messages }
         }))
     }

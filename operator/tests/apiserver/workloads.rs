@@ -260,4 +260,36 @@ async fn deletions(world: &World, queues: &Api<Queue>) {
         let left = world.cluster.lock().unwrap().queues.contains_key(&key);
         assert_eq!(left, stays, "{name}");
     }
+    dead_letters_last(world, queues).await;
+}
+
+/// A queue that takes dead letters goes after those that send them, whatever goes first.
+async fn dead_letters_last(world: &World, queues: &Api<Queue>) {
+    make::<Queue>(&world.client, queue("letters", "Delete", &json!({}))).await;
+    condition(queues, "letters", "Ready", "Serving").await;
+    let more = json!({"deadLetter": {"queueRef": {"name": "letters"}}});
+    make::<Queue>(&world.client, queue("source", "Delete", &more)).await;
+    condition(queues, "source", "Ready", "Serving").await;
+    queues
+        .delete("letters", &DeleteParams::default())
+        .await
+        .unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert!(
+        queues.get_opt("letters").await.unwrap().is_some(),
+        "it waits"
+    );
+    queues
+        .delete("source", &DeleteParams::default())
+        .await
+        .unwrap();
+    until("both go", async || {
+        let left = queues.get_opt("letters").await.unwrap();
+        left.map_or(Ok(()), |left| Err(format!("{:?}", left.metadata)))
+    })
+    .await;
+    let cluster = world.cluster.lock().unwrap();
+    assert!(
+        !cluster.queues.contains_key("shop/letters") && !cluster.queues.contains_key("shop/source")
+    );
 }
