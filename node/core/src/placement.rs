@@ -15,6 +15,8 @@ pub struct Candidate {
     pub eligible: bool,
     /// It was heard of lately.
     pub alive: bool,
+    /// It can serve and is not about to stop: leaderships may be moved to it.
+    pub may_lead: bool,
 }
 
 /// A group, as its leader reports it.
@@ -93,6 +95,8 @@ struct Planner<'a> {
     usable: BTreeMap<u64, &'a str>,
     /// Nodes that may keep replicas.
     eligible: BTreeSet<u64>,
+    /// Nodes that may get leaderships.
+    leading: BTreeSet<u64>,
     members: BTreeSet<u64>,
     voters: BTreeMap<u64, usize>,
     leaders: BTreeMap<u64, usize>,
@@ -110,6 +114,8 @@ impl<'a> Planner<'a> {
             .filter(|c| c.eligible && c.alive)
             .map(|c| (c.node, c.zone.as_str()))
             .collect();
+        let leading = candidates.iter().filter(|c| c.alive && c.may_lead);
+        let leading = leading.map(|c| c.node).collect();
         let mut voters: BTreeMap<u64, usize> = usable.keys().map(|node| (*node, 0)).collect();
         let mut leaders = voters.clone();
         for group in groups {
@@ -122,6 +128,7 @@ impl<'a> Planner<'a> {
         Self {
             usable,
             eligible,
+            leading,
             members,
             voters,
             leaders,
@@ -242,7 +249,8 @@ impl<'a> Planner<'a> {
                 .voters
                 .iter()
                 .filter(|node| **node != group.leader)
-                .filter(|node| group.caught_up.contains(node) && self.usable.contains_key(node))
+                .filter(|node| self.usable.contains_key(node) && self.leading.contains(node))
+                .filter(|node| group.caught_up.contains(node))
                 .min_by_key(|node| (load(node), **node))?;
             let drained = !self.eligible.contains(&group.leader);
             (drained || load(&group.leader) >= load(&to) + 2).then(|| Step::Transfer {

@@ -47,6 +47,13 @@ impl Reports {
         now_ms.saturating_sub(heard) < UNREACHABLE_AFTER_MS
     }
 
+    /// Whether a member wants leaderships.
+    pub fn may_lead(&self, node: NodeId) -> bool {
+        let state = self.lock();
+        let said = state.members.get(&node);
+        said.is_some_and(|(_, report)| report.may_lead)
+    }
+
     /// The last report of a member.
     pub fn member(&self, node: NodeId) -> Option<ReportMember> {
         self.lock()

@@ -110,6 +110,7 @@ impl<R: Runtime> CatalogService<R> {
                     zone: member.node.zone.clone(),
                     eligible: !member.draining,
                     alive: self.reports.alive(member.node.node_id, now),
+                    may_lead: self.reports.may_lead(member.node.node_id),
                 })
                 .collect();
             Some((candidates, usize::from(cluster.replication_factor)))

@@ -23,6 +23,7 @@ impl<R: Runtime> Node<R> {
         to: Option<NodeId>,
         patience: Duration,
     ) -> Result<NodeId, ApiError> {
+        self.rest();
         let shard = self.shard(group.id());
         if let Some(shard) = &shard {
             let _ = R::timeout(patience, shard.drain()).await;

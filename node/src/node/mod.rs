@@ -9,6 +9,7 @@ mod hand_over;
 mod load;
 mod orders;
 mod placement;
+mod readiness;
 mod recycle;
 mod replica;
 mod reporter;
@@ -16,6 +17,7 @@ mod serve;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use roadstead_proto::v1::PeerHello;
@@ -99,6 +101,8 @@ pub struct Node<R: Runtime> {
     controls: Controls,
     stopping: OnceLock<String>,
     stopped: Notify,
+    rests_until_ms: AtomicU64,
+    resting: Notify,
 }
 
 impl<R: Runtime> Node<R> {
@@ -167,6 +171,8 @@ impl<R: Runtime> Node<R> {
             controls,
             stopping: OnceLock::new(),
             stopped: Notify::new(),
+            rests_until_ms: AtomicU64::new(0),
+            resting: Notify::new(),
             shared,
         });
         node.directory.set_node(&node);
@@ -254,42 +260,6 @@ impl<R: Runtime> Node<R> {
     /// The service of one shard, if the shard runs here.
     pub fn shard(&self, group: GroupId) -> Option<Arc<Shard<R>>> {
         lock(&self.shards).get(&group).cloned()
-    }
-
-    /// Whether this node can serve: it belongs to a cluster, knows the catalog, and runs what is
-    /// placed on it with what was committed before it started. The error says what is missing.
-    pub fn readiness(&self) -> Result<(), String> {
-        if let Some(why) = self.stopping.get() {
-            return Err(why.clone());
-        }
-        if self.cluster_id().is_empty() {
-            return Err("it belongs to no cluster yet; bootstrap one or add it".to_owned());
-        }
-        let me = self.node_id();
-        let placed: Vec<GroupId> = self.catalog.read(|catalog| {
-            let here = |place: &roadstead_core::catalog::Placement| place.voters.contains(&me);
-            catalog
-                .placements()
-                .iter()
-                .filter(|(_, place)| here(place))
-                .map(|(id, _)| *id)
-                .collect()
-        });
-        if !self
-            .catalog
-            .read(|catalog| catalog.members().contains_key(&me))
-        {
-            return Err("it has not heard from the cluster that it is a member".to_owned());
-        }
-        for id in placed {
-            let Some(group) = self.groups.get(id) else {
-                return Err(format!("group {id} does not run yet"));
-            };
-            if !group.has_caught_up_once() {
-                return Err(format!("group {id} has not caught up since the start"));
-            }
-        }
-        Ok(())
     }
 
     /// Stops serving for a reason that a restart does not mend by itself.

@@ -46,7 +46,8 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
                 Err(error) => tracing::debug!(%error, "report not taken"),
             }
         }
-        R::sleep(if settled { PERIOD } else { PERIOD_UNSETTLED }).await;
+        let pause = R::sleep(if settled { PERIOD } else { PERIOD_UNSETTLED });
+        R::select2(Box::pin(pause), Box::pin(node.rests())).await;
     }
 }
 
@@ -69,6 +70,7 @@ pub(super) fn report<R: Runtime>(node: &Node<R>) -> ReportMember {
             .iter()
             .map(|group| report_group(group))
             .collect(),
+        may_lead: node.may_lead(),
     }
 }
 

@@ -86,11 +86,16 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
 
     fn transfer(&self, group: GroupId, request: RaftTransfer) -> Task<RaftTransferReply> {
         let group = self.groups().get(group);
+        let refused = |why: &str| RaftTransferReply {
+            error: why.to_owned(),
+        };
+        let stopping = self.is_stopping();
         Box::pin(async move {
+            if stopping {
+                return refused("this node is stopping");
+            }
             let Some(group) = group else {
-                return RaftTransferReply {
-                    error: "the group does not run here".to_owned(),
-                };
+                return refused("the group does not run here");
             };
             let request = TransferLeaderRequest::new(
                 codec::vote_from_wire(request.from_leader.as_ref()),

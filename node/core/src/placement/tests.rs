@@ -8,6 +8,7 @@ fn candidate(node: u64, zone: &str) -> Candidate {
         zone: zone.to_owned(),
         eligible: true,
         alive: true,
+        may_lead: true,
     }
 }
 
@@ -100,6 +101,22 @@ fn a_dead_voter_that_is_still_a_member_is_left_alone() {
     let mut view = group(1, &[1, 2, 3]);
     view.leader = 2;
     assert_eq!(plan(&nodes, &[view], 3), None);
+}
+
+#[test]
+fn leaderships_go_only_where_they_are_wanted() {
+    let mut candidates = vec![candidate(1, ""), candidate(2, ""), candidate(3, "")];
+    let groups: Vec<_> = (1..=4).map(|number| group(number, &[1, 2, 3])).collect();
+    let to = |candidates: &[Candidate]| match plan(candidates, &groups, 3) {
+        Some(Step::Transfer { to, .. }) => Some(to),
+        None => None,
+        step => panic!("{step:?}"),
+    };
+    assert_eq!(to(&candidates), Some(2));
+    candidates[1].may_lead = false;
+    assert_eq!(to(&candidates), Some(3), "2 is about to stop");
+    candidates[2].may_lead = false;
+    assert_eq!(to(&candidates), None);
 }
 
 #[test]
