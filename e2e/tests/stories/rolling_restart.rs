@@ -13,7 +13,7 @@ use roadstead_e2e::until::{Seen, until};
 
 const STEADY: Duration = Duration::from_secs(8);
 /// Load in all: longer than the restart.
-const LOADED: Duration = Duration::from_secs(120);
+const LOADED: Duration = Duration::from_mins(2);
 
 pub fn tell(story: &Story<'_>) -> Result<()> {
     let site = Site::found(story, "main")?;

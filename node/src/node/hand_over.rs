@@ -38,7 +38,7 @@ impl<R: Runtime> Node<R> {
     /// Takes no new work and moves every leadership to other nodes, for `patience` at most; what
     /// clients ask is forwarded from then on.
     pub async fn retire(&self, patience: Duration) {
-        let _ = self.stopping.set("it is stopping".to_owned());
+        self.begin_stop();
         if !self.controls.lacks(Protection::HandOver) {
             self.hand_over(patience).await;
         }

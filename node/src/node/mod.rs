@@ -17,11 +17,9 @@ mod serve;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roadstead_proto::v1::PeerHello;
-use tokio::sync::Notify;
 
 pub use admin::Admin;
 pub use directory::Directory;
@@ -29,6 +27,7 @@ pub use groups::Groups;
 pub use reporter::report_group;
 
 use self::cluster::ClusterView;
+use self::readiness::Standing;
 use crate::catalog::{CatalogService, CatalogView, steward};
 use crate::controls::Controls;
 use crate::gateway::route::Router;
@@ -99,10 +98,7 @@ pub struct Node<R: Runtime> {
     receiving: Receiving,
     shard_options: ShardOptions,
     controls: Controls,
-    stopping: OnceLock<String>,
-    stopped: Notify,
-    rests_until_ms: AtomicU64,
-    resting: Notify,
+    standing: Standing,
 }
 
 impl<R: Runtime> Node<R> {
@@ -169,10 +165,7 @@ impl<R: Runtime> Node<R> {
             receiving: Receiving::default(),
             shard_options,
             controls,
-            stopping: OnceLock::new(),
-            stopped: Notify::new(),
-            rests_until_ms: AtomicU64::new(0),
-            resting: Notify::new(),
+            standing: Standing::default(),
             shared,
         });
         node.directory.set_node(&node);
@@ -260,25 +253,6 @@ impl<R: Runtime> Node<R> {
     /// The service of one shard, if the shard runs here.
     pub fn shard(&self, group: GroupId) -> Option<Arc<Shard<R>>> {
         lock(&self.shards).get(&group).cloned()
-    }
-
-    /// Stops serving for a reason that a restart does not mend by itself.
-    pub fn fence(&self, why: &str) {
-        if self.stopping.set(why.to_owned()).is_ok() {
-            tracing::error!(why, "this node stops serving");
-            self.stopped.notify_waiters();
-        }
-    }
-
-    /// Waits until the node has stopped serving by itself, and says why.
-    pub async fn fenced(&self) -> String {
-        loop {
-            let stopped = self.stopped.notified();
-            if let Some(why) = self.stopping.get() {
-                return why.clone();
-            }
-            stopped.await;
-        }
     }
 
     pub(crate) fn peers(&self) -> &Peers<R> {

@@ -39,7 +39,7 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
     let mut founding = Founding::<R>::new();
     let mut unplaced = BTreeMap::new();
     // A node that stops starts no group again.
-    while node.stopping.get().is_none() {
+    while !node.is_stopping() {
         let view = node.catalog();
         let version = view.version();
         let wanted = wanted(&node);
