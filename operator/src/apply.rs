@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, PartialObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use roadstead_operator_core::claim::{Claim, claim};
 use serde::Serialize;
@@ -55,6 +55,15 @@ impl Request {
         }
     }
 
+    /// What is there under its name.
+    async fn look<K>(&self, api: &Api<K>) -> Result<Option<PartialObjectMeta<K>>, ReconcileError>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned,
+    {
+        let live = api.get_metadata_opt(&self.name).await;
+        live.doing(|| format!("read {}", self.object))
+    }
+
     /// Several managers may have their parts of one object.
     fn key(&self) -> String {
         format!("{} {}", self.manager, self.object)
@@ -85,9 +94,7 @@ impl Applier {
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
         let request = Request::new(manager, wanted);
-        let live = api.get_metadata_opt(&request.name).await;
-        let live = live.doing(|| format!("read {}", request.object))?;
-        let Some(live) = live else {
+        let Some(live) = request.look(api).await? else {
             return self.write(api, request, false).await;
         };
         let object = request.object.clone();
@@ -146,9 +153,10 @@ impl Applier {
         K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
         let request = Request::new(manager, wanted);
-        let live = api.get_metadata_opt(&request.name).await;
-        let live = live.doing(|| format!("read {}", request.object))?;
-        let ours = live.filter(|live| claim(wanted.meta(), &live.metadata) == Claim::Ours);
+        let ours = request
+            .look(api)
+            .await?
+            .filter(|live| claim(wanted.meta(), &live.metadata) == Claim::Ours);
         let Some(live) = ours else { return Ok(()) };
         // What takes its place meanwhile is not it.
         let params = DeleteParams {
