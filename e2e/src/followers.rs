@@ -4,7 +4,7 @@
 //! is to be read at the end of a story is taken along.
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -12,32 +12,33 @@ use serde_json::Value;
 use crate::command::Background;
 use crate::kubectl::{Kubectl, name_of};
 
-/// One `kubectl logs --follow` for every run of a container of the pods with a label.
+/// One `kubectl logs --follow` for every run of a container of the pods with certain labels.
 pub struct Followers {
     kubectl: Kubectl,
     namespace: String,
-    label: String,
-    folder: PathBuf,
+    /// A label, `KEY=VALUE` or a key alone, and the folder for the output of pods that have it.
+    folders: Vec<(String, PathBuf)>,
     /// By the name of its file.
     followed: BTreeMap<String, Background>,
 }
 
 impl Followers {
     /// Nothing is followed before the first look.
-    pub fn new(kubectl: &Kubectl, namespace: &str, label: &str, folder: PathBuf) -> Self {
+    pub fn new(kubectl: &Kubectl, namespace: &str, folders: Vec<(String, PathBuf)>) -> Self {
         Self {
             kubectl: kubectl.clone(),
             namespace: namespace.to_owned(),
-            label: label.to_owned(),
-            folder,
+            folders,
             followed: BTreeMap::new(),
         }
     }
 
     /// Looks for containers that have begun, and follows those that are not followed.
     pub fn look(&mut self) -> Result<()> {
-        let words = ["pods", "-n", &self.namespace, "-l", &self.label];
-        for pod in self.kubectl.list(&words)? {
+        for pod in self.kubectl.list(&["pods", "-n", &self.namespace])? {
+            let Some(folder) = self.folder_of(&pod) else {
+                continue;
+            };
             let run = run_of(&pod);
             let lost = match self.followed.get_mut(&run) {
                 None => has_begun(&pod),
@@ -45,16 +46,30 @@ impl Followers {
                 Some(follower) => !follower.runs() && is_running(&pod),
             };
             if lost {
-                self.follow(name_of(&pod), run)?;
+                self.follow(name_of(&pod), &folder, run)?;
             }
         }
         Ok(())
     }
 
+    fn folder_of(&self, pod: &Value) -> Option<PathBuf> {
+        let has = |label: &str| {
+            let (key, value) = label.split_once('=').unwrap_or((label, ""));
+            let found = &pod["metadata"]["labels"][key];
+            found
+                .as_str()
+                .is_some_and(|is| value.is_empty() || is == value)
+        };
+        let mut folders = self.folders.iter();
+        folders
+            .find(|(label, _)| has(label))
+            .map(|(_, folder)| folder.clone())
+    }
+
     /// From the beginning, also when it was followed before.
-    fn follow(&mut self, pod: &str, run: String) -> Result<()> {
-        let words = ["-n", &self.namespace, "logs", "--follow", "--timestamps"];
-        let file = File::create(self.folder.join(format!("{run}.log")))?;
+    fn follow(&mut self, pod: &str, folder: &Path, run: String) -> Result<()> {
+        let words = ["-n", &self.namespace, "logs", "--follow"];
+        let file = File::create(folder.join(format!("{run}.log")))?;
         let follower = self.kubectl.tool(&words).args([pod]).start(file)?;
         self.followed.insert(run, follower);
         Ok(())

@@ -1,13 +1,14 @@
 //! The longest time in which no send to a partition was acknowledged.
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 
-/// When sends to each partition were acknowledged, as their producers wrote it down. A producer
-/// writes in the order of its sends, so one that waits for a partition is late with others too: a
-/// gap is never shorter here than it was.
+/// When sends to each partition were acknowledged, in microseconds since 1970, as their producers
+/// wrote it down. A producer writes in the order of its sends, so one that waits for a partition is
+/// late with others too: a gap is never shorter here than it was.
 #[derive(Debug, Default)]
-pub struct Acknowledged(BTreeMap<String, Vec<Timestamp>>);
+pub struct Acknowledged(BTreeMap<String, Vec<u64>>);
 
 /// A time without an acknowledged send.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,29 +21,28 @@ pub struct Gap {
 
 impl Acknowledged {
     /// Takes in that the message with this id was acknowledged.
-    pub fn enter(&mut self, id: &str, at: Timestamp) {
+    pub fn enter(&mut self, id: &str, at_us: u64) {
         let partition = id.rsplit_once('-').map_or(id, |(partition, _)| partition);
         match self.0.get_mut(partition) {
-            Some(times) => times.push(at),
-            None => drop(self.0.insert(partition.to_owned(), vec![at])),
+            Some(times) => times.push(at_us),
+            None => drop(self.0.insert(partition.to_owned(), vec![at_us])),
         }
     }
 
     /// When the first message was acknowledged.
     pub fn first(&self) -> Option<Timestamp> {
-        self.0.values().flatten().min().copied()
+        let first = self.0.values().flatten().min().copied()?;
+        Timestamp::from_microsecond(i64::try_from(first).ok()?).ok()
     }
 
     /// The longest gap of each partition, the longest first.
     pub fn gaps(&self) -> Vec<Gap> {
-        let longest = |(partition, times): (&String, &Vec<Timestamp>)| {
+        let longest = |(partition, times): (&String, &Vec<u64>)| {
             let mut times = times.clone();
-            times.sort();
-            let gaps = times
-                .windows(2)
-                .filter_map(|two| (two[1] - two[0]).total(Unit::Second).ok());
+            times.sort_unstable();
+            let gaps = times.windows(2).map(|two| two[1] - two[0]);
             Gap {
-                seconds: gaps.fold(0.0, f64::max),
+                seconds: Duration::from_micros(gaps.max().unwrap_or(0)).as_secs_f64(),
                 partition: partition.clone(),
             }
         };
@@ -76,7 +76,7 @@ mod tests {
     fn finds_the_longest_gap_of_each_partition_in_any_order() {
         let mut acknowledged = Acknowledged::default();
         for (id, at) in [("7-0-1", 0), ("7-0-3", 9), ("7-0-2", 2), ("7-1-1", 5)] {
-            acknowledged.enter(id, Timestamp::from_second(at).unwrap());
+            acknowledged.enter(id, at * 1_000_000);
         }
         let gaps = acknowledged.gaps();
         assert_eq!(gaps[0].partition, "7-0");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -53,23 +53,25 @@ impl<'a> Load<'a> {
     pub fn begin(site: &'a Site<'a>) -> Result<Self> {
         let folder = site.story.folder()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let follow = |name: &str, label: &str| -> Result<Followers> {
+        let labels = [
+            (LEDGERS, LOAD_LABEL.to_owned()),
+            (NODES, format!("roadstead.dev/cluster={}", site.cluster)),
+        ];
+        let mut folders = Vec::new();
+        for (name, label) in labels {
             let folder = folder.join(name);
             if folder.exists() {
                 fs::remove_dir_all(&folder)?;
             }
             fs::create_dir(&folder)?;
-            let (kubectl, namespace) = (site.story.kubectl(), &site.story.namespace);
-            Ok(Followers::new(kubectl, namespace, label, folder))
-        };
-        let mut ledgers = follow(LEDGERS, LOAD_LABEL)?;
-        let mut nodes = follow(NODES, &format!("roadstead.dev/cluster={}", site.cluster))?;
+            folders.push((label, folder));
+        }
+        let mut pods = Followers::new(site.story.kubectl(), &site.story.namespace, folders);
         let stopped = Arc::clone(&stop);
         let follower = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 // A look that fails is repeated; what is missing shows as lost, never as good.
-                drop(ledgers.look());
-                drop(nodes.look());
+                drop(pods.look());
                 thread::sleep(LOOK);
             }
         });
@@ -231,22 +233,33 @@ impl<'a> Load<'a> {
     /// Waits until everything that was acknowledged to producers was acked by consumers, or until
     /// nothing moved for `patience`; what the ledgers say then.
     pub fn settled(&self, patience: Duration) -> Result<Ledger> {
-        let mut quiet_since = std::time::Instant::now();
+        let mut moved = Instant::now();
         let mut seen = 0;
         loop {
-            let ledger = self.ledger()?;
-            let quiet = ledger.findings.sent > 0 && ledger.waiting == 0;
-            let done = quiet && self.producers_done()? && self.site.lag().is_ok_and(|lag| lag == 0);
-            if done || quiet_since.elapsed() > patience {
+            // Reading the ledgers is work for a machine that is busy: not before the producers end.
+            if self.producers_done()? && self.site.lag().is_ok_and(|lag| lag == 0) {
                 thread::sleep(FLUSH);
+                let ledger = self.ledger()?;
+                if ledger.findings.sent > 0 && ledger.waiting == 0 {
+                    return Ok(ledger);
+                }
+            }
+            if moved.elapsed() > patience {
                 return self.ledger();
             }
-            if ledger.records != seen {
-                seen = ledger.records;
-                quiet_since = std::time::Instant::now();
+            let bytes = self.bytes()?;
+            if bytes != seen {
+                seen = bytes;
+                moved = Instant::now();
             }
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(LOOK);
         }
+    }
+
+    /// Bytes of all ledgers.
+    fn bytes(&self) -> Result<u64> {
+        let files = self.files(LEDGERS)?;
+        files.iter().map(|file| Ok(fs::metadata(file)?.len())).sum()
     }
 
     /// Whether every producer has come to its end, well or not.

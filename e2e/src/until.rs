@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-const PAUSE: Duration = Duration::from_millis(300);
+/// Most looks are a run of kubectl, a tenth of a second of CPU time.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a look brought.
 #[derive(Debug)]

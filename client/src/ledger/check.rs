@@ -195,6 +195,7 @@ mod tests {
             name: name(number),
             id: format!("id{number}"),
             key: "k".into(),
+            at_us: number,
         }
     }
 

@@ -8,7 +8,7 @@ mod check;
 mod record;
 
 pub use self::check::{Findings, check};
-pub use self::record::{Name, ParseRecordError, Record};
+pub use self::record::{Name, ParseRecordError, Record, SEPARATOR, records_of};
 
 /// The attribute that carries a message's [`Name`].
 pub const ATTRIBUTE: &str = "ledger";

@@ -1,4 +1,4 @@
-//! One line of a ledger.
+//! The records of a ledger, and the lines that they are written in.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,7 +32,18 @@ impl FromStr for Name {
     }
 }
 
-/// One thing that happened. As text: one line, fields parted by tabs, the kind first.
+/// Parts the records of one line: U+001E, the record separator.
+pub const SEPARATOR: char = '\u{1e}';
+
+/// The records of one line, parted by [`SEPARATOR`]; a line holds one record or more.
+///
+/// # Errors
+/// When a part of the line is not a record.
+pub fn records_of(line: &str) -> Result<Vec<Record>, ParseRecordError> {
+    line.split(SEPARATOR).map(str::parse).collect()
+}
+
+/// One thing that happened. As text: fields parted by tabs, the kind first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// The cluster acknowledged a message.
@@ -43,6 +54,8 @@ pub enum Record {
         id: String,
         /// Its ordering key; may be empty.
         key: String,
+        /// Microseconds since 1970 by the producer's clock.
+        at_us: u64,
     },
     /// A send failed.
     Failed {
@@ -59,7 +72,7 @@ pub enum Record {
         id: String,
         /// Its ordering key; may be empty.
         key: String,
-        /// Microseconds by the consumer's clock, to order what several consumers got.
+        /// Microseconds since 1970 by the consumer's clock, to order what several consumers got.
         at_us: u64,
     },
     /// The cluster confirmed an ack.
@@ -87,7 +100,12 @@ pub struct ParseRecordError(String);
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sent { name, id, key } => write!(f, "sent\t{name}\t{id}\t{key}"),
+            Self::Sent {
+                name,
+                id,
+                key,
+                at_us,
+            } => write!(f, "sent\t{name}\t{id}\t{key}\t{at_us}"),
             Self::Failed { name, maybe: true } => write!(f, "maybe\t{name}"),
             Self::Failed { name, maybe: false } => write!(f, "failed\t{name}"),
             Self::Received {
@@ -111,10 +129,11 @@ impl FromStr for Record {
     fn from_str(line: &str) -> Result<Self, ParseRecordError> {
         let fields: Vec<&str> = line.split('\t').collect();
         let record = match fields[..] {
-            ["sent", name, id, key] => Self::Sent {
+            ["sent", name, id, key, at_us] => Self::Sent {
                 name: name.parse()?,
                 id: id.into(),
                 key: key.into(),
+                at_us: at_us.parse().map_err(|_| ParseRecordError(line.into()))?,
             },
             ["maybe", name] => Self::Failed {
                 name: name.parse()?,
@@ -155,6 +174,7 @@ mod tests {
                 name: name.clone(),
                 id: id.clone(),
                 key: String::new(),
+                at_us: 8,
             },
             Record::Failed {
                 name: name.clone(),
@@ -174,9 +194,13 @@ mod tests {
             Record::AckUnknown { id: id.clone() },
             Record::Buried { id },
         ];
-        for record in records {
-            assert_eq!(record.to_string().parse(), Ok(record));
+        let lines: Vec<String> = records.iter().map(ToString::to_string).collect();
+        for (line, record) in lines.iter().zip(&records) {
+            assert_eq!(line.parse().as_ref(), Ok(record));
         }
+        let line = lines.join(&SEPARATOR.to_string());
+        assert_eq!(records_of(&line).as_deref(), Ok(&records[..]));
+        assert!(records_of(&format!("{line}{SEPARATOR}")).is_err());
     }
 
     #[test]
@@ -185,6 +209,7 @@ mod tests {
             "",
             "sent",
             "sent\tp/1\t1-2-3",
+            "sent\tp/1\t1-2-3\t",
             "received\tp/1\t1-2-3\t\t9x",
             "acked",
         ] {

@@ -13,6 +13,8 @@ use roadstead_e2e::story::Story;
 use roadstead_e2e::until::{Seen, until};
 
 const STEADY: Duration = Duration::from_secs(8);
+/// Between two looks, beside the pause that every look has.
+const LOOK: Duration = Duration::from_secs(1);
 /// Load in all: longer than the restart.
 const LOADED: Duration = Duration::from_secs(150);
 
@@ -59,7 +61,7 @@ fn restarted(site: &Site<'_>, before: &[String]) -> Result<()> {
     let mut told = 0;
     until("all nodes are restarted", Duration::from_mins(3), || {
         // Looking is work for a machine that is busy.
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(LOOK);
         let now = uids(site)?;
         let old = now.iter().filter(|uid| before.contains(uid)).count();
         let new = before.len() - old;

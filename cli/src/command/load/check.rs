@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use roadstead_client::ledger::{Findings, Name, Record, check};
+use roadstead_client::ledger::{Findings, Name, check, records_of};
 use serde_json::{Value, json};
 
 use crate::output::{Output, note};
@@ -30,8 +30,8 @@ impl Check {
             let file = File::open(path).with_context(|| format!("cannot open {show}"))?;
             for (number, line) in BufReader::new(file).lines().enumerate() {
                 let line = line.with_context(|| format!("cannot read {show}"))?;
-                match line.parse::<Record>() {
-                    Ok(record) => records.push(record),
+                match records_of(&line) {
+                    Ok(found) => records.extend(found),
                     Err(_) if self.lenient => {}
                     Err(error) => return Err(error).context(format!("{show}:{}", number + 1)),
                 }
@@ -116,9 +116,9 @@ mod tests {
 
     #[test]
     fn the_exit_says_whether_the_ledger_is_clean() {
-        let good = "sent\tp/1\ta\t\nreceived\tp/1\ta\t\t5\nacked\ta\n";
+        let good = "sent\tp/1\ta\t\t4\nreceived\tp/1\ta\t\t5\nacked\ta\n";
         assert!(run(good, false).is_ok());
-        let lost = format!("{good}sent\tp/2\tb\t\n");
+        let lost = format!("{good}sent\tp/2\tb\t\t6\n");
         assert!(
             run(&lost, false)
                 .unwrap_err()
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_record_is_named() {
-        let error = run("sent\tp/1\ta\t\nhello\n", false).unwrap_err();
+        let error = run("sent\tp/1\ta\t\t4\nhello\n", false).unwrap_err();
         assert!(format!("{error:#}").contains("ledger:2"), "{error:#}");
         assert!(run("hello\n", true).is_ok());
     }

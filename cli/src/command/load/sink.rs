@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use roadstead_client::ledger::{ATTRIBUTE, Name, Record};
 use roadstead_client::{Consumer, Delivery, ReceiveError, Settled};
 use tokio::time::{sleep, timeout};
 
-use super::journal::Journal;
+use super::journal::{Journal, clock_us};
 
 /// Acks that may be unanswered.
 const UNANSWERED: usize = 500;
@@ -66,13 +66,11 @@ impl Sink {
         if self.graveyard {
             self.journal.enter(Record::Buried { id: id.clone() });
         } else {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let at_us = u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
             self.journal.enter(Record::Received {
                 name,
                 id: id.clone(),
                 key,
-                at_us,
+                at_us: clock_us(),
             });
         }
         if !self.work.is_zero() {

@@ -8,7 +8,7 @@ use roadstead_client::ledger::{ATTRIBUTE, Name, Record};
 use roadstead_client::{Accepted, CallError, Client, Message, Producer, SendError, Sending};
 use tokio::time::{sleep_until, timeout_at};
 
-use super::journal::Journal;
+use super::journal::{Journal, clock_us};
 use crate::payloads;
 
 /// Messages that may be unanswered.
@@ -159,7 +159,14 @@ impl Source {
                 self.tally.acknowledged += 1;
                 *self.tally.attempts.entry(attempts).or_default() += 1;
                 self.tally.slowest = self.tally.slowest.max(since.elapsed());
-                self.journal.enter(Record::Sent { name, id, key });
+                let at_us = clock_us();
+                let sent = Record::Sent {
+                    name,
+                    id,
+                    key,
+                    at_us,
+                };
+                self.journal.enter(sent);
             }
             Err(error) => {
                 self.tally.failed += 1;
