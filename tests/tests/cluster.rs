@@ -11,7 +11,7 @@ use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::QueueSpec;
 use roadstead_tests::live::cluster::until;
 use roadstead_tests::live::load::{PARTITIONS, QUEUE};
-use roadstead_tests::live::{LiveCluster, Load};
+use roadstead_tests::live::{LiveCluster, LiveHost, Load};
 #[cfg(feature = "controls")]
 use roadstead_tests::sim::oracle::Violation;
 
@@ -276,4 +276,83 @@ async fn a_cluster_comes_back_from_its_disks() {
     let stats = cluster.stats(QUEUE).await.expect("the queue is there");
     assert_eq!(stats.ready + stats.in_flight, 0, "{stats:?}");
     assert!(stats.acked_total > 0, "{stats:?}");
+}
+
+/// Waits until the node stops serving by itself; says why it did.
+async fn fenced(host: &LiveHost) -> String {
+    let node = host.node().expect("it runs");
+    tokio::time::timeout(Duration::from_secs(20), node.fenced())
+        .await
+        .expect("the node stops serving")
+}
+
+async fn put_back_after(starts: u32) {
+    let cluster = found(3, small()).await;
+    let load = Load::start(&cluster, 100);
+    load.flows(200).await.expect("traffic flows");
+    let host = &cluster.hosts[2];
+    host.kill();
+    host.save().expect("its directory is copied");
+    for _ in 0..starts {
+        host.start().await.expect("it starts again");
+        cluster.until_ready().await.expect("it catches up");
+        load.flows(100).await.expect("traffic flows");
+        host.kill();
+    }
+    host.put_back().expect("its directory is put back");
+    host.start().await.expect("it starts over the old data");
+    let why = fenced(host).await;
+    println!("after {starts} starts: {why}");
+    assert!(why.contains("restored or copied"), "{why}");
+    load.flows(500).await.expect("the others go on");
+    // Whoever restarts it changes nothing.
+    for _ in 0..3 {
+        host.kill();
+        host.start().await.expect("it starts over the old data");
+        fenced(host).await;
+    }
+    load.flows(200).await.expect("the others go on");
+    host.kill();
+    settle(&cluster, load).await;
+}
+
+/// It has forgotten votes and messages: with it, a majority could lose what was acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_was_put_back_takes_no_part() {
+    put_back_after(1).await;
+    put_back_after(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_nodes_on_copies_of_a_volume_one_takes_part() {
+    let mut cluster = LiveCluster::found(3, small())
+        .await
+        .expect("a cluster is founded");
+    let original = &cluster.hosts[2];
+    original.kill();
+    let copy = original.save().expect("its directory is copied");
+    original.start().await.expect("it starts again");
+    cluster.until_ready().await.expect("it catches up");
+    let host = cluster.add_host_over(copy);
+    cluster.hosts[host].start().await.expect("it starts");
+    let why = fenced(&cluster.hosts[host]).await;
+    assert!(why.contains("restored or copied"), "{why}");
+    cluster.hosts[host].kill();
+    cluster.until_ready().await.expect("the original is well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_a_group_that_has_ended_stops_serving() {
+    let cluster = LiveCluster::found(3, small())
+        .await
+        .expect("a cluster is founded");
+    let host = &cluster.hosts[0];
+    host.run(async |node| {
+        let group = node.groups().get(1).expect("it holds shard 1");
+        group.raft().shutdown().await.expect("its task ends");
+    })
+    .await
+    .expect("it runs");
+    let why = fenced(host).await;
+    assert!(why.contains("group 1 has ended"), "{why}");
 }

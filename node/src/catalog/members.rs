@@ -1,7 +1,7 @@
 //! Members join, drain, leave and report.
 
 use roadstead_core::catalog::{
-    AddMember, DrainMember, Member, NodeInfo, Op, RemoveMember, UpdateMember,
+    AddMember, Boot, DrainMember, Member, NodeInfo, Op, RemoveMember, UpdateMember,
 };
 use roadstead_proto::v1::{
     AddMemberRequest, DrainMemberRequest, Founder, RemoveMemberRequest, ReportMember, ReportReply,
@@ -10,6 +10,7 @@ use roadstead_proto::v1::{
 use super::service::CatalogService;
 use crate::auth::{Action, Principal, authorize};
 use crate::gateway::ApiError;
+use crate::peers::codec::boot_from_wire;
 use crate::runtime::Runtime;
 
 impl<R: Runtime> CatalogService<R> {
@@ -70,8 +71,8 @@ impl<R: Runtime> CatalogService<R> {
         Ok(())
     }
 
-    /// Notes what a member says of itself, and tells it who leads what. A boot counter that went
-    /// back is refused: such a disk is a copy.
+    /// Notes what a member says of itself, and tells it who leads what. A start that does
+    /// not continue the last is refused: such a disk is a copy.
     pub(super) async fn report(&self, report: ReportMember) -> Result<ReportReply, ApiError> {
         let known = self
             .view
@@ -100,7 +101,7 @@ pub fn node_info(founder: &Founder) -> NodeInfo {
         zone: founder.zone.clone(),
         binary_version: String::new(),
         command_version: 0,
-        boot: 0,
+        boot: Boot::default(),
     }
 }
 
@@ -113,7 +114,7 @@ fn reported(report: &ReportMember) -> NodeInfo {
         zone: report.zone.clone(),
         binary_version: report.binary_version.clone(),
         command_version: report.command_version,
-        boot: report.boot,
+        boot: boot_from_wire(report.boot.as_ref()),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{Node, orders};
 use crate::auth::{Action, Principal, authorize};
 use crate::gateway::ApiError;
 use crate::gateway::route::Again;
+use crate::peers::codec::boot_from_wire;
 use crate::raft::types::{CATALOG, GroupId, NodeId};
 use crate::runtime::Runtime;
 
@@ -52,7 +53,7 @@ impl<R: Runtime> Admin<R> {
             node_id: hello.node_id,
             name: config.name.clone(),
             cluster_id: hello.cluster_id,
-            boot: hello.boot,
+            boot: boot_from_wire(hello.boot.as_ref()).number(),
             binary_version: hello.binary_version,
             peer_address: config.peer_address.clone(),
             client_address: config.client_address.clone(),

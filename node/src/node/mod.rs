@@ -1,6 +1,7 @@
 //! One node: its groups, its links, and the tasks that keep them.
 
 mod admin;
+mod admission;
 mod calls;
 mod cluster;
 mod directory;
@@ -33,10 +34,12 @@ use crate::controls::Controls;
 use crate::gateway::route::Router;
 use crate::gateway::shards::Queues;
 use crate::gateway::{Gateway, QueueCache};
+use crate::peers::codec::boot_to_wire;
 use crate::peers::{Peers, inbound};
 use crate::raft::Group;
-use crate::raft::group::{Shared, Timing};
+use crate::raft::group::Shared;
 use crate::raft::snapshot::Receiving;
+use crate::raft::timing::Timing;
 use crate::raft::types::{CATALOG, GroupId, NodeId};
 use crate::runtime::Runtime;
 use crate::scope::{Clock, NodeScope};
@@ -178,11 +181,18 @@ impl<R: Runtime> Node<R> {
         scope.spawn(steward::run(self.catalog_service.clone()));
         scope.spawn(reporter::run(self.clone()));
         scope.spawn(placement::run(self.clone()));
+        scope.spawn(admission::run(self.clone()));
         recycle::start(self);
+        self.fence_when_it_ends(self.catalog.group());
         let node = self.clone();
         scope.spawn(async move {
             let failure = node.shared.store.failure().wait().await;
             node.fence(&failure.to_string());
+        });
+        let node = self.clone();
+        scope.spawn(async move {
+            let why = node.shared.peers.until_disowned().await;
+            node.fence(&why);
         });
     }
 
@@ -286,6 +296,13 @@ impl<R: Runtime> Node<R> {
         }
     }
 
+    /// The cluster has taken note of this start of the node.
+    pub(crate) fn note_boot(&self) {
+        if let Err(error) = lock(&self.data_dir).note_boot() {
+            self.fence(&error.to_string());
+        }
+    }
+
     /// Whether the catalog still names a group's founders as its voters.
     pub(crate) fn is_founding(&self, group: GroupId) -> bool {
         self.catalog.read(|catalog| {
@@ -305,7 +322,18 @@ impl<R: Runtime> Node<R> {
             self.shard_options,
         );
         lock(&self.shards).insert(group.id(), service);
+        self.fence_when_it_ends(&group);
         self.groups.insert(group);
+    }
+
+    /// A replica whose Raft has ended votes, stores and answers no more, and nothing but a restart
+    /// brings it back.
+    fn fence_when_it_ends(self: &Arc<Self>, group: &Arc<Group<R>>) {
+        let (node, watched) = (self.clone(), group.clone());
+        group.scope().spawn(async move {
+            let why = watched.ended().await;
+            node.fence(&format!("group {} has ended: {why}", watched.id()));
+        });
     }
 
     pub(crate) async fn remove_shard(&self, group: GroupId) {
@@ -329,11 +357,12 @@ fn introduction(data_dir: &DataDir) -> PeerHello {
     PeerHello {
         cluster_id: data_dir.cluster_id().unwrap_or_default().to_owned(),
         node_id: data_dir.node_id(),
-        boot: data_dir.boot(),
+        boot: Some(boot_to_wire(&data_dir.boot())),
         binary_version: env!("CARGO_PKG_VERSION").to_owned(),
         command_version: roadstead_core::catalog::COMMAND_VERSION,
         wall_ms: 0,
         to_node_id: 0,
+        disowns: String::new(),
     }
 }
 

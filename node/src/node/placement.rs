@@ -8,6 +8,7 @@ use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft_rt::{Instant as _, Select2};
+use roadstead_core::catalog::Boot;
 
 use super::Node;
 use crate::raft::Group;
@@ -33,6 +34,7 @@ struct Wanted {
     /// Groups to run, with the addresses of the voters they are founded with.
     groups: BTreeMap<GroupId, BTreeMap<NodeId, BasicNode>>,
     addresses: BTreeMap<NodeId, String>,
+    boots: Vec<(NodeId, Boot)>,
 }
 
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
@@ -45,6 +47,9 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
         let wanted = wanted(&node);
         for (id, address) in &wanted.addresses {
             node.peers().set_address(*id, address);
+        }
+        for (id, boot) in wanted.boots {
+            node.peers().learn_boot(id, &boot);
         }
         for (id, voters) in wanted.groups {
             if let Err(error) = run_group(&node, id, voters, &mut founding).await {
@@ -68,6 +73,9 @@ fn wanted<R: Runtime>(node: &Node<R>) -> Wanted {
             .values()
             .map(|member| (member.node.node_id, member.node.peer_address.clone()))
             .collect();
+        let boots = catalog.members().values();
+        let boots = boots.map(|member| (member.node.node_id, member.node.boot.clone()));
+        let boots = boots.collect();
         let node_of = |id: &NodeId| {
             let address = addresses.get(id).map_or("", String::as_str);
             (*id, BasicNode::new(address))
@@ -79,7 +87,11 @@ fn wanted<R: Runtime>(node: &Node<R>) -> Wanted {
             .filter(|(_, place)| place.voters.contains(&me) || place.learners.contains(&me))
             .map(|(id, place)| (*id, place.voters.iter().map(node_of).collect()))
             .collect();
-        Wanted { groups, addresses }
+        Wanted {
+            groups,
+            addresses,
+            boots,
+        }
     })
 }
 

@@ -37,6 +37,7 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
                 Ok(reply) => {
                     if let Some(Reply::Report(report)) = reply.reply {
                         directory.heard(&report.groups);
+                        node.note_boot();
                     }
                 }
                 Err(error) if error.code == tonic::Code::FailedPrecondition => {

@@ -43,7 +43,16 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
             return Err(format!("node {meant:x} is meant, this is node {me:x}"));
         }
         self.join_cluster(&hello.cluster_id)?;
-        Ok(self.peers().hello())
+        let mut answer = self.peers().hello();
+        if let Err(why) = self.peers().vouch(hello) {
+            tracing::warn!(peer = hello.node_id, why, "peer disowned");
+            answer.disowns = why;
+        }
+        Ok(answer)
+    }
+
+    fn is_admitted(&self) -> bool {
+        self.peers().is_admitted()
     }
 
     fn appends(

@@ -6,9 +6,25 @@ use openraft::impls::BasicNode;
 use openraft::raft::AppendEntriesRequest;
 use openraft::vote::RaftLeaderId;
 use openraft::{EntryPayload, Membership};
+use roadstead_core::catalog::Boot;
 use roadstead_proto::v1;
 
 use crate::raft::types::{Entry, EntryData, LeaderId, LogId, NodeId, Runtime, TypeConfig, Vote};
+
+/// Encodes a start of a node.
+pub fn boot_to_wire(boot: &Boot) -> v1::Boot {
+    v1::Boot {
+        first: boot.first(),
+        nonces: boot.nonces().to_vec(),
+    }
+}
+
+/// Decodes a start of a node; one that is absent says nothing.
+pub fn boot_from_wire(boot: Option<&v1::Boot>) -> Boot {
+    boot.map_or_else(Boot::default, |boot| {
+        Boot::new(boot.first, boot.nonces.clone())
+    })
+}
 
 type Committed = <LeaderId as RaftLeaderId>::Committed;
 

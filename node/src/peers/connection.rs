@@ -98,7 +98,7 @@ async fn run<R: Runtime>(
     waiters: Arc<Waiters>,
 ) {
     while let Some(first) = queue.recv().await {
-        let why = match dial(&peers, node, lane).await {
+        let why = match open(&peers, node, lane).await {
             Ok(link) => exchange(&peers, link, first, (&mut queue, &waiters)).await,
             Err(error) => {
                 fail_all(&mut queue, &waiters, &error.to_string());
@@ -109,6 +109,47 @@ async fn run<R: Runtime>(
         tracing::debug!(node, ?lane, why, "link to peer ended");
         fail_all(&mut queue, &waiters, &why);
     }
+}
+
+/// Says hello to `node` and waits for its answer.
+pub(super) async fn introduce<R: Runtime>(
+    peers: &Peers<R>,
+    node: NodeId,
+    timeout: Duration,
+) -> Result<(), String> {
+    let answer = async {
+        let mut link = dial(peers, node, Lane::Bulk)
+            .await
+            .map_err(|error| error.to_string())?;
+        let frame = link.receiver.recv().await.unwrap_or_default();
+        match frame.messages.into_iter().next().and_then(|m| m.body) {
+            Some(Body::Hello(hello)) => greeted(peers, &hello),
+            _ => Err("it closed the link".to_owned()),
+        }
+    };
+    match R::timeout(timeout, answer).await {
+        Ok(answered) => answered,
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Takes in how a peer answered the hello of this node.
+fn greeted<R: Runtime>(peers: &Peers<R>, hello: &PeerHello) -> Result<(), String> {
+    if !hello.disowns.is_empty() {
+        peers.inner.admission.disown(&hello.disowns);
+        return Err(hello.disowns.clone());
+    }
+    peers.vouch(hello)?;
+    peers.note_wall_clock(hello.node_id, hello.wall_ms);
+    Ok(())
+}
+
+/// A link for what is asked; none before this node is admitted.
+async fn open<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Result<Link> {
+    if !peers.is_admitted() {
+        return Err(io::Error::other("this node is not admitted yet"));
+    }
+    dial(peers, node, lane).await
 }
 
 async fn dial<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Result<Link> {
@@ -157,28 +198,29 @@ async fn exchange<R: Runtime>(
         while let Some(message) = next {
             let frame = fill_frame(message, || queue.try_recv().ok());
             if sender.send(frame).await.is_err() {
-                return "the link broke while sending";
+                return "the link broke while sending".to_owned();
             }
             next = queue.recv().await;
         }
-        "this node is stopping"
+        "this node is stopping".to_owned()
     };
     let reading = async {
         while let Some(frame) = receiver.recv().await {
             for message in frame.messages {
-                if let Some(Body::Hello(hello)) = message.body {
-                    peers.note_wall_clock(hello.node_id, hello.wall_ms);
-                } else {
+                let Some(Body::Hello(hello)) = &message.body else {
                     deliver(message, waiters);
+                    continue;
+                };
+                if let Err(why) = greeted(peers, hello) {
+                    return why;
                 }
             }
         }
-        "the peer closed the link"
+        "the peer closed the link".to_owned()
     };
-    let why = match R::select2(std::pin::pin!(writing), std::pin::pin!(reading)).await {
+    match R::select2(std::pin::pin!(writing), std::pin::pin!(reading)).await {
         Select2::First(why) | Select2::Second(why) => why,
-    };
-    why.to_owned()
+    }
 }
 
 fn deliver(message: PeerMessage, waiters: &Waiters) {

@@ -35,8 +35,12 @@ type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What a node does with what its peers ask.
 pub trait Serve: Send + Sync + 'static {
-    /// Whether the peer belongs to the same cluster; the error tells it why not.
+    /// Whether the peer belongs to the same cluster; the error says why not. An answer that
+    /// disowns the peer is the last.
     fn greet(&self, hello: &PeerHello) -> Result<PeerHello, String>;
+
+    /// Whether more than a hello is answered.
+    fn is_admitted(&self) -> bool;
 
     /// Takes the appends of one link for one group and answers them in their order.
     fn appends(
@@ -106,14 +110,20 @@ pub async fn serve<R: Runtime>(link: Link, service: Arc<dyn Serve>, scope: NodeS
             return;
         }
     };
-    // Everything of the link ends with it.
-    let scope = scope.child();
+    let is_last = !reply.disowns.is_empty() || !service.is_admitted();
     let answer = PeerMessage {
         id: 0,
         group: 0,
         body: Some(Body::Hello(reply)),
     };
-    let _ = answers.send(answer).await;
+    let frame = PeerFrame {
+        messages: vec![answer],
+    };
+    if sender.send(frame).await.is_err() || is_last {
+        return;
+    }
+    // Everything of the link ends with it.
+    let scope = scope.child();
     scope.spawn(write(sender, queue));
     let mut link = Inbound {
         peer: hello.node_id,

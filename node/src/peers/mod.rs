@@ -3,6 +3,8 @@
 //! A node dials its own links and asks over them; answers come back on the link that carried the
 //! question. What comes in over links that others dialled is served by [`inbound`].
 
+mod admission;
+mod boots;
 pub mod codec;
 mod connection;
 pub mod inbound;
@@ -13,12 +15,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use roadstead_core::catalog::Boot;
 use roadstead_proto::v1::{
     PeerHello, PeerMessage, ShardCall, ShardReply, SubscriptionDown, SubscriptionOpen,
     SubscriptionUp, peer_message::Body, shard_reply::Reply, subscription_up,
 };
 use tokio::sync::{mpsc, oneshot};
 
+use self::admission::Admission;
+use self::boots::Boots;
+use self::codec::boot_from_wire;
 use self::connection::{Connection, Waiter};
 use crate::gateway::ApiError;
 use crate::raft::types::{GroupId, NodeId};
@@ -44,6 +50,8 @@ struct Inner<R: Runtime> {
     scope: NodeScope<R>,
     hello: Mutex<PeerHello>,
     addresses: Mutex<BTreeMap<NodeId, String>>,
+    boots: Mutex<Boots>,
+    admission: Admission,
     connections: Mutex<BTreeMap<(NodeId, Lane), Connection>>,
     /// Wall clocks as they were told, in ms, and when, in monotonic ns.
     walls: Mutex<BTreeMap<NodeId, (u64, u64)>>,
@@ -77,6 +85,8 @@ impl<R: Runtime> Peers<R> {
             scope,
             hello: Mutex::new(hello),
             addresses: Mutex::default(),
+            boots: Mutex::default(),
+            admission: Admission::default(),
             connections: Mutex::default(),
             walls: Mutex::default(),
             clock,
@@ -111,6 +121,41 @@ impl<R: Runtime> Peers<R> {
         lock(&self.inner.addresses)
             .entry(node)
             .or_insert_with(|| address.to_owned());
+    }
+
+    /// The catalog knows `node` by this start.
+    pub fn learn_boot(&self, node: NodeId, boot: &Boot) {
+        lock(&self.inner.boots).learn(node, boot);
+    }
+
+    /// Whether a peer that introduces itself runs on its latest data, as far as is known here.
+    ///
+    /// # Errors
+    /// Why not, in words for the peer.
+    pub fn vouch(&self, hello: &PeerHello) -> Result<(), String> {
+        let boot = boot_from_wire(hello.boot.as_ref());
+        lock(&self.inner.boots).vouch(hello.node_id, &boot)
+    }
+
+    /// Asks `node` whether it knows a later start of this node; an answer means that it does not.
+    /// If it does, this node is [disowned](Self::until_disowned).
+    pub async fn introduce(&self, node: NodeId, timeout: Duration) -> Result<(), String> {
+        connection::introduce(self, node, timeout).await
+    }
+
+    /// From now on this node asks and answers.
+    pub fn admit(&self) {
+        self.inner.admission.admit();
+    }
+
+    /// Whether this node asks and answers.
+    pub fn is_admitted(&self) -> bool {
+        self.inner.admission.is_admitted()
+    }
+
+    /// Waits until a peer says that it has seen a later start of this node, and gives its words.
+    pub async fn until_disowned(&self) -> String {
+        self.inner.admission.until_disowned().await
     }
 
     /// Asks the leader of `group`, which is thought to be `node`.

@@ -39,6 +39,9 @@ impl Clock for StillClock {
     }
 }
 
+/// A start that the other node knows a later one of.
+const OLD: u64 = 9;
+
 /// Answers what can be told apart: appends by their term, calls by their principal.
 struct Echo;
 
@@ -53,8 +56,16 @@ impl Serve for Echo {
         Ok(PeerHello {
             wall_ms: 5_000,
             node_id: 2,
+            disowns: match &hello.boot {
+                Some(boot) if boot.first == OLD => "an old disk".to_owned(),
+                _ => String::new(),
+            },
             ..PeerHello::default()
         })
+    }
+
+    fn is_admitted(&self) -> bool {
+        true
     }
 
     fn appends(
@@ -183,10 +194,22 @@ impl Transport for Memory {
 }
 
 fn peers(cluster: &str) -> (Peers<TokioRuntime>, Arc<Memory>) {
+    let (peers, transport) = waiting(cluster, 1);
+    peers.admit();
+    (peers, transport)
+}
+
+/// Peers of a node that is not admitted yet.
+fn waiting(cluster: &str, start: u64) -> (Peers<TokioRuntime>, Arc<Memory>) {
     let transport = Arc::new(Memory::default());
+    let boot = roadstead_proto::v1::Boot {
+        first: start,
+        nonces: vec![1],
+    };
     let hello = PeerHello {
         cluster_id: cluster.to_owned(),
         node_id: 1,
+        boot: Some(boot),
         ..PeerHello::default()
     };
     let peers = Peers::new(
@@ -311,4 +334,26 @@ async fn a_peer_that_cannot_be_reached_fails_at_once() {
             tonic::Code::Unavailable
         );
     }
+}
+
+#[tokio::test]
+async fn who_is_not_admitted_says_hello_and_asks_nothing() {
+    let (peers, transport) = waiting("here", 1);
+    let vote = Body::Vote(RaftVoteRequest::default());
+    let refused = peers.request(2, Lane::Bulk, 1, vote.clone()).await;
+    assert!(refused.unwrap_err().contains("not admitted"));
+    assert_eq!(transport.dials.load(Ordering::Relaxed), 0);
+    assert_eq!(peers.introduce(2, Duration::from_secs(5)).await, Ok(()));
+    peers.admit();
+    assert!(peers.request(2, Lane::Bulk, 1, vote).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_is_disowned_is_never_admitted() {
+    let (peers, _transport) = waiting("here", OLD);
+    let refused = peers.introduce(2, Duration::from_secs(5)).await;
+    assert_eq!(refused, Err("an old disk".to_owned()));
+    peers.admit();
+    assert!(!peers.is_admitted());
+    assert_eq!(peers.until_disowned().await, "an old disk");
 }

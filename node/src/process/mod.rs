@@ -26,7 +26,7 @@ use self::observer::Observer;
 use self::storage::Storage;
 use crate::config::NodeConfig;
 use crate::node::{Identity, Node, NodeParts};
-use crate::raft::group::Timing;
+use crate::raft::timing::Timing;
 use crate::scope::NodeScope;
 use crate::shard::ShardOptions;
 use crate::store::drivers::StoreThreads;

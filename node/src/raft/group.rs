@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::disk_watch::DiskWatch;
 use super::network::NetworkFactory;
 use super::state_machine::{GroupState, Machine, StateMachine};
+use super::timing::Timing;
 use super::types::{EntryData, GroupId, LogId, NodeId, Response, TypeConfig};
 use crate::peers::Peers;
 use crate::runtime::Runtime;
@@ -70,27 +71,6 @@ impl<R: Runtime> Clone for Shared<R> {
             clock: self.clock.clone(),
             scope: self.scope.clone(),
             timing: self.timing,
-        }
-    }
-}
-
-/// Election and heartbeat times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// Time between two heartbeats.
-    pub heartbeat: Duration,
-    /// Shortest time without a leader before a follower campaigns.
-    pub election_min: Duration,
-    /// Longest; also the leader's lease.
-    pub election_max: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(400),
-            election_max: Duration::from_millis(800),
         }
     }
 }
@@ -221,6 +201,16 @@ impl<R: Runtime> Group<R> {
     /// Whether this replica has, since it was started, applied what was committed before.
     pub fn has_caught_up_once(&self) -> bool {
         self.caught_up.load(Ordering::Relaxed)
+    }
+
+    /// Waits until its Raft has ended though nobody stopped it, and says why.
+    pub async fn ended(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        while metrics.changed().await.is_ok() {}
+        match &metrics.borrow_watched().running_state {
+            Err(fatal) => fatal.to_string(),
+            Ok(()) => "its task has panicked".to_owned(),
+        }
     }
 
     /// Waits until an entry is applied after the call to `notified` (which this returns).

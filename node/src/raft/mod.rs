@@ -7,6 +7,7 @@ pub mod membership;
 mod network;
 pub mod snapshot;
 pub mod state_machine;
+pub mod timing;
 pub mod types;
 
 pub use group::{Group, ProposeError};

@@ -1,11 +1,12 @@
 //! Who this data directory belongs to, and how often it was started.
 //!
-//! One small file, `identity`, replaced as a whole: version, node id, boot counter, whether the
-//! last stop was orderly, cluster id, CRC32C.
+//! One small file, `identity`, replaced as a whole: version, node id, whether the last stop was
+//! orderly, the starts since the last that the cluster has noted, cluster id, CRC32C.
 
 use std::io;
 use std::sync::Arc;
 
+use roadstead_core::catalog::Boot;
 use thiserror::Error;
 
 use super::codec::Take;
@@ -45,20 +46,23 @@ pub enum DataDirError {
 pub struct DataDir {
     disk: Arc<dyn Disk>,
     identity: Identity,
+    /// As this start is told to others, though it is noted by now.
+    boot: Boot,
     was_clean: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
     node: NodeId,
-    boot: u64,
+    boot: Boot,
     clean: bool,
     cluster: Option<String>,
 }
 
 impl DataDir {
     /// Reads the identity, or mints the node id `random` (0 becomes 1) for an empty directory, and
-    /// raises the boot counter durably. A journal without an identity is damage, never a new node.
+    /// notes this start durably, with `random` as its nonce. A journal without an identity is
+    /// damage, never a new node.
     pub fn open(disk: Arc<dyn Disk>, random: u64) -> Result<Self, DataDirError> {
         let found = read(&*disk)?;
         let was_clean = found.as_ref().is_none_or(|identity| identity.clean);
@@ -66,16 +70,18 @@ impl DataDir {
             Some(identity) => identity,
             None => Identity {
                 node: random.max(1),
-                boot: 0,
+                boot: Boot::default(),
                 clean: true,
                 cluster: None,
             },
         };
-        identity.boot += 1;
+        identity.boot = identity.boot.next(random);
         identity.clean = false;
+        let boot = identity.boot.clone();
         let data_dir = Self {
             disk,
             identity,
+            boot,
             was_clean,
         };
         data_dir.save()?;
@@ -119,10 +125,20 @@ impl DataDir {
         }
     }
 
-    /// Number of this start, from 1. A number lower than the one the cluster knows means a restored
-    /// or cloned volume.
-    pub fn boot(&self) -> u64 {
-        self.identity.boot
+    /// This start. One that does not continue what the cluster knows means a restored or cloned
+    /// volume.
+    pub fn boot(&self) -> Boot {
+        self.boot.clone()
+    }
+
+    /// The cluster has noted this start: those before it are forgotten.
+    pub fn note_boot(&mut self) -> Result<(), DataDirError> {
+        let noted = self.boot.noted();
+        if self.identity.boot == noted {
+            return Ok(());
+        }
+        self.identity.boot = noted;
+        self.save()
     }
 
     /// Whether the last stop was orderly; if not, check the data before LMDB is opened.
@@ -180,8 +196,12 @@ impl Identity {
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.node.to_le_bytes());
-        out.extend_from_slice(&self.boot.to_le_bytes());
         out.extend_from_slice(&[u8::from(self.clean), u8::from(self.cluster.is_some())]);
+        out.extend_from_slice(&self.boot.first().to_le_bytes());
+        out.push(self.boot.nonces().len() as u8);
+        for nonce in self.boot.nonces() {
+            out.extend_from_slice(&nonce.to_le_bytes());
+        }
         out.extend_from_slice(self.cluster.as_deref().unwrap_or_default().as_bytes());
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -197,12 +217,14 @@ impl Identity {
         if take.u8()? != VERSION {
             return None;
         }
-        let (node, boot) = (take.u64()?, take.u64()?);
+        let node = take.u64()?;
         let (clean, known) = (take.flag()?, take.flag()?);
+        let (first, starts) = (take.u64()?, take.u8()?);
+        let nonces = (0..starts).map(|_| take.u64()).collect::<Option<_>>()?;
         let cluster = std::str::from_utf8(take.0).ok()?.to_owned();
         Some(Self {
             node,
-            boot,
+            boot: Boot::new(first, nonces),
             clean,
             cluster: known.then_some(cluster),
         })
@@ -219,20 +241,32 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_minted_once_and_every_start_is_counted() {
+    fn starts_are_remembered_until_the_cluster_has_noted_one() {
+        let disk = SimDisk::new(3);
+        let first = open(&disk, 77).unwrap().boot();
+        assert_eq!(first, Boot::default().next(77));
+        let mut second = open(&disk, 78).unwrap();
+        assert_eq!(second.boot(), first.next(78));
+        second.note_boot().unwrap();
+        assert_eq!(second.boot().nonces(), [77, 78], "while it runs");
+        disk.crash();
+        let mut third = open(&disk, 79).unwrap();
+        assert_eq!(third.boot(), second.boot().noted().next(79));
+        third.note_boot().unwrap();
+        third.mark_clean().unwrap();
+        let fourth = open(&disk, 80).unwrap().boot();
+        assert_eq!((fourth.number(), fourth.nonces()), (4, &[79, 80][..]));
+    }
+
+    #[test]
+    fn an_id_is_minted_once() {
         let disk = SimDisk::new(1);
         let mut first = open(&disk, 77).unwrap();
-        assert_eq!(
-            (first.node_id(), first.boot(), first.was_clean()),
-            (77, 1, true)
-        );
+        assert_eq!((first.node_id(), first.was_clean()), (77, true));
         first.set_cluster_id("c1").unwrap();
         disk.crash();
         let mut second = open(&disk, 78).unwrap();
-        assert_eq!(
-            (second.node_id(), second.boot(), second.was_clean()),
-            (77, 2, false)
-        );
+        assert_eq!((second.node_id(), second.was_clean()), (77, false));
         assert_eq!(second.cluster_id(), Some("c1"));
         let error = second.set_cluster_id("c2").unwrap_err();
         assert!(

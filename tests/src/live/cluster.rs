@@ -1,5 +1,6 @@
 //! Several hosts with one cluster on them.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -78,17 +79,19 @@ impl LiveCluster {
 
     /// Starts one more node; it belongs to no cluster yet.
     pub async fn add_host(&mut self) -> anyhow::Result<usize> {
-        let index = self.hosts.len();
-        let dir = self.dir.path().join(format!("node-{index}"));
-        let host = LiveHost::new(
-            index,
-            dir,
-            self.net.clone(),
-            (self.options.clone(), self.controls),
-        );
-        host.start().await?;
-        self.hosts.push(host);
+        let dir = self.dir.path().join(format!("node-{}", self.hosts.len()));
+        let index = self.add_host_over(dir);
+        self.hosts[index].start().await?;
         Ok(index)
+    }
+
+    /// A host over a directory; nothing runs on it yet.
+    pub fn add_host_over(&mut self, dir: PathBuf) -> usize {
+        let index = self.hosts.len();
+        let how = (self.options.clone(), self.controls);
+        let host = LiveHost::new(index, dir, self.net.clone(), how);
+        self.hosts.push(host);
+        index
     }
 
     fn introduce(&self, host: usize) -> Founder {

@@ -1,6 +1,7 @@
 //! One node on a runtime of its own and a directory that outlives it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_node::controls::Controls;
 use roadstead_node::node::{Identity, Node, NodeParts};
-use roadstead_node::raft::group::Timing;
+use roadstead_node::raft::timing::Timing;
 use roadstead_node::scope::{Clock, NodeScope};
 use roadstead_node::shard::ShardOptions;
 use roadstead_node::store::data_dir::DataDir;
@@ -88,7 +89,7 @@ impl LiveHost {
     /// Opens the directory and starts a node over it.
     pub async fn start(&self) -> anyhow::Result<()> {
         let disk = Arc::new(FsDisk::open(&self.dir).context("the directory does not open")?);
-        let random = 0x5eed_0000 + self.index as u64;
+        let random = rand::random();
         let data_dir = DataDir::open(disk.clone(), random)?;
         let env = Arc::new(LmdbEnv::open(&self.dir.join("state"), 1 << 30)?);
         let options = StoreOptions {
@@ -155,6 +156,18 @@ impl LiveHost {
         threads.join();
     }
 
+    /// Copies the directory of a node that does not run to one beside it.
+    pub fn save(&self) -> std::io::Result<PathBuf> {
+        let saved = self.dir.with_extension("saved");
+        copy(&self.dir, &saved).map(|()| saved)
+    }
+
+    /// Puts back what was saved.
+    pub fn put_back(&self) -> std::io::Result<()> {
+        fs::remove_dir_all(&self.dir)?;
+        copy(&self.dir.with_extension("saved"), &self.dir)
+    }
+
     /// Ends the node in order.
     pub async fn shutdown(&self) {
         let Some(running) = self.lock().take() else {
@@ -213,4 +226,18 @@ impl Drop for LiveHost {
 fn end(runtime: Runtime) {
     let ending = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
     drop(ending.join());
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
 }

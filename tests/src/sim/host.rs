@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roadstead_node::controls::Controls;
 use roadstead_node::node::{Identity, Node, NodeParts};
-use roadstead_node::raft::group::Timing;
+use roadstead_node::raft::timing::Timing;
 use roadstead_node::scope::{Clock, NodeScope};
 use roadstead_node::shard::ShardOptions;
 use roadstead_node::store::data_dir::DataDir;

@@ -1,5 +1,6 @@
 //! The state machine of the catalog: queues, members, placement and the cluster's version.
 
+mod boot;
 mod dead_letter;
 mod entry;
 mod machine;
@@ -10,6 +11,7 @@ mod row;
 mod spec;
 mod spread;
 
+pub use boot::Boot;
 pub use entry::encode_entry;
 pub use machine::{ApplyError, CatalogMachine};
 pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::boot::Boot;
 use super::spec::QueueSpec;
 use crate::shard::{DeadLetterTarget, PartitionConfig};
 
@@ -108,8 +109,8 @@ pub struct NodeInfo {
     pub binary_version: String,
     /// Highest command version that it can apply.
     pub command_version: u32,
-    /// Its boot counter.
-    pub boot: u64,
+    /// The start that it runs in.
+    pub boot: Boot,
 }
 
 /// A member of the cluster.

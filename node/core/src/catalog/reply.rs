@@ -55,17 +55,17 @@ pub enum Refusal {
     /// No such member.
     #[error("node {0} is not a member")]
     NoMember(u64),
-    /// A node came back with a lower boot counter: its disk is old or a copy.
+    /// A node came back with another start than its last: its disk is old or a copy.
     #[error(
-        "node {node} reports boot {got} after boot {known}: its disk is a restored or copied one, \
-         it must come back as a new node"
+        "start {got} of node {node} does not continue start {known}, which the cluster has seen: \
+         its disk is a restored or copied one, it must come back as a new node"
     )]
     OldBoot {
         /// The node.
         node: u64,
-        /// Boot counter that it reports.
+        /// Number of the start that it reports.
         got: u64,
-        /// Boot counter that is known.
+        /// Number of the start that is known.
         known: u64,
     },
     /// A node holds a replica.

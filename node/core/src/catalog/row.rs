@@ -10,6 +10,7 @@
 
 use bytes::Bytes;
 
+use super::boot::Boot;
 use super::model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
 use super::spec::QueueSpec;
 use crate::codec::{Decoded, Put, Reader};
@@ -125,7 +126,7 @@ impl NodeInfo {
             out.put_prefixed(text.as_bytes());
         }
         out.put_varint(u64::from(self.command_version));
-        out.put_varint(self.boot);
+        self.boot.encode(out);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -137,7 +138,7 @@ impl NodeInfo {
             zone: r.text(MAX_TEXT, "zone")?,
             binary_version: r.text(MAX_TEXT, "binary version")?,
             command_version: r.varint_u32("command version")?,
-            boot: r.varint("boot counter")?,
+            boot: Boot::decode(r)?,
         })
     }
 }

@@ -85,7 +85,7 @@ mod tests {
             zone: zone.into(),
             binary_version: String::new(),
             command_version: 1,
-            boot: 1,
+            boot: crate::catalog::Boot::default(),
         }
     }
 

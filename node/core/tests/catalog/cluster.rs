@@ -141,23 +141,27 @@ fn members_join_drain_and_leave_in_that_order() {
 }
 
 #[test]
-fn a_copied_disk_is_told_by_its_boot_counter() {
+fn a_copied_disk_is_told_by_its_boot() {
     let mut world = World::founded();
-    let booted = |boot| {
+    let booted = |boot: &Boot| {
+        let boot = boot.clone();
         Op::UpdateMember(UpdateMember {
             node: NodeInfo { boot, ..node(1) },
         })
     };
-    assert_eq!(world.apply(booted(3)), Reply::Done);
-    assert_eq!(
-        world.refused(booted(2)),
-        Refusal::OldBoot {
-            node: 1,
-            got: 2,
-            known: 3
-        }
-    );
-    assert_eq!(world.machine.members()[&1].node.boot, 3);
+    let refusal = |got| Refusal::OldBoot {
+        node: 1,
+        got,
+        known: 2,
+    };
+    let first = Boot::default().next(11);
+    let (second, copy) = (first.noted().next(22), first.noted().next(23));
+    assert_eq!(world.apply(booted(&first)), Reply::Done);
+    assert_eq!(world.apply(booted(&second)), Reply::Done);
+    assert_eq!(world.refused(booted(&first)), refusal(1));
+    assert_eq!(world.refused(booted(&copy)), refusal(2));
+    assert_eq!(world.refused(booted(&copy.next(33))), refusal(3));
+    assert_eq!(world.machine.members()[&1].node.boot, second);
 }
 
 #[test]

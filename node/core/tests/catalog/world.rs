@@ -18,7 +18,7 @@ pub fn node(id: u64) -> NodeInfo {
         zone: String::new(),
         binary_version: "0.1.0".into(),
         command_version: 1,
-        boot: 1,
+        boot: Boot::default(),
     }
 }
 

@@ -15,7 +15,7 @@ fn node() -> NodeInfo {
         zone: "z".into(),
         binary_version: "0.1".into(),
         command_version: 1,
-        boot: 2,
+        boot: Boot::default().next(11).next(22),
     }
 }
 

@@ -5,9 +5,10 @@ use crate::catalog::model::{Member, NodeInfo};
 use crate::catalog::reply::{Refusal, Reply};
 use crate::codec::{Decoded, Reader};
 
-/// Replaces what is known of a member: addresses, zone, versions, boot counter.
+/// Replaces what is known of a member: addresses, zone, versions, start.
 ///
-/// A boot counter below the known one is refused: such a disk is a restored or copied one.
+/// A start that does not continue the known one is refused: such a disk is a restored or copied
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateMember {
     /// The node.
@@ -34,8 +35,8 @@ impl UpdateMember {
         let Some(known) = m.members.get(&node) else {
             return Err(Refusal::NoMember(node));
         };
-        if self.node.boot < known.node.boot {
-            let (got, known) = (self.node.boot, known.node.boot);
+        if !self.node.boot.continues(&known.node.boot) {
+            let (got, known) = (self.node.boot.number(), known.node.boot.number());
             return Err(Refusal::OldBoot { node, got, known });
         }
         if known.node != self.node {
