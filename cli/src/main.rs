@@ -9,6 +9,7 @@ mod connection;
 mod embedded;
 mod exit;
 mod format;
+mod names;
 mod output;
 mod payloads;
 mod units;

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::output::{Output, bytes, line, note};
-use crate::{format, units};
+use crate::{format, names, units};
 
 /// How long a running command may take once it was asked to stop.
 const GRACE: Duration = Duration::from_secs(30);
@@ -22,6 +22,7 @@ const GRACE: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 pub struct Receive {
     /// Queue: name, or namespace/name
+    #[arg(value_parser = names::queue)]
     queue: String,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
