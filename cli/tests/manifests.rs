@@ -1,4 +1,4 @@
-//! What `roadstead dev` and `roadstead demo` refuse before they start.
+//! What `roadstead dev` and `roadstead demo` refuse before they start, and what they pass over.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +14,22 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{BINARY, Dev, code, stderr};
+use serde_json::json;
+
+const QUEUE: &str = "apiVersion: roadstead.dev/v1alpha1\nkind: Queue\n\
+                     metadata: {name: NAME}\nspec: {clusterRef: {name: main}}\n";
+
+fn queue(name: &str) -> String {
+    QUEUE.replace("NAME", name)
+}
+
+/// What `dev -f` says of a file of this name and text, which it refuses.
+fn refusal(name: &str, text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    fs::write(&file, text).unwrap();
+    refusal_of(&["dev", "--port", "0", "-f", file.to_str().unwrap()])
+}
 
 /// What a command says that has ended by itself after a few seconds, in failure.
 fn refusal_of(arguments: &[&str]) -> String {
@@ -33,6 +49,56 @@ fn refusal_of(arguments: &[&str]) -> String {
     assert!(in_time, "{arguments:?} is still running: {output:?}");
     assert_eq!(code(&output), Some(1), "{output:?}");
     stderr(&output)
+}
+
+#[test]
+fn manifests_that_kubernetes_refuses_are_refused() {
+    let strict = queue("a").replace("main}", "main}, ordering: Strict, partitions: 2");
+    let same = format!(
+        "{}---\n{}",
+        queue("a"),
+        queue("b").replace("main}", "main}, queueName: a")
+    );
+    let cases = [
+        (queue("Q_1"), "metadata.name \"Q_1\""),
+        (queue("A"), "metadata.name \"A\""),
+        (
+            queue("a").replace("v1alpha1", "v2"),
+            "it must be \"roadstead.dev/v1alpha1\"",
+        ),
+        (strict, "needs partitions: 1"),
+        (same, "the queue default/a too"),
+        (String::new(), "holds no object"),
+        ("a: 1\n".to_owned(), "has no kind"),
+        (
+            "apiVersion: v1\nkind: Secret\n".to_owned(),
+            "there is no Queue",
+        ),
+    ];
+    for (text, words) in cases {
+        let said = refusal("a.yaml", &text);
+        assert!(said.contains(words), "{text}: {said}");
+    }
+}
+
+#[test]
+fn lists_and_other_files_are_read_and_other_kinds_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [ITEM]}";
+    let item = "{\"apiVersion\": \"roadstead.dev/v1alpha1\", \"kind\": \"Queue\", \"metadata\": \
+                {\"name\": \"listed\"}, \"spec\": {\"clusterRef\": {\"name\": \"main\"}}}";
+    fs::write(folder.path().join("a.json"), list.replace("ITEM", item)).unwrap();
+    fs::write(folder.path().join("b.yml"), queue("second")).unwrap();
+    let other = "apiVersion: v1\nkind: Secret\nmetadata: {name: keys}\n";
+    fs::write(folder.path().join("c.yaml"), other).unwrap();
+    let dev = Dev::with(&["-f", folder.path().to_str().unwrap()]);
+    let queues = &dev.report["queues"];
+    assert_eq!(queues, &json!(["default/listed", "default/second"]));
+    let said = dev.stop();
+    assert!(
+        said.contains("passed over: Secret keys (dev has no operator)"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -60,8 +60,9 @@ struct Run {
 
 impl Demo {
     pub async fn run(self, connection: &Connection) -> anyhow::Result<()> {
-        let queues = manifests::read(&self.file, &connection.namespace)
-            .context("the demo applies the quickstart: run it from the root of the repository")?;
+        let queues = manifests::read(std::slice::from_ref(&self.file), &connection.namespace)
+            .context("the demo applies the quickstart: run it from the root of the repository")?
+            .queues;
         let traffic = queues.iter().find(|queue| queue.spec.dead_letter.is_some());
         let Some(queue) = traffic.or(queues.first()).map(|queue| queue.name.clone()) else {
             bail!("{} holds no Queue", self.file.display())
