@@ -9,11 +9,12 @@
 mod common;
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, Dev, code, stderr};
+use common::{BINARY, Dev, code, run, stderr};
 use serde_json::json;
 
 const QUEUE: &str = "apiVersion: roadstead.dev/v1alpha1\nkind: Queue\n\
@@ -79,6 +80,52 @@ fn manifests_that_kubernetes_refuses_are_refused() {
         let said = refusal("a.yaml", &text);
         assert!(said.contains(words), "{text}: {said}");
     }
+}
+
+#[test]
+fn a_demo_that_cannot_go_on_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tiny.yaml");
+    let demo = [
+        "demo",
+        "--clients",
+        "2",
+        "--messages",
+        "400",
+        "-f",
+        file.to_str().unwrap(),
+    ];
+    let tiny = queue("tiny").replace("main}", "main}, limits: {maxMessageBytes: \"10\"}");
+    fs::write(&file, tiny).unwrap();
+    let said = refusal_of(&demo);
+    assert!(said.contains("200 of 200 messages of a producer"), "{said}");
+    assert!(
+        said.contains("10 bytes") || said.contains("at most 10"),
+        "{said}"
+    );
+
+    let once = queue("once").replace("main}", "main}, delivery: AtMostOnce");
+    fs::write(&file, once).unwrap();
+    let said = refusal_of(&demo);
+    assert!(
+        said.contains("AtMostOnce") && said.contains("lost"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_demo_ends_with_its_ledger() {
+    let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+    let path = quickstart.to_str().unwrap();
+    let output = run(&["demo", "--messages", "4000", "-f", path]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    let ledger = text.lines().find(|line| line.starts_with("sent=")).unwrap();
+    let duplicates = ledger.strip_prefix("sent=4000 acked=4000 lost=0 duplicates=");
+    assert!(
+        duplicates.is_some_and(|count| count.parse::<u64>().is_ok()),
+        "{text}"
+    );
 }
 
 #[test]
