@@ -92,6 +92,15 @@ fn a_body_comes_out_as_it_went_in_or_is_refused_at_once() {
     let raw = dev.run("receive orders --ack");
     assert_eq!(raw.stdout, [0, 1, 0xff, 0xfe, b'\n']);
 
+    let exact = r#"{"b": 1,"a":12345678901234567890123,"b":2.0}"#;
+    dev.run_with("send orders --ndjson -", exact);
+    assert_eq!(dev.json("queue peek orders")[0]["body"], exact);
+    let first = dev.json("receive orders --ack");
+    assert_eq!(first["body"], exact);
+    // What was received can be sent again.
+    dev.run_with("send orders --ndjson -", first["body"].as_str().unwrap());
+    assert_eq!(dev.json("receive orders --ack")["body"], exact);
+
     std::fs::write(&file, vec![7; 17 << 20]).unwrap();
     let start = Instant::now();
     let large = dev.run(&format!("send orders -f {}", file.display()));
