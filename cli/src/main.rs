@@ -12,6 +12,7 @@ mod format;
 mod names;
 mod output;
 mod payloads;
+mod stop;
 mod units;
 
 use std::io::IsTerminal;
