@@ -25,7 +25,8 @@ pub struct Connection {
         short,
         global = true,
         env = "ROADSTEAD_NAMESPACE",
-        default_value = "default"
+        default_value = "default",
+        value_parser = crate::names::namespace
     )]
     pub namespace: String,
     /// Speak TLS and trust the certificates in this PEM file

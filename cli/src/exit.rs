@@ -28,8 +28,20 @@ pub fn code(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Nothing can be said where stderr is closed.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    let _ = writeln!(io::stderr(), "error: {}", text(&error));
     ExitCode::from(error.chain().find_map(class).unwrap_or(FAILED))
+}
+
+/// The error and its causes in one line; a cause that the line says already is not said again.
+fn text(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn class(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
@@ -84,5 +96,21 @@ mod tests {
             .context("while connecting")
             .unwrap_err();
         assert_eq!(wrapped.chain().find_map(class), Some(FAILED));
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let file = || anyhow::anyhow!("No such file");
+        let layered = file()
+            .context("ca.crt cannot be read: No such file; give a directory")
+            .context("cannot start node-1");
+        assert_eq!(
+            text(&layered),
+            "cannot start node-1: ca.crt cannot be read: No such file; give a directory"
+        );
+        assert_eq!(
+            text(&file().context("cannot start")),
+            "cannot start: No such file"
+        );
     }
 }

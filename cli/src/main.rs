@@ -9,8 +9,10 @@ mod connection;
 mod embedded;
 mod exit;
 mod format;
+mod names;
 mod output;
 mod payloads;
+mod stop;
 mod units;
 
 use std::io::IsTerminal;

@@ -6,96 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod common;
+
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_roadstead");
-
-/// `roadstead dev`, which ends with its value.
-struct Dev {
-    process: Child,
-    endpoint: String,
-    report: Value,
-}
-
-impl Dev {
-    fn start() -> Self {
-        let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
-        let mut process = Command::new(BINARY)
-            .args(["dev", "--port", "0", "--shards", "2", "-o", "json", "-f"])
-            .arg(quickstart)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut text = String::new();
-        while serde_json::from_str::<Value>(&text).is_err() {
-            text += &lines
-                .next()
-                .expect("dev ended before it said where it is")
-                .unwrap();
-        }
-        let report: Value = serde_json::from_str(&text).unwrap();
-        let endpoint = report["nodes"][0]["client"].as_str().unwrap().to_owned();
-        Self {
-            process,
-            endpoint,
-            report,
-        }
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.run_with(line, "")
-    }
-
-    fn run_with(&self, line: &str, stdin: &str) -> Output {
-        let mut command = Command::new(BINARY);
-        command
-            .env("ROADSTEAD_ENDPOINT", &self.endpoint)
-            .args(line.split_whitespace());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        process
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(stdin.as_bytes())
-            .unwrap();
-        process.wait_with_output().unwrap()
-    }
-
-    fn stdout(&self, line: &str) -> String {
-        let output = self.run(line);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{line}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.stdout(&format!("{line} -o json"))).unwrap()
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = Command::new("kill")
-            .arg(self.process.id().to_string())
-            .status();
-        let _ = self.process.wait();
-    }
-}
-
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
+use common::{BINARY, Dev, code};
 
 #[test]
 fn a_queue_from_its_creation_to_its_end() {
@@ -149,6 +66,11 @@ fn a_queue_from_its_creation_to_its_end() {
 
     let full = dev.run("queue delete mail");
     assert_eq!(code(&full), Some(6), "{full:?}");
+    let why = String::from_utf8_lossy(&full.stderr);
+    assert!(
+        why.contains("--with-messages") && !why.contains("ALWAYS"),
+        "{why}"
+    );
     dev.stdout("queue purge mail");
     dev.stdout("queue delete mail");
     let gone = dev.run("queue get mail");
@@ -157,64 +79,6 @@ fn a_queue_from_its_creation_to_its_end() {
         String::from_utf8_lossy(&gone.stderr).contains("default/mail"),
         "{gone:?}"
     );
-}
-
-#[test]
-fn a_command_per_message() {
-    let dev = Dev::start();
-    dev.stdout("send orders ok");
-    let mut command = Command::new(BINARY);
-    command
-        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
-        .args(["receive", "orders", "--exec"]);
-    let run = |exec: &str, command: &mut Command| command.arg(exec).output().unwrap();
-    let failed = run("test \"$(cat)\" = other", &mut command);
-    assert!(
-        String::from_utf8_lossy(&failed.stderr).contains("goes back"),
-        "{failed:?}"
-    );
-    assert_eq!(code(&failed), Some(1), "a command failed");
-    let mut command = Command::new(BINARY);
-    command
-        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
-        .args(["receive", "orders", "--exec"]);
-    let done = run(
-        "test \"$(cat)\" = ok && test $ROADSTEAD_DELIVERY_COUNT = 2",
-        &mut command,
-    );
-    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
-    assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
-}
-
-#[test]
-fn a_command_that_runs_may_end_when_its_receiver_is_told_to_stop() {
-    let dev = Dev::start();
-    dev.stdout("send orders slow");
-    let directory = tempfile::tempdir().unwrap();
-    let (begun, ended) = (
-        directory.path().join("begun"),
-        directory.path().join("ended"),
-    );
-    let command = format!(
-        "touch {}; sleep 1; touch {}",
-        begun.display(),
-        ended.display()
-    );
-    let mut receiver = Command::new(BINARY)
-        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
-        .args(["receive", "orders", "--follow", "--exec", &command])
-        .spawn()
-        .unwrap();
-    let start = Instant::now();
-    while !begun.exists() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it never began");
-        sleep(Duration::from_millis(5));
-    }
-    let kill = Command::new("kill").arg(receiver.id().to_string()).status();
-    assert!(kill.unwrap().success());
-    assert!(receiver.wait().unwrap().success());
-    assert!(ended.exists());
-    assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
 }
 
 #[test]
@@ -227,6 +91,15 @@ fn a_body_comes_out_as_it_went_in_or_is_refused_at_once() {
     assert_eq!(dev.json("receive orders")["bodyBase64"], "AAH//g==");
     let raw = dev.run("receive orders --ack");
     assert_eq!(raw.stdout, [0, 1, 0xff, 0xfe, b'\n']);
+
+    let exact = r#"{"b": 1,"a":12345678901234567890123,"b":2.0}"#;
+    dev.run_with("send orders --ndjson -", exact);
+    assert_eq!(dev.json("queue peek orders")[0]["body"], exact);
+    let first = dev.json("receive orders --ack");
+    assert_eq!(first["body"], exact);
+    // What was received can be sent again.
+    dev.run_with("send orders --ndjson -", first["body"].as_str().unwrap());
+    assert_eq!(dev.json("receive orders --ack")["body"], exact);
 
     std::fs::write(&file, vec![7; 17 << 20]).unwrap();
     let start = Instant::now();
@@ -255,6 +128,22 @@ fn load_with_a_clean_ledger() {
     let clean = dev.stdout(&format!("load check {produced} {consumed}"));
     assert_eq!(clean.trim(), "sent=500 acked=500 lost=0 duplicates=0");
     assert_eq!(code(&dev.run(&format!("load check {produced}"))), Some(1));
+}
+
+#[test]
+fn a_benchmark_without_consumers_says_nothing_of_them() {
+    let dev = Dev::start();
+    let line = "bench --duration 300ms --warmup 0s --consumers 0 --producers 1 --size 32";
+    let text = dev.stdout(line);
+    assert!(
+        text.contains("send") && !text.contains("end to end"),
+        "{text}"
+    );
+    let value = dev.json(line);
+    assert!(
+        value["endToEndMs"].is_null() && value["sendMs"]["p50"].is_number(),
+        "{value}"
+    );
 }
 
 #[test]
@@ -307,6 +196,9 @@ fn failures_have_codes_and_say_what_to_do() {
         "queue update x --max-in-flight 1000001",
         "bench --duration 0s",
         "bench --producers 0",
+        "bench --size 31",
+        "queue create x/y/z",
+        "-n Bad_NS queue ls",
         "receive x -c 0",
         "demo --clients 0",
     ] {
@@ -315,6 +207,11 @@ fn failures_have_codes_and_say_what_to_do() {
             .output()
             .unwrap();
         assert_eq!(code(&output), Some(2), "{usage}: {output:?}");
+        let named = ["x/y/z", "Bad_NS"];
+        for name in named.iter().filter(|name| usage.contains(**name)) {
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains(&format!("{name:?} is no")), "{text}");
+        }
     }
 }
 

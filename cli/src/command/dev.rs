@@ -17,7 +17,7 @@ pub struct Dev {
     /// Nodes: one, or three and more
     #[arg(long, default_value_t = 1)]
     nodes: u16,
-    /// Apply the Queue manifests in this file or folder, as kubectl would
+    /// Apply the Queue manifests in this file or folder (.yaml, .yml, .json), as kubectl would
     #[arg(long, short, value_name = "PATH")]
     file: Vec<PathBuf>,
     /// Keep the data here; without it, in a temporary folder that goes at the end
@@ -33,10 +33,11 @@ pub struct Dev {
 
 impl Dev {
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-        let mut queues = Vec::new();
-        for path in &self.file {
-            queues.extend(manifests::read(path, &connection.namespace)?);
+        let manifests = manifests::read(&self.file, &connection.namespace)?;
+        for object in &manifests.passed_over {
+            note(&format!("passed over: {object} (dev has no operator)"));
         }
+        let queues = manifests.queues;
         let options = Options {
             nodes: self.nodes,
             shards: self.shards,

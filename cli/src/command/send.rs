@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::connection::Connection;
 use crate::output::{Output, note};
-use crate::units;
+use crate::{names, units};
 
 /// Messages that may be on their way at once.
 const WINDOW: usize = 10_000;
@@ -22,6 +22,7 @@ const WINDOW: usize = 10_000;
 #[derive(Debug, Args)]
 pub struct Send {
     /// Queue: name, or namespace/name
+    #[arg(value_parser = names::queue)]
     queue: String,
     /// Body of one message
     #[arg(conflicts_with_all = ["file", "ndjson"])]

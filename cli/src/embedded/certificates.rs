@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ pub fn prepare(directory: &Path) -> anyhow::Result<String> {
 
 fn issue(directory: &Path, id: &str) -> anyhow::Result<()> {
     let mut ca = CertificateParams::new(Vec::new())?;
+    ca.distinguished_name = called(&format!("Roadstead dev CA {id}"));
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     limit(&mut ca);
@@ -43,6 +44,9 @@ fn issue(directory: &Path, id: &str) -> anyhow::Result<()> {
         };
         leaf.subject_alt_names
             .push(SanType::URI(Ia5String::try_from(uri)?));
+        // OpenSSL takes a certificate whose subject is its issuer's for one that signed itself.
+        leaf.distinguished_name = called(&format!("Roadstead dev {role}"));
+        leaf.use_authority_key_identifier_extension = true;
         leaf.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
@@ -57,6 +61,12 @@ fn issue(directory: &Path, id: &str) -> anyhow::Result<()> {
         secret(&folder.join("tls.key"), &key.serialize_pem())?;
     }
     Ok(())
+}
+
+fn called(name: &str) -> DistinguishedName {
+    let mut whole = DistinguishedName::new();
+    whole.push(DnType::CommonName, name);
+    whole
 }
 
 fn limit(params: &mut CertificateParams) {
@@ -80,6 +90,9 @@ mod tests {
 
     use super::*;
 
+    use x509_parser::extensions::ParsedExtension;
+    use x509_parser::pem::Pem;
+
     #[test]
     fn certificates_are_made_once() {
         let directory = tempfile::tempdir().unwrap();
@@ -89,5 +102,31 @@ mod tests {
         assert_eq!(prepare(directory.path()).unwrap(), id);
         assert_eq!(fs::read(&key).unwrap(), before);
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o077, 0);
+    }
+
+    #[test]
+    fn a_certificate_and_its_issuer_can_be_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        prepare(directory.path()).unwrap();
+        let read = |name: &str| {
+            let text = fs::read(directory.path().join(name)).unwrap();
+            Pem::iter_from_buffer(&text).next().unwrap().unwrap()
+        };
+        for role in ["node", "admin"] {
+            let (ca, leaf) = (
+                read(&format!("{role}/ca.crt")),
+                read(&format!("{role}/tls.crt")),
+            );
+            let (ca, leaf) = (ca.parse_x509().unwrap(), leaf.parse_x509().unwrap());
+            assert_ne!(leaf.subject(), ca.subject());
+            assert_eq!(leaf.issuer(), ca.subject());
+            let names_issuer = leaf.extensions().iter().any(|extension| {
+                matches!(
+                    extension.parsed_extension(),
+                    ParsedExtension::AuthorityKeyIdentifier(_)
+                )
+            });
+            assert!(names_issuer, "{role}");
+        }
     }
 }

@@ -65,6 +65,15 @@ impl Cluster {
             let temporary = TempDir::with_prefix("roadstead-")?;
             (temporary.path().to_owned(), Some(temporary))
         };
+        let held = nodes_in(&directory);
+        if held > 0 && held != usize::from(options.nodes) {
+            bail!(
+                "{} holds the data of {held} nodes, not of {}: say --nodes {held}, or name another \
+                 folder",
+                directory.display(),
+                options.nodes
+            );
+        }
         let id = certificates::prepare(&directory)?;
         let mut nodes = Vec::new();
         for number in 1..=options.nodes {
@@ -170,6 +179,12 @@ impl Cluster {
             let _ = stop.await;
         }
     }
+}
+
+/// Nodes whose data a folder holds.
+fn nodes_in(directory: &Path) -> usize {
+    let is_there = |number: &u16| directory.join(format!("node-{number}")).is_dir();
+    (1..=u16::MAX).take_while(is_there).count()
 }
 
 async fn start_node(directory: &Path, number: u16, port: u16) -> anyhow::Result<EmbeddedNode> {

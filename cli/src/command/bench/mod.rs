@@ -18,13 +18,13 @@ use tokio::time::sleep_until;
 use self::report::{Measured, Report};
 use crate::connection::Connection;
 use crate::output::{Output, note};
-use crate::units;
+use crate::{names, units};
 
 /// What load, and for how long.
 #[derive(Debug, Clone, Args)]
 pub struct Bench {
     /// Queue to use; without it one is made and deleted afterwards
-    #[arg(long)]
+    #[arg(long, value_parser = names::queue)]
     queue: Option<String>,
     /// Partitions of the queue that is made
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=1024))]
@@ -36,7 +36,7 @@ pub struct Bench {
     #[arg(long, default_value_t = 4)]
     consumers: u32,
     /// Bytes per body, at least 32
-    #[arg(long, value_parser = units::bytes, default_value = "1Ki")]
+    #[arg(long, value_parser = size, default_value = "1Ki")]
     size: u64,
     /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
     #[arg(long, default_value_t = 500)]
@@ -57,6 +57,17 @@ pub struct Bench {
     /// How long a producer waits for company for a message
     #[arg(long, value_parser = units::duration, default_value = "1ms")]
     linger: Duration,
+}
+
+/// A size that a stamp fits into.
+fn size(text: &str) -> Result<u64, String> {
+    match units::bytes(text)? {
+        bytes if bytes < stamp::BYTES as u64 => Err(format!(
+            "it must be at least {}: a body begins with a stamp of when it was due",
+            stamp::BYTES
+        )),
+        bytes => Ok(bytes),
+    }
 }
 
 /// When a run begins, is measured, and ends.
@@ -126,7 +137,7 @@ impl Bench {
             let client = connection.connect().await?;
             let producer = client.producer(queue).linger(self.linger).start().await?;
             let load = produce::Load {
-                size: usize::try_from(self.size)?.max(stamp::BYTES),
+                size: usize::try_from(self.size)?,
                 batch: self.batch.max(1),
                 interval: self.interval(),
             };

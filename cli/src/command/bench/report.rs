@@ -152,7 +152,8 @@ impl<'a> Report<'a> {
             ("send", &measured.send),
             ("end to end", &measured.end_to_end),
         ];
-        let latencies = latencies.map(|(what, histogram)| {
+        let some = latencies.into_iter().filter(|(_, all)| !all.is_empty());
+        let latencies = some.map(|(what, histogram)| {
             let at = |quantile| ms(histogram.value_at_quantile(quantile));
             let [p50, p95, p99, p999] = [0.5, 0.95, 0.99, 0.999].map(at);
             [what.into(), p50, p95, p99, p999, ms(histogram.max())]
@@ -177,7 +178,11 @@ fn ms(micros: u64) -> String {
     format!("{:.2}", micros as f64 / 1_000.0)
 }
 
+/// Null where nothing was measured.
 fn quantiles(histogram: &Histogram<u64>) -> Value {
+    if histogram.is_empty() {
+        return Value::Null;
+    }
     let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
     json!({
         "p50": at(0.5),

@@ -1,6 +1,7 @@
 //! `roadstead demo`: three nodes, real traffic, a crash in the middle, and the ledger.
 
 mod drain;
+mod traffic;
 mod watch;
 
 use std::path::PathBuf;
@@ -11,21 +12,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Args, value_parser};
 use roadstead_client::ledger::{Findings, check};
+use roadstead_client::proto::DeliveryGuarantee;
 use roadstead_client::{Client, terminated};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
 
+use self::traffic::Traffic;
 use super::load::check::examples;
 use super::load::journal::Journal;
-use super::load::sink::Sink;
-use super::load::source::{Plan, Source, Tally};
+use super::load::source::Tally;
 use crate::connection::Connection;
 use crate::embedded::{Cluster, Options, manifests};
 use crate::output::{line, note};
 use crate::units;
-
-/// Seconds that a demo sends for: long enough for a crash in the middle.
-const SENDING: u64 = 4;
 
 /// How much, and of what.
 #[derive(Debug, Args)]
@@ -46,9 +43,6 @@ pub struct Demo {
     clients: u64,
 }
 
-/// A consumer ends when nothing came for so long: longer than an election.
-const IDLE: Duration = Duration::from_secs(3);
-
 /// What one run needs.
 struct Run {
     client: Client,
@@ -60,12 +54,10 @@ struct Run {
 
 impl Demo {
     pub async fn run(self, connection: &Connection) -> anyhow::Result<()> {
-        let queues = manifests::read(&self.file, &connection.namespace)
-            .context("the demo applies the quickstart: run it from the root of the repository")?;
-        let traffic = queues.iter().find(|queue| queue.spec.dead_letter.is_some());
-        let Some(queue) = traffic.or(queues.first()).map(|queue| queue.name.clone()) else {
-            bail!("{} holds no Queue", self.file.display())
-        };
+        let queues = manifests::read(std::slice::from_ref(&self.file), &connection.namespace)
+            .context("the demo applies the quickstart: run it from the root of the repository")?
+            .queues;
+        let queue = stage(&queues)?;
         let started = Instant::now();
         let options = Options {
             nodes: 3,
@@ -116,72 +108,51 @@ impl Demo {
             sent: Arc::default(),
             acked: Arc::default(),
         };
-        let mut sinks = run.consume(self.clients, IDLE).await?;
-        let mut sources = run.produce(self.clients, self.messages).await?;
-        while run.acked.load(Ordering::Relaxed) < self.messages * 2 / 5 {
-            if sources.is_empty() && sinks.is_empty() {
-                bail!("producers and consumers ended early");
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+        let mut traffic = Traffic::start(&run, self.clients, self.messages).await?;
+        traffic.until_acked(&run, self.messages * 2 / 5).await?;
         crash(&run, cluster).await?;
-        let mut tallies = Vec::new();
-        while let Some(tally) = sources.join_next().await {
-            tallies.push(tally?);
+        traffic.until_sent(&run).await?;
+        say_sent(&traffic.tallies)?;
+        traffic.until_empty(&run, run.lease().await?).await?;
+        traffic.stop().await?;
+        let stats = run.client.queue_stats(&run.queue).await?;
+        let mut findings = check(&run.journal.finish()?);
+        if let Some(remark) = drain::conclude(&mut findings, &stats) {
+            line(&remark)?;
         }
-        say_sent(&tallies)?;
-        while let Some(ended) = sinks.join_next().await {
-            ended??;
-        }
-        let empty = run.drain(self.clients).await?;
-        let findings = check(&run.journal.finish()?);
-        drain::say_unanswered(&findings, empty)?;
         Ok(findings)
     }
 }
 
+/// The queue that gets the messages: one with dead letters, else the first.
+fn stage(queues: &[manifests::Wanted]) -> anyhow::Result<String> {
+    let traffic = queues.iter().find(|queue| queue.spec.dead_letter.is_some());
+    let Some(queue) = traffic.or(queues.first()) else {
+        bail!("the manifests hold no Queue")
+    };
+    if queue.spec.delivery() == DeliveryGuarantee::AtMostOnce {
+        bail!(
+            "queue {} is AtMostOnce: a message that is on its way when the leader dies is lost \
+             there, as promised, so the ledger of a demo cannot be clean; give a Queue with \
+             delivery: AtLeastOnce",
+            queue.name
+        );
+    }
+    Ok(queue.name.clone())
+}
+
 impl Run {
-    async fn produce(&self, producers: u64, messages: u64) -> anyhow::Result<JoinSet<Tally>> {
-        let mut sources = JoinSet::new();
-        for number in 0..producers {
-            let share = messages / producers + u64::from(number < messages % producers);
-            let plan = Plan {
-                name: format!("producer-{}", number + 1),
-                queues: vec![self.queue.clone()],
-                messages: Some(share),
-                duration: None,
-                rate: share.div_ceil(SENDING),
-                keys: 0,
-            };
-            let source = Source::start(&self.client, plan, self.journal.clone()).await?;
-            let sent = self.sent.clone();
-            let mut before = 0;
-            sources.spawn(source.run(move |acknowledged| {
-                sent.fetch_add(acknowledged - before, Ordering::Relaxed);
-                before = acknowledged;
-            }));
-        }
-        Ok(sources)
+    /// Messages sent and acked so far.
+    fn counts(&self) -> (u64, u64) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (of(&self.sent), of(&self.acked))
     }
 
-    async fn consume(
-        &self,
-        consumers: u64,
-        idle: Duration,
-    ) -> anyhow::Result<JoinSet<Result<(), roadstead_client::ReceiveError>>> {
-        let mut sinks = JoinSet::new();
-        for _ in 0..consumers {
-            let consumer = self.client.consumer(&self.queue).start().await?;
-            let sink = Sink {
-                consumer,
-                journal: self.journal.clone(),
-                work: Duration::ZERO,
-                graveyard: false,
-                acked: self.acked.clone(),
-            };
-            sinks.spawn(sink.run(idle));
-        }
-        Ok(sinks)
+    /// How long a delivery of the queue is leased.
+    async fn lease(&self) -> anyhow::Result<Duration> {
+        let spec = self.client.queue(&self.queue).await?.spec;
+        let lease = spec.and_then(|spec| spec.lease).unwrap_or_default();
+        Duration::try_from(lease).context("the lease of the queue is no duration")
     }
 }
 
@@ -193,10 +164,7 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
         bail!("no shard of {} has a leader", run.queue)
     };
     let (name, client) = (node.name.clone(), node.client);
-    let (sent, acked) = (
-        run.sent.load(Ordering::Relaxed),
-        run.acked.load(Ordering::Relaxed),
-    );
+    let (sent, acked) = run.counts();
     line(&format!("sent {sent}, acked {acked}: now a crash"))?;
     let at = Instant::now();
     cluster.kill(victim.node).await;

@@ -14,13 +14,13 @@ use super::journal::Journal;
 use super::sink::Sink;
 use crate::connection::Connection;
 use crate::output::{Output, note};
-use crate::units;
+use crate::{names, units};
 
 /// What to receive, and where it is written down.
 #[derive(Debug, Args)]
 pub struct Consume {
     /// Queues, all at once; comma-separated
-    #[arg(long, value_delimiter = ',', required = true)]
+    #[arg(long, value_delimiter = ',', required = true, value_parser = names::queue)]
     queue: Vec<String>,
     /// End when nothing has come for this long; without it, on SIGTERM
     #[arg(long, value_parser = units::duration)]

@@ -10,13 +10,13 @@ use super::journal::Journal;
 use super::source::{Plan, Source, Tally};
 use crate::connection::Connection;
 use crate::output::{Output, note};
-use crate::units;
+use crate::{names, units};
 
 /// What to send, and where it is written down.
 #[derive(Debug, Args)]
 pub struct Produce {
     /// Queues, in turn; comma-separated
-    #[arg(long, value_delimiter = ',', required = true)]
+    #[arg(long, value_delimiter = ',', required = true, value_parser = names::queue)]
     queue: Vec<String>,
     /// Messages to send over all queues
     #[arg(long, required_unless_present = "duration")]

@@ -14,6 +14,7 @@ use crate::output::Output;
 #[command(after_help = DEFAULTS)]
 pub struct Create {
     /// Name, or namespace/name
+    #[arg(value_parser = crate::names::queue)]
     name: String,
     #[command(flatten)]
     spec: Spec,

@@ -11,6 +11,7 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 pub struct Get {
     /// Name, or namespace/name
+    #[arg(value_parser = crate::names::queue)]
     name: String,
 }
 

@@ -12,6 +12,7 @@ use crate::output::{Output, table};
 #[derive(Debug, Args)]
 pub struct Peek {
     /// Name, or namespace/name
+    #[arg(value_parser = crate::names::queue)]
     name: String,
     /// Messages at most, 1..100
     #[arg(long, short, default_value_t = 10, value_parser = value_parser!(u32).range(1..=100))]

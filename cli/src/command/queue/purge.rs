@@ -10,6 +10,7 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 pub struct Purge {
     /// Name, or namespace/name
+    #[arg(value_parser = crate::names::queue)]
     name: String,
 }
 

@@ -12,6 +12,7 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 pub struct Update {
     /// Name, or namespace/name
+    #[arg(value_parser = crate::names::queue)]
     name: String,
     #[command(flatten)]
     spec: Spec,

@@ -1,0 +1,121 @@
+//! A cluster for the tests of one file.
+
+#![allow(dead_code, reason = "not every file of tests uses all of it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_roadstead");
+
+/// `roadstead dev`, which ends with its value.
+pub struct Dev {
+    process: Child,
+    pub endpoint: String,
+    pub report: Value,
+}
+
+impl Dev {
+    pub fn start() -> Self {
+        let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+        Self::with(&["-f", quickstart.to_str().unwrap()])
+    }
+
+    pub fn with(arguments: &[&str]) -> Self {
+        let mut process = Command::new(BINARY)
+            .args(["dev", "--port", "0", "--shards", "2", "-o", "json"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut text = String::new();
+        while serde_json::from_str::<Value>(&text).is_err() {
+            text += &lines
+                .next()
+                .expect("dev ended before it said where it is")
+                .unwrap();
+        }
+        let report: Value = serde_json::from_str(&text).unwrap();
+        let endpoint = report["nodes"][0]["client"].as_str().unwrap().to_owned();
+        Self {
+            process,
+            endpoint,
+            report,
+        }
+    }
+
+    /// Ends it; what it has said on stderr.
+    pub fn stop(mut self) -> String {
+        self.tell();
+        let mut said = String::new();
+        let mut stderr = self.process.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        said
+    }
+
+    fn tell(&self) {
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+    }
+
+    pub fn run(&self, line: &str) -> Output {
+        self.run_with(line, "")
+    }
+
+    pub fn run_with(&self, line: &str, stdin: &str) -> Output {
+        let mut command = Command::new(BINARY);
+        command
+            .env("ROADSTEAD_ENDPOINT", &self.endpoint)
+            .args(line.split_whitespace());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        process
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(stdin.as_bytes())
+            .unwrap();
+        process.wait_with_output().unwrap()
+    }
+
+    pub fn stdout(&self, line: &str) -> String {
+        let output = self.run(line);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.stdout(&format!("{line} -o json"))).unwrap()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        self.tell();
+        let _ = self.process.wait();
+    }
+}
+
+/// The code that a command ended with.
+pub fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+/// The binary with these arguments, without a cluster.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).output().unwrap()
+}
+
+/// What a command said on stderr.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

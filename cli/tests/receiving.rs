@@ -1,0 +1,184 @@
+//! `roadstead receive`: commands per message, stopping, and queues that deliver at most once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::{BINARY, Dev, code, stderr};
+
+/// A receiver of the queue orders, whose stderr is kept.
+fn receiver(dev: &Dev, arguments: &[&str]) -> Child {
+    let mut command = Command::new(BINARY);
+    command
+        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
+        .args(["receive", "orders"])
+        .args(arguments);
+    command.stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn wait_for(file: &Path) {
+    let start = Instant::now();
+    while !file.exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never began");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends SIGTERM.
+fn tell(process: &Child) {
+    let kill = Command::new("kill").arg(process.id().to_string()).status();
+    assert!(kill.unwrap().success());
+}
+
+/// A command that is told to stop, writes its process down, and goes on.
+fn stubborn(directory: &Path) -> String {
+    let (told, begun) = (directory.join("told"), directory.join("begun"));
+    format!(
+        "trap 'touch {}' TERM; echo $$ > {}; while :; do sleep 0.1; done",
+        told.display(),
+        begun.display()
+    )
+}
+
+fn is_running(directory: &Path) -> bool {
+    let process = std::fs::read_to_string(directory.join("begun")).unwrap();
+    let state = std::fs::read_to_string(format!("/proc/{}/status", process.trim()));
+    state.is_ok_and(|state| !state.contains("State:\tZ"))
+}
+
+#[test]
+fn a_command_per_message() {
+    let dev = Dev::start();
+    dev.stdout("send orders ok");
+    let mut command = Command::new(BINARY);
+    command
+        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
+        .args(["receive", "orders", "--exec"]);
+    let run = |exec: &str, command: &mut Command| command.arg(exec).output().unwrap();
+    let failed = run("test \"$(cat)\" = other", &mut command);
+    assert!(
+        String::from_utf8_lossy(&failed.stderr).contains("goes back"),
+        "{failed:?}"
+    );
+    assert_eq!(code(&failed), Some(1), "a command failed");
+    let mut command = Command::new(BINARY);
+    command
+        .env("ROADSTEAD_ENDPOINT", &dev.endpoint)
+        .args(["receive", "orders", "--exec"]);
+    let done = run(
+        "test \"$(cat)\" = ok && test $ROADSTEAD_DELIVERY_COUNT = 2",
+        &mut command,
+    );
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
+}
+
+#[test]
+fn a_command_that_runs_may_end_when_its_receiver_is_told_to_stop() {
+    let dev = Dev::start();
+    dev.stdout("send orders slow");
+    let directory = tempfile::tempdir().unwrap();
+    let (begun, ended) = (
+        directory.path().join("begun"),
+        directory.path().join("ended"),
+    );
+    let command = format!(
+        "touch {}; sleep 1; touch {}",
+        begun.display(),
+        ended.display()
+    );
+    let mut receiver = receiver(&dev, &["--follow", "--exec", &command]);
+    wait_for(&begun);
+    tell(&receiver);
+    assert!(receiver.wait().unwrap().success());
+    assert!(ended.exists());
+    assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
+}
+
+#[test]
+fn a_command_that_does_not_end_in_time_is_told_and_killed() {
+    let dev = Dev::start();
+    dev.stdout("send orders slow");
+    let directory = tempfile::tempdir().unwrap();
+    let command = stubborn(directory.path());
+    let receiver = receiver(&dev, &["--follow", "--grace", "1s", "--exec", &command]);
+    wait_for(&directory.path().join("begun"));
+    let start = Instant::now();
+    tell(&receiver);
+    let output = receiver.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(6), "{output:?}");
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("goes back"), "{output:?}");
+    assert!(
+        directory.path().join("told").exists(),
+        "it was not asked to end"
+    );
+    assert!(!is_running(directory.path()));
+    let again = dev.json("receive orders --ack");
+    assert_eq!(
+        (&again["body"], &again["deliveryCount"]),
+        (&"slow".into(), &1.into())
+    );
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let dev = Dev::start();
+    dev.stdout("send orders slow");
+    let directory = tempfile::tempdir().unwrap();
+    let command = stubborn(directory.path());
+    let mut receiver = receiver(&dev, &["--follow", "--exec", &command]);
+    wait_for(&directory.path().join("begun"));
+    tell(&receiver);
+    sleep(Duration::from_millis(500));
+    assert!(
+        receiver.try_wait().unwrap().is_none(),
+        "one signal leaves it its grace"
+    );
+    tell(&receiver);
+    let start = Instant::now();
+    let output = receiver.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3), "{output:?}");
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(!is_running(directory.path()));
+    assert_eq!(dev.json("receive orders --ack")["body"], "slow");
+}
+
+#[test]
+fn what_is_delivered_at_most_once_is_never_said_to_go_back() {
+    let dev = Dev::start();
+    dev.stdout("queue create once --at-most-once");
+    dev.stdout("send once first");
+    let looked = dev.run("receive once");
+    assert_eq!(code(&looked), Some(1), "{looked:?}");
+    assert!(stderr(&looked).contains("queue peek once"), "{looked:?}");
+    let failed = dev.run("receive once --exec false");
+    assert_eq!(code(&failed), Some(1), "{failed:?}");
+    let why = stderr(&failed);
+    assert!(
+        why.contains("is lost") && !why.contains("goes back"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_message_beyond_the_count_stays_in_an_at_most_once_queue() {
+    let dev = Dev::start();
+    dev.stdout("queue create once --at-most-once");
+    for number in 0..6 {
+        dev.stdout(&format!("send once {number}"));
+    }
+    for count in [1, 2, 3] {
+        let taken = dev.stdout(&format!("receive once --ack -c {count} --wait 2s"));
+        assert_eq!(taken.lines().count(), count, "{taken}");
+    }
+}
