@@ -92,7 +92,7 @@ def go_ready():
 def integration_tests():
     """The integration tests that need nothing but this workspace; others have a stage each."""
     crates = ("node", "node/core", "client", "cli", "crds", "operator/core", "operator", "tests")
-    apart = ("apiserver", "cluster", "simulation", "soak")
+    apart = ("apiserver", "chart", "cluster", "simulation", "soak")
     found = []
     for crate in crates:
         here = (ROOT / crate / "tests").glob("*")
@@ -121,7 +121,8 @@ ALL = (
         # The operator against a real API server, which is built once whatever the provider.
         steps=(
             ("env", "ROADSTEAD_E2E_PROVIDER=local", CLUSTER, "build"),
-            tests("--test", "apiserver"),
+            ("scripts/tools", "helm"),
+            tests("--test", "apiserver", "--test", "chart"),
         ),
         ready=go_ready, packages=cluster_packages,
     ),

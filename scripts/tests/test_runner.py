@@ -149,6 +149,13 @@ class Table(unittest.TestCase):
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual(max(map(len, names)), 9)
 
+    def test_what_needs_more_than_rust_runs_in_one_stage(self):
+        steps = {stage.name: stage.steps for stage in stages.STAGES}
+        elsewhere = [word for step in steps["unit"] for word in step]
+        for target in ("apiserver", "chart"):
+            self.assertIn(target, steps["apiserver"][-1])
+            self.assertNotIn(target, elsewhere)
+
     def test_only_chooses_by_name_and_refuses_what_it_does_not_know(self):
         loader = importlib.machinery.SourceFileLoader("script_test", str(SCRIPTS / "test"))
         script = importlib.util.module_from_spec(

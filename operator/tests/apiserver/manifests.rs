@@ -83,9 +83,7 @@ pub async fn install_definitions(client: &Client) {
 
 #[tokio::test]
 async fn definitions_and_examples_are_accepted_and_mistakes_refused() {
-    let Some(server) = ApiServer::start().await else {
-        return;
-    };
+    let server = ApiServer::start().await;
     let client = server.client(None).await;
     install_definitions(&client).await;
     let mut seen = 0;

@@ -55,9 +55,7 @@ async fn condition(api: &Api<Queue>, name: &str, kind: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_and_scalers_follow_their_objects() {
-    let Some(world) = World::start().await else {
-        return;
-    };
+    let world = World::start().await;
     let client = world.client.clone();
     namespace(&client, "shop").await;
     namespace(&client, "queues").await;
