@@ -79,7 +79,8 @@ fn secrets_of_other_namespaces_are_out_of_reach() {
             && about(&rule, "resources", &["*", "secrets", "secrets/*"])
         {
             seen += 1;
-            assert_eq!(rule["resourceNames"], json!(["roadstead-tls"]), "{rule}");
+            let ours = json!(["roadstead-tls", "roadstead-admin"]);
+            assert_eq!(rule["resourceNames"], ours, "{rule}");
             assert_eq!(rule["verbs"], json!(["create", "patch"]), "{rule}");
         }
     }

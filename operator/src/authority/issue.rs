@@ -6,7 +6,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
 };
 use roadstead_operator_core::desired::Certificate;
-use roadstead_operator_core::names::Names;
+use roadstead_operator_core::names::{ADMIN_SECRET, Names};
 
 const DAY: Duration = Duration::from_hours(24);
 const AUTHORITY_DAYS: u32 = 3_650;
@@ -31,6 +31,8 @@ pub struct Issued {
     pub client: Certificate,
     /// For the operator itself.
     pub operator: Certificate,
+    /// For people who administer the cluster.
+    pub admin: Certificate,
 }
 
 /// A new authority for a cluster id.
@@ -76,17 +78,15 @@ pub fn issue(
     ];
     let node = [&[cluster_id.to_owned()][..], &pods].concat();
     let client = [&clients[..], &pods].concat();
+    let role = |role: &str| Some(format!("roadstead://{cluster_id}/{role}"));
     Ok(Issued {
-        node: leaf(
-            authority,
-            node,
-            Some(format!("roadstead://{cluster_id}/node")),
-        )?,
+        node: leaf(authority, node, role("node"))?,
         client: leaf(authority, client, None)?,
-        operator: leaf(
+        operator: leaf(authority, Vec::new(), role("operator"))?,
+        admin: leaf(
             authority,
             Vec::new(),
-            Some(format!("roadstead://{cluster_id}/operator")),
+            role(&format!("admin/{ADMIN_SECRET}")),
         )?,
     })
 }
@@ -166,6 +166,8 @@ mod tests {
             "clients get no role"
         );
         assert_eq!(sans(&issued.operator).len(), 1);
+        let admin = format!("URI(roadstead://{id}/admin/roadstead-admin)");
+        assert_eq!(sans(&issued.admin), [admin], "a person is nobody's server");
     }
 
     #[test]

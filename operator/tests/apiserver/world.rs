@@ -79,6 +79,11 @@ impl World {
         self.server.client(Some(&user)).await
     }
 
+    /// Where the peer and admin listener of a pod is.
+    pub fn place(&self, pod: &str) -> String {
+        format!("https://{}", self.places.lock().unwrap()[pod])
+    }
+
     /// Starts an operator of this name with the permissions of the chart.
     pub async fn start_operator(&mut self, name: &str) {
         let client = self.operator_client().await;
