@@ -125,3 +125,63 @@ fn without_an_image_it_says_how_to_get_one() {
             .contains("/replicas")
     );
 }
+
+/// One document of the rendered chart, by its kind.
+fn rendered(set: &str, kind: &str) -> Option<Value> {
+    let set = format!("image.repository=r,{set}");
+    let done = helm(&["template", "r", "charts/roadstead", "--set", &set]);
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let documents = text.split("\n---").filter(|d| d.contains("kind:"));
+    documents
+        .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())
+        .find(|document| document["kind"] == kind)
+}
+
+#[test]
+fn operators_that_stand_by_are_kept_apart() {
+    let spread = |set: &str| {
+        let deployment = rendered(set, "Deployment").unwrap();
+        deployment["spec"]["template"]["spec"]["topologySpreadConstraints"].clone()
+    };
+    assert!(rendered("replicas=1", "PodDisruptionBudget").is_none());
+    assert!(spread("replicas=1").is_null());
+    let budget = rendered("replicas=2", "PodDisruptionBudget").unwrap();
+    assert_eq!(budget["spec"]["maxUnavailable"], 1);
+    let selector = &budget["spec"]["selector"]["matchLabels"];
+    assert_eq!(selector["app.kubernetes.io/name"], "roadstead-operator");
+    let constraints = spread("replicas=2");
+    for (n, key) in ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        .iter()
+        .enumerate()
+    {
+        assert_eq!(constraints[n]["topologyKey"], *key);
+        assert_eq!(&constraints[n]["labelSelector"]["matchLabels"], selector);
+    }
+}
+
+/// The NetworkPolicy of every cluster lets the operator in by these labels.
+#[test]
+fn the_labels_that_pods_are_found_by_cannot_be_changed() {
+    let deployment = rendered("podLabels.team=a", "Deployment").unwrap();
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["team"], "a");
+    for key in labels.as_object().unwrap().keys() {
+        if key != "team" {
+            let set = format!(
+                "image.repository=r,podLabels.{}=evil",
+                key.replace('.', "\\.")
+            );
+            let refused = helm(&["template", "r", "charts/roadstead", "--set", &set]);
+            let words = String::from_utf8(refused.stderr).unwrap();
+            assert!(
+                !refused.status.success() && words.contains("/podLabels"),
+                "{key}: {words}"
+            );
+        }
+    }
+}
