@@ -115,6 +115,7 @@ ALL = (
         steps=(
             ("env", "ROADSTEAD_E2E_PROVIDER=local", CLUSTER, "build"),
             ("scripts/tools", "helm"),
+            ("python3", "scripts/tests/registry.py"),
             tests("--test", "apiserver", "--test", "chart"),
         ),
         ready=go_ready, packages=cluster_packages,
