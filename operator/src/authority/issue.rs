@@ -110,6 +110,8 @@ fn leaf(
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
+    // Strict verifiers, as Python's from 3.13, refuse a certificate without it.
+    params.use_authority_key_identifier_extension = true;
     valid_for(&mut params, LEAF_DAYS);
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
@@ -168,6 +170,36 @@ mod tests {
         assert_eq!(sans(&issued.operator).len(), 1);
         let admin = format!("URI(roadstead://{id}/admin/roadstead-admin)");
         assert_eq!(sans(&issued.admin), [admin], "a person is nobody's server");
+    }
+
+    #[test]
+    fn leaves_name_the_key_that_signed_them() {
+        let authority = new_authority("a").unwrap();
+        let issued = issue(&authority, &Names::new("n", "c"), "a").unwrap();
+        let (_, pem) = parse_x509_pem(authority.certificate.as_bytes()).unwrap();
+        let ca = pem.parse_x509().unwrap();
+        let subject = ca
+            .iter_extensions()
+            .find_map(|e| match e.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.clone()),
+                _ => None,
+            });
+        for leaf in [
+            &issued.node,
+            &issued.client,
+            &issued.operator,
+            &issued.admin,
+        ] {
+            let (_, pem) = parse_x509_pem(leaf.certificate.as_bytes()).unwrap();
+            let leaf = pem.parse_x509().unwrap();
+            let signer = leaf
+                .iter_extensions()
+                .find_map(|e| match e.parsed_extension() {
+                    ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.clone(),
+                    _ => None,
+                });
+            assert!(signer.is_some() && signer == subject, "{signer:?}");
+        }
     }
 
     #[test]
