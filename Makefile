@@ -18,7 +18,7 @@ run: ## three nodes here, 20,000 messages, and the leader killed in the middle
 	@scripts/run
 
 image: ## target/image/roadstead-VERSION.tar, without Docker
-	@cargo build -p roadstead-node -p roadstead-operator -p roadstead
+	@cargo build --workspace --bins
 	@scripts/image
 
 push: image ## pushes that image: make push REGISTRY=registry.example.com/team/roadstead
@@ -27,7 +27,7 @@ push: image ## pushes that image: make push REGISTRY=registry.example.com/team/r
 demo-kubernetes: ## leaves a Kubernetes with Roadstead up, to play with by kubectl
 	@scripts/demo-kubernetes
 
-soak: ## the tests that take hours
+soak: ## the tests with more seeds, kills, histories and repeats, 45 minutes
 	@scripts/test --soak
 
 clean: ## removes what was built here; caches under ~/.cache stay

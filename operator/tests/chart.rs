@@ -1,5 +1,6 @@
-//! The chart as helm renders it is the one in `golden/`, which other tests use.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+//! The chart as helm renders it is the one in `golden/`, which other tests use. Needs helm, which
+//! `scripts/tools helm` makes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,29 +10,20 @@ fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs helm in the checkout; `None` where it is missing and nothing demands the test.
-fn helm(words: &[&str]) -> Option<Output> {
+/// Runs helm in the checkout.
+fn helm(words: &[&str]) -> Output {
     let tool = Command::new(checkout().join("scripts/tools"))
         .arg("helm")
         .output()
         .unwrap();
-    if !tool.status.success() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{}",
-            String::from_utf8_lossy(&tool.stderr)
-        );
-        println!("skipped: scripts/tools helm does not work here");
-        return None;
-    }
+    let why = String::from_utf8_lossy(&tool.stderr);
+    assert!(tool.status.success(), "{why}");
     let path = String::from_utf8(tool.stdout).unwrap();
-    Some(
-        Command::new(path.trim())
-            .current_dir(checkout())
-            .args(words)
-            .output()
-            .unwrap(),
-    )
+    Command::new(path.trim())
+        .current_dir(checkout())
+        .args(words)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -44,9 +36,7 @@ fn the_rendered_chart_is_the_golden_one() {
         "roadstead-system",
     ];
     let set = ["--set", "image.repository=localhost/roadstead"];
-    let Some(rendered) = helm(&[&words[..], &set].concat()) else {
-        return;
-    };
+    let rendered = helm(&[&words[..], &set].concat());
     let rendered = String::from_utf8(rendered.stdout).unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chart.yaml");
     if std::env::var_os("UPDATE").is_some() {
@@ -55,7 +45,7 @@ fn the_rendered_chart_is_the_golden_one() {
     let kept = std::fs::read_to_string(&golden).unwrap_or_default();
     assert!(
         kept == rendered,
-        "the chart changed: look at it, then UPDATE=1 cargo test"
+        "the chart changed: look at it, then UPDATE=1 cargo test --test chart"
     );
 }
 
@@ -89,7 +79,8 @@ fn secrets_of_other_namespaces_are_out_of_reach() {
             && about(&rule, "resources", &["*", "secrets", "secrets/*"])
         {
             seen += 1;
-            assert_eq!(rule["resourceNames"], json!(["roadstead-tls"]), "{rule}");
+            let ours = json!(["roadstead-tls", "roadstead-admin"]);
+            assert_eq!(rule["resourceNames"], ours, "{rule}");
             assert_eq!(rule["verbs"], json!(["create", "patch"]), "{rule}");
         }
     }
@@ -101,7 +92,7 @@ fn an_image_can_be_named_by_its_digest() {
     let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
     let set = format!("image.repository=r/x,image.digest={digest}");
     let words = ["template", "roadstead", "charts/roadstead", "--set", &set];
-    let Some(rendered) = helm(&words) else { return };
+    let rendered = helm(&words);
     let rendered = String::from_utf8(rendered.stdout).unwrap();
     let image = format!("r/x@{digest}");
     assert!(
@@ -113,9 +104,7 @@ fn an_image_can_be_named_by_its_digest() {
 
 #[test]
 fn without_an_image_it_says_how_to_get_one() {
-    let Some(refused) = helm(&["template", "roadstead", "charts/roadstead"]) else {
-        return;
-    };
+    let refused = helm(&["template", "roadstead", "charts/roadstead"]);
     let words = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success());
     assert!(
@@ -129,10 +118,70 @@ fn without_an_image_it_says_how_to_get_one() {
         "--set",
         "image.repository=r,replicas=0",
     ];
-    let Some(refused) = helm(&wrong) else { return };
+    let refused = helm(&wrong);
     assert!(
         String::from_utf8(refused.stderr)
             .unwrap()
             .contains("/replicas")
     );
+}
+
+/// One document of the rendered chart, by its kind.
+fn rendered(set: &str, kind: &str) -> Option<Value> {
+    let set = format!("image.repository=r,{set}");
+    let done = helm(&["template", "r", "charts/roadstead", "--set", &set]);
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let documents = text.split("\n---").filter(|d| d.contains("kind:"));
+    documents
+        .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())
+        .find(|document| document["kind"] == kind)
+}
+
+#[test]
+fn operators_that_stand_by_are_kept_apart() {
+    let spread = |set: &str| {
+        let deployment = rendered(set, "Deployment").unwrap();
+        deployment["spec"]["template"]["spec"]["topologySpreadConstraints"].clone()
+    };
+    assert!(rendered("replicas=1", "PodDisruptionBudget").is_none());
+    assert!(spread("replicas=1").is_null());
+    let budget = rendered("replicas=2", "PodDisruptionBudget").unwrap();
+    assert_eq!(budget["spec"]["maxUnavailable"], 1);
+    let selector = &budget["spec"]["selector"]["matchLabels"];
+    assert_eq!(selector["app.kubernetes.io/name"], "roadstead-operator");
+    let constraints = spread("replicas=2");
+    for (n, key) in ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        .iter()
+        .enumerate()
+    {
+        assert_eq!(constraints[n]["topologyKey"], *key);
+        assert_eq!(&constraints[n]["labelSelector"]["matchLabels"], selector);
+    }
+}
+
+/// The NetworkPolicy of every cluster lets the operator in by these labels.
+#[test]
+fn the_labels_that_pods_are_found_by_cannot_be_changed() {
+    let deployment = rendered("podLabels.team=a", "Deployment").unwrap();
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["team"], "a");
+    for key in labels.as_object().unwrap().keys() {
+        if key != "team" {
+            let set = format!(
+                "image.repository=r,podLabels.{}=evil",
+                key.replace('.', "\\.")
+            );
+            let refused = helm(&["template", "r", "charts/roadstead", "--set", &set]);
+            let words = String::from_utf8(refused.stderr).unwrap();
+            assert!(
+                !refused.status.success() && words.contains("/podLabels"),
+                "{key}: {words}"
+            );
+        }
+    }
 }

@@ -3,7 +3,9 @@
 import _thread
 import importlib.machinery
 import importlib.util
+import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import threading
@@ -143,11 +145,63 @@ class Running(unittest.TestCase):
         self.assertEqual(runner.skipped(stage, "no root", True).counts, Counts(failed=1))
 
 
+def targets():
+    """The source of each integration test, by its name."""
+    found = {}
+    for folder in ("*/tests", "*/*/tests"):
+        for path in stages.ROOT.glob(f"{folder}/*"):
+            files = [path] if path.suffix == ".rs" else sorted(path.rglob("*.rs"))
+            text = "".join(file.read_text() for file in files)
+            if path.suffix == ".rs" or (path / "main.rs").exists():
+                found[path.stem] = text
+    return found
+
+
 class Table(unittest.TestCase):
+    def test_every_target_is_there_and_reads_the_variables_that_it_is_given(self):
+        there = targets()
+        for stage in (*stages.ALL, *stages.SOAK):
+            for step in stage.steps:
+                named = [after for word, after in zip(step, step[1:]) if word == "--test"]
+                self.assertEqual([name for name in named if name not in there], [], stage.name)
+                if stage in stages.SOAK:
+                    given = [word.split("=")[0] for word in step if word.startswith("ROADSTEAD_")]
+                    for variable in given:
+                        self.assertTrue(all(variable in there[name] for name in named), variable)
+                    self.assertTrue(named, stage.name)
+
+    def test_a_cold_run_fits_in_its_time(self):
+        self.assertLessEqual(sum(stage.minutes[0] for stage in stages.ALL), 75)
+        for stage in (*stages.ALL, *stages.SOAK):
+            self.assertLessEqual(stage.minutes[1], stage.minutes[0])
+            self.assertLess(stage.minutes[0], stage.hang)
+
+    def test_the_table_of_the_long_ones_can_be_listed(self):
+        done = subprocess.run(
+            [SCRIPTS / "test", "--soak", "--list"], capture_output=True, text=True, check=False,
+            env={**os.environ, "ONLY": ""},
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for stage in stages.SOAK:
+            self.assertRegex(done.stdout, rf"(?m)^{stage.name} .* \d+ min  yes$")
+
+    def test_more_can_be_had(self):
+        self.assertIn("X=3", stages.more("X", 3, "--test", "t"))
+        os.environ["X"] = "9"
+        self.addCleanup(os.environ.pop, "X")
+        self.assertIn("X=9", stages.more("X", 3, "--test", "t"))
+
     def test_names_are_unique_and_short(self):
         names = [stage.name for stage in (*stages.STAGES, *stages.SOAK)]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual(max(map(len, names)), 9)
+
+    def test_what_needs_more_than_rust_runs_in_one_stage(self):
+        steps = {stage.name: stage.steps for stage in stages.STAGES}
+        elsewhere = [word for step in steps["unit"] for word in step]
+        for target in ("apiserver", "chart"):
+            self.assertIn(target, steps["apiserver"][-1])
+            self.assertNotIn(target, elsewhere)
 
     def test_only_chooses_by_name_and_refuses_what_it_does_not_know(self):
         loader = importlib.machinery.SourceFileLoader("script_test", str(SCRIPTS / "test"))

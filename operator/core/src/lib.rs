@@ -9,6 +9,7 @@ pub mod desired;
 pub mod members;
 pub mod names;
 pub mod observed;
+pub mod overflow;
 pub mod plan;
 pub mod queue;
 pub mod retained;

@@ -24,7 +24,10 @@ pub const DATA_VOLUME: &str = "data";
 /// The Secret that holds the certificates of all clusters of a namespace. Its name is the same
 /// everywhere, so that the operator can be given this Secret of a namespace and no other.
 pub const TLS_SECRET: &str = "roadstead-tls";
-/// Its type, which cannot change: a Secret of that name that somebody else made is left alone.
+/// The Secret with what people show who administer the clusters of a namespace: apart, so that
+/// they can be given it without the keys of the nodes.
+pub const ADMIN_SECRET: &str = "roadstead-admin";
+/// The type of both, which cannot change: a Secret that somebody else made is left alone.
 pub const TLS_SECRET_TYPE: &str = "roadstead.dev/tls";
 /// What belongs to a certificate, as pods see it.
 pub const TLS_FILES: [&str; 3] = ["ca.crt", "tls.crt", "tls.key"];
@@ -67,7 +70,13 @@ impl Names {
         format!("{}.client.{file}", self.cluster)
     }
 
-    /// Field manager of what this cluster has in [`TLS_SECRET`]: each owns its own keys.
+    /// Where one of [`TLS_FILES`] for a person stands in [`ADMIN_SECRET`].
+    pub fn admin_tls(&self, file: &str) -> String {
+        format!("{}.{file}", self.cluster)
+    }
+
+    /// Field manager of what this cluster has in [`TLS_SECRET`] and [`ADMIN_SECRET`]: each owns its
+    /// own keys.
     pub fn tls_manager(&self) -> String {
         format!("roadstead-tls-{}", self.cluster)
     }

@@ -6,7 +6,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
 };
 use roadstead_operator_core::desired::Certificate;
-use roadstead_operator_core::names::Names;
+use roadstead_operator_core::names::{ADMIN_SECRET, Names};
 
 const DAY: Duration = Duration::from_hours(24);
 const AUTHORITY_DAYS: u32 = 3_650;
@@ -31,6 +31,8 @@ pub struct Issued {
     pub client: Certificate,
     /// For the operator itself.
     pub operator: Certificate,
+    /// For people who administer the cluster.
+    pub admin: Certificate,
 }
 
 /// A new authority for a cluster id.
@@ -76,17 +78,15 @@ pub fn issue(
     ];
     let node = [&[cluster_id.to_owned()][..], &pods].concat();
     let client = [&clients[..], &pods].concat();
+    let role = |role: &str| Some(format!("roadstead://{cluster_id}/{role}"));
     Ok(Issued {
-        node: leaf(
-            authority,
-            node,
-            Some(format!("roadstead://{cluster_id}/node")),
-        )?,
+        node: leaf(authority, node, role("node"))?,
         client: leaf(authority, client, None)?,
-        operator: leaf(
+        operator: leaf(authority, Vec::new(), role("operator"))?,
+        admin: leaf(
             authority,
             Vec::new(),
-            Some(format!("roadstead://{cluster_id}/operator")),
+            role(&format!("admin/{ADMIN_SECRET}")),
         )?,
     })
 }
@@ -110,6 +110,8 @@ fn leaf(
         ExtendedKeyUsagePurpose::ServerAuth,
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
+    // Strict verifiers, as Python's from 3.13, refuse a certificate without it.
+    params.use_authority_key_identifier_extension = true;
     valid_for(&mut params, LEAF_DAYS);
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, &issuer)?;
@@ -166,6 +168,38 @@ mod tests {
             "clients get no role"
         );
         assert_eq!(sans(&issued.operator).len(), 1);
+        let admin = format!("URI(roadstead://{id}/admin/roadstead-admin)");
+        assert_eq!(sans(&issued.admin), [admin], "a person is nobody's server");
+    }
+
+    #[test]
+    fn leaves_name_the_key_that_signed_them() {
+        let authority = new_authority("a").unwrap();
+        let issued = issue(&authority, &Names::new("n", "c"), "a").unwrap();
+        let (_, pem) = parse_x509_pem(authority.certificate.as_bytes()).unwrap();
+        let ca = pem.parse_x509().unwrap();
+        let subject = ca
+            .iter_extensions()
+            .find_map(|e| match e.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.clone()),
+                _ => None,
+            });
+        for leaf in [
+            &issued.node,
+            &issued.client,
+            &issued.operator,
+            &issued.admin,
+        ] {
+            let (_, pem) = parse_x509_pem(leaf.certificate.as_bytes()).unwrap();
+            let leaf = pem.parse_x509().unwrap();
+            let signer = leaf
+                .iter_extensions()
+                .find_map(|e| match e.parsed_extension() {
+                    ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.clone(),
+                    _ => None,
+                });
+            assert!(signer.is_some() && signer == subject, "{signer:?}");
+        }
     }
 
     #[test]

@@ -20,11 +20,7 @@ use crate::error::{is_conflict, is_missing};
 
 const ISSUED_AT: &str = "roadstead.dev/issued-at";
 const MANAGER: &str = "roadstead-authority";
-const FIELDS: [(&str, &str); 3] = [
-    ("node", "node.crt or node.key"),
-    ("client", "client.crt or client.key"),
-    ("operator", "operator.crt or operator.key"),
-];
+const LEAVES: [&str; 4] = ["node", "client", "operator", "admin"];
 
 /// Cluster id, time of issue, and what was issued.
 type Known = (String, Timestamp, Arc<Issued>);
@@ -79,11 +75,10 @@ impl Authorities {
             Err(error) if is_missing(&error) => self.create(names, cluster_id, now).await?,
             Err(source) => return Err(self.failed("read", &name, source)),
         };
-        let (authority, issued, at) = self.read(&secret, cluster_id)?;
-        let (issued, at) = if due(at, now) {
-            (self.renew(names, cluster_id, &authority, now).await?, now)
-        } else {
-            (issued, at)
+        let (authority, kept) = self.read(&secret, cluster_id)?;
+        let (issued, at) = match kept {
+            Some((issued, at)) if !due(at, now) => (issued, at),
+            _ => (self.renew(names, cluster_id, &authority, now).await?, now),
         };
         let issued = Arc::new(issued);
         let entry = (cluster_id.to_owned(), at, issued.clone());
@@ -204,11 +199,13 @@ impl Authorities {
         Ok(issued)
     }
 
+    /// The authority and, unless a part of it is missing, what it issued and when: an operator of
+    /// an older version did not issue as much.
     fn read(
         &self,
         secret: &Secret,
         cluster_id: &str,
-    ) -> Result<(Authority, Issued, Timestamp), AuthorityError> {
+    ) -> Result<(Authority, Option<(Issued, Timestamp)>), AuthorityError> {
         let name = format!("{}/{}", self.namespace, secret.name_any());
         let found = secret.labels().get(CLUSTER_ID).cloned().unwrap_or_default();
         if found != cluster_id {
@@ -219,37 +216,18 @@ impl Authorities {
                 wanted,
             });
         }
-        let text = |key: String, what: &'static str| {
-            let bytes = secret.data.as_ref().and_then(|data| data.get(&key));
-            bytes
-                .and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
-                .ok_or(AuthorityError::Incomplete {
-                    secret: name.clone(),
-                    key: what,
-                })
-        };
-        let authority = Authority {
-            certificate: text("ca.crt".into(), "ca.crt")?,
-            key: text("ca.key".into(), "ca.key")?,
-        };
-        let leaf = |(prefix, what): (&str, &'static str)| {
-            Ok::<_, AuthorityError>(Certificate {
-                ca: authority.certificate.clone(),
-                certificate: text(format!("{prefix}.crt"), what)?,
-                key: text(format!("{prefix}.key"), what)?,
+        let needed = |key: &'static str| {
+            text(secret, key).ok_or(AuthorityError::Incomplete {
+                secret: name.clone(),
+                key,
             })
         };
-        let [node, client, operator] = FIELDS.map(leaf);
-        let issued = Issued {
-            node: node?,
-            client: client?,
-            operator: operator?,
+        let authority = Authority {
+            certificate: needed("ca.crt")?,
+            key: needed("ca.key")?,
         };
-        let at = secret
-            .annotations()
-            .get(ISSUED_AT)
-            .and_then(|at| at.parse().ok());
-        Ok((authority, issued, at.unwrap_or(Timestamp::UNIX_EPOCH)))
+        let kept = kept(secret, &authority.certificate);
+        Ok((authority, kept))
     }
 
     fn failed(&self, doing: &'static str, name: &str, source: kube::Error) -> AuthorityError {
@@ -260,6 +238,31 @@ impl Authorities {
             source: Box::new(source),
         }
     }
+}
+
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    let bytes = secret.data.as_ref()?.get(key)?;
+    String::from_utf8(bytes.0.clone()).ok()
+}
+
+/// What was issued, and when.
+fn kept(secret: &Secret, ca: &str) -> Option<(Issued, Timestamp)> {
+    let leaf = |name: &str| {
+        Some(Certificate {
+            ca: ca.to_owned(),
+            certificate: text(secret, &format!("{name}.crt"))?,
+            key: text(secret, &format!("{name}.key"))?,
+        })
+    };
+    let [node, client, operator, admin] = LEAVES.map(leaf);
+    let issued = Issued {
+        node: node?,
+        client: client?,
+        operator: operator?,
+        admin: admin?,
+    };
+    let at = secret.annotations().get(ISSUED_AT)?.parse().ok()?;
+    Some((issued, at))
 }
 
 /// Two thirds of the certificates' time are over.
@@ -273,15 +276,20 @@ fn secret(
     authority: &Authority,
     (issued, at): (&Issued, Timestamp),
 ) -> Secret {
-    let text = |text: &str| ByteString(text.as_bytes().to_vec());
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let mut data = BTreeMap::from([
-        ("ca.crt".to_owned(), text(&authority.certificate)),
-        ("ca.key".to_owned(), text(&authority.key)),
+        ("ca.crt".to_owned(), bytes(&authority.certificate)),
+        ("ca.key".to_owned(), bytes(&authority.key)),
     ]);
-    let leaves = [&issued.node, &issued.client, &issued.operator];
-    for ((prefix, _), leaf) in FIELDS.iter().zip(leaves) {
-        data.insert(format!("{prefix}.crt"), text(&leaf.certificate));
-        data.insert(format!("{prefix}.key"), text(&leaf.key));
+    let leaves = [
+        &issued.node,
+        &issued.client,
+        &issued.operator,
+        &issued.admin,
+    ];
+    for (name, leaf) in LEAVES.iter().zip(leaves) {
+        data.insert(format!("{name}.crt"), bytes(&leaf.certificate));
+        data.insert(format!("{name}.key"), bytes(&leaf.key));
     }
     let labels = [
         ("app.kubernetes.io/managed-by", "roadstead-operator"),

@@ -6,14 +6,16 @@ use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use roadstead_crds::{QueueCluster, ReclaimPolicy};
 use roadstead_operator_core::desired::{ca_config_map, names, token_review_binding};
-use roadstead_operator_core::names::{CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET};
+use roadstead_operator_core::names::{
+    ADMIN_SECRET, CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET,
+};
 use serde_json::{Map, Value, json};
 
 use super::MANAGER;
 use crate::context::Context;
 use crate::error::{Doing, ReconcileError, is_missing};
 
-/// Removes what lies outside of the cluster's namespace, and its keys from the Secret that it
+/// Removes what lies outside of the cluster's namespace, and its keys from the Secrets that it
 /// shares with others there. Volumes and the authority stay, unless the specification says that
 /// the data goes too. Nothing here waits for a node.
 pub async fn clean_up(cluster: &QueueCluster, context: &Context) -> Result<Action, ReconcileError> {
@@ -43,30 +45,34 @@ pub async fn clean_up(cluster: &QueueCluster, context: &Context) -> Result<Actio
         let map = ca_config_map(cluster, &namespace, "");
         applier.remove(&maps, MANAGER, &map).await?;
     }
-    take_keys(&names, context).await?;
+    let nodes = TLS_FILES.map(|file| [names.node_tls(file), names.client_tls(file)]);
+    take_keys(&names, (TLS_SECRET, &nodes.concat()), context).await?;
+    let people = TLS_FILES.map(|file| names.admin_tls(file));
+    take_keys(&names, (ADMIN_SECRET, &people), context).await?;
     if cluster.spec.storage.reclaim.on_delete == ReclaimPolicy::Delete {
         context.authorities.delete(&names, None).await?;
     }
     Ok(Action::await_change())
 }
 
-/// Takes the cluster's keys out of the Secret of the namespace, where that is there. The owner
+/// Takes the cluster's keys out of a Secret of the namespace, where that is there. The owner
 /// reference stays: with the last owner goes the Secret. (An apply would make a Secret that has
 /// gone already anew, which a namespace that is being deleted refuses.)
-async fn take_keys(names: &Names, context: &Context) -> Result<(), ReconcileError> {
+async fn take_keys(
+    names: &Names,
+    (secret, keys): (&str, &[String]),
+    context: &Context,
+) -> Result<(), ReconcileError> {
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &names.namespace);
-    let keys = TLS_FILES
-        .iter()
-        .flat_map(|file| [names.node_tls(file), names.client_tls(file)])
-        .map(|key| (key, Value::Null));
+    let keys = keys.iter().map(|key| (key.clone(), Value::Null));
     let params = PatchParams {
         field_manager: Some(names.tls_manager()),
         ..PatchParams::default()
     };
     let patch = Patch::Merge(json!({"data": keys.collect::<Map<_, _>>()}));
-    match secrets.patch(TLS_SECRET, &params, &patch).await {
+    match secrets.patch(secret, &params, &patch).await {
         Err(error) if !is_missing(&error) => {
-            Err(error).doing(|| format!("take the certificates out of {TLS_SECRET}"))
+            Err(error).doing(|| format!("take the certificates out of {secret}"))
         }
         _ => Ok(()),
     }

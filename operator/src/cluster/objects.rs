@@ -11,7 +11,8 @@ use kube::{Api, ResourceExt};
 use roadstead_crds::{NamespacesFrom, QueueCluster};
 use roadstead_operator_core::conditions::is_true;
 use roadstead_operator_core::desired::{
-    self, Surroundings, ca_config_map, desired, names, tls_secret, token_review_binding,
+    self, Surroundings, admin_secret, ca_config_map, desired, names, tls_secret,
+    token_review_binding,
 };
 use roadstead_operator_core::queue::allows;
 
@@ -58,10 +59,14 @@ pub async fn apply(
     } else {
         BLIND_IN_TROUBLE
     };
-    let secret = tls_secret(cluster, &issued.node, &issued.client);
-    applier
-        .apply_blind(&secrets, &names.tls_manager(), (&secret, stale))
-        .await?;
+    for secret in [
+        tls_secret(cluster, &issued.node, &issued.client),
+        admin_secret(cluster, &issued.admin),
+    ] {
+        applier
+            .apply_blind(&secrets, &names.tls_manager(), (&secret, stale))
+            .await?;
+    }
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     let binding = token_review_binding(cluster, &context.config.token_review_role);
     applier.apply(&bindings, MANAGER, &binding).await?;

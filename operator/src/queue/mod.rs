@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use roadstead_crds::{Queue, QueueCluster, QueueStatus};
 use roadstead_operator_core::conditions::{Finding, is_true, merge};
+use roadstead_operator_core::overflow::overflowing;
 use roadstead_operator_core::queue::{allows, precedes, queue_name};
 use roadstead_operator_core::sample::{sample, worth_writing};
 use roadstead_proto::v1;
@@ -272,8 +273,11 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
                 .stats;
             let accepted = Finding::new("Accepted", true, "Accepted", "the queue is as specified");
             let (ready, again) = ready(stats.as_ref());
+            let spec = there.spec.clone().unwrap_or_default();
+            let overflow = stats.as_ref().map(|stats| overflowing(&spec, stats));
+            let findings = [accepted, ready].into_iter().chain(overflow);
             Ok(Found {
-                findings: vec![accepted, ready],
+                findings: findings.collect(),
                 queue: Some(there),
                 stats,
                 again,

@@ -1,12 +1,6 @@
 //! The operator against a real API server and etcd, without kubelets: pods and nodes are played by
-//! stand-ins. Needs the binaries that `e2e/cluster build` makes; without them the tests are
-//! skipped, and fail where `CI=true`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "helpers of tests"
-)]
+//! stand-ins. Needs the binaries that `e2e/cluster build` makes, and fails without them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod manifests;
 mod operator;

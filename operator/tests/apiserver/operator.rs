@@ -7,7 +7,10 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use roadstead_crds::QueueCluster;
+use roadstead_operator::nodes::Node;
 use roadstead_operator_core::conditions::is_true;
+use roadstead_operator_core::desired::Certificate;
+use roadstead_proto::v1::GetNodeRequest;
 use serde_json::{Value, json};
 
 use crate::world::{SYSTEM, World, namespace, until};
@@ -70,9 +73,7 @@ fn orders(world: &World, start: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_lives() {
-    let Some(mut world) = World::start().await else {
-        return;
-    };
+    let mut world = World::start().await;
     namespace(&world.client, "queues").await;
     let api = create(
         &world.client,
@@ -86,8 +87,12 @@ async fn a_cluster_lives() {
     assert_eq!(orders(&world, "bootstrap"), founded, "each founder once");
     everything_is_there(&world.client).await;
 
+    administrate(&world, &id).await;
+
     world.kill_operator().await;
+    forget_administrators(&world.client).await;
     world.start_operator("one").await;
+    reissued(&world, &id).await;
     roll(&world, &api).await;
     resize(&world, &api).await;
     assert_eq!(orders(&world, "bootstrap"), founded, "never again");
@@ -115,7 +120,7 @@ async fn everything_is_there(client: &Client) {
     there!(StatefulSet, "main");
     there!(Service, "main", "main-nodes");
     there!(ServiceAccount, "main-node");
-    there!(Secret, "roadstead-tls");
+    there!(Secret, "roadstead-tls", "roadstead-admin");
     there!(ConfigMap, "main-roadstead-ca");
     there!(NetworkPolicy, "main");
     there!(PodDisruptionBudget, "main");
@@ -133,6 +138,45 @@ async fn everything_is_there(client: &Client) {
         .data
         .unwrap();
     assert!(keys.contains_key("ca.key"));
+}
+
+/// A person who may read one Secret of the namespace is let in by the nodes.
+async fn administrate(world: &World, id: &str) {
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "queues");
+    let data = secrets.get("roadstead-admin").await.unwrap().data.unwrap();
+    let file = |name: &str| String::from_utf8(data[name].0.clone()).unwrap();
+    let certificate = Certificate {
+        ca: file("main.ca.crt"),
+        certificate: file("main.tls.crt"),
+        key: file("main.tls.key"),
+    };
+    let node = Node::new("main-0", &world.place("main-0"), id, &certificate).unwrap();
+    let answer = node.admin().get_node(GetNodeRequest::default()).await;
+    assert_eq!(answer.unwrap().into_inner().cluster_id, id);
+}
+
+/// As an operator left it that issued nothing for people.
+async fn forget_administrators(client: &Client) {
+    let older = Patch::Merge(json!({"data": {"admin.crt": null, "admin.key": null}}));
+    let params = PatchParams::default();
+    let authority: Api<Secret> = Api::namespaced(client.clone(), SYSTEM);
+    let name = "authority.queues.main";
+    authority.patch(name, &params, &older).await.unwrap();
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), "queues");
+    let params = DeleteParams::default();
+    secrets.delete("roadstead-admin", &params).await.unwrap();
+}
+
+async fn reissued(world: &World, id: &str) {
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), "queues");
+    until("people have a certificate again", async || {
+        match secrets.get_opt("roadstead-admin").await.unwrap() {
+            Some(_) => Ok(()),
+            None => Err("the Secret is not there".to_owned()),
+        }
+    })
+    .await;
+    administrate(world, id).await;
 }
 
 /// A changed label restarts every pod, one at a time, the leader after its hand-over.

@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use crate::operator::{create, gone, ready};
 use crate::world::{SYSTEM, World, namespace, until};
 
+/// The operator's Secrets of a namespace, and how many keys each cluster has in them.
+const SECRETS: [(&str, usize); 2] = [("roadstead-tls", 6), ("roadstead-admin", 3)];
+
 /// An object that a user made, and every byte of it.
 struct Made<K> {
     api: Api<K>,
@@ -82,9 +85,10 @@ async fn stopped(api: &Api<QueueCluster>, name: &str, (reason, words): (&str, &s
     .await
 }
 
-async fn keys(client: &Client) -> BTreeMap<String, usize> {
+/// How many keys of each cluster are in a Secret.
+async fn keys(client: &Client, name: &str) -> BTreeMap<String, usize> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "queues");
-    let data = secrets.get("roadstead-tls").await.unwrap().data;
+    let data = secrets.get(name).await.unwrap().data;
     let mut keys = BTreeMap::new();
     for key in data.unwrap_or_default().keys() {
         *keys
@@ -96,9 +100,7 @@ async fn keys(client: &Client) -> BTreeMap<String, usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_made_stays() {
-    let Some(mut world) = World::start().await else {
-        return;
-    };
+    let mut world = World::start().await;
     let client = world.client.clone();
     namespace(&client, "queues").await;
     let taken = Made::<Service>::new(&client, "queues", service("main")).await;
@@ -149,33 +151,41 @@ async fn events(client: &Client) {
     .await;
 }
 
-/// Two clusters of a namespace have one Secret; each takes its own keys along.
+/// Two clusters of a namespace share its Secrets; each takes its own keys along.
 async fn neighbours(client: &Client, api: &Api<QueueCluster>) {
     let taken = Made::<Service>::new(client, "queues", service("second")).await;
     create(client, ("queues", "second"), json!({})).await;
     stopped(api, "second", ("NameConflict", "Service queues/second")).await;
-    let both = [("main".to_owned(), 6), ("second".to_owned(), 6)];
-    assert_eq!(keys(client).await, both.clone().into());
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "queues");
-    let secret = secrets.get("roadstead-tls").await.unwrap();
-    assert_eq!(secret.owner_references().len(), 2);
+    for (name, count) in SECRETS {
+        let both = [("main".to_owned(), count), ("second".to_owned(), count)];
+        assert_eq!(keys(client, name).await, both.into());
+        let secret = secrets.get(name).await.unwrap();
+        assert_eq!(secret.owner_references().len(), 2);
+    }
     api.delete("second", &DeleteParams::default())
         .await
         .unwrap();
     gone(api, "second").await;
-    assert_eq!(keys(client).await, both[..1].iter().cloned().collect());
+    for (name, count) in SECRETS {
+        let left = [("main".to_owned(), count)];
+        assert_eq!(keys(client, name).await, left.into());
+    }
     taken.stays().await;
 }
 
 /// What the operator cannot have, and what the API server will not take, is said.
 async fn refused(client: &Client) {
-    namespace(client, "taken").await;
-    let secret = json!({"metadata": {"name": "roadstead-tls"}, "stringData": {"mine": "yes"}});
-    let secret = Made::<Secret>::new(client, "taken", secret).await;
-    let api = create(client, ("taken", "third"), json!({})).await;
-    let words = "Secret taken/roadstead-tls is there";
-    stopped(&api, "third", ("NameConflict", words)).await;
-    secret.stays().await;
+    for (name, _) in SECRETS {
+        let space = format!("taken-{name}");
+        namespace(client, &space).await;
+        let secret = json!({"metadata": {"name": name}, "stringData": {"mine": "yes"}});
+        let secret = Made::<Secret>::new(client, &space, secret).await;
+        let api = create(client, (&space, "third"), json!({})).await;
+        let words = format!("Secret {space}/{name} is there");
+        stopped(&api, "third", ("NameConflict", &words)).await;
+        secret.stays().await;
+    }
 
     namespace(client, "odd").await;
     let labels = json!({"pod": {"labels": {"no label": "x"}}});
@@ -235,10 +245,8 @@ async fn swept(world: &mut World, api: &Api<QueueCluster>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_secret_of_a_namespace_is_within_reach() {
-    let Some(world) = World::start().await else {
-        return;
-    };
+async fn two_secrets_of_a_namespace_are_within_reach() {
+    let world = World::start().await;
     namespace(&world.client, "shop").await;
     let secret = |name: &str| json!({"metadata": {"name": name}, "stringData": {"a": "b"}});
     let made = Made::<Secret>::new(&world.client, "shop", secret("password")).await;
@@ -258,12 +266,13 @@ async fn one_secret_of_a_namespace_is_within_reach() {
     forbidden(secrets.patch("password", &params, &apply("password")).await);
     forbidden(secrets.patch("new", &params, &apply("new")).await);
     forbidden(secrets.get("password").await);
-    forbidden(secrets.get("roadstead-tls").await);
     let posted = serde_json::from_value(secret("new")).unwrap();
     forbidden(secrets.create(&PostParams::default(), &posted).await);
-    let own = "roadstead-tls";
-    let made_by_apply = secrets.patch(own, &params, &apply(own)).await;
-    assert_eq!(made_by_apply.unwrap().name_any(), own);
+    for (own, _) in SECRETS {
+        let made_by_apply = secrets.patch(own, &params, &apply(own)).await;
+        assert_eq!(made_by_apply.unwrap().name_any(), own);
+        forbidden(secrets.get(own).await);
+    }
     made.stays().await;
     world.end().await;
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::operator::{create, ready};
+use crate::standin::Cluster;
 use crate::world::{World, namespace, until};
 
 async fn make<K>(client: &Client, object: Value) -> Api<K>
@@ -55,9 +56,7 @@ async fn condition(api: &Api<Queue>, name: &str, kind: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queues_and_scalers_follow_their_objects() {
-    let Some(world) = World::start().await else {
-        return;
-    };
+    let world = World::start().await;
     let client = world.client.clone();
     namespace(&client, "shop").await;
     namespace(&client, "queues").await;
@@ -82,10 +81,23 @@ async fn queues_and_scalers_follow_their_objects() {
         .unwrap()
         .lease;
     assert_eq!(lease.unwrap().seconds, 45);
+    overflow(&world, &queues).await;
     refusals(&world, &queues).await;
     scaling(&world).await;
     deletions(&world, &queues).await;
     world.end().await;
+}
+
+async fn overflow(world: &World, queues: &Api<Queue>) {
+    condition(queues, "orders", "Overflowing", "WithinLimits").await;
+    for (ready, limit, reason) in [(100, 100, "MaxMessages"), (0, 101, "WithinLimits")] {
+        let hold = |cluster: &mut Cluster| cluster.ready.insert("shop/orders".into(), ready);
+        hold(&mut world.cluster.lock().unwrap());
+        let limits = Patch::Merge(json!({"spec": {"limits": {"maxMessages": limit}}}));
+        let params = PatchParams::default();
+        queues.patch("orders", &params, &limits).await.unwrap();
+        condition(queues, "orders", "Overflowing", reason).await;
+    }
 }
 
 async fn refusals(world: &World, queues: &Api<Queue>) {

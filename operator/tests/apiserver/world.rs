@@ -37,11 +37,11 @@ pub struct World {
 }
 
 impl World {
-    /// Starts it all; `None` where there is no API server.
-    pub async fn start() -> Option<Self> {
+    /// Starts it all.
+    pub async fn start() -> Self {
         // Another test of this process may have chosen it already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let server = ApiServer::start().await?;
+        let server = ApiServer::start().await;
         let client = server.client(None).await;
         install_definitions(&client).await;
         namespace(&client, SYSTEM).await;
@@ -70,13 +70,18 @@ impl World {
             server,
         };
         world.start_operator("one").await;
-        Some(world)
+        world
     }
 
     /// A client with the permissions that the chart gives the operator.
     pub async fn operator_client(&self) -> Client {
         let user = format!("system:serviceaccount:{SYSTEM}:roadstead");
         self.server.client(Some(&user)).await
+    }
+
+    /// Where the peer and admin listener of a pod is.
+    pub fn place(&self, pod: &str) -> String {
+        format!("https://{}", self.places.lock().unwrap()[pod])
     }
 
     /// Starts an operator of this name with the permissions of the chart.

@@ -10,7 +10,9 @@ use roadstead_crds::QueueCluster;
 
 use super::pod::managed;
 use super::{Build, Certificate, names, owner};
-use crate::names::{CLUSTER_ID, CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET, TLS_SECRET_TYPE};
+use crate::names::{
+    ADMIN_SECRET, CLUSTER_ID, CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET, TLS_SECRET_TYPE,
+};
 
 pub(super) fn service_account(build: &Build<'_>) -> ServiceAccount {
     ServiceAccount {
@@ -43,23 +45,30 @@ pub fn token_review_binding(cluster: &QueueCluster, role: &str) -> ClusterRoleBi
     }
 }
 
-/// What a cluster has in the Secret of its namespace: its own keys, and its owner reference among
-/// those of the others. The object goes when its last owner does.
+/// What a cluster has in the Secret that its nodes mount.
 pub fn tls_secret(cluster: &QueueCluster, node: &Certificate, client: &Certificate) -> Secret {
     let names = names(cluster);
-    let mut data = BTreeMap::new();
-    for (file, pem) in files(node) {
-        data.insert(names.node_tls(file), ByteString(pem.as_bytes().to_vec()));
-    }
+    let mut data = files(node, |file| names.node_tls(file));
     if cluster.spec.listeners.iter().any(managed) {
-        for (file, pem) in files(client) {
-            data.insert(names.client_tls(file), ByteString(pem.as_bytes().to_vec()));
-        }
+        data.extend(files(client, |file| names.client_tls(file)));
     }
+    shared_secret(cluster, TLS_SECRET, data)
+}
+
+/// What a cluster has in the Secret for people who administer it.
+pub fn admin_secret(cluster: &QueueCluster, admin: &Certificate) -> Secret {
+    let names = names(cluster);
+    let data = files(admin, |file| names.admin_tls(file));
+    shared_secret(cluster, ADMIN_SECRET, data)
+}
+
+/// A cluster's part of a Secret of its namespace: its own keys, and its owner reference among those
+/// of the others. The object goes when its last owner does.
+fn shared_secret(cluster: &QueueCluster, name: &str, data: BTreeMap<String, ByteString>) -> Secret {
     Secret {
         metadata: ObjectMeta {
-            name: Some(TLS_SECRET.to_owned()),
-            namespace: Some(names.namespace),
+            name: Some(name.to_owned()),
+            namespace: Some(names(cluster).namespace),
             // One of several owners: none of them is the controller.
             owner_references: cluster.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
@@ -70,9 +79,10 @@ pub fn tls_secret(cluster: &QueueCluster, node: &Certificate, client: &Certifica
     }
 }
 
-fn files(certificate: &Certificate) -> impl Iterator<Item = (&'static str, &String)> {
+fn files(certificate: &Certificate, key: impl Fn(&str) -> String) -> BTreeMap<String, ByteString> {
     let pems = [&certificate.ca, &certificate.certificate, &certificate.key];
-    TLS_FILES.into_iter().zip(pems)
+    let entry = |(file, pem): (&str, &String)| (key(file), ByteString(pem.as_bytes().to_vec()));
+    TLS_FILES.into_iter().zip(pems).map(entry).collect()
 }
 
 /// The CA that clients trust, for one namespace that may use the cluster.

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::names::{CLUSTER_ID, Names, RESTARTED_AT};
 
-pub use access::{ca_config_map, tls_secret, token_review_binding};
+pub use access::{admin_secret, ca_config_map, tls_secret, token_review_binding};
 pub use image::image;
 
 /// What is known of the surroundings when objects are built.

@@ -119,6 +119,19 @@ fn a_pod_sees_its_own_certificates_under_the_usual_names() {
     }
 }
 
+/// Pods do not mount it, and who reads it sees no key of a node.
+#[test]
+fn people_have_a_secret_of_their_own() {
+    let secret = admin_secret(&cluster(), &certificate("admin"));
+    assert_eq!(secret.metadata.name.as_deref(), Some("roadstead-admin"));
+    let data = secret.data.unwrap();
+    let keys: Vec<_> = data.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["main.ca.crt", "main.tls.crt", "main.tls.key"]);
+    assert_eq!(data["main.tls.key"].0, b"admin key");
+    let pod = pod(&build(&cluster())).to_string();
+    assert!(!pod.contains("roadstead-admin"), "{pod}");
+}
+
 #[test]
 fn a_statefulset_rolls_only_when_told() {
     let desired = build(&cluster());
