@@ -242,16 +242,22 @@ impl LiveCluster {
         }
     }
 
-    /// Removes a node that was drained.
+    /// Removes a node that was drained; the catalog notes a moment after its groups that it was.
     pub async fn remove(&self, node_id: NodeId) -> anyhow::Result<()> {
         let request = RemoveMemberRequest { node_id, fence: 0 };
-        let call = self.some_host()?.run(|node| async move {
-            node.admin()
-                .remove_member(&Principal::Operator, request)
-                .await
-        });
-        call.await??;
-        Ok(())
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let call = self.some_host()?.run(|node| async move {
+                node.admin()
+                    .remove_member(&Principal::Operator, request)
+                    .await
+            });
+            match call.await? {
+                Err(error) if Instant::now() < deadline => drop(error),
+                removed => return Ok(removed.map(drop)?),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The members of the cluster.
