@@ -1,5 +1,5 @@
 # The image for people who build with Docker; `make image` writes the same without it.
-#   cargo build -p roadstead-node -p roadstead-operator -p roadstead
+#   cargo build --workspace --bins
 #   docker build -t roadstead .
 # The binaries are prebuilt, so BASE must have the C library of the system that built them:
 # docker build --build-arg BASE=ubuntu:24.04 . on Ubuntu 24.04.

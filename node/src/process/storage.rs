@@ -80,9 +80,7 @@ impl Storage {
 /// # Errors
 /// When it cannot be read.
 pub fn walk(root: &Path) -> anyhow::Result<bool> {
-    if !root.is_dir() {
-        bail!("there is no directory {}", root.display());
-    }
+    belongs_to_a_node(root)?;
     match check::walk(root, usize::try_from(MIN_MAP).unwrap_or(usize::MAX))? {
         Outcome::Clean => Ok(true),
         Outcome::RebuildLmdb(damage) | Outcome::Damaged(damage) => {
@@ -95,10 +93,22 @@ pub fn walk(root: &Path) -> anyhow::Result<bool> {
 /// Renames the data of a node that is not running, so that it comes back as a new node.
 ///
 /// # Errors
-/// When a node runs on it or it cannot be renamed.
+/// When it is no node's, a node runs on it or it cannot be renamed.
 pub fn set_aside(root: &Path) -> anyhow::Result<PathBuf> {
+    belongs_to_a_node(root)?;
     let _locked = FsDisk::open(root)?;
     check::set_aside(root).with_context(|| format!("{} cannot be set aside", root.display()))
+}
+
+/// Its identity may be what is damaged, so a journal alone will do.
+fn belongs_to_a_node(root: &Path) -> anyhow::Result<()> {
+    if root.join("identity").exists() || root.join("journal").exists() {
+        return Ok(());
+    }
+    bail!(
+        "{} is no data directory of a node: it has neither an identity nor a journal",
+        root.display()
+    )
 }
 
 /// Drops LMDB's file when it is damaged: the store makes it anew from the journal, or refuses.
@@ -200,14 +210,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_not_sound() {
+    fn what_is_no_nodes_is_neither_sound_nor_set_aside() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(
-            walk(directory.path()).unwrap(),
-            "a node has not written yet"
-        );
-        let error = walk(&directory.path().join("nowhere")).unwrap_err();
-        assert!(error.to_string().contains("no directory"), "{error}");
+        let (root, nowhere) = (directory.path(), directory.path().join("nowhere"));
+        std::fs::write(root.join("notes.yaml"), "kind: Queue").unwrap();
+        for elsewhere in [root, &nowhere] {
+            let error = walk(elsewhere).unwrap_err().to_string();
+            assert!(error.contains("no data directory"), "{error}");
+            let error = set_aside(elsewhere).unwrap_err().to_string();
+            assert!(error.contains("no data directory"), "{error}");
+        }
+        assert!(!nowhere.exists(), "nothing is made");
+        std::fs::write(root.join("identity"), "").unwrap();
+        assert!(walk(root).unwrap(), "it has no rows yet");
+        set_aside(root).unwrap();
+        assert!(root.join("damaged-0").join("identity").exists());
     }
 
     #[test]
