@@ -345,7 +345,8 @@ async fn who_is_not_admitted_says_hello_and_asks_nothing() {
     assert_eq!(transport.dials.load(Ordering::Relaxed), 0);
     assert_eq!(peers.introduce(2, Duration::from_secs(5)).await, Ok(()));
     peers.admit();
-    assert!(peers.request(2, Lane::Bulk, 1, vote).await.is_ok());
+    // The link that was refused pauses.
+    assert!(peers.request(2, Lane::Urgent, 1, vote).await.is_ok());
 }
 
 #[tokio::test]
