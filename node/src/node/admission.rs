@@ -2,8 +2,8 @@
 //!
 //! On a volume that was put back to an older state, or copied, a node has forgotten what it voted
 //! for and what it acknowledged. Whoever knows its latest start says so; to hear it, the node asks
-//! all other members before its first vote, and goes on when a majority has answered. Peers that
-//! do not answer get a moment more: one of them may be the one that knows.
+//! all other members before it asks or answers anything else, and goes on when all have answered,
+//! or a majority has and the others have been waited for: one of them may be the one that knows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use crate::runtime::Runtime;
 
 /// The longest that one answer may take.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Those that do not answer are waited for as long, when a majority has answered.
-const MOMENT: Duration = Duration::from_secs(1);
+/// Those that do not answer are waited for as long, when a majority has answered. Longer than it
+/// takes to replace a pod: a peer that is about to come back may be the one that knows.
+const MOMENT: Duration = Duration::from_secs(5);
 /// Pause before those that have not answered are asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Without a majority a node goes on after this. It may be away for so long that the members it

@@ -332,6 +332,10 @@ impl<R: Runtime> Node<R> {
         let (node, watched) = (self.clone(), group.clone());
         group.scope().spawn(async move {
             let why = watched.ended().await;
+            // A replica that is let go stops its tasks first, and then its Raft.
+            if watched.scope().is_stopped() {
+                return;
+            }
             node.fence(&format!("group {} has ended: {why}", watched.id()));
         });
     }

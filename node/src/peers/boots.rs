@@ -11,10 +11,11 @@ use crate::raft::types::NodeId;
 pub struct Boots(BTreeMap<NodeId, Boot>);
 
 impl Boots {
-    /// The catalog knows a node by this start.
+    /// The catalog knows a node by this start. It may lag behind what was heard from the node
+    /// itself; where one does not continue the other, whoever was heard here is a copy.
     pub fn learn(&mut self, node: NodeId, boot: &Boot) {
         let known = self.0.entry(node).or_default();
-        if boot.continues(known) {
+        if !known.continues(boot) {
             known.clone_from(boot);
         }
     }
@@ -27,9 +28,9 @@ impl Boots {
         let known = self.0.entry(node).or_default();
         if !claimed.continues(known) {
             return Err(format!(
-                "start {} of node {node:x} does not continue start {}, which the cluster has seen: \
-                 its disk is a restored or copied one, it must come back as a new node \
-                 (roadstead-node set-aside)",
+                "start {} of node {node:x} does not continue start {}, which a peer has seen: its \
+                 disk is a restored or copied one, it must come back as a new node (see \
+                 docs/operations.md, Damage)",
                 claimed.number(),
                 known.number()
             ));
@@ -53,6 +54,16 @@ mod tests {
         assert!(refused.contains("restored or copied"), "{refused}");
         assert!(boots.vouch(8, &other).is_ok(), "another node");
         assert!(boots.vouch(7, &one.next(33)).is_ok());
+    }
+
+    #[test]
+    fn the_catalog_is_believed_before_a_copy_that_was_heard_first() {
+        let (mut boots, copied) = (Boots::default(), Boot::default().next(11).noted());
+        let (original, copy) = (copied.clone().next(22), copied.next(23));
+        boots.vouch(7, &copy).unwrap();
+        boots.learn(7, &original);
+        assert!(boots.vouch(7, &original).is_ok());
+        assert!(boots.vouch(7, &copy).is_err());
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl<R: Runtime> Group<R> {
         self.caught_up.load(Ordering::Relaxed)
     }
 
-    /// Waits until its Raft has ended though nobody stopped it, and says why.
+    /// Waits until its Raft has ended, and says why.
     pub async fn ended(&self) -> String {
         let mut metrics = self.raft.metrics();
         while metrics.changed().await.is_ok() {}
