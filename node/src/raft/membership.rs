@@ -133,6 +133,11 @@ impl<R: Runtime> Group<R> {
         nodes.remove(&self.node_id());
         let all = async {
             loop {
+                // It may have let itself go: only a leader hears how far the others are.
+                let now = self.leadership();
+                if !now.is_leader {
+                    return Err(ApiError::not_leader(self.id(), now.leader));
+                }
                 let behind = {
                     let metrics = self.raft().metrics();
                     let lag = lag_of(&metrics.borrow_watched());
@@ -142,16 +147,16 @@ impl<R: Runtime> Group<R> {
                     })
                 };
                 if behind.is_none() {
-                    return;
+                    return Ok(());
                 }
                 R::sleep(POLL).await;
             }
         };
-        R::timeout(patience, all).await.map_err(|_| {
-            ApiError::unavailable(format!(
+        R::timeout(patience, all).await.unwrap_or_else(|_| {
+            Err(ApiError::unavailable(format!(
                 "a new replica of group {} has not caught up yet; this goes on",
                 self.id()
-            ))
+            )))
         })
     }
 
