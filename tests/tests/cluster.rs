@@ -311,7 +311,10 @@ async fn put_back_after(starts: u32) {
     host.start().await.expect("it starts over the old data");
     let why = fenced(host).await;
     println!("after {starts} starts: {why}");
-    assert!(why.contains("a peer has seen"), "before it took part: {why}");
+    assert!(
+        why.contains("a peer has seen"),
+        "before it took part: {why}"
+    );
     load.flows(500).await.expect("the others go on");
     // Whoever restarts it changes nothing.
     for _ in 0..3 {
