@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{bail, ensure};
 use clap::{Parser, Subcommand};
 use roadstead_node::config::NodeConfig;
 use roadstead_node::process::{NodeProcess, logging, storage};
@@ -99,12 +100,15 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
         started = NodeProcess::start_with(config, Some(walker)) => started?,
     };
-    tokio::select! {
+    let failure = tokio::select! {
         biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        why = process.failed() => anyhow::bail!("the node stops: {why}"),
-    }
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        ending = process.failed() => {
+            ensure!(ending.in_order, "the node stops: {}", ending.why);
+            Some(ending.why)
+        }
+    };
     tracing::info!(?grace, "stopping: leaderships move to other nodes");
     let stopped = async {
         tokio::select! {
@@ -117,10 +121,10 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
     match tokio::time::timeout(grace + CLOSING, stopped).await {
         Ok(true) => {
             tracing::info!("stopped");
-            Ok(ExitCode::SUCCESS)
+            failure.map_or(Ok(ExitCode::SUCCESS), |why| bail!("the node stops: {why}"))
         }
-        Ok(false) => anyhow::bail!("told to stop twice: stopped without finishing"),
-        Err(_) => anyhow::bail!("not stopped in order within {:?}", grace + CLOSING),
+        Ok(false) => bail!("told to stop twice: stopped without finishing"),
+        Err(_) => bail!("not stopped in order within {:?}", grace + CLOSING),
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 #[cfg(feature = "controls")]
 use roadstead_node::controls::{Controls, Protection};
+use roadstead_node::node::Ending;
+use roadstead_node::raft::Group;
 use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::QueueSpec;
 use roadstead_tests::live::cluster::until;
@@ -191,7 +193,7 @@ async fn a_node_joins_and_another_is_drained_and_leaves() {
     })
     .await
     .expect("its replicas are let go");
-    tokio::time::timeout(Duration::from_secs(1), drained.fenced())
+    tokio::time::timeout(Duration::from_secs(1), drained.ending())
         .await
         .expect_err("a replica that is let go ends nothing else");
     cluster.remove(leaver).await.expect("it is removed");
@@ -286,10 +288,10 @@ async fn a_cluster_comes_back_from_its_disks() {
     assert!(stats.acked_total > 0, "{stats:?}");
 }
 
-/// Waits until the node stops serving by itself; says why it did.
-async fn fenced(host: &LiveHost) -> String {
+/// Waits until the node stops serving by itself.
+async fn ending(host: &LiveHost) -> Ending {
     let node = host.node().expect("it runs");
-    tokio::time::timeout(Duration::from_secs(20), node.fenced())
+    tokio::time::timeout(Duration::from_secs(20), node.ending())
         .await
         .expect("the node stops serving")
 }
@@ -309,7 +311,7 @@ async fn put_back_after(starts: u32) {
     }
     host.put_back().expect("its directory is put back");
     host.start().await.expect("it starts over the old data");
-    let why = fenced(host).await;
+    let why = ending(host).await.why;
     println!("after {starts} starts: {why}");
     assert!(
         why.contains("a peer has seen"),
@@ -320,7 +322,7 @@ async fn put_back_after(starts: u32) {
     for _ in 0..3 {
         host.kill();
         host.start().await.expect("it starts over the old data");
-        fenced(host).await;
+        ending(host).await;
     }
     load.flows(200).await.expect("the others go on");
     host.kill();
@@ -346,8 +348,9 @@ async fn of_two_nodes_on_copies_of_a_volume_one_takes_part() {
     cluster.until_ready().await.expect("it catches up");
     let host = cluster.add_host_over(copy);
     cluster.hosts[host].start().await.expect("it starts");
-    let why = fenced(&cluster.hosts[host]).await;
-    assert!(why.contains("restored or copied"), "{why}");
+    let ending = ending(&cluster.hosts[host]).await;
+    assert!(ending.why.contains("restored or copied"), "{ending:?}");
+    assert!(!ending.in_order, "what it holds is not to be believed");
     cluster.hosts[host].kill();
     cluster.until_ready().await.expect("the original is well");
 }
@@ -364,6 +367,15 @@ async fn a_node_with_a_group_that_has_ended_stops_serving() {
     })
     .await
     .expect("it runs");
-    let why = fenced(host).await;
-    assert!(why.contains("group 1 has ended"), "{why}");
+    let ending = ending(host).await;
+    assert!(ending.why.contains("group 1 has ended"), "{ending:?}");
+    assert!(ending.in_order, "its other groups can be handed over");
+    host.run(async |node| {
+        let moved = node.hand_over(Duration::from_secs(5)).await;
+        assert!(!moved.contains(&1), "{moved:?}");
+        let leads = |group: &Arc<Group<_>>| group.leadership().is_leader;
+        assert!(!node.groups().all().iter().any(leads), "it leads nothing");
+    })
+    .await
+    .expect("it runs");
 }

@@ -155,7 +155,7 @@ impl Cluster {
         let running = self.nodes.iter_mut();
         let running = running.filter_map(|node| Some((&node.name, node.process.as_mut()?)));
         let failures = running.map(|(name, process)| {
-            Box::pin(async move { format!("{name} stopped: {}", process.failed().await) })
+            Box::pin(async move { format!("{name} stopped: {}", process.failed().await.why) })
         });
         futures_util::future::select_all(failures).await.0
     }

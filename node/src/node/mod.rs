@@ -25,6 +25,7 @@ use roadstead_proto::v1::PeerHello;
 pub use admin::Admin;
 pub use directory::Directory;
 pub use groups::Groups;
+pub use readiness::Ending;
 pub use reporter::report_group;
 
 use self::cluster::ClusterView;
@@ -183,7 +184,7 @@ impl<R: Runtime> Node<R> {
         scope.spawn(placement::run(self.clone()));
         scope.spawn(admission::run(self.clone()));
         recycle::start(self);
-        self.fence_when_it_ends(self.catalog.group());
+        self.resign_when_it_ends(self.catalog.group());
         let node = self.clone();
         scope.spawn(async move {
             let failure = node.shared.store.failure().wait().await;
@@ -322,13 +323,13 @@ impl<R: Runtime> Node<R> {
             self.shard_options,
         );
         lock(&self.shards).insert(group.id(), service);
-        self.fence_when_it_ends(&group);
+        self.resign_when_it_ends(&group);
         self.groups.insert(group);
     }
 
     /// A replica whose Raft has ended votes, stores and answers no more, and nothing but a restart
     /// brings it back.
-    fn fence_when_it_ends(self: &Arc<Self>, group: &Arc<Group<R>>) {
+    fn resign_when_it_ends(self: &Arc<Self>, group: &Arc<Group<R>>) {
         let (node, watched) = (self.clone(), group.clone());
         group.scope().spawn(async move {
             let why = watched.ended().await;
@@ -336,7 +337,7 @@ impl<R: Runtime> Node<R> {
             if watched.scope().is_stopped() {
                 return;
             }
-            node.fence(&format!("group {} has ended: {why}", watched.id()));
+            node.resign(&format!("group {} has ended: {why}", watched.id()));
         });
     }
 

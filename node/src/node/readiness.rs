@@ -13,11 +13,21 @@ use crate::runtime::Runtime;
 /// A node that hands over gets no leadership back for this long: it may be about to stop.
 const REST: Duration = Duration::from_secs(30);
 
+/// Why a node stops by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// In words.
+    pub why: String,
+    /// Whether it stops as when it is told to, handing its leaderships over first. If not, what it
+    /// holds is not to be believed: it must ask and answer nothing more.
+    pub in_order: bool,
+}
+
 /// What a node has made up its mind to.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     /// Why it serves no more.
-    stopping: OnceLock<String>,
+    stopping: OnceLock<Ending>,
     stopped: Notify,
     /// By its monotonic clock.
     rests_until_ms: AtomicU64,
@@ -28,8 +38,8 @@ impl<R: Runtime> Node<R> {
     /// Whether this node can serve: it belongs to a cluster, knows the catalog, and runs what is
     /// placed on it with what was committed before it started. The error says what is missing.
     pub fn readiness(&self) -> Result<(), String> {
-        if let Some(why) = self.standing.stopping.get() {
-            return Err(why.clone());
+        if let Some(ending) = self.standing.stopping.get() {
+            return Err(ending.why.clone());
         }
         if self.cluster_id().is_empty() {
             return Err("it belongs to no cluster yet; bootstrap one or add it".to_owned());
@@ -66,20 +76,30 @@ impl<R: Runtime> Node<R> {
         self.standing.stopping.get().is_some()
     }
 
-    /// Stops serving for a reason that a restart does not mend by itself.
+    /// Stops serving at once, for a reason that a restart does not mend by itself.
     pub fn fence(&self, why: &str) {
-        if self.standing.stopping.set(why.to_owned()).is_ok() {
-            tracing::error!(why, "this node stops serving");
+        self.end(why, false);
+    }
+
+    /// Stops serving in order: a part of it does not work any more, the rest can be handed over.
+    pub(super) fn resign(&self, why: &str) {
+        self.end(why, true);
+    }
+
+    fn end(&self, why: &str, in_order: bool) {
+        let why = why.to_owned();
+        tracing::error!(why, in_order, "this node stops serving");
+        if self.standing.stopping.set(Ending { why, in_order }).is_ok() {
             self.standing.stopped.notify_waiters();
         }
     }
 
-    /// Waits until the node has stopped serving by itself, and says why.
-    pub async fn fenced(&self) -> String {
+    /// Waits until the node stops by itself, and says why.
+    pub async fn ending(&self) -> Ending {
         loop {
             let stopped = self.standing.stopped.notified();
-            if let Some(why) = self.standing.stopping.get() {
-                return why.clone();
+            if let Some(ending) = self.standing.stopping.get() {
+                return ending.clone();
             }
             stopped.await;
         }
@@ -87,8 +107,11 @@ impl<R: Runtime> Node<R> {
 
     /// Takes no new work from now on, and is not ready any more.
     pub(super) fn begin_stop(&self) {
-        // A node that has stopped serving by itself has said why.
-        let _ = self.standing.stopping.set("it is stopping".to_owned());
+        // A node that stops by itself has said why.
+        let _ = self.standing.stopping.set(Ending {
+            why: "it is stopping".to_owned(),
+            in_order: true,
+        });
     }
 
     /// Wants no leadership for a while, and says so at once.

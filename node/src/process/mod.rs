@@ -25,7 +25,7 @@ use self::listeners::Listeners;
 use self::observer::Observer;
 use self::storage::Storage;
 use crate::config::NodeConfig;
-use crate::node::{Identity, Node, NodeParts};
+use crate::node::{Ending, Identity, Node, NodeParts};
 use crate::raft::timing::Timing;
 use crate::scope::NodeScope;
 use crate::shard::ShardOptions;
@@ -158,17 +158,20 @@ impl NodeProcess {
     }
 
     /// Waits until the node cannot go on by itself, and says why.
-    pub async fn failed(&mut self) -> String {
+    pub async fn failed(&mut self) -> Ending {
         let node = Arc::clone(&self.node);
         loop {
             tokio::select! {
                 biased;
-                why = node.fenced() => return why,
-                Some(ended) = self.servers.join_next() => match ended {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return format!("{error:#}"),
-                    Err(error) => return format!("a listener ended: {error}"),
-                },
+                ending = node.ending() => return ending,
+                Some(ended) = self.servers.join_next() => {
+                    let why = match ended {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(error)) => format!("{error:#}"),
+                        Err(error) => format!("a listener ended: {error}"),
+                    };
+                    return Ending { why, in_order: true };
+                }
             }
         }
     }

@@ -363,6 +363,8 @@ async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
         group.note_leadership(term, leader, is_leader);
         group.note_progress();
         if metrics.changed().await.is_err() {
+            // Its Raft has ended.
+            group.note_leadership(term, None, false);
             return;
         }
     }
