@@ -5,7 +5,6 @@
 //! all other members before it asks or answers anything else, and goes on when all have answered,
 //! or a majority has and the others have been waited for: one of them may be the one that knows.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use futures_util::future::join_all;
 use openraft_rt::Instant as _;
 
 use super::Node;
-use crate::raft::types::NodeId;
 use crate::runtime::Runtime;
 
 /// The longest that one answer may take.
@@ -27,11 +25,34 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// knows are members no more; who is, checks its start with every link.
 const LONELY: Duration = Duration::from_secs(10);
 
+/// What follows from the answers so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Those that have not answered are asked again.
+    Ask,
+    TakePart,
+    /// It takes part, though no majority has answered.
+    TakePartAlone,
+}
+
+/// Of so many members, this node among them, `silent` have not answered for so long.
+fn verdict(members: usize, silent: usize, waited: Duration) -> Verdict {
+    let has_majority = (members - silent) * 2 > members;
+    if silent == 0 || (has_majority && waited >= MOMENT) {
+        Verdict::TakePart
+    } else if waited >= LONELY {
+        Verdict::TakePartAlone
+    } else {
+        Verdict::Ask
+    }
+}
+
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
-    let mut silent = others(&node);
+    // As the catalog on this node's disk has them; it may be behind.
+    let mut silent = node.meet_members();
     let members = silent.len() + 1;
     let began = R::Instant::now();
-    while !silent.is_empty() {
+    loop {
         let asked = silent.iter().map(|peer| {
             let (peer, peers) = (*peer, node.peers());
             async move { peers.introduce(peer, ANSWER).await.map(|()| peer) }
@@ -42,35 +63,46 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
                 Err(why) => tracing::debug!(why, "a peer has not answered yet"),
             }
         }
-        let has_majority = (members - silent.len()) * 2 > members;
-        if has_majority && began.elapsed() >= MOMENT {
-            break;
+        // It may have been disowned.
+        if node.is_stopping() {
+            return;
         }
-        if began.elapsed() >= LONELY {
-            tracing::warn!(
-                members,
-                silent = silent.len(),
-                "no majority of peers answers"
-            );
-            break;
-        }
-        if !silent.is_empty() {
-            R::sleep(PAUSE).await;
+        match verdict(members, silent.len(), began.elapsed()) {
+            Verdict::Ask => R::sleep(PAUSE).await,
+            Verdict::TakePart => break,
+            Verdict::TakePartAlone => {
+                let silent = silent.len();
+                tracing::warn!(members, silent, "no majority of peers answers");
+                break;
+            }
         }
     }
     node.peers().admit();
 }
 
-/// The other members, as the catalog on this node's disk has them; it may be behind.
-fn others<R: Runtime>(node: &Node<R>) -> BTreeSet<NodeId> {
-    let members = node.catalog().read(|catalog| {
-        let members = catalog.members().values();
-        let known = members.map(|member| (member.node.node_id, member.node.peer_address.clone()));
-        known.collect::<Vec<_>>()
-    });
-    for (id, address) in &members {
-        node.peers().set_address(*id, address);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_takes_part_once_its_peers_have_answered() {
+        let cases = [
+            (1, 0, Duration::ZERO, Verdict::TakePart),
+            (3, 0, Duration::ZERO, Verdict::TakePart),
+            (3, 1, MOMENT.saturating_sub(PAUSE), Verdict::Ask),
+            (3, 1, MOMENT, Verdict::TakePart),
+            (3, 2, MOMENT, Verdict::Ask),
+            (3, 2, LONELY.saturating_sub(PAUSE), Verdict::Ask),
+            (3, 2, LONELY, Verdict::TakePartAlone),
+            (4, 2, MOMENT, Verdict::Ask),
+            (5, 2, MOMENT, Verdict::TakePart),
+        ];
+        for (members, silent, waited, expected) in cases {
+            let found = verdict(members, silent, waited);
+            assert_eq!(
+                found, expected,
+                "{silent} of {members} silent for {waited:?}"
+            );
+        }
     }
-    let ids = members.into_iter().map(|(id, _)| id);
-    ids.filter(|id| *id != node.node_id()).collect()
 }

@@ -16,7 +16,7 @@ mod replica;
 mod reporter;
 mod serve;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -295,6 +295,22 @@ impl<R: Runtime> Node<R> {
                 Ok(())
             }
         }
+    }
+
+    /// Tells the links where the members are and which start of each is its latest, as the catalog
+    /// has it here; gives the ids of the others.
+    fn meet_members(&self) -> BTreeSet<NodeId> {
+        let members: Vec<_> = self.catalog.read(|catalog| {
+            let members = catalog.members().values();
+            members.map(|member| member.node.clone()).collect()
+        });
+        for member in &members {
+            let peers = self.peers();
+            peers.set_address(member.node_id, &member.peer_address);
+            peers.learn_boot(member.node_id, &member.boot);
+        }
+        let ids = members.into_iter().map(|member| member.node_id);
+        ids.filter(|id| *id != self.node_id()).collect()
     }
 
     /// The cluster has taken note of this start of the node.

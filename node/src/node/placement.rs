@@ -8,7 +8,6 @@ use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft_rt::{Instant as _, Select2};
-use roadstead_core::catalog::Boot;
 
 use super::Node;
 use crate::raft::Group;
@@ -29,13 +28,8 @@ type Founding<R> = BTreeMap<GroupId, <R as AsyncRuntime>::Instant>;
 /// was let go: whoever leads does not send to it any more.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What the catalog wants of this node.
-struct Wanted {
-    /// Groups to run, with the addresses of the voters they are founded with.
-    groups: BTreeMap<GroupId, BTreeMap<NodeId, BasicNode>>,
-    addresses: BTreeMap<NodeId, String>,
-    boots: Vec<(NodeId, Boot)>,
-}
+/// Groups to run here, with the addresses of the voters they are founded with.
+type Wanted = BTreeMap<GroupId, BTreeMap<NodeId, BasicNode>>;
 
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
     let mut founding = Founding::<R>::new();
@@ -44,14 +38,8 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
     while !node.is_stopping() {
         let view = node.catalog();
         let version = view.version();
-        let wanted = wanted(&node);
-        for (id, address) in &wanted.addresses {
-            node.peers().set_address(*id, address);
-        }
-        for (id, boot) in wanted.boots {
-            node.peers().learn_boot(id, &boot);
-        }
-        for (id, voters) in wanted.groups {
+        node.meet_members();
+        for (id, voters) in wanted(&node) {
             if let Err(error) = run_group(&node, id, voters, &mut founding).await {
                 tracing::error!(group = id, %error, "group cannot run here");
             }
@@ -68,30 +56,18 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
 fn wanted<R: Runtime>(node: &Node<R>) -> Wanted {
     let me = node.node_id();
     node.catalog().read(|catalog| {
-        let addresses: BTreeMap<NodeId, String> = catalog
-            .members()
-            .values()
-            .map(|member| (member.node.node_id, member.node.peer_address.clone()))
-            .collect();
-        let boots = catalog.members().values();
-        let boots = boots.map(|member| (member.node.node_id, member.node.boot.clone()));
-        let boots = boots.collect();
         let node_of = |id: &NodeId| {
-            let address = addresses.get(id).map_or("", String::as_str);
+            let member = catalog.members().get(id);
+            let address = member.map_or("", |member| &member.node.peer_address);
             (*id, BasicNode::new(address))
         };
-        let groups = catalog
+        catalog
             .placements()
             .iter()
             .filter(|(id, _)| **id != CATALOG)
-            .filter(|(_, place)| place.voters.contains(&me) || place.learners.contains(&me))
+            .filter(|(_, place)| place.is_on(me))
             .map(|(id, place)| (*id, place.voters.iter().map(node_of).collect()))
-            .collect();
-        Wanted {
-            groups,
-            addresses,
-            boots,
-        }
+            .collect()
     })
 }
 
@@ -148,15 +124,9 @@ async fn stop_unplaced<R: Runtime>(
 ) {
     let me = node.node_id();
     let placed: BTreeSet<GroupId> = node.catalog().read(|catalog| {
-        let here = |place: &roadstead_core::catalog::Placement| {
-            place.voters.contains(&me) || place.learners.contains(&me)
-        };
-        catalog
-            .placements()
-            .iter()
-            .filter(|(_, place)| here(place))
-            .map(|(id, _)| *id)
-            .collect()
+        let places = catalog.placements().iter();
+        let here = places.filter(|(_, place)| place.is_on(me));
+        here.map(|(id, _)| *id).collect()
     });
     unplaced.retain(|id, _| !placed.contains(id));
     for group in node.groups().all() {

@@ -88,7 +88,10 @@ impl Boot {
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         let first = r.varint("number of a start")?;
-        let starts = r.varint("number of starts")?.min(Self::MAX as u64);
+        let starts = r.count(8, "number of starts")?;
+        if starts > Self::MAX {
+            return r.fail("number of starts");
+        }
         let nonces = (0..starts).map(|_| r.u64("nonce of a start"));
         Ok(Self {
             first,
@@ -112,6 +115,18 @@ mod tests {
         let later = second.noted().next(33).noted().next(44);
         assert_eq!((later.first(), later.number()), (3, 4));
         assert!(later.continues(&first) && later.continues(&second));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused() {
+        let mut stored = Vec::new();
+        let boot = Boot {
+            first: 1,
+            nonces: vec![7; Boot::MAX + 1],
+        };
+        boot.encode(&mut stored);
+        let refused = Boot::decode(&mut Reader::new(&stored)).unwrap_err();
+        assert_eq!(refused.what, "number of starts");
     }
 
     #[test]

@@ -136,6 +136,13 @@ pub struct Placement {
     pub founding: bool,
 }
 
+impl Placement {
+    /// Whether a node holds a replica, with a vote or without.
+    pub fn is_on(&self, node: u64) -> bool {
+        self.voters.contains(&node) || self.learners.contains(&node)
+    }
+}
+
 /// What was decided when the cluster was founded, and what is one for the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {

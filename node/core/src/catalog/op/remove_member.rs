@@ -1,7 +1,6 @@
 //! Removes a member.
 
 use crate::catalog::machine::{CatalogMachine, Step};
-use crate::catalog::model::Placement;
 use crate::catalog::reply::{Refusal, Reply};
 use crate::catalog::row;
 use crate::codec::{Decoded, Put, Reader};
@@ -35,8 +34,11 @@ impl RemoveMember {
     ) -> Result<Reply, Refusal> {
         m.check_fence(step, self.fence)?;
         let node = self.node_id;
-        let holds = |p: &Placement| p.voters.contains(&node) || p.learners.contains(&node);
-        if let Some((group, _)) = m.placements.iter().find(|(_, placement)| holds(placement)) {
+        if let Some((group, _)) = m
+            .placements
+            .iter()
+            .find(|(_, placement)| placement.is_on(node))
+        {
             return Err(Refusal::StillPlaced {
                 node,
                 group: *group,
