@@ -24,7 +24,7 @@ const FRAME_BYTES: usize = 256 << 10;
 /// A dial that takes longer has failed.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pause after a failed dial; questions asked meanwhile fail at once.
+/// Pause after a link on which nothing was answered; questions asked meanwhile fail with it.
 const REDIAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who waits for the answer to a message.
@@ -98,16 +98,16 @@ async fn run<R: Runtime>(
     waiters: Arc<Waiters>,
 ) {
     while let Some(first) = queue.recv().await {
-        let why = match open(&peers, node, lane).await {
+        let (why, answered) = match open(&peers, node, lane).await {
             Ok(link) => exchange(&peers, link, first, (&mut queue, &waiters)).await,
-            Err(error) => {
-                fail_all(&mut queue, &waiters, &error.to_string());
-                R::sleep(REDIAL_PAUSE).await;
-                error.to_string()
-            }
+            Err(error) => (error.to_string(), false),
         };
         tracing::debug!(node, ?lane, why, "link to peer ended");
         fail_all(&mut queue, &waiters, &why);
+        if !answered {
+            R::sleep(REDIAL_PAUSE).await;
+            fail_all(&mut queue, &waiters, &why);
+        }
     }
 }
 
@@ -182,13 +182,14 @@ async fn dial<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Res
     Ok(link)
 }
 
-/// Carries messages until the link breaks; says why it did.
+/// Carries messages until the link breaks; says why it did, and whether a question was answered.
 async fn exchange<R: Runtime>(
     peers: &Peers<R>,
     link: Link,
     first: PeerMessage,
     (queue, waiters): (&mut mpsc::UnboundedReceiver<PeerMessage>, &Waiters),
-) -> String {
+) -> (String, bool) {
+    let mut answered = false;
     let Link {
         sender,
         mut receiver,
@@ -209,6 +210,7 @@ async fn exchange<R: Runtime>(
             for message in frame.messages {
                 let Some(Body::Hello(hello)) = &message.body else {
                     deliver(message, waiters);
+                    answered = true;
                     continue;
                 };
                 if let Err(why) = greeted(peers, hello) {
@@ -218,9 +220,10 @@ async fn exchange<R: Runtime>(
         }
         "the peer closed the link".to_owned()
     };
-    match R::select2(std::pin::pin!(writing), std::pin::pin!(reading)).await {
+    let why = match R::select2(Box::pin(writing), Box::pin(reading)).await {
         Select2::First(why) | Select2::Second(why) => why,
-    }
+    };
+    (why, answered)
 }
 
 fn deliver(message: PeerMessage, waiters: &Waiters) {

@@ -43,7 +43,9 @@ impl Clock for StillClock {
 const OLD: u64 = 9;
 
 /// Answers what can be told apart: appends by their term, calls by their principal.
-struct Echo;
+struct Echo {
+    is_admitted: bool,
+}
 
 impl Serve for Echo {
     fn greet(&self, hello: &PeerHello) -> Result<PeerHello, String> {
@@ -65,7 +67,7 @@ impl Serve for Echo {
     }
 
     fn is_admitted(&self) -> bool {
-        true
+        self.is_admitted
     }
 
     fn appends(
@@ -171,19 +173,23 @@ impl Transport for Memory {
         address: &str,
         _lane: Lane,
     ) -> Pin<Box<dyn Future<Output = io::Result<Link>> + Send + '_>> {
-        let known = address == "two:1";
+        let known = ["two:1", "waiting:1"].contains(&address);
+        let address = address.to_owned();
         Box::pin(async move {
             self.dials.fetch_add(1, Ordering::Relaxed);
             if !known {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
+            let echo = Echo {
+                is_admitted: address != "waiting:1",
+            };
             let (a, b) = (mpsc::channel(16), mpsc::channel(16));
             let scope = NodeScope::default();
             let served = Link {
                 sender: b.0,
                 receiver: a.1,
             };
-            scope.spawn(inbound::serve(served, Arc::new(Echo), scope.clone()));
+            scope.spawn(inbound::serve(served, Arc::new(echo), scope.clone()));
             self.cuts.lock().expect("lock").push(scope);
             Ok(Link {
                 sender: a.0,
@@ -347,6 +353,16 @@ async fn who_is_not_admitted_says_hello_and_asks_nothing() {
     peers.admit();
     // The link that was refused pauses.
     assert!(peers.request(2, Lane::Urgent, 1, vote).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_admitted_says_hello_and_answers_nothing() {
+    let (peers, _transport) = peers("here");
+    peers.set_address(2, "waiting:1");
+    assert_eq!(peers.introduce(2, Duration::from_secs(5)).await, Ok(()));
+    let vote = Body::Vote(RaftVoteRequest::default());
+    let refused = peers.request(2, Lane::Urgent, 1, vote).await;
+    assert!(refused.unwrap_err().contains("closed the link"));
 }
 
 #[tokio::test]
