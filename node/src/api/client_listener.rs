@@ -13,8 +13,7 @@ use tonic::transport::server::Router;
 use tonic_health::pb::FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTORS;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
-use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
-use tonic_reflection::server::{Builder as ReflectionBuilder, Error as ReflectionError};
+use tonic_reflection::server::Builder as ReflectionBuilder;
 use tower::layer::util::{Identity, Stack};
 
 use super::acceptor::Acceptor;
@@ -64,14 +63,7 @@ impl ClientListener {
         let router = add_client_services(server, &services)
             .add_service(messages(services))
             .add_service(HealthServer::new(health));
-        let router = match reflection() {
-            Ok(reflection) => router.add_service(reflection),
-            Err(error) => {
-                tracing::error!(%error, "reflection is not served");
-                router
-            }
-        };
-        router
+        with_reflection(router)
             .serve_with_incoming_shutdown(self.acceptor.run(), drain.cancelled_owned())
             .await
     }
@@ -109,8 +101,22 @@ pub(super) fn messages<S: MessageService>(services: S) -> MessageServiceServer<S
         .max_encoding_message_size(MAX_FRAME)
 }
 
-pub(super) fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ReflectionError>
-{
+/// Adds reflection, also by its older name, which many tools still ask for.
+pub(super) fn with_reflection(router: Served) -> Served {
+    let built = described()
+        .build_v1()
+        .map(|new| (new, described().build_v1alpha()));
+    match built {
+        Ok((new, Ok(old))) => router.add_service(new).add_service(old),
+        Ok((_, Err(error))) | Err(error) => {
+            tracing::error!(%error, "reflection is not served");
+            router
+        }
+    }
+}
+
+/// What reflection shows of this listener.
+fn described<'a>() -> ReflectionBuilder<'a> {
     ReflectionBuilder::configure()
         .register_encoded_file_descriptor_set(roadstead_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
@@ -118,5 +124,4 @@ pub(super) fn reflection() -> Result<ServerReflectionServer<impl ServerReflectio
         .with_service_name("roadstead.v1.MessageService")
         .with_service_name("roadstead.v1.ClusterService")
         .with_service_name("grpc.health.v1.Health")
-        .build_v1()
 }

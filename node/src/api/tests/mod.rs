@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
-use super::client_listener::{messages, reflection, server};
+use super::client_listener::{messages, server, with_reflection};
 use super::inbound::{frames, principal};
 use super::services::Replies;
 use super::*;
@@ -149,8 +149,8 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
         .layer(authenticator)
         .add_service(messages(echo.clone()))
         .add_service(ClusterServiceServer::new(echo.clone()))
-        .add_service(PeerServiceServer::new(echo))
-        .add_service(reflection().unwrap());
+        .add_service(PeerServiceServer::new(echo));
+    let router = with_reflection(router);
     let drained = drain.clone().cancelled_owned();
     tokio::spawn(router.serve_with_incoming_shutdown(acceptor.run(), drained));
     Listener {
@@ -273,4 +273,23 @@ async fn reflection_shows_the_services_of_clients() {
         !names.iter().any(|name| name.contains("Admin")),
         "{names:?}"
     );
+}
+
+#[tokio::test]
+async fn reflection_is_found_by_its_older_name() {
+    use tonic_reflection::pb::v1alpha::ServerReflectionRequest;
+    use tonic_reflection::pb::v1alpha::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1alpha::server_reflection_request::MessageRequest;
+
+    let listener = anonymous().await;
+    let mut client = ServerReflectionClient::new(connect(listener.address).await);
+    let symbol = "roadstead.v1.MessageService".to_owned();
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(symbol)),
+    };
+    let asked = client.server_reflection_info(tokio_stream::once(ask));
+    let reply = asked.await.unwrap().into_inner().message().await.unwrap();
+    let reply = format!("{:?}", reply.unwrap().message_response);
+    assert!(reply.contains("FileDescriptorResponse"), "{reply}");
 }
