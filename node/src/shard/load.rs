@@ -101,6 +101,10 @@ fn counts(stats: &Stats) -> ConsumerLoad {
         nacked_total: stats.totals.nacked,
         redelivered_total: stats.totals.redelivered,
         dead_lettered_total: stats.totals.dead_lettered,
+        expired_total: stats.totals.expired,
+        leases_expired_total: stats.totals.lease_expired,
+        dropped_total: stats.totals.dropped,
+        purged_total: stats.totals.purged,
         ..ConsumerLoad::default()
     }
 }

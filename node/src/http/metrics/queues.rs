@@ -32,7 +32,7 @@ const GAUGES: [(&str, &str, Pick); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Pick); 6] = [
+const COUNTERS: [(&str, &str, Pick); 10] = [
     ("queue_sent", "Messages accepted", |l| l.sent_total),
     ("queue_delivered", "Deliveries", |l| l.delivered_total),
     ("queue_acked", "Messages acked", |l| l.acked_total),
@@ -45,6 +45,20 @@ const COUNTERS: [(&str, &str, Pick); 6] = [
     ("queue_dead_lettered", "Messages dead-lettered", |l| {
         l.dead_lettered_total
     }),
+    (
+        "queue_dropped",
+        "Messages that failed and had no dead-letter queue",
+        |l| l.dropped_total,
+    ),
+    ("queue_expired", "Messages whose time to live ended", |l| {
+        l.expired_total
+    }),
+    ("queue_purged", "Messages purged", |l| l.purged_total),
+    (
+        "queue_leases_expired",
+        "Deliveries that were not settled in time",
+        |l| l.leases_expired_total,
+    ),
 ];
 
 /// One row per consumer group and shard: where a shard is led elsewhere, its counters go on there
@@ -137,6 +151,10 @@ fn add(sum: &mut ConsumerLoad, load: &ConsumerLoad) {
     sum.nacked_total += load.nacked_total;
     sum.redelivered_total += load.redelivered_total;
     sum.dead_lettered_total += load.dead_lettered_total;
+    sum.expired_total += load.expired_total;
+    sum.leases_expired_total += load.leases_expired_total;
+    sum.dropped_total += load.dropped_total;
+    sum.purged_total += load.purged_total;
     sum.consumers.extend(load.consumers.iter().cloned());
     let oldest = [sum.oldest_ready_at_ms, load.oldest_ready_at_ms];
     sum.oldest_ready_at_ms = oldest.into_iter().filter(|at| *at != 0).min().unwrap_or(0);
@@ -159,6 +177,7 @@ mod tests {
             blocked: 4,
             delayed: 8,
             sent_total: 100,
+            expired_total: 3,
             oldest_ready_at_ms: 10_000 * u64::from(partition),
             ..ConsumerLoad::default()
         }
@@ -184,6 +203,7 @@ mod tests {
             format!("roadstead_queue_lag{at} 14"),
             format!("roadstead_queue_delayed{at} 16"),
             format!("roadstead_queue_sent_total{at} 200"),
+            format!("roadstead_queue_expired_total{at} 6"),
             format!("roadstead_queue_oldest_ready_age_seconds{at} 15"),
             "roadstead_queue_rows_left_out 0".to_owned(),
         ] {
