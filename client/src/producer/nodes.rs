@@ -12,16 +12,27 @@ const OPENING: Duration = Duration::from_millis(100);
 
 /// An address and the stream to it, or when to try again.
 #[derive(Debug)]
-pub(crate) struct Node<L> {
-    link: Option<(u64, L)>,
-    /// The server has answered on this stream.
-    opened: bool,
-    /// Until then a stream that is being opened is waited for.
-    patient_until: Option<Instant>,
-    credit: u64,
+struct Node<L> {
+    stream: Option<Stream<L>>,
     in_flight: BTreeSet<u64>,
+    /// Streams that were lost in a row.
     failures: u32,
     retry_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Stream<L> {
+    number: u64,
+    link: L,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The server has not answered on it yet; until then it is waited for.
+    Opening { patient_until: Option<Instant> },
+    /// The server takes so many bytes more.
+    Open { credit: u64 },
 }
 
 /// All of them, by address.
@@ -46,7 +57,9 @@ impl<L> Nodes<L> {
         });
         let lacking = |address: &&String| {
             let node = self.0.get(*address);
-            node.is_none_or(|node| node.link.is_none() && node.retry_at.is_none_or(|at| at <= now))
+            node.is_none_or(|node| {
+                node.stream.is_none() && node.retry_at.is_none_or(|at| at <= now)
+            })
         };
         wanted.iter().filter(lacking).cloned().collect()
     }
@@ -54,10 +67,12 @@ impl<L> Nodes<L> {
     /// A stream to the address is being opened.
     pub fn opening(&mut self, address: &str, (number, link): (u64, L), now: Instant) {
         let node = self.0.entry(address.to_owned()).or_default();
-        node.patient_until = (node.failures == 0).then(|| now + OPENING);
-        node.link = Some((number, link));
-        node.opened = false;
-        node.credit = 0;
+        let patient_until = (node.failures == 0).then(|| now + OPENING);
+        node.stream = Some(Stream {
+            number,
+            link,
+            state: State::Opening { patient_until },
+        });
         node.retry_at = None;
     }
 
@@ -69,9 +84,9 @@ impl<L> Nodes<L> {
     /// The server takes `bytes` more on a stream; gives the address.
     pub fn credit(&mut self, number: u64, bytes: u64) -> Option<&String> {
         let (address, node) = self.find(number)?;
-        node.opened = true;
-        node.patient_until = None;
-        node.credit += bytes;
+        let stream = node.stream.as_mut()?;
+        let credit = stream.state.credit() + bytes;
+        stream.state = State::Open { credit };
         node.failures = 0;
         Some(address)
     }
@@ -86,9 +101,7 @@ impl<L> Nodes<L> {
     /// A stream is over: its address, and what was in flight on it.
     pub fn lost(&mut self, number: u64, now: Instant) -> Option<(String, BTreeSet<u64>)> {
         let (address, node) = self.find(number)?;
-        node.link = None;
-        node.opened = false;
-        node.patient_until = None;
+        node.stream = None;
         node.failures += 1;
         node.retry_at = Some(now + Backoff::CONNECT.wait(node.failures));
         Some((address.clone(), std::mem::take(&mut node.in_flight)))
@@ -101,7 +114,7 @@ impl<L> Nodes<L> {
             if node.is_open() {
                 return Some(address);
             }
-            if node.link.is_some() && node.patient_until.is_some_and(|until| until > now) {
+            if node.patient_until().is_some_and(|until| until > now) {
                 return None;
             }
         }
@@ -119,18 +132,23 @@ impl<L> Nodes<L> {
     /// credit goes when nothing else is in flight.
     pub fn takes(&self, address: &str, bytes: u64) -> bool {
         self.0.get(address).is_some_and(|node| {
-            let room = node.credit >= bytes || node.in_flight.is_empty();
-            node.is_open() && node.credit > 0 && room
+            let credit = node
+                .stream
+                .as_ref()
+                .map_or(0, |stream| stream.state.credit());
+            credit > 0 && (credit >= bytes || node.in_flight.is_empty())
         })
     }
 
     /// Notes that a batch goes to the address; the stream to send it on.
     pub fn dispatch(&mut self, address: &str, batch: u64, bytes: u64) -> Option<&L> {
         let node = self.0.get_mut(address)?;
-        let (_, link) = node.link.as_ref()?;
-        node.credit = node.credit.saturating_sub(bytes);
+        let stream = node.stream.as_mut()?;
+        if let State::Open { credit } = &mut stream.state {
+            *credit = credit.saturating_sub(bytes);
+        }
         node.in_flight.insert(batch);
-        Some(link)
+        Some(&stream.link)
     }
 
     /// Whether a batch is on its way by a stream to this address.
@@ -146,22 +164,23 @@ impl<L> Nodes<L> {
 
     /// When those that are being opened take long.
     pub fn patience(&self) -> impl Iterator<Item = Instant> {
-        self.0.values().filter_map(|node| node.patient_until)
+        self.0.values().filter_map(Node::patient_until)
     }
 
     fn find(&mut self, number: u64) -> Option<(&String, &mut Node<L>)> {
         let mut nodes = self.0.iter_mut();
-        nodes.find(|(_, node)| node.link.as_ref().is_some_and(|(link, _)| *link == number))
+        nodes.find(|(_, node)| {
+            node.stream
+                .as_ref()
+                .is_some_and(|stream| stream.number == number)
+        })
     }
 }
 
 impl<L> Default for Node<L> {
     fn default() -> Self {
         Self {
-            link: None,
-            opened: false,
-            patient_until: None,
-            credit: 0,
+            stream: None,
             in_flight: BTreeSet::new(),
             failures: 0,
             retry_at: None,
@@ -171,7 +190,25 @@ impl<L> Default for Node<L> {
 
 impl<L> Node<L> {
     fn is_open(&self) -> bool {
-        self.link.is_some() && self.opened
+        let state = self.stream.as_ref().map(|stream| &stream.state);
+        matches!(state, Some(State::Open { .. }))
+    }
+
+    fn patient_until(&self) -> Option<Instant> {
+        match self.stream.as_ref()?.state {
+            State::Opening { patient_until } => patient_until,
+            State::Open { .. } => None,
+        }
+    }
+}
+
+impl State {
+    /// Bytes that the server takes more; none before it has answered.
+    fn credit(&self) -> u64 {
+        match self {
+            Self::Opening { .. } => 0,
+            Self::Open { credit } => *credit,
+        }
     }
 }
 

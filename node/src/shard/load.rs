@@ -41,48 +41,36 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
     }
     let term = desk.replica.view().term;
     let shard = desk.replica.id();
-    let held: BTreeSet<_> = desk
-        .replica
-        .read(|machine, _| machine.partitions().collect());
-    let mut loads = Vec::with_capacity(held.len());
-    for partition in held.iter().copied() {
-        let Some(queue) = queues.by_id(partition.queue) else {
-            continue;
-        };
-        let stats = desk
-            .replica
-            .read(|machine, kv| machine.stats(kv, partition, DEFAULT_GROUP));
-        let Ok(Some(stats)) = stats else { continue };
-        let name = queue.reference();
-        loads.push(ConsumerLoad {
-            namespace: name.namespace.clone(),
-            queue: name.name.clone(),
-            group: "default".to_owned(),
-            partition: partition.partition,
-            shard: shard.into(),
-            term,
-            consumers: consumers(desk, partition, &stats),
-            ..counts(&stats)
-        });
-    }
+    let mut loads = Vec::new();
     for queue in queues.list("", None, usize::MAX) {
-        let name = queue.reference();
-        let untouched = (0..queue.partitions())
-            .filter(|partition| queue.shard(*partition) == Some(shard))
-            .filter(|partition| {
-                let queue = queue.id();
-                let partition = *partition;
-                !held.contains(&PartitionId { queue, partition })
+        let (name, id) = (queue.reference(), queue.id());
+        let here = |partition: &u32| queue.shard(*partition) == Some(shard);
+        for partition in (0..queue.partitions()).filter(here) {
+            let held = PartitionId {
+                queue: id,
+                partition,
+            };
+            let stats = desk
+                .replica
+                .read(|machine, kv| machine.stats(kv, held, DEFAULT_GROUP));
+            let counted = match stats {
+                Ok(Some(stats)) => ConsumerLoad {
+                    consumers: consumers(desk, held, &stats),
+                    ..counts(&stats)
+                },
+                Ok(None) => ConsumerLoad::default(),
+                Err(_) => continue,
+            };
+            loads.push(ConsumerLoad {
+                namespace: name.namespace.clone(),
+                queue: name.name.clone(),
+                group: "default".to_owned(),
+                partition,
+                shard: shard.into(),
+                term,
+                ..counted
             });
-        loads.extend(untouched.map(|partition| ConsumerLoad {
-            namespace: name.namespace.clone(),
-            queue: name.name.clone(),
-            group: "default".to_owned(),
-            partition,
-            shard: shard.into(),
-            term,
-            ..ConsumerLoad::default()
-        }));
+        }
     }
     loads
 }

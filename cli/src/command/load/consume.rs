@@ -61,18 +61,21 @@ impl Consume {
             sinks.spawn(sink.run(idle));
         }
         let mut stopping = std::pin::pin!(terminated());
-        loop {
+        let mut outcome = Ok(());
+        while outcome.is_ok() {
             tokio::select! {
                 () = &mut stopping, if !stops.is_empty() => {
                     stops.drain(..).for_each(|stop| stop.stop());
                 }
                 ended = sinks.join_next() => match ended {
-                    Some(ended) => ended??,
+                    Some(ended) => outcome = ended?,
                     None => break,
                 },
             }
         }
+        // What was received before a failure belongs into the ledger.
         journal.finish()?;
+        outcome?;
         let acked = acked.load(Ordering::Relaxed);
         if self.ledger.as_os_str() == "-" {
             note(&format!("acked={acked}"));

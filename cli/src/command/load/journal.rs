@@ -85,14 +85,13 @@ impl Journal {
     /// # Errors
     /// When a record could not be written.
     pub fn finish(&self) -> anyhow::Result<Vec<Record>> {
-        let mut target = lock(&self.0);
-        if let Target::Stdout(stdout, line) = &mut *target {
-            stdout.write_line(line);
-        }
-        let failed = match &mut *target {
+        let failed = match &mut *lock(&self.0) {
             Target::Memory(records) => return Ok(std::mem::take(records)),
             Target::File(file) => file.failed.take(),
-            Target::Stdout(stdout, _) => stdout.failed.take(),
+            Target::Stdout(stdout, line) => {
+                stdout.write_line(line);
+                stdout.failed.take()
+            }
         };
         match failed {
             Some(error) => Err(error).context("cannot write the ledger: it is not complete"),
