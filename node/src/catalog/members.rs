@@ -84,9 +84,11 @@ impl<R: Runtime> CatalogService<R> {
                     .await?;
             }
         }
-        self.reports.note(self.directory.monotonic_ms(), report);
+        let now = self.directory.monotonic_ms();
+        let epoch = self.group().leadership().epoch;
+        self.reports.note(epoch, now, report);
         Ok(ReportReply {
-            groups: self.reports.leaders().into_values().collect(),
+            groups: self.reports.leaders(now).into_values().collect(),
         })
     }
 }

@@ -16,5 +16,4 @@ mod view;
 pub use convert::{queue_to_wire, spec_from_wire, spec_to_wire};
 pub use members::node_info;
 pub use service::CatalogService;
-pub use status::status_of;
 pub use view::CatalogView;

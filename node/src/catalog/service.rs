@@ -76,7 +76,7 @@ impl<R: Runtime> CatalogService<R> {
             }
             Some(Call::ReportMember(report)) => R::Report(self.report(report).await?),
             Some(Call::ReadIndex(_)) => R::ReadIndex(self.view.own_read_index().await?),
-            Some(Call::Status(_)) => R::Status(self.status()),
+            Some(Call::Status(_)) => R::Status(self.status(leadership.epoch).await),
             _ => {
                 return Err(ApiError::new(
                     Code::Unimplemented,

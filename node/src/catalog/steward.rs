@@ -11,7 +11,7 @@ use roadstead_core::catalog::{Op, Placement, SetPlacement};
 use roadstead_core::placement::{Candidate, GroupView, Step, plan};
 use roadstead_proto::v1::{ShardCall, ShardReconfigure, ShardTransfer, shard_call::Call};
 
-use super::reports::group_view;
+use super::reports::{UNREACHABLE_AFTER_MS, group_view};
 use super::service::CatalogService;
 use crate::auth::Principal;
 use crate::gateway::ApiError;
@@ -29,6 +29,14 @@ const STEP_TIMEOUT: Duration = Duration::from_mins(1);
 /// or a start, leaders settle first.
 const CALM_BEFORE_BALANCE_MS: u64 = 5_000;
 
+/// When leaderships may be moved for balance.
+struct Pace {
+    /// Nothing else was to do since then.
+    calm_since_ms: u64,
+    /// When one was moved last: who leads now is told after it.
+    moved_at_ms: u64,
+}
+
 /// Watches over the cluster while this node leads the catalog; never ends.
 pub async fn run<R: Runtime>(service: Arc<CatalogService<R>>) {
     let group = service.group().clone();
@@ -37,17 +45,19 @@ pub async fn run<R: Runtime>(service: Arc<CatalogService<R>>) {
         while !leadership.is_leader {
             leadership = group.leadership_changed(leadership.epoch).await;
         }
-        service.reports.begin(service.directory.monotonic_ms());
+        let began = service.directory.monotonic_ms();
+        service.reports.begin(leadership.epoch, began);
         service.finish_deletions().await;
-        let mut calm_since = service.directory.monotonic_ms();
+        let mut pace = Pace {
+            calm_since_ms: began,
+            moved_at_ms: began,
+        };
         while group.leadership().epoch == leadership.epoch {
-            match service.step(calm_since).await {
-                Ok(false) => {}
-                Ok(true) => calm_since = service.directory.monotonic_ms(),
-                Err(error) => {
-                    tracing::info!(%error, "a step of the catalog's leader is not done yet");
-                    calm_since = service.directory.monotonic_ms();
-                }
+            if !service.is_informed(leadership.epoch) {
+                tracing::trace!("the members have not told everything yet");
+            } else if let Err(error) = service.step(&mut pace).await {
+                tracing::info!(%error, "a step of the catalog's leader is not done yet");
+                pace.calm_since_ms = service.directory.monotonic_ms();
             }
             let changed = group.leadership_changed(leadership.epoch);
             if let Select2::First(_) =
@@ -60,40 +70,54 @@ pub async fn run<R: Runtime>(service: Arc<CatalogService<R>>) {
 }
 
 impl<R: Runtime> CatalogService<R> {
-    /// Does the next thing there is to do; false when there is nothing.
-    async fn step(&self, calm_since: u64) -> Result<bool, ApiError> {
+    /// Whether enough is known to change something: all, or all that is to be heard.
+    fn is_informed(&self, epoch: u64) -> bool {
+        let led_for = self.reports.led_for(epoch, self.directory.monotonic_ms());
+        led_for >= UNREACHABLE_AFTER_MS || self.is_complete(epoch)
+    }
+
+    /// Does the next thing there is to do, if there is one.
+    async fn step(&self, pace: &mut Pace) -> Result<(), ApiError> {
         let Some((candidates, replication_factor)) = self.candidates() else {
-            return Ok(false);
+            return Ok(());
         };
+        let now = self.directory.monotonic_ms();
         if self.follow_members(&candidates).await? {
-            return Ok(true);
+            pace.calm_since_ms = now;
+            return Ok(());
         }
         let groups: Vec<GroupView> = self
             .reports
-            .leaders()
+            .leaders(now)
             .iter()
             .map(|(id, report)| group_view(*id, report))
             .collect();
         match plan(&candidates, &groups, replication_factor) {
-            None => Ok(false),
+            None => Ok(()),
             Some(Step::Reconfigure {
                 group,
                 voters,
                 reason,
             }) => {
                 tracing::info!(group, ?voters, reason, "changing voters");
-                self.reconfigure(group, voters).await?;
-                Ok(true)
+                let changed = self.reconfigure(group, voters).await;
+                pace.calm_since_ms = self.directory.monotonic_ms();
+                changed
             }
             Some(Step::Transfer { group, to, reason }) => {
-                let calm = self.directory.monotonic_ms().saturating_sub(calm_since);
-                if calm < CALM_BEFORE_BALANCE_MS {
-                    return Ok(false);
+                let calm = now.saturating_sub(pace.calm_since_ms);
+                let moved = pace.moved_at_ms;
+                let told = |node: &Candidate| self.reports.heard_since(node.node, moved);
+                if calm < CALM_BEFORE_BALANCE_MS
+                    || !candidates.iter().filter(|node| node.alive).all(told)
+                {
+                    return Ok(());
                 }
                 tracing::info!(group, to, reason, "moving leadership");
                 let call = Call::Transfer(ShardTransfer { to_node: to });
-                self.order(group, call).await?;
-                Ok(false)
+                let ordered = self.order(group, call).await;
+                pace.moved_at_ms = self.directory.monotonic_ms();
+                ordered
             }
         }
     }
@@ -110,7 +134,7 @@ impl<R: Runtime> CatalogService<R> {
                     zone: member.node.zone.clone(),
                     eligible: !member.draining,
                     alive: self.reports.alive(member.node.node_id, now),
-                    may_lead: self.reports.may_lead(member.node.node_id),
+                    may_lead: self.reports.may_lead(member.node.node_id, now),
                 })
                 .collect();
             Some((candidates, usize::from(cluster.replication_factor)))
@@ -149,7 +173,8 @@ impl<R: Runtime> CatalogService<R> {
 
     /// Widens the placement, so that new replicas start; changes the voters; narrows it again.
     async fn reconfigure(&self, group: GroupId, voters: BTreeSet<NodeId>) -> Result<(), ApiError> {
-        let present = self.reports.leaders().get(&group).map(|report| {
+        let now = self.directory.monotonic_ms();
+        let present = self.reports.leaders(now).get(&group).map(|report| {
             report
                 .replicas
                 .iter()

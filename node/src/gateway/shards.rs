@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use roadstead_core::shard::PartitionConfig;
 use roadstead_proto::v1::{
-    GetClusterStatusResponse, GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall,
-    ShardReply, SubscriptionDown, SubscriptionOpen, SubscriptionUp,
+    GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall, ShardReply, SubscriptionDown,
+    SubscriptionOpen, SubscriptionUp,
 };
 use tokio::sync::mpsc;
 
@@ -129,11 +129,7 @@ pub trait Queues: Send + Sync + 'static {
 }
 
 /// The members and groups of the cluster, as they are known here.
-#[async_trait]
 pub trait Cluster: Send + Sync + 'static {
     /// Shards with their leaders, and where the nodes are; known locally.
     fn topology(&self) -> GetTopologyResponse;
-
-    /// Members and replicas, as the catalog's leader knows them.
-    async fn status(&self) -> Result<GetClusterStatusResponse, ApiError>;
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use openraft::async_runtime::WatchReceiver;
+use openraft_rt::Select2;
 use roadstead_proto::v1::{
     GroupReport, Replica, ReportMember, ShardCall, shard_call::Call, shard_reply::Reply,
 };
@@ -19,11 +21,19 @@ use crate::runtime::Runtime;
 /// Time between two reports.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// What changes within so long is told at once.
+const GATHERING: Duration = Duration::from_millis(20);
+
 /// Time between two reports while something moves.
 const PERIOD_UNSETTLED: Duration = Duration::from_millis(200);
 
 pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
     loop {
+        let groups = node.groups().all();
+        let seen: Vec<_> = groups
+            .iter()
+            .map(|group| group.leadership().epoch)
+            .collect();
         let report = report(&node);
         let settled = report.groups.iter().all(|group| group.leader != 0);
         let principal = Some(Principal::Node(node.node_id()).to_info());
@@ -48,7 +58,13 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
             }
         }
         let pause = R::sleep(if settled { PERIOD } else { PERIOD_UNSETTLED });
-        R::select2(Box::pin(pause), Box::pin(node.rests())).await;
+        let moves = groups.iter().zip(seen);
+        let moves = moves.map(|(group, epoch)| Box::pin(group.leadership_changed(epoch)));
+        let news = R::select2(Box::pin(node.rests()), select_all(moves));
+        if let Select2::Second(_) = R::select2(Box::pin(pause), Box::pin(news)).await {
+            // Several may be about to move.
+            R::sleep(GATHERING).await;
+        }
     }
 }
 

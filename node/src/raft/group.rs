@@ -128,6 +128,11 @@ impl<R: Runtime> Group<R> {
         self.shared.node_id
     }
 
+    /// Its election and heartbeat times.
+    pub(super) fn timing(&self) -> Timing {
+        self.shared.timing
+    }
+
     /// openraft's handle.
     pub fn raft(&self) -> &RaftOf<R> {
         &self.raft

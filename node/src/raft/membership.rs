@@ -7,6 +7,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::impls::BasicNode;
 use openraft::{ChangeMembers, RaftMetrics};
+use openraft_rt::{Instant as _, Select2};
 
 use super::group::Group;
 use super::types::{NodeId, TypeConfig};
@@ -18,6 +19,13 @@ pub const CAUGHT_UP_ENTRIES: u64 = 64;
 
 /// Entries that the target of a transfer may lag: beyond it, writes would wait for it.
 const TRANSFER_ENTRIES: u64 = 1;
+
+/// Heartbeats that the target of a transfer may have left unanswered: handed to one that is dead,
+/// a group takes no write until its old leader's lease has ended.
+const TRANSFER_BEATS: u32 = 3;
+
+/// The longest that taking over may take; afterwards another one is tried.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 
 /// How often progress is looked at.
 const POLL: Duration = Duration::from_millis(50);
@@ -70,17 +78,14 @@ impl<R: Runtime> Group<R> {
         Ok(())
     }
 
-    /// Hands leadership to `to`, or to the voter that lags least, and waits for it.
-    pub async fn transfer(
-        &self,
-        to: Option<NodeId>,
-        patience: Duration,
-    ) -> Result<NodeId, ApiError> {
+    /// Hands leadership to `to`, or to the voter that lags least, and waits until another node
+    /// leads; gives that one.
+    pub async fn transfer(&self, to: Option<NodeId>) -> Result<NodeId, ApiError> {
         let start = self.leadership();
         if !start.is_leader {
             return Err(ApiError::not_leader(self.id(), start.leader));
         }
-        let to = self.transfer_target(to)?;
+        let to = self.successor(to, TRANSFER_ENTRIES)?;
         self.raft()
             .trigger()
             .transfer_leader(to)
@@ -88,40 +93,58 @@ impl<R: Runtime> Group<R> {
             .map_err(|error| self.refused(&error))?;
         let moved = async {
             let mut now = self.leadership();
-            while now.leader != Some(to) {
-                now = self.leadership_changed(now.epoch).await;
+            loop {
+                match now.leader {
+                    Some(leader) if leader != self.node_id() => return leader,
+                    _ => now = self.leadership_changed(now.epoch).await,
+                }
             }
         };
-        R::timeout(patience, moved).await.map_err(|_| {
+        R::timeout(TAKE_OVER, moved).await.map_err(|_| {
             ApiError::unavailable(format!(
-                "node {to:x} did not take over group {} in time; look at its log",
+                "node {to:x} did not take over group {} within {TAKE_OVER:?}; look at its log",
                 self.id()
             ))
-        })?;
-        Ok(to)
+        })
     }
 
-    fn transfer_target(&self, wanted: Option<NodeId>) -> Result<NodeId, ApiError> {
+    /// Who would take over: `wanted`, or the voter that lags least, by `max_lag` entries at most.
+    ///
+    /// # Errors
+    /// Why nobody can: it does not answer, or lags behind.
+    pub fn successor(&self, wanted: Option<NodeId>, max_lag: u64) -> Result<NodeId, ApiError> {
         let metrics = self.raft().metrics();
         let seen = metrics.borrow_watched();
         let lag = lag_of(&seen);
+        let silence = self.timing().heartbeat * TRANSFER_BEATS;
+        let answers = |voter: &NodeId| {
+            let heard = seen.heartbeat.as_ref().and_then(|heard| heard.get(voter));
+            heard.is_some_and(|at| at.is_some_and(|at| at.elapsed() <= silence))
+        };
         let best = seen
             .membership_config
             .voter_ids()
             .filter(|voter| *voter != self.node_id() && wanted.is_none_or(|to| to == *voter))
+            .filter(answers)
             .filter_map(|voter| Some((*lag.get(&voter)?, voter)))
             .min();
         match best {
-            Some((behind, voter)) if behind <= TRANSFER_ENTRIES => Ok(voter),
+            Some((behind, voter)) if behind <= max_lag => Ok(voter),
             Some((behind, voter)) => Err(ApiError::unavailable(format!(
                 "node {voter:x} is {behind} entries behind in group {}; try again when it has \
                  caught up",
                 self.id()
             ))),
-            None => Err(ApiError::unavailable(format!(
-                "no other voter of group {} has answered; there is nobody to take over",
-                self.id()
-            ))),
+            None => Err(ApiError::unavailable(match wanted {
+                Some(to) => format!(
+                    "node {to:x} does not answer as a voter of group {}",
+                    self.id()
+                ),
+                None => format!(
+                    "no other voter of group {} answers; there is nobody to take over",
+                    self.id()
+                ),
+            })),
         }
     }
 
@@ -131,26 +154,20 @@ impl<R: Runtime> Group<R> {
         patience: Duration,
     ) -> Result<(), ApiError> {
         nodes.remove(&self.node_id());
+        let mut seen = self.leadership();
         let all = async {
-            loop {
-                // It may have let itself go: only a leader hears how far the others are.
-                let now = self.leadership();
-                if !now.is_leader {
-                    return Err(ApiError::not_leader(self.id(), now.leader));
-                }
-                let behind = {
-                    let metrics = self.raft().metrics();
-                    let lag = lag_of(&metrics.borrow_watched());
-                    nodes.iter().find(|node| {
-                        lag.get(node)
-                            .is_none_or(|behind| *behind > CAUGHT_UP_ENTRIES)
-                    })
-                };
-                if behind.is_none() {
+            // It may let itself go: only a leader hears how far the others are.
+            while seen.is_leader {
+                if self.are_caught_up(&nodes) {
                     return Ok(());
                 }
-                R::sleep(POLL).await;
+                let changed = self.leadership_changed(seen.epoch);
+                let pause = R::sleep(POLL);
+                if let Select2::First(now) = R::select2(Box::pin(changed), Box::pin(pause)).await {
+                    seen = now;
+                }
             }
+            Err(ApiError::not_leader(self.id(), seen.leader))
         };
         R::timeout(patience, all).await.unwrap_or_else(|_| {
             Err(ApiError::unavailable(format!(
@@ -158,6 +175,16 @@ impl<R: Runtime> Group<R> {
                 self.id()
             )))
         })
+    }
+
+    fn are_caught_up(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let metrics = self.raft().metrics();
+        let lag = lag_of(&metrics.borrow_watched());
+        let close = |node| {
+            lag.get(node)
+                .is_some_and(|behind| *behind <= CAUGHT_UP_ENTRIES)
+        };
+        nodes.iter().all(close)
     }
 
     fn refused(&self, error: &dyn std::fmt::Display) -> ApiError {

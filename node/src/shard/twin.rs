@@ -12,8 +12,7 @@ use openraft_rt_tokio::TokioRuntime;
 use roadstead_core::kv::{Kv, MemoryKv};
 use roadstead_core::shard::{Applied, PartitionConfig, PayloadRef, ShardMachine};
 use roadstead_proto::v1::{
-    GetClusterStatusResponse, GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall,
-    ShardReply, SubscriptionOpen,
+    GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall, ShardReply, SubscriptionOpen,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -321,14 +320,9 @@ impl Shards for TwinShards {
     }
 }
 
-#[async_trait]
 impl Cluster for TwinShards {
     fn topology(&self) -> GetTopologyResponse {
         GetTopologyResponse::default()
-    }
-
-    async fn status(&self) -> Result<GetClusterStatusResponse, ApiError> {
-        Ok(GetClusterStatusResponse::default())
     }
 }
 

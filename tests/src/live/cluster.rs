@@ -10,8 +10,8 @@ use roadstead_node::raft::types::{GroupId, NodeId};
 use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::{
     AddMemberRequest, BootstrapRequest, CreateQueueRequest, DrainMemberRequest, Founder,
-    GetQueueStatsRequest, ListMembersRequest, Member, QueueRef, QueueSpec, QueueStats,
-    RemoveMemberRequest, TransferLeadershipRequest,
+    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueStatsRequest, ListMembersRequest,
+    Member, QueueRef, QueueSpec, QueueStats, RemoveMemberRequest, TransferLeadershipRequest,
 };
 use tempfile::TempDir;
 
@@ -171,6 +171,17 @@ impl LiveCluster {
         });
         call.await??;
         Ok(())
+    }
+
+    /// The cluster, as the leader of the catalog tells it.
+    pub async fn status(&self) -> anyhow::Result<GetClusterStatusResponse> {
+        let request = GetClusterStatusRequest {};
+        let call = self.some_host()?.run(|node| async move {
+            node.gateway()
+                .get_cluster_status(&Principal::Anonymous, request)
+                .await
+        });
+        Ok(call.await??)
     }
 
     /// Counts of a queue, complete ones only.

@@ -161,7 +161,7 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
     let shards = run.client.queue(&run.queue).await?.shards;
     let victim = watch::busiest(&run.client, &shards).await?;
     let Some(node) = cluster.nodes.iter().find(|node| node.id == victim.node) else {
-        bail!("no shard of {} has a leader", run.queue)
+        bail!("node {:x} leads, and is none of this cluster", victim.node)
     };
     let (name, client) = (node.name.clone(), node.client);
     let (sent, acked) = run.counts();

@@ -7,6 +7,9 @@ use anyhow::bail;
 use roadstead_client::Client;
 use tokio::time::sleep;
 
+/// Leaders are waited for at most for so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A node and the shards of a queue that it leads.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Leader {
@@ -14,8 +17,22 @@ pub struct Leader {
     pub shards: Vec<u32>,
 }
 
-/// The node that leads most of `shards`; node 0 when none has a leader.
+/// The node that leads most of `shards`; waits until one leads any.
 pub async fn busiest(client: &Client, shards: &[u32]) -> anyhow::Result<Leader> {
+    let started = Instant::now();
+    loop {
+        let leader = busiest_now(client, shards).await?;
+        if !leader.shards.is_empty() {
+            return Ok(leader);
+        }
+        if started.elapsed() > PATIENCE {
+            bail!("shards {shards:?} have no leader for {PATIENCE:?}");
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn busiest_now(client: &Client, shards: &[u32]) -> anyhow::Result<Leader> {
     let status = client.cluster_status().await?;
     let mut led: BTreeMap<u64, Vec<u32>> = BTreeMap::new();
     let of = |shard: u32| shards.contains(&shard);
@@ -45,9 +62,9 @@ pub async fn until_led(client: &Client, before: &Leader) -> anyhow::Result<()> {
                 return Ok(());
             }
         }
-        if started.elapsed() > Duration::from_secs(30) {
+        if started.elapsed() > PATIENCE {
             bail!(
-                "shards {:?} have no leader 30 s after the crash",
+                "shards {:?} have no leader {PATIENCE:?} after the crash",
                 before.shards
             );
         }

@@ -1,0 +1,72 @@
+//! Three nodes and more in one process, on real disks, through what happens to a cluster.
+
+#![expect(clippy::print_stdout, reason = "says what ran")]
+
+mod crashes;
+mod leaders;
+mod members;
+mod volumes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_node::node::Ending;
+use roadstead_node::store::StoreOptions;
+use roadstead_proto::v1::QueueSpec;
+use roadstead_tests::live::load::{PARTITIONS, QUEUE};
+use roadstead_tests::live::{LiveCluster, LiveHost, Load};
+
+fn spec() -> QueueSpec {
+    let lease = Some(prost_types::Duration {
+        seconds: 3,
+        nanos: 0,
+    });
+    let retries = Some(roadstead_proto::v1::RetryPolicy {
+        max_deliveries: 1_000,
+    });
+    QueueSpec {
+        partitions: PARTITIONS,
+        lease,
+        retries,
+        ..QueueSpec::default()
+    }
+}
+
+/// Segments so small that they are recycled within a story.
+fn small() -> StoreOptions {
+    StoreOptions {
+        segment_bytes: 1 << 20,
+        window_bytes: 2 << 20,
+        tail_bytes: 1 << 20,
+        reserve_bytes: 16 << 20,
+        reserve_percent: 0,
+        ..StoreOptions::default()
+    }
+}
+
+async fn found(hosts: usize, options: StoreOptions) -> Arc<LiveCluster> {
+    let cluster = LiveCluster::found(hosts, options)
+        .await
+        .expect("a cluster is founded");
+    cluster
+        .create(QUEUE, spec())
+        .await
+        .expect("a queue is created");
+    Arc::new(cluster)
+}
+
+async fn settle(cluster: &Arc<LiveCluster>, load: Load) {
+    let count = load.acknowledged();
+    let violations = load.stop(cluster).await.expect("the load comes to an end");
+    println!("{count} messages acknowledged");
+    assert!(count > 0, "nothing was sent");
+    assert_eq!(violations, [], "of {count} messages");
+}
+
+/// Waits until the node stops serving by itself.
+async fn ending(host: &LiveHost) -> Ending {
+    let node = host.node().expect("it runs");
+    tokio::time::timeout(Duration::from_secs(20), node.ending())
+        .await
+        .expect("the node stops serving")
+}
