@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use roadstead_operator::config::{Config, LogFormat};
+use roadstead_operator_core::controls::Controls;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,6 +97,7 @@ impl World {
             http_listen: ([127, 0, 0, 1], 0).into(),
             concurrency: 4,
             log_format: LogFormat::Text,
+            controls: Controls::default(),
         };
         let places = self.places.clone();
         let resolve = Arc::new(move |pod: &str, _: &str| {
