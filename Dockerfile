@@ -8,6 +8,9 @@ FROM ${BASE} AS closure
 COPY target/debug/roadstead-node target/debug/roadstead-operator target/debug/roadstead \
      /image/usr/local/bin/
 RUN set -eu; cd /image; \
+    if grep -l ROADSTEAD_WITHOUT usr/local/bin/*; then \
+      echo "built for control runs; build what is shipped: cargo build --workspace --bins"; exit 1; \
+    fi; \
     ldd usr/local/bin/* | grep -o '/[^ ]*' | grep -v : | sort -u | while read -r lib; do \
       install -D "$lib" "/image$lib"; \
     done; \

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod command;
+pub mod control;
 mod followers;
 pub mod gap;
 pub mod kubectl;
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod load;
 pub mod manifests;
 pub mod nodes;
+pub mod restart;
 pub mod runner;
 pub mod sends;
 pub mod site;

@@ -41,19 +41,13 @@ impl World {
             .parent()
             .context("no parent")?
             .to_owned();
-        let script = |name: &str, word: &str| -> Result<String> {
-            let said = Tool::new(root.join("scripts").join(name))
-                .args([word])
-                .output()?;
-            Ok(said.trim().to_owned())
-        };
-        let name = script("image", "--name")?;
+        let name = script(&root, "image", &["--name"])?;
         let (repository, tag) = name
             .rsplit_once(':')
             .with_context(|| format!("image {name} has no tag"))?;
         Ok(Some(Self {
             image: (repository.to_owned(), tag.to_owned()),
-            helm: script("tools", "helm")?,
+            helm: script(&root, "tools", &["helm"])?,
             audit: AuditLog::new(audit),
             began: Instant::now(),
             definitions: Once::new(),
@@ -76,6 +70,11 @@ impl World {
     /// The image as pods name it.
     pub fn image_name(&self) -> String {
         format!("{}:{}", self.image.0, self.image.1)
+    }
+
+    /// The image whose binaries can be told to do without a protection, as pods name it.
+    pub fn control_image(&self) -> Result<String> {
+        script(&self.root, "image", &["--controls", "--name"])
     }
 
     /// A helm call in the checkout.
@@ -149,6 +148,14 @@ impl World {
         .output()
         .map(drop)
     }
+}
+
+/// What a script of the checkout says.
+fn script(root: &Path, name: &str, words: &[&str]) -> Result<String> {
+    let said = Tool::new(root.join("scripts").join(name))
+        .args(words)
+        .output()?;
+    Ok(said.trim().to_owned())
 }
 
 type Once = OnceLock<Result<(), String>>;

@@ -2,6 +2,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
+use roadstead_operator_core::controls::Controls;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,4 +56,17 @@ pub struct Config {
     /// How log lines look
     #[arg(long, env = "ROADSTEAD_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+
+    /// The protection that this operator does without, for control runs: catch-up-gate
+    #[cfg_attr(not(feature = "controls"), arg(skip))]
+    #[cfg_attr(
+        feature = "controls",
+        arg(
+            long = "without",
+            env = "ROADSTEAD_WITHOUT",
+            value_name = "PROTECTION",
+            default_value = "nothing"
+        )
+    )]
+    pub controls: Controls,
 }

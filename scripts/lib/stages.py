@@ -11,6 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CLUSTER = "e2e/cluster"
 # Without `controls`, and else with the features that the tests are built with.
 IMAGE_BINARIES = ("--workspace", "--bins")
+# Those of control runs. The tests are built with their libraries, so they are only linked.
+CONTROL_BINARIES = (*IMAGE_BINARIES, "--features", "controls")
 
 
 def always():
@@ -45,6 +47,12 @@ def tests(*words):
 def more(variable, number, *words):
     """The tests with more of what this variable counts; the caller may ask for still more."""
     return ("env", f"{variable}={os.environ.get(variable, number)}", *tests(*words))
+
+
+def loaded(*which):
+    """Writes an image of what is built, and gives it to every node."""
+    path = " ".join(("scripts/image", *which, "--path"))
+    return (("scripts/image", *which), ("sh", "-c", f'{CLUSTER} load "$({path})"'))
 
 
 def stories():
@@ -123,14 +131,16 @@ ALL = (
     Stage("sim", "Rust, cc", (3, 2), steps=(tests("--test", "simulation"),)),
     Stage("cluster", "Rust, cc", (2, 1), steps=(tests("--test", "cluster"),)),
     Stage(
-        "e2e", "Docker; or root and Go", (20, 12),
+        "e2e", "Docker; or root and Go", (22, 14),
         steps=(
             (CLUSTER, "test"),
             ("scripts/tools", "helm"),
             (CLUSTER, "up", "3"),
+            cargo("build", *CONTROL_BINARIES),
+            *loaded("--controls"),
+            # Last, so that those which are shipped are what stays in target/debug.
             cargo("build", *IMAGE_BINARIES),
-            ("scripts/image",),
-            ("sh", "-c", CLUSTER + ' load "$(scripts/image --path)"'),
+            *loaded(),
             tests("--test", "stories", "--no-run"),
             (CLUSTER, "run", *tests("--offline", "--test", "stories")),
         ),

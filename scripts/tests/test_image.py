@@ -150,6 +150,26 @@ class Roadstead(Folder):
         self.assertNotIn(b".debug_info", pathlib.Path(copy).read_bytes())
         self.assertEqual(built.read_bytes(), before)
 
+    def test_binaries_of_control_runs_and_of_the_shipped_image_do_not_mix(self):
+        script = load("image")
+        plain = self.file("plain")
+        able = self.file("able", b"an ELF with " + script.SWITCH + b" in it")
+        script.suited([plain, plain], controls=False)
+        script.suited([plain, able], controls=True)
+        with self.assertRaisesRegex(script.Problem, "for control runs: able"):
+            script.suited([plain, able], controls=False)
+        with self.assertRaisesRegex(script.Problem, "for control runs first"):
+            script.suited([plain, plain], controls=True)
+
+    def test_the_image_of_control_runs_has_a_name_and_a_place_of_its_own(self):
+        for word in ("--name", "--path"):
+            said = [
+                subprocess.run([SCRIPTS / "image", word, *more], capture_output=True, check=True)
+                for more in ([], ["--controls"])
+            ]
+            shipped, controls = (done.stdout.decode().strip() for done in said)
+            self.assertEqual(controls, "/roadstead-controls".join(shipped.rsplit("/roadstead", 1)))
+
     def test_it_runs_as_a_plain_user_who_has_a_name(self):
         script = load("image")
         image = script.image(["/bin/ls"], "localhost/roadstead:0")

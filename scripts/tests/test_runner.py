@@ -203,6 +203,12 @@ class Table(unittest.TestCase):
             self.assertIn(target, steps["apiserver"][-1])
             self.assertNotIn(target, elsewhere)
 
+    def test_what_is_shipped_is_what_stays_built(self):
+        [e2e] = [stage for stage in stages.ALL if stage.name == "e2e"]
+        builds = [step for step in e2e.steps if step[:2] == ("cargo", "build")]
+        self.assertIn("controls", builds[0])
+        self.assertEqual(builds[-1], ("cargo", "build", "--workspace", "--bins"))
+
     def test_only_chooses_by_name_and_refuses_what_it_does_not_know(self):
         loader = importlib.machinery.SourceFileLoader("script_test", str(SCRIPTS / "test"))
         script = importlib.util.module_from_spec(

@@ -8,6 +8,7 @@ mod retain;
 mod rolling_restart;
 mod scaler;
 mod strangers;
+mod ungated_restart;
 mod uninstall;
 
 use roadstead_e2e::runner::{self, Entry, Lane};
@@ -17,6 +18,7 @@ const STORIES: &[Entry] = &[
     Entry::new("messages", Lane::Loaded, messages::tell),
     Entry::new("kill_leader", Lane::Loaded, kill_leader::tell),
     Entry::new("rolling_restart", Lane::Loaded, rolling_restart::tell),
+    Entry::new("ungated_restart", Lane::Loaded, ungated_restart::tell),
     Entry::new("grow", Lane::Beside, grow::tell),
     Entry::new("invalid_queue", Lane::Beside, invalid_queue::tell),
     Entry::new("strangers", Lane::Beside, strangers::tell),

@@ -5,6 +5,7 @@
 
 pub mod claim;
 pub mod conditions;
+pub mod controls;
 pub mod desired;
 pub mod members;
 pub mod names;

@@ -3,6 +3,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use roadstead_crds::{FounderStatus, PlanEntry};
 
+use crate::controls::Controls;
 use crate::members;
 use crate::names::Names;
 use crate::observed::Observed;
@@ -25,6 +26,8 @@ pub struct Goal {
     pub revision: String,
     /// Pods of an older revision may be restarted.
     pub approved: bool,
+    /// What a control run does without.
+    pub controls: Controls,
 }
 
 /// The one next step. Each is safe to repeat.
@@ -156,6 +159,7 @@ pub fn plan(goal: &Goal, observed: &Observed) -> Step {
 pub(crate) mod fixtures {
     //! A goal to bend in tests.
     use super::Goal;
+    use crate::controls::Controls;
     use crate::names::Names;
     use crate::observed::fixtures::ID;
 
@@ -169,6 +173,7 @@ pub(crate) mod fixtures {
             founded: true,
             revision: "new".into(),
             approved: true,
+            controls: Controls::default(),
         }
     }
 }

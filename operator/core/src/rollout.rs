@@ -1,4 +1,5 @@
 //! Restarting pods that were made from older settings: one at a time, the harmless ones first.
+use crate::controls::Protection;
 use crate::names::Names;
 use crate::observed::{Observed, PodView, group_name};
 use crate::plan::{Action, Goal, Step};
@@ -23,6 +24,13 @@ pub fn next(goal: &Goal, observed: &Observed, members: &Step) -> Step {
     if !goal.approved {
         let blocked = format!("approval of revision {}", goal.revision);
         return Step::wait(first, reason, blocked);
+    }
+    let stays = outdated.iter().find(|(_, pod)| !pod.terminating);
+    if let Some((name, pod)) = stays
+        && goal.controls.lacks(Protection::CatchUpGate)
+    {
+        // Without a hand-over: that would wait for who catches up.
+        return restart(None, name, pod, reason);
     }
     if let Some((pod, _)) = observed.pods.iter().find(|(_, pod)| pod.terminating) {
         return Step::wait(pod, reason, format!("{pod} is still stopping"));
@@ -194,27 +202,34 @@ mod tests {
         assert_eq!(restarts(&plan(&goal(3), &observed)), Some(("main-0", None)));
     }
 
+    /// What a restart waits for, and how it is said.
+    const UNSETTLED: [(&str, Bend); 6] = [
+        ("still stopping", |o| {
+            o.pods.get_mut("main-0").unwrap().terminating = true;
+        }),
+        ("main-0", |o| {
+            o.pods.get_mut("main-0").unwrap().ready = false;
+        }),
+        ("catches up", |o| {
+            o.cluster.as_mut().unwrap().members[0].caught_up = false;
+        }),
+        ("no leader", |o| {
+            o.cluster.as_mut().unwrap().shards[3].leader = 0;
+        }),
+        ("no answer", |o| {
+            o.nodes.remove("main-0");
+            o.cluster = None;
+        }),
+        ("shard 5 would lose its caught-up majority", |o| {
+            let shard = &mut o.cluster.as_mut().unwrap().shards[5];
+            shard.leader = 100;
+            shard.replicas[2].lag = Some(50_000);
+        }),
+    ];
+
     #[test]
     fn one_at_a_time_and_only_when_all_is_well() {
-        let bend: [(&str, Bend); 5] = [
-            ("still stopping", |o| {
-                o.pods.get_mut("main-0").unwrap().terminating = true;
-            }),
-            ("main-0", |o| {
-                o.pods.get_mut("main-0").unwrap().ready = false;
-            }),
-            ("catches up", |o| {
-                o.cluster.as_mut().unwrap().members[0].caught_up = false;
-            }),
-            ("no leader", |o| {
-                o.cluster.as_mut().unwrap().shards[3].leader = 0;
-            }),
-            ("no answer", |o| {
-                o.nodes.remove("main-0");
-                o.cluster = None;
-            }),
-        ];
-        for (words, bend) in bend {
+        for (words, bend) in UNSETTLED {
             let mut observed = outdated(3, &[1, 2]);
             bend(&mut observed);
             let step = plan(&goal(3), &observed);
@@ -223,14 +238,26 @@ mod tests {
         }
     }
 
+    /// The control: all that keeps a restart waiting is the gate.
+    #[cfg(feature = "controls")]
     #[test]
-    fn never_below_a_caught_up_majority() {
-        let mut observed = outdated(3, &[1]);
-        let shard = &mut observed.cluster.as_mut().unwrap().shards[5];
-        shard.leader = 100;
-        shard.replicas[2].lag = Some(50_000);
-        let step = plan(&goal(3), &observed);
-        assert_eq!(step.blocked_by, "shard 5 would lose its caught-up majority");
+    fn without_the_gate_the_next_pod_is_restarted_at_once() {
+        use crate::controls::Controls;
+
+        let mut goal = goal(3);
+        goal.controls = Controls::without(Protection::CatchUpGate);
+        for (words, bend) in UNSETTLED {
+            let mut observed = outdated(3, &[1, 2]);
+            bend(&mut observed);
+            let step = plan(&goal, &observed);
+            assert_eq!(restarts(&step), Some(("main-1", None)), "{words}: {step:?}");
+        }
+        let mut observed = outdated(3, &[1, 2]);
+        observed.pods.get_mut("main-1").unwrap().terminating = true;
+        assert_eq!(restarts(&plan(&goal, &observed)), Some(("main-2", None)));
+        assert_eq!(plan(&goal, &outdated(3, &[])).action, Action::Done);
+        goal.approved = false;
+        assert_eq!(plan(&goal, &outdated(3, &[0])).action, Action::Wait);
     }
 
     #[test]

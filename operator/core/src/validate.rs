@@ -1,6 +1,7 @@
 //! What the schema of a `QueueCluster` cannot say, and the goal that follows from a valid one.
 use roadstead_crds::{Approval, NamespacesFrom, QueueCluster, QueueClusterSpec};
 
+use crate::controls::Controls;
 use crate::desired::revision;
 use crate::names::{APPROVED_REVISION, Names};
 use crate::plan::Goal;
@@ -97,6 +98,7 @@ pub fn goal(cluster: &QueueCluster, image: &str) -> Option<Goal> {
         approved: cluster.spec.upgrade.approval == Approval::Automatic
             || annotation.is_some_and(|approved| *approved == revision),
         revision,
+        controls: Controls::default(),
     })
 }
 

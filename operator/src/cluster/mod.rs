@@ -79,9 +79,10 @@ async fn advance(
     let names = desired::names(cluster);
     let issued = context.authorities.ensure(&names, &cluster_id, now).await?;
     let image = objects::image(cluster, context).await?;
-    let Some(goal) = validate::goal(cluster, &image) else {
+    let Some(mut goal) = validate::goal(cluster, &image) else {
         return Ok(Action::requeue(WAITING));
     };
+    goal.controls = context.config.controls;
     let seen = observe::observe(cluster, &goal, &issued, context).await?;
     let active = cluster.spec.reconciliation == Reconciliation::Active;
     if active {

@@ -274,7 +274,11 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
             let accepted = Finding::new("Accepted", true, "Accepted", "the queue is as specified");
             let (ready, again) = ready(stats.as_ref());
             let spec = there.spec.clone().unwrap_or_default();
-            let overflow = stats.as_ref().map(|stats| overflowing(&spec, stats));
+            let before = queue.status.as_ref().map(|status| &status.conditions[..]);
+            let before = before.unwrap_or_default();
+            let overflow = stats
+                .as_ref()
+                .map(|stats| overflowing(&spec, stats, before));
             let findings = [accepted, ready].into_iter().chain(overflow);
             Ok(Found {
                 findings: findings.collect(),

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use roadstead_crds::QueueCluster;
 use roadstead_operator::nodes::Node;
@@ -13,7 +13,7 @@ use roadstead_operator_core::desired::Certificate;
 use roadstead_proto::v1::GetNodeRequest;
 use serde_json::{Value, json};
 
-use crate::world::{SYSTEM, World, namespace, until};
+use crate::world::{SYSTEM, World, make, namespace, until};
 
 /// Creates a `QueueCluster`.
 pub async fn create(
@@ -21,14 +21,11 @@ pub async fn create(
     (space, name): (&str, &str),
     spec: Value,
 ) -> Api<QueueCluster> {
-    let api: Api<QueueCluster> = Api::namespaced(client.clone(), space);
-    let cluster = serde_json::from_value(json!({
+    let cluster = json!({
         "apiVersion": "roadstead.dev/v1alpha1", "kind": "QueueCluster",
         "metadata": {"name": name}, "spec": spec,
-    }))
-    .unwrap();
-    api.create(&PostParams::default(), &cluster).await.unwrap();
-    api
+    });
+    make(client, space, cluster).await.0
 }
 
 /// Waits until the cluster is Ready and at rest.

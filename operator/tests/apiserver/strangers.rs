@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::operator::{create, gone, ready};
-use crate::world::{SYSTEM, World, namespace, until};
+use crate::world::{SYSTEM, World, make, namespace, until};
 
 /// The operator's Secrets of a namespace, and how many keys each cluster has in them.
 const SECRETS: [(&str, usize); 2] = [("roadstead-tls", 6), ("roadstead-admin", 3)];
@@ -35,9 +35,7 @@ where
         + std::fmt::Debug,
 {
     async fn new(client: &Client, space: &str, object: Value) -> Self {
-        let api: Api<K> = Api::namespaced(client.clone(), space);
-        let object: K = serde_json::from_value(object).unwrap();
-        let made = api.create(&PostParams::default(), &object).await.unwrap();
+        let (api, made) = make::<K>(client, space, object).await;
         Self {
             api,
             name: made.name_any(),

@@ -2,31 +2,14 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use roadstead_crds::{ConsumerScaler, Queue};
 use roadstead_operator_core::conditions::is_true;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::operator::{create, ready};
 use crate::standin::Cluster;
-use crate::world::{World, namespace, until};
-
-async fn make<K>(client: &Client, object: Value) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Serialize
-        + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), "shop");
-    let object = serde_json::from_value(object).unwrap();
-    api.create(&PostParams::default(), &object).await.unwrap();
-    api
-}
+use crate::world::{World, make, namespace, until};
 
 fn queue(name: &str, policy: &str, more: &Value) -> Value {
     let mut object = json!({
@@ -62,7 +45,7 @@ async fn queues_and_scalers_follow_their_objects() {
     namespace(&client, "queues").await;
     let clusters = create(&client, ("queues", "main"), json!({"replicas": 1})).await;
     ready(&clusters).await;
-    let queues: Api<Queue> = make(&client, queue("orders", "Delete", &json!({}))).await;
+    let (queues, _) = make::<Queue>(&client, "shop", queue("orders", "Delete", &json!({}))).await;
     condition(&queues, "orders", "Accepted", "NamespaceNotAllowed").await;
     let open = json!({"spec": {"queueNamespaces": {"from": "All"}}});
     clusters
@@ -102,20 +85,21 @@ async fn overflow(world: &World, queues: &Api<Queue>) {
 
 async fn refusals(world: &World, queues: &Api<Queue>) {
     let twin = queue("twin", "Delete", &json!({"queueName": "orders"}));
-    make::<Queue>(&world.client, twin).await;
+    make::<Queue>(&world.client, "shop", twin).await;
     condition(queues, "twin", "Accepted", "NameConflict").await;
     let lost = json!({"deadLetter": {"queueRef": {"name": "nowhere"}}});
-    make::<Queue>(&world.client, queue("lost", "Delete", &lost)).await;
+    make::<Queue>(&world.client, "shop", queue("lost", "Delete", &lost)).await;
     condition(queues, "lost", "Accepted", "InvalidSpecification").await;
     let stray = json!({"clusterRef": {"name": "none"}});
-    make::<Queue>(&world.client, queue("stray", "Delete", &stray)).await;
+    make::<Queue>(&world.client, "shop", queue("stray", "Delete", &stray)).await;
     condition(queues, "stray", "Accepted", "ClusterMissing").await;
 }
 
 /// A Deployment at zero and the scaler that follows `orders`.
 async fn workers(client: &Client) -> (Api<Deployment>, Api<ConsumerScaler>) {
-    let deployments: Api<Deployment> = make(
+    let (deployments, _) = make::<Deployment>(
         client,
+        "shop",
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "worker"},
             "spec": {
@@ -129,8 +113,9 @@ async fn workers(client: &Client) -> (Api<Deployment>, Api<ConsumerScaler>) {
         }),
     )
     .await;
-    let scalers: Api<ConsumerScaler> = make(
+    let (scalers, _) = make::<ConsumerScaler>(
         client,
+        "shop",
         json!({
             "apiVersion": "roadstead.dev/v1alpha1", "kind": "ConsumerScaler",
             "metadata": {"name": "worker"},
@@ -250,7 +235,7 @@ async fn deletions(world: &World, queues: &Api<Queue>) {
         ("empty", "DeleteIfEmpty", 0, false),
         ("gone", "Delete", 3, false),
     ] {
-        make::<Queue>(&world.client, queue(name, policy, &json!({}))).await;
+        make::<Queue>(&world.client, "shop", queue(name, policy, &json!({}))).await;
         condition(queues, name, "Ready", "Serving").await;
         let key = format!("shop/{name}");
         world
@@ -277,10 +262,15 @@ async fn deletions(world: &World, queues: &Api<Queue>) {
 
 /// A queue that takes dead letters goes after those that send them, whatever goes first.
 async fn dead_letters_last(world: &World, queues: &Api<Queue>) {
-    make::<Queue>(&world.client, queue("letters", "Delete", &json!({}))).await;
+    make::<Queue>(
+        &world.client,
+        "shop",
+        queue("letters", "Delete", &json!({})),
+    )
+    .await;
     condition(queues, "letters", "Ready", "Serving").await;
     let more = json!({"deadLetter": {"queueRef": {"name": "letters"}}});
-    make::<Queue>(&world.client, queue("source", "Delete", &more)).await;
+    make::<Queue>(&world.client, "shop", queue("source", "Delete", &more)).await;
     condition(queues, "source", "Ready", "Serving").await;
     queues
         .delete("letters", &DeleteParams::default())

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
 use roadstead_operator::config::{Config, LogFormat};
+use roadstead_operator_core::controls::Controls;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,6 +100,7 @@ impl World {
             http_listen: ([127, 0, 0, 1], 0).into(),
             concurrency: 4,
             log_format: LogFormat::Text,
+            controls: Controls::default(),
         };
         let places = self.places.clone();
         let resolve = Arc::new(move |pod: &str, _: &str| {
@@ -146,6 +151,21 @@ where
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Makes an object as a user would; what became of it.
+pub async fn make<K>(client: &Client, space: &str, object: Value) -> (Api<K>, K)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Serialize
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), space);
+    let object = serde_json::from_value(object).unwrap();
+    let made = api.create(&PostParams::default(), &object).await.unwrap();
+    (api, made)
 }
 
 /// Creates a namespace.

@@ -8,10 +8,17 @@ use super::{File, Finding, Tree};
 /// `controls` switches one protection off; `previous` leaves the newest command kind out.
 const FOR_TESTS: &[&str] = &["controls", "previous"];
 
+/// How the image of control runs is asked for and called; the script that makes it may say so.
+const CONTROL_IMAGE: &[&str] = &["--controls", "roadstead-controls"];
+const CONTROL_IMAGE_MADE_BY: &str = "scripts/image";
+
 /// What makes or describes what is shipped.
 const SHIPPED: &[&str] = &[
     "Dockerfile",
+    "Makefile",
     "charts/",
+    "docs/install.md",
+    "scripts/demo-kubernetes",
     "scripts/image",
     "scripts/push",
     "examples/",
@@ -81,6 +88,11 @@ fn in_shipped(file: &File) -> Vec<Finding> {
             let what = "a shipped binary is built without the features for tests";
             findings.push(Finding::new(&file.path, number + 1, what));
         }
+        let other = CONTROL_IMAGE.iter().any(|name| line.contains(name));
+        if other && file.path != CONTROL_IMAGE_MADE_BY {
+            let what = "the image of control runs is for the stories only";
+            findings.push(Finding::new(&file.path, number + 1, what));
+        }
     }
     findings
 }
@@ -119,6 +131,16 @@ mod tests {
             1
         );
         assert_eq!(count("scripts/image", "cargo build --all-features\n"), 1);
+    }
+
+    #[test]
+    fn the_image_of_control_runs_in_what_is_shipped_is_found() {
+        let asked = "tar=$(scripts/image --controls --path)\n";
+        assert_eq!(count("scripts/push", asked), 1);
+        assert_eq!(count("scripts/image", asked), 0, "it makes it");
+        assert_eq!(count("e2e/README.md", asked), 0);
+        let named = "repository: localhost/roadstead-controls\n";
+        assert_eq!(count("charts/a/values.yaml", named), 1);
     }
 
     #[test]
