@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::held::Held;
 use super::shards::QueueInfo;
 use super::sources::{Receiver, Sources};
-use super::{ApiError, Gateway, validate};
+use super::{ApiError, BARRIER, Gateway, validate};
 use crate::auth::{Action, Principal, authorize};
 use crate::runtime::Runtime;
 
@@ -71,9 +71,7 @@ async fn open<R: Runtime>(
         let message = "the first frame of a stream of deliveries is `open`";
         return Err(ApiError::invalid("open", message));
     };
-    let info = gateway
-        .queue(&principal, Action::Receive, open.queue.as_ref())
-        .await?;
+    let info = find(gateway, &principal, &open).await?;
     authorize(&principal, Action::Settle, Some(info.reference()))?;
     check(&open, &info).map_err(|error| error.about(info.reference()))?;
     let receiver = Receiver {
@@ -102,6 +100,27 @@ async fn open<R: Runtime>(
         ReceiveStreamOpened {},
     ));
     Ok(Some(stream))
+}
+
+/// The queue of that name, if it is still the one that is meant.
+async fn find<R: Runtime>(
+    gateway: &Gateway<R>,
+    principal: &Principal,
+    open: &ReceiveStreamOpen,
+) -> Result<Arc<QueueInfo>, ApiError> {
+    let look = || gateway.queue(principal, Action::Receive, open.queue.as_ref());
+    let meant = |info: &QueueInfo| open.queue_id == 0 || info.id() == open.queue_id;
+    let info = look().await?;
+    if meant(&info) {
+        return Ok(info);
+    }
+    // This node's catalog may lag behind.
+    gateway.queues.barrier(BARRIER).await?;
+    let info = look().await?;
+    if meant(&info) {
+        return Ok(info);
+    }
+    Err(ApiError::queue_gone(info.reference()))
 }
 
 fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
