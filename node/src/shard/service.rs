@@ -82,6 +82,9 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             }
             Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
             Some(Call::Stats(call)) => {
+                if call.confirmed {
+                    inspect::confirm(desk).await?;
+                }
                 Reply::Stats(inspect::stats(desk, &self.held(call.queue_id))?)
             }
             Some(Call::Purge(call)) => {

@@ -115,7 +115,7 @@ pub(super) async fn stats(cluster: &TwinCluster, queue_id: u64) -> QueueStats {
         cluster,
         Call::Stats(ShardStats {
             queue_id,
-            queue: None,
+            ..ShardStats::default()
         }),
     )
     .await
