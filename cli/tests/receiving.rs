@@ -235,3 +235,31 @@ async fn clients_hear_that_their_queue_is_gone() {
     assert!(matches!(refused, SendError::Refused(_)), "{refused}");
     assert!(refused.to_string().contains(gone), "{refused}");
 }
+
+#[test]
+fn as_many_as_are_wanted_come_from_one_partition_of_several() {
+    let dev = Dev::with(&["--nodes", "3"]);
+    dev.stdout("queue create wide --partitions 2");
+    let start = Instant::now();
+    let leaders = || {
+        let status = dev.json("cluster status");
+        let shards = status["shards"].as_array().unwrap().clone();
+        let leaders = shards.iter().filter(|shard| shard["shard"] != 0);
+        leaders
+            .map(|shard| shard["leader"].clone())
+            .collect::<Vec<_>>()
+    };
+    loop {
+        let now = leaders();
+        if now.len() == 2 && now[0] != now[1] && !now.contains(&serde_json::Value::Null) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(40), "{now:?}");
+        sleep(Duration::from_millis(200));
+    }
+    for body in ["a", "b", "c"] {
+        dev.stdout(&format!("send wide {body} --key same"));
+    }
+    let looked = dev.stdout("receive wide -c 3");
+    assert_eq!(looked.lines().collect::<Vec<_>>(), ["a", "b", "c"]);
+}

@@ -67,9 +67,16 @@ struct Run<'a> {
 
 impl Receive {
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-        let client = connection.connect().await?;
+        let looks = !self.ack && self.exec.is_none();
+        // What is looked at is held until the end. Were the number split over streams to several
+        // leaders, a share that finds no messages would keep the rest from coming.
+        let client = if looks {
+            connection.connect_indirect().await?
+        } else {
+            connection.connect().await?
+        };
         let at_most_once = is_at_most_once(&client, &self.queue).await?;
-        if at_most_once && !self.ack && self.exec.is_none() {
+        if at_most_once && looks {
             bail!(
                 "queue {} is AtMostOnce: a message that was received cannot go back; say --ack to \
                  take it, or look at it by: roadstead queue peek {}",
