@@ -28,6 +28,8 @@ const FRAMES: usize = 16;
 /// Batches of settlements that a stream may have on their way.
 const SETTLING_MAX: usize = 64;
 const NAP: Duration = Duration::from_hours(1);
+/// Credit that was taken back has come back within this, or its shard is in trouble.
+const TAKE_BACK: Duration = Duration::from_millis(500);
 
 type Frame = Result<ReceiveStreamResponse, ApiError>;
 type Settling = Pin<Box<dyn Future<Output = (Vec<Settlement>, SettleBatchResult)> + Send>>;
@@ -94,6 +96,7 @@ async fn open<R: Runtime>(
         answers: answers.clone(),
         out: VecDeque::new(),
         permit: None,
+        withdrawing: None,
         start: R::Instant::now(),
     };
     stream.answer(receive_stream_response::Frame::Opened(
@@ -145,6 +148,10 @@ struct Stream<R: Runtime> {
     /// What the client has not made room for yet: one batch of deliveries, and results.
     out: VecDeque<ReceiveStreamResponse>,
     permit: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
+    /// The client has taken back its credit, and some of it is still at shards; until when that is
+    /// waited for. What it asks for next may be to give messages back, and these would be leased
+    /// to it again; and an end would leave leased what is on its way.
+    withdrawing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     start: R::Instant,
 }
 
@@ -154,8 +161,8 @@ enum Event {
     Settled(Vec<Settlement>, SettleBatchResult),
     /// The client has read, or is gone.
     Room(bool),
-    /// A subscription is to be opened.
-    Reopen,
+    /// A subscription is to be opened, or all credit has come back.
+    Again,
 }
 
 impl<R: Runtime> Stream<R> {
@@ -174,7 +181,7 @@ impl<R: Runtime> Stream<R> {
             let event = poll_fn(|context| {
                 let event = self.poll(context, open.then_some(&mut frames));
                 if event.is_pending() && reopen.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Ok(Event::Reopen));
+                    return Poll::Ready(Ok(Event::Again));
                 }
                 event
             });
@@ -188,7 +195,7 @@ impl<R: Runtime> Stream<R> {
                     self.held.answered(&settlements, &result.results, now);
                     self.answer(receive_stream_response::Frame::Settled(result));
                 }
-                Event::Room(true) | Event::Reopen => {}
+                Event::Room(true) | Event::Again => {}
                 Event::Room(false) => return Ok(()),
             }
         }
@@ -219,16 +226,24 @@ impl<R: Runtime> Stream<R> {
         }
         let open = frames.is_some();
         if let Some(frames) = frames
+            && self.withdrawing.is_none()
             && self.settling.len() + self.out.len() < SETTLING_MAX
             && let Poll::Ready(request) = frames.poll_recv(context)
         {
             return Poll::Ready(Ok(Event::Client(request)));
         }
-        if open && self.out.is_empty() {
-            return self
-                .sources
-                .poll_deliveries(context)
-                .map(|batch| batch.map(Event::Deliveries));
+        if open
+            && self.out.is_empty()
+            && let Poll::Ready(batch) = self.sources.poll_deliveries(context)
+        {
+            return Poll::Ready(batch.map(Event::Deliveries));
+        }
+        let unused = self.sources.unused();
+        if let Some(limit) = &mut self.withdrawing
+            && (unused == 0 || limit.as_mut().poll(context).is_ready())
+        {
+            self.withdrawing = None;
+            return Poll::Ready(Ok(Event::Again));
         }
         Poll::Pending
     }
@@ -237,6 +252,9 @@ impl<R: Runtime> Stream<R> {
         match request.frame {
             Some(receive_stream_request::Frame::Credit(credit)) => {
                 self.sources.grant(credit.messages);
+                if credit.messages == 0 && self.sources.unused() > 0 {
+                    self.withdrawing = Some(Box::pin(R::sleep(TAKE_BACK)));
+                }
                 Ok(())
             }
             Some(receive_stream_request::Frame::Settle(batch)) => {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{
-    Ack, Delivery, ReceiveCredit, ReceiveStreamOpen, ReceiveStreamRequest,
+    Ack, Delivery, Nack, ReceiveCredit, ReceiveStreamOpen, ReceiveStreamRequest,
     ReceiveStreamResponse, SettleBatch, Settlement, receive_stream_request,
     receive_stream_response,
 };
@@ -232,4 +233,51 @@ async fn a_stream_ends_with_its_queue_and_is_not_moved_to_one_of_the_same_name()
         new.next().await,
         receive_stream_response::Frame::Opened(_)
     ));
+}
+
+#[tokio::test]
+async fn what_is_given_back_behind_the_credit_is_not_leased_again() {
+    let (cluster, gateway) = start().await;
+    send(&gateway, "one", vec![message("first")]).await;
+    let mut stream = Stream::open(&gateway, "one", "s").await;
+    stream.credit(5).await;
+    let first = stream.deliveries().await.remove(0);
+    let twin = &cluster.twins[&2];
+    let written = || twin.proposed.load(Ordering::SeqCst);
+    // The next message is on its way to the client when this takes its credit back.
+    twin.hold(true);
+    let before = written();
+    let sending = async { send(&gateway, "one", vec![message("second")]).await };
+    let stopping = async {
+        while written() == before {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let writing = written();
+        stream.credit(0).await;
+        let unstarted = Action::Nack(Nack {
+            unstarted: true,
+            ..Nack::default()
+        });
+        let settlement = Settlement {
+            receipt: first.receipt.clone(),
+            action: Some(unstarted),
+        };
+        let batch = SettleBatch {
+            batch_id: 1,
+            settlements: vec![settlement],
+        };
+        stream
+            .say(receive_stream_request::Frame::Settle(batch))
+            .await;
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(written(), writing, "it waits until the credit is back");
+        twin.hold(false);
+    };
+    tokio::join!(sending, stopping);
+    assert_eq!(stream.deliveries().await[0].body, "second");
+    assert!(matches!(
+        stream.next().await,
+        receive_stream_response::Frame::Settled(_)
+    ));
+    assert!(stream.is_silent().await);
 }
