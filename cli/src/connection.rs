@@ -95,8 +95,9 @@ impl Connection {
         self.builder().connect().await
     }
 
-    /// A client that stays with the given endpoints: the admin listener.
-    pub async fn connect_admin(&self) -> Result<Client, ConnectError> {
+    /// A client that stays with the given endpoints, as the admin listener needs it, and has one
+    /// stream where others have one to each leader.
+    pub async fn connect_indirect(&self) -> Result<Client, ConnectError> {
         self.builder().direct(false).connect().await
     }
 }

@@ -1,24 +1,73 @@
 //! From a result to an exit code and a message on stderr.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use roadstead_client::{CallError, ConnectError, ReceiveError, SendError};
+use roadstead_client::{CallError, ConnectError, Fault, ReceiveError, SendError};
+use serde_json::json;
 
-/// It failed.
-const FAILED: u8 = 1;
-/// The queue, message or node does not exist.
-const NOT_FOUND: u8 = 3;
-/// No node answered.
-const UNREACHABLE: u8 = 4;
-/// The caller may not do this.
-const DENIED: u8 = 5;
-/// What was asked cannot be done as things are: it exists, is not empty, is not allowed in place.
-const REFUSED: u8 = 6;
+/// What kind of failure it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It failed.
+    Failed,
+    /// What was asked for cannot be asked for.
+    Usage,
+    /// The queue, message or node does not exist.
+    NotFound,
+    /// No node answered.
+    Unreachable,
+    /// The caller may not do this.
+    Denied,
+    /// It cannot be done as things are: it exists, is not empty, is not allowed in place.
+    Refused,
+    /// A limit is reached.
+    Full,
+}
 
-/// Says what went wrong, and gives the code: 0 done, 1 failed, 2 bad usage (from clap), 3 not
-/// found, 4 unreachable, 5 denied, 6 refused as things are.
-pub fn code(result: anyhow::Result<()>) -> ExitCode {
+impl Kind {
+    /// The exit code.
+    fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Unreachable => 4,
+            Self::Denied => 5,
+            Self::Refused => 6,
+            Self::Full => 7,
+        }
+    }
+
+    /// Its name for programs, as in `google.rpc.Code` where that has one.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "FAILED",
+            Self::Usage => "INVALID_ARGUMENT",
+            Self::NotFound => "NOT_FOUND",
+            Self::Unreachable => "UNAVAILABLE",
+            Self::Denied => "PERMISSION_DENIED",
+            Self::Refused => "FAILED_PRECONDITION",
+            Self::Full => "RESOURCE_EXHAUSTED",
+        }
+    }
+}
+
+/// A failure that was found out here.
+#[derive(Debug)]
+pub struct Failure(pub Kind, pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Says what went wrong, for programs where `json` is set, and gives the exit code.
+pub fn code(result: anyhow::Result<()>, json: bool) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
@@ -27,9 +76,32 @@ pub fn code(result: anyhow::Result<()>) -> ExitCode {
         // Whoever reads has seen enough.
         return ExitCode::SUCCESS;
     }
+    let kind = error.chain().find_map(kind).unwrap_or(Kind::Failed);
+    say(kind, &text(&error), json)
+}
+
+/// Says what is wrong with the arguments, or gives the help that they ask for.
+pub fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if !json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.to_string();
+    say(
+        Kind::Usage,
+        text.trim_start_matches("error: ").trim_end(),
+        json,
+    )
+}
+
+fn say(kind: Kind, text: &str, json: bool) -> ExitCode {
     // Nothing can be said where stderr is closed.
-    let _ = writeln!(io::stderr(), "error: {}", text(&error));
-    ExitCode::from(error.chain().find_map(class).unwrap_or(FAILED))
+    let _ = if json {
+        let error = json!({ "error": { "code": kind.name(), "message": text } });
+        writeln!(io::stderr(), "{error}")
+    } else {
+        writeln!(io::stderr(), "error: {text}")
+    };
+    ExitCode::from(kind.code())
 }
 
 /// The error and its causes in one line; a cause that the line says already is not said again.
@@ -44,37 +116,44 @@ fn text(error: &anyhow::Error) -> String {
     text
 }
 
-fn class(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+fn kind(cause: &(dyn std::error::Error + 'static)) -> Option<Kind> {
+    if let Some(Failure(kind, _)) = cause.downcast_ref() {
+        return Some(*kind);
+    }
     if let Some(error) = cause.downcast_ref::<CallError>() {
         return Some(match error {
-            CallError::Unreachable { .. } => UNREACHABLE,
-            CallError::Refused(fault) => by_code(i32::from(fault.code)),
+            CallError::Unreachable { .. } => Kind::Unreachable,
+            CallError::Refused(fault) => by_code(fault),
         });
     }
     if let Some(error) = cause.downcast_ref::<ConnectError>() {
         return Some(match error {
-            ConnectError::Unreachable { .. } => UNREACHABLE,
-            ConnectError::Refused(fault) => by_code(i32::from(fault.code)),
-            ConnectError::Option { .. } | ConnectError::File { .. } => FAILED,
+            ConnectError::Unreachable { .. } => Kind::Unreachable,
+            ConnectError::Refused(fault) => by_code(fault),
+            ConnectError::Option { .. } => Kind::Usage,
+            ConnectError::File { .. } => Kind::Failed,
         });
     }
     if let Some(ReceiveError::Refused(fault)) = cause.downcast_ref() {
-        return Some(by_code(i32::from(fault.code)));
+        return Some(by_code(fault));
     }
     match cause.downcast_ref::<SendError>()? {
-        SendError::Refused(fault) => Some(by_code(i32::from(fault.code))),
-        _ => Some(UNREACHABLE),
+        SendError::Refused(fault) | SendError::NotSent { last: fault, .. } => Some(by_code(fault)),
+        SendError::Unknown { .. } | SendError::Closed => Some(Kind::Unreachable),
     }
 }
 
 /// By `google.rpc.Code`.
-fn by_code(code: i32) -> u8 {
-    match code {
-        5 => NOT_FOUND,
-        7 | 16 => DENIED,
-        6 | 9 | 10 => REFUSED,
-        14 => UNREACHABLE,
-        _ => FAILED,
+fn by_code(fault: &Fault) -> Kind {
+    match i32::from(fault.code) {
+        3 | 11 => Kind::Usage,
+        5 => Kind::NotFound,
+        7 | 16 => Kind::Denied,
+        6 | 9 | 10 => Kind::Refused,
+        8 => Kind::Full,
+        // UNKNOWN: whether it was done is not known, for want of an answer.
+        2 | 4 | 14 => Kind::Unreachable,
+        _ => Kind::Failed,
     }
 }
 
@@ -85,17 +164,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_says_what_kind_of_failure() {
+    fn the_kind_says_what_failed() {
         let option = ConnectError::Option {
             option: "endpoints",
             reason: "none".into(),
         };
-        assert_eq!(class(&option), Some(FAILED));
-        assert_eq!([5, 7, 16, 9, 14, 13].map(by_code), [3, 5, 5, 6, 4, 1]);
+        assert_eq!(kind(&option), Some(Kind::Usage));
         let wrapped = Err::<(), _>(option)
             .context("while connecting")
             .unwrap_err();
-        assert_eq!(wrapped.chain().find_map(class), Some(FAILED));
+        assert_eq!(wrapped.chain().find_map(kind), Some(Kind::Usage));
+        let own = anyhow::Error::new(Failure(Kind::NotFound, "none".into()));
+        assert_eq!(own.chain().find_map(kind), Some(Kind::NotFound));
+    }
+
+    #[test]
+    fn a_send_says_what_was_in_the_way() {
+        let last = |code: i32| {
+            let fault = Fault {
+                code: code.into(),
+                message: "m".into(),
+                queue: String::new(),
+                field: String::new(),
+                retryable: true,
+                leader_address: String::new(),
+                transport: false,
+            };
+            kind(&SendError::NotSent {
+                waited: std::time::Duration::ZERO,
+                attempts: 1,
+                last: Box::new(fault),
+            })
+        };
+        let codes = [8, 14, 2, 3, 5, 16, 9, 13].map(|code| last(code).unwrap().code());
+        assert_eq!(codes, [7, 4, 4, 2, 3, 5, 6, 1]);
     }
 
     #[test]

@@ -50,8 +50,12 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    let cli = Cli::parse();
-    exit::code(cli.command.run(&cli.connection, &cli.output).await)
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error, output::json_is_asked_for(std::env::args())),
+    };
+    let result = cli.command.run(&cli.connection, &cli.output).await;
+    exit::code(result, cli.output.is_json())
 }
 
 #[cfg(test)]

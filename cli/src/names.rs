@@ -1,19 +1,29 @@
 //! Names as they are written on the command line and in manifests.
 
-/// Reads `NAME` or `NAMESPACE/NAME`; the rest of the rules is the server's.
+/// Reads `NAME` or `NAMESPACE/NAME`.
 ///
 /// # Errors
 /// A text that says what is wrong.
 pub fn queue(text: &str) -> Result<String, String> {
-    let Some((before, name)) = text.split_once('/') else {
-        return Ok(text.to_owned());
+    let name = match text.split_once('/') {
+        Some((before, name)) => {
+            namespace(before).map_err(|why| format!("{text:?} is no queue: {why}"))?;
+            name
+        }
+        None => text,
     };
     if name.contains('/') {
         return Err(format!(
             "{text:?} is no queue: write NAME or NAMESPACE/NAME"
         ));
     }
-    namespace(before).map_err(|why| format!("{text:?} is no queue: {why}"))?;
+    let stem = name.strip_suffix(".fifo").unwrap_or(name);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !(1..=80).contains(&stem.len()) || !stem.bytes().all(allowed) {
+        return Err(format!(
+            "{text:?} is no queue: a name has 1 to 80 of A-Z a-z 0-9 - _, and then .fifo if wanted"
+        ));
+    }
     Ok(text.to_owned())
 }
 
@@ -54,7 +64,18 @@ mod tests {
     fn a_queue_has_at_most_a_namespace_before_it() {
         assert_eq!(queue("orders"), Ok("orders".into()));
         assert_eq!(queue("shop/orders.fifo"), Ok("shop/orders.fifo".into()));
-        for wrong in ["x/y/z", "Bad NS/orders", "/orders"] {
+        assert_eq!(queue("Or_ders-1"), Ok("Or_ders-1".into()));
+        let long = "a".repeat(81);
+        for wrong in [
+            "x/y/z",
+            "Bad NS/orders",
+            "/orders",
+            "bad name",
+            "",
+            "a.b",
+            "a/",
+            &long,
+        ] {
             assert!(queue(wrong).unwrap_err().contains(wrong), "{wrong}");
         }
     }

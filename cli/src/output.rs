@@ -48,6 +48,19 @@ impl Output {
     }
 }
 
+/// Whether arguments that are wrong as a whole ask for JSON.
+pub fn json_is_asked_for(arguments: impl IntoIterator<Item = String>) -> bool {
+    let mut before = String::new();
+    for argument in arguments {
+        let named = ["-o", "--output"].contains(&before.as_str()) && argument == "json";
+        if named || ["-ojson", "-o=json", "--output=json"].contains(&argument.as_str()) {
+            return true;
+        }
+        before = argument;
+    }
+    false
+}
+
 /// Prints a line on stdout.
 ///
 /// # Errors
@@ -90,6 +103,13 @@ pub fn table<const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_seen_in_wrong_arguments_too() {
+        let asked = |line: &str| json_is_asked_for(line.split(' ').map(str::to_owned));
+        assert!(asked("queue get -o json") && asked("--output=json queue"));
+        assert!(!asked("send q json") && !asked("queue ls -o table json"));
+    }
 
     #[test]
     fn columns_line_up() {

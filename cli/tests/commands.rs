@@ -8,11 +8,15 @@
 
 mod common;
 
-use std::process::Command;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, Dev, code};
+use common::{BINARY, Dev, code, stderr};
+use roadstead_client::Client;
+use roadstead_client::proto::TransferLeadershipRequest;
 
 #[test]
 fn a_queue_from_its_creation_to_its_end() {
@@ -104,7 +108,7 @@ fn a_body_comes_out_as_it_went_in_or_is_refused_at_once() {
     std::fs::write(&file, vec![7; 17 << 20]).unwrap();
     let start = Instant::now();
     let large = dev.run(&format!("send orders -f {}", file.display()));
-    assert_eq!(code(&large), Some(1));
+    assert_eq!(code(&large), Some(2));
     let why = String::from_utf8_lossy(&large.stderr);
     assert!(why.contains("at most 16777216"), "{why}");
     assert!(
@@ -201,6 +205,11 @@ fn failures_have_codes_and_say_what_to_do() {
         "-n Bad_NS queue ls",
         "receive x -c 0",
         "demo --clients 0",
+        "queue get bad.name",
+        "send mail",
+        "send mail body --file README.md",
+        "bench --batch 1001",
+        "queue ls --endpoint nonsense",
     ] {
         let output = Command::new(BINARY)
             .args(usage.split_whitespace())
@@ -213,6 +222,113 @@ fn failures_have_codes_and_say_what_to_do() {
             assert!(text.contains(&format!("{name:?} is no")), "{text}");
         }
     }
+}
+
+#[test]
+fn errors_name_what_is_wrong_for_people_and_for_programs() {
+    let dev = Dev::start();
+    let missing = dev.run("queue get nowhere -o json");
+    assert_eq!(code(&missing), Some(3));
+    let error: serde_json::Value = serde_json::from_slice(&missing.stderr).unwrap();
+    assert_eq!(error["error"]["code"], "NOT_FOUND");
+    let message = error["error"]["message"].as_str().unwrap();
+    assert!(message.contains("default/nowhere"), "{error}");
+    let usage = dev.run("queue get -o json");
+    assert_eq!(code(&usage), Some(2));
+    let error: serde_json::Value = serde_json::from_slice(&usage.stderr).unwrap();
+    assert_eq!(error["error"]["code"], "INVALID_ARGUMENT");
+
+    let long = dev.run("queue create long --lease 13h");
+    assert_eq!(code(&long), Some(2), "{long:?}");
+    assert!(stderr(&long).contains("13h is not in 0s..12h"), "{long:?}");
+    let folder = dev.run("send orders -f /tmp");
+    assert!(stderr(&folder).contains("cannot read /tmp"), "{folder:?}");
+    let http = dev.report["nodes"][0]["http"].as_str().unwrap();
+    let other = dev.run(&format!("queue ls --endpoint {http} --timeout 300ms"));
+    assert_eq!(code(&other), Some(4), "{other:?}");
+    let why = stderr(&other);
+    assert!(
+        why.contains("no client listener") && why.contains(http),
+        "{why}"
+    );
+}
+
+/// Starts the binary and waits until `begun` says that it is at work.
+fn started(dev: &Dev, line: &str, mut begun: impl FnMut() -> bool) -> Child {
+    let mut command = Command::new(BINARY);
+    command.env("ROADSTEAD_ENDPOINT", &dev.endpoint);
+    command.args(line.split_whitespace()).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    if line.contains("--ndjson") {
+        let stdin = child.stdin.as_mut().unwrap();
+        stdin.write_all(b"{\"n\":1}\n{\"n\":2}\n").unwrap();
+    }
+    let start = Instant::now();
+    while !begun() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never began");
+        sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn interrupt(child: &Child) {
+    let mut kill = Command::new("kill");
+    kill.args(["-INT", &child.id().to_string()]);
+    assert!(kill.status().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_benchmark_leaves_no_queue_behind() {
+    let dev = Dev::start();
+    let line = "bench --duration 30s --warmup 0s --size 32 --producers 1";
+    let sent = || dev.stdout("queue ls").contains("bench-");
+    let child = started(&dev, line, sent);
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("interrupted"), "{output:?}");
+    let left = dev.stdout("queue ls");
+    assert!(!left.contains("bench-"), "{left}");
+}
+
+#[test]
+fn an_interrupted_send_says_how_many_were_accepted() {
+    let dev = Dev::start();
+    let arrived = || dev.json("queue get orders")["stats"]["ready"] == 2;
+    let child = started(&dev, "send orders --ndjson -", arrived);
+    interrupt(&child);
+    // Its stdin is open and says nothing more.
+    let start = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(10), "{output:?}");
+    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert!(
+        stderr(&output).contains("2 accepted, 0 failed"),
+        "{output:?}"
+    );
+}
+
+#[tokio::test]
+async fn leadership_goes_to_members_only() {
+    let dev = Dev::start();
+    let tls = Path::new(dev.report["adminTls"].as_str().unwrap());
+    let admin = dev.report["nodes"][0]["admin"].as_str().unwrap();
+    let client = Client::builder()
+        .endpoints([admin])
+        .server_name(dev.report["clusterId"].as_str().unwrap())
+        .ca_file(tls.join("ca.crt"))
+        .identity_files(tls.join("tls.crt"), tls.join("tls.key"))
+        .direct(false);
+    let client = client.connect().await.unwrap();
+    let request = TransferLeadershipRequest {
+        shard: Some(1),
+        to_node: 0xdead,
+        ..TransferLeadershipRequest::default()
+    };
+    let error = client.transfer_leadership(request).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("000000000000dead is not a member"), "{said}");
 }
 
 #[test]

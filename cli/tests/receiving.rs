@@ -14,6 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use common::{BINARY, Dev, code, stderr};
+use roadstead_client::{Client, Message, Outcome, SendError};
 
 /// A receiver of the queue orders, whose stderr is kept.
 fn receiver(dev: &Dev, arguments: &[&str]) -> Child {
@@ -181,4 +182,84 @@ fn a_message_beyond_the_count_stays_in_an_at_most_once_queue() {
         let taken = dev.stdout(&format!("receive once --ack -c {count} --wait 2s"));
         assert_eq!(taken.lines().count(), count, "{taken}");
     }
+}
+
+#[test]
+fn a_receiver_ends_when_its_queue_is_deleted() {
+    let dev = Dev::start();
+    for anew in [false, true] {
+        dev.stdout("send orders first");
+        let directory = tempfile::tempdir().unwrap();
+        let begun = directory.path().join("begun");
+        let command = format!("touch {}", begun.display());
+        let mut receiver = receiver(&dev, &["--follow", "--exec", &command]);
+        wait_for(&begun);
+        dev.stdout("queue delete orders --with-messages");
+        dev.stdout("queue create orders");
+        if anew {
+            // What comes to the new queue is not for it.
+            dev.stdout("send orders second");
+        }
+        let start = Instant::now();
+        while receiver.try_wait().unwrap().is_none() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "it waits for ever"
+            );
+            sleep(Duration::from_millis(20));
+        }
+        let output = receiver.wait_with_output().unwrap();
+        assert_eq!(code(&output), Some(3), "{output:?}");
+        let why = stderr(&output);
+        assert!(why.contains("queue default/orders does not exist"), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn clients_hear_that_their_queue_is_gone() {
+    let dev = Dev::start();
+    let client = Client::builder().endpoints([&dev.endpoint]);
+    let client = client.connect().await.unwrap();
+    let producer = client.producer("orders").start().await.unwrap();
+    producer.send(Message::new("first")).await.unwrap();
+    let consumer = client.consumer("orders").start().await.unwrap();
+    consumer.next().await.unwrap().unwrap().ack().await.unwrap();
+    let run = consumer.run(1, |_| async { Outcome::Ack }, std::future::pending());
+    let run = tokio::spawn(run);
+    dev.stdout("queue delete orders --with-messages");
+    let ended = tokio::time::timeout(Duration::from_secs(20), run).await;
+    let ended = ended.expect("it waits for ever").unwrap().unwrap_err();
+    let gone = "queue default/orders does not exist";
+    assert!(ended.to_string().contains(gone), "{ended}");
+    let refused = producer.send(Message::new("late")).await.unwrap_err();
+    assert!(matches!(refused, SendError::Refused(_)), "{refused}");
+    assert!(refused.to_string().contains(gone), "{refused}");
+}
+
+#[test]
+fn as_many_as_are_wanted_come_from_one_partition_of_several() {
+    let dev = Dev::with(&["--nodes", "3"]);
+    dev.stdout("queue create wide --partitions 2");
+    let start = Instant::now();
+    let leaders = || {
+        let status = dev.json("cluster status");
+        let shards = status["shards"].as_array().unwrap().clone();
+        let leaders = shards.iter().filter(|shard| shard["shard"] != 0);
+        leaders
+            .map(|shard| shard["leader"].clone())
+            .collect::<Vec<_>>()
+    };
+    loop {
+        let now = leaders();
+        if now.len() == 2 && now[0] != now[1] && !now.contains(&serde_json::Value::Null) {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(40), "{now:?}");
+        sleep(Duration::from_millis(200));
+    }
+    for body in ["a", "b", "c"] {
+        dev.stdout(&format!("send wide {body} --key same"));
+    }
+    let looked = dev.stdout("receive wide -c 3");
+    assert_eq!(looked.lines().collect::<Vec<_>>(), ["a", "b", "c"]);
 }

@@ -92,10 +92,13 @@ impl From<Status> for Fault {
         if let Some(detail) = detail_of(&status) {
             return Self::from_detail(status.code(), status.message().to_owned(), detail);
         }
-        let transport = matches!(
-            status.code(),
-            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal
-        );
+        // What tonic says of an answer by plain HTTP.
+        let no_grpc = status.message().starts_with("grpc-status header missing");
+        let transport = no_grpc
+            || matches!(
+                status.code(),
+                Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal
+            );
         let busy = matches!(
             status.code(),
             Code::ResourceExhausted | Code::DeadlineExceeded
@@ -109,6 +112,12 @@ impl From<Status> for Fault {
                 message = format!("{message}: {text}");
             }
             source = error.source();
+        }
+        if no_grpc {
+            message = format!(
+                "this is no client listener of Roadstead, perhaps its port for health and metrics \
+                 ({message})"
+            );
         }
         if message.is_empty() {
             message = format!("the call ended with {}", status.code());
@@ -293,6 +302,16 @@ mod tests {
         assert!(!Fault::from(status(None)).retryable);
         let lost = Fault::from(Status::unavailable("connection refused"));
         assert!(lost.retryable && lost.transport);
+        let http = "grpc-status header missing, mapped from HTTP status code 404";
+        let other_port = Fault::from(Status::unimplemented(http));
+        assert!(
+            other_port.retryable && other_port.transport,
+            "another one may do"
+        );
+        assert!(
+            other_port.message.contains("no client listener"),
+            "{other_port}"
+        );
         let garbage = Status::with_details(Code::NotFound, "x", vec![0xff; 9].into());
         assert!(!Fault::from(garbage).retryable);
     }

@@ -103,8 +103,19 @@ impl Client {
 
     /// Live counts of a queue.
     pub async fn queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
+        self.stats(name, false).await
+    }
+
+    /// The same, from leaders that first make sure that a majority follows them; the partitions of
+    /// others are counted as unavailable. Costs the cluster a write per shard.
+    pub async fn confirmed_queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
+        self.stats(name, true).await
+    }
+
+    async fn stats(&self, name: &str, confirmed: bool) -> Result<QueueStats, CallError> {
         let request = GetQueueStatsRequest {
             queue: Some(self.queue_ref(name)),
+            confirmed,
         };
         let answer = unary!(self, QueueServiceClient, get_queue_stats, request).await?;
         Ok(answer.stats.unwrap_or_default())

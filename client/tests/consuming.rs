@@ -251,3 +251,16 @@ async fn a_queue_that_goes_ends_its_consumers() {
     let ReceiveError::Refused(fault) = error;
     assert!(fault.message.contains("does not exist"), "{fault}");
 }
+
+#[tokio::test]
+async fn a_queue_that_was_made_anew_is_another_one() {
+    let (cluster, client) = filled(1, Queue::new(1, LEASE), 0).await;
+    let consumer = client.consumer("q").start().await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    let mut anew = Queue::new(1, LEASE);
+    anew.id = 2;
+    *cluster.shared.lock().queue() = anew;
+    let ended = tokio::time::timeout(Duration::from_secs(10), consumer.next()).await;
+    let ReceiveError::Refused(fault) = ended.expect("it moved over").unwrap_err();
+    assert_eq!(fault.code, tonic::Code::NotFound);
+}

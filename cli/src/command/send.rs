@@ -1,34 +1,40 @@
 //! `roadstead send QUEUE [BODY]`
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, IsTerminal, Read, stderr, stdin};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressStyle};
 use roadstead_client::{Accepted, Message, Producer, SendError, Sending};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::connection::Connection;
 use crate::output::{Output, note};
+use crate::stop::Stop;
 use crate::{names, units};
 
 /// Messages that may be on their way at once.
 const WINDOW: usize = 10_000;
+/// Lines that may be read ahead.
+const LINES: usize = 64;
+/// How long answers are waited for after a signal.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Where to, and what.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["body", "file", "ndjson"]).required(true))]
 pub struct Send {
     /// Queue: name, or namespace/name
     #[arg(value_parser = names::queue)]
     queue: String,
     /// Body of one message
-    #[arg(conflicts_with_all = ["file", "ndjson"])]
     body: Option<String>,
     /// Body of one message from a file; - is stdin
-    #[arg(long, short, value_name = "FILE", conflicts_with = "ndjson")]
+    #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
     /// One message per line of a file, whose body is the JSON in that line; - is stdin
     #[arg(long, value_name = "FILE")]
@@ -65,18 +71,11 @@ impl Send {
         if let Some(path) = &self.ndjson {
             return self.send_lines(path, &producer, output).await;
         }
-        let body = match (&self.body, &self.file) {
-            (Some(body), _) => body.clone().into_bytes(),
-            (None, Some(path)) => {
-                let mut body = Vec::new();
-                open(path)?.read_to_end(&mut body)?;
-                body
-            }
-            (None, None) => bail!(
-                "nothing to send: give a body, --file FILE for one from a file, or --ndjson FILE \
-                 for one per line"
-            ),
-        };
+        let mut body = self.body.clone().unwrap_or_default().into_bytes();
+        if let Some(path) = &self.file {
+            let read = open(path)?.read_to_end(&mut body);
+            read.with_context(|| format!("cannot read {}", path.display()))?;
+        }
         let accepted = producer.send(self.message(body)).await?;
         let value = json!({
             "id": accepted.message_id,
@@ -110,49 +109,114 @@ impl Send {
         producer: &Producer,
         output: &Output,
     ) -> anyhow::Result<()> {
-        let bar = progress();
-        let mut lines = open(path)?;
-        let mut tally = Tally::default();
-        let mut sending: VecDeque<Sending> = VecDeque::new();
-        let (mut line, mut number) = (Vec::new(), 0);
-        let mut wrong = None;
-        loop {
-            line.clear();
+        let stop = Stop::listen()?;
+        let mut course = Course::new();
+        let read = tokio::select! {
+            biased;
+            () = stop.once() => Ok(()),
+            read = self.read_lines(path, producer, &mut course) => read,
+        };
+        tokio::select! {
+            () = course.finish() => {}
+            () = stop.over(LAST) => {}
+        }
+        course.bar.finish_and_clear();
+        let Tally {
+            accepted, failed, ..
+        } = course.tally;
+        if stop.told() {
+            let open = course.sending.len();
+            bail!("interrupted: {accepted} accepted, {failed} failed, {open} without an answer");
+        }
+        course.tally.print(output)?;
+        read
+    }
+
+    async fn read_lines(
+        &self,
+        path: &Path,
+        producer: &Producer,
+        course: &mut Course,
+    ) -> anyhow::Result<()> {
+        let mut lines = lines(open(path)?);
+        let mut number = 0;
+        while let Some(line) = lines.recv().await {
             number += 1;
-            // Blocks while whoever writes takes their time; nothing else waits on this thread.
-            let read = tokio::task::block_in_place(|| lines.read_until(b'\n', &mut line));
-            if read.with_context(|| format!("cannot read {}", path.display()))? == 0 {
-                break;
-            }
+            let line = line.with_context(|| format!("cannot read {}", path.display()))?;
             let body = line.trim_ascii();
             if body.is_empty() {
                 continue;
             }
             if let Err(error) = serde_json::from_slice::<Value>(body) {
-                wrong = Some(anyhow!("line {number} of {}: {error}", path.display()));
-                break;
+                let wrong = anyhow!("line {number} of {}: {error}", path.display());
+                let context = "what comes from there on was not sent: it is no JSON";
+                return Err(wrong.context(context));
             }
-            sending.push_back(producer.enqueue(self.message(body.to_vec())).await);
-            if sending.len() >= WINDOW
-                && let Some(first) = sending.pop_front()
-            {
-                tally.count(first.await);
-                bar.set_position(tally.accepted);
+            let sending = producer.enqueue(self.message(body.to_vec())).await;
+            course.sending.push_back(sending);
+            if course.sending.len() >= WINDOW {
+                course.await_first().await;
             }
         }
-        for one in sending {
-            tally.count(one.await);
-            bar.set_position(tally.accepted);
-        }
-        bar.finish_and_clear();
-        tally.print(output)?;
-        wrong.map_or(Ok(()), |wrong| {
-            Err(wrong.context("what comes from there on was not sent: it is no JSON"))
-        })
+        Ok(())
     }
 }
 
-fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+/// Lines as they are read, on a thread of its own: whoever writes takes their time, and a signal
+/// is not to wait for it.
+fn lines(mut from: Box<dyn BufRead + std::marker::Send>) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(LINES);
+    std::thread::spawn(move || {
+        loop {
+            let mut line = Vec::new();
+            let read = match from.read_until(b'\n', &mut line) {
+                Ok(0) => return,
+                read => read.map(|_| line),
+            };
+            let failed = read.is_err();
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// How far the sending of lines is.
+struct Course {
+    bar: ProgressBar,
+    tally: Tally,
+    /// Without an answer yet.
+    sending: VecDeque<Sending>,
+}
+
+impl Course {
+    fn new() -> Self {
+        Self {
+            bar: progress(),
+            tally: Tally::default(),
+            sending: VecDeque::new(),
+        }
+    }
+
+    /// Takes in the oldest answer that is missing. It stays where it is when this is cancelled.
+    async fn await_first(&mut self) {
+        if let Some(first) = self.sending.front_mut() {
+            let outcome = first.await;
+            self.sending.pop_front();
+            self.tally.count(outcome);
+            self.bar.set_position(self.tally.accepted);
+        }
+    }
+
+    async fn finish(&mut self) {
+        while !self.sending.is_empty() {
+            self.await_first().await;
+        }
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead + std::marker::Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(BufReader::new(stdin())));
     }

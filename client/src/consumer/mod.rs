@@ -106,6 +106,7 @@ impl ConsumerBuilder {
             shared: self.client.shared().clone(),
             open: ReceiveStreamOpen {
                 queue: queue.queue,
+                queue_id: queue.id,
                 session_id: session.clone(),
                 lease: self
                     .lease
@@ -123,7 +124,7 @@ impl ConsumerBuilder {
         let engine = tokio::spawn(engine);
         tokio::spawn(watch_queue(
             self.client.clone(),
-            self.queue,
+            (self.queue, queue.id),
             commands.downgrade(),
         ));
         let (client, grace) = (self.client, self.grace);
@@ -139,7 +140,11 @@ impl ConsumerBuilder {
 }
 
 /// Tells the engine when the queue has got more partitions; ends with the consumer.
-async fn watch_queue(client: Client, queue: String, commands: mpsc::WeakUnboundedSender<Command>) {
+async fn watch_queue(
+    client: Client,
+    (queue, id): (String, u64),
+    commands: mpsc::WeakUnboundedSender<Command>,
+) {
     let mut turns = interval(QUEUE_REFRESH);
     turns.tick().await;
     loop {
@@ -150,6 +155,10 @@ async fn watch_queue(client: Client, queue: String, commands: mpsc::WeakUnbounde
         let Ok(queue) = client.queue(&queue).await else {
             continue;
         };
+        // The streams end with their queue; the partitions of another one are no matter here.
+        if queue.id != id {
+            continue;
+        }
         let Some(commands) = commands.upgrade() else {
             return;
         };
@@ -180,7 +189,8 @@ impl Consumer {
     /// tasks, and may be cancelled without losing a message.
     ///
     /// # Errors
-    /// When the server refuses to deliver: the queue is gone, or the right to use it.
+    /// When the server refuses to deliver: the queue was deleted, also when one of the same name
+    /// was made since, as that is another queue; or the right to use it is gone.
     pub async fn next(&self) -> Result<Option<Delivery>, ReceiveError> {
         self.buffer.take().await
     }

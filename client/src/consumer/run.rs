@@ -69,7 +69,8 @@ impl Consumer {
     /// grace. A handler that panics nacks its message.
     ///
     /// # Errors
-    /// When the server refuses to deliver: the queue is gone, or the right to use it.
+    /// When the server refuses to deliver: the queue was deleted, also when one of the same name
+    /// was made since, as that is another queue; or the right to use it is gone.
     pub async fn run<H, F, O>(
         self,
         concurrency: usize,

@@ -27,6 +27,8 @@ struct Lease {
 /// One queue; what tests look at is public.
 #[derive(Debug)]
 pub struct Queue {
+    /// Another one for a queue of the same name.
+    pub id: u64,
     pub partitions: u32,
     pub ordering: i32,
     pub lease: Duration,
@@ -58,6 +60,7 @@ pub fn id(partition: u32, sequence: u64) -> String {
 impl Queue {
     pub fn new(partitions: u32, lease: Duration) -> Self {
         Self {
+            id: 1,
             partitions,
             ordering: 0,
             lease,

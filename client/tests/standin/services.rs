@@ -82,6 +82,7 @@ impl QueueService for Node {
             }),
             shards: (1..=queue.partitions).collect(),
             spec: Some(spec),
+            id: queue.id,
             ..Queue::default()
         };
         Ok(Response::new(GetQueueResponse { queue: Some(queue) }))
@@ -239,9 +240,10 @@ impl Node {
         };
         let queue = name(open.queue.clone());
         let partitions: BTreeSet<u32> = open.partitions.iter().copied().collect();
+        let meant = |queue: &&mut super::queue::Queue| queue.id == open.queue_id;
         let again = {
             let mut state = self.shared.lock();
-            let queue = state.queues.get_mut(&queue);
+            let queue = state.queues.get_mut(&queue).filter(meant);
             queue.map(|queue| {
                 queue.streams.push(open.stream);
                 queue.again(&open.session_id, &partitions, &open.held_receipts)
@@ -262,7 +264,7 @@ impl Node {
         loop {
             let deliveries = {
                 let mut state = self.shared.lock();
-                let Some(queue) = state.queues.get_mut(&queue) else {
+                let Some(queue) = state.queues.get_mut(&queue).filter(meant) else {
                     return;
                 };
                 queue.lease(&open.session_id, &partitions, credit, lease)

@@ -61,7 +61,7 @@ impl fmt::Display for Principal {
             Self::ServiceAccount { namespace, name } => {
                 write!(f, "serviceaccount {namespace}/{name}")
             }
-            Self::Node(id) => write!(f, "node {id:x}"),
+            Self::Node(id) => write!(f, "node {id:016x}"),
             Self::Operator => f.write_str("operator"),
         }
     }

@@ -133,14 +133,19 @@ fn check_advertised(
         }
         return;
     };
-    let port = address
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty());
-    if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port != 0)) {
+    if !is_host_port(address) {
         problems.push(format!(
             "{flag} {address:?}: give host:port, as in node-0.example:7701"
         ));
     }
+}
+
+/// Whether it is host:port, and the port not 0.
+pub fn is_host_port(address: &str) -> bool {
+    let named = address.rsplit_once(':');
+    named.is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a node is told at start: flags and `ROADSTEAD_*` variables, checked as a whole.
 
-mod check;
+pub mod check;
 pub mod units;
 
 use std::net::SocketAddr;

@@ -44,6 +44,16 @@ impl ApiError {
         Self::new(Code::NotFound, message).about(queue)
     }
 
+    /// The queue that was used so far was deleted; one that has its name now is another one.
+    pub fn queue_gone(queue: &QueueRef) -> Self {
+        let name = format!("{}/{}", queue.namespace, queue.name);
+        let message = format!(
+            "queue {name} does not exist any more: it was deleted; if it was created anew, start \
+             again to use the new one"
+        );
+        Self::new(Code::NotFound, message).about(queue)
+    }
+
     /// Something is missing for now; the same call may succeed soon.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, message).retryable()

@@ -82,7 +82,7 @@ impl<R: Runtime> Gateway<R> {
         let info = self
             .queue(principal, Action::DeleteQueue, request.queue.as_ref())
             .await?;
-        let stats = self.stats_of(principal, &info).await;
+        let stats = self.stats_of(principal, &info, false).await;
         let messages = stats.ready + stats.in_flight + stats.delayed + stats.blocked;
         if policy != DeletePolicy::Always {
             let name = info.reference();
@@ -177,25 +177,32 @@ impl<R: Runtime> Gateway<R> {
         let info = self
             .queue(principal, Action::GetQueueStats, request.queue.as_ref())
             .await?;
-        Ok(GetQueueStatsResponse {
-            stats: Some(self.stats_of(principal, &info).await),
-        })
+        let stats = self.stats_of(principal, &info, request.confirmed).await;
+        Ok(GetQueueStatsResponse { stats: Some(stats) })
     }
 
-    async fn stats_of(&self, principal: &Principal, info: &QueueInfo) -> QueueStats {
+    async fn stats_of(
+        &self,
+        principal: &Principal,
+        info: &QueueInfo,
+        confirmed: bool,
+    ) -> QueueStats {
         let shards = info.by_shard(&[]);
         let asked = shards.iter().map(|(shard, _)| {
             let stats = ShardStats {
                 queue_id: info.id(),
                 queue: Some(info.reference().clone()),
+                confirmed,
             };
-            self.ask(principal, *shard, Call::Stats(stats), STATS_PATIENCE)
+            let answer = self.ask(principal, *shard, Call::Stats(stats), STATS_PATIENCE);
+            // A leader that finds no majority does not answer, also when it is this node.
+            R::timeout(STATS_PATIENCE, answer)
         });
         let answers = join_all(asked).await;
         let mut sum = QueueStats::default();
         for ((_, partitions), answer) in shards.iter().zip(answers) {
             match answer {
-                Ok(Reply::Stats(stats)) => add_stats(&mut sum, &stats),
+                Ok(Ok(Reply::Stats(stats))) => add_stats(&mut sum, &stats),
                 _ => sum.partitions_unavailable += partitions.len() as u32,
             }
         }

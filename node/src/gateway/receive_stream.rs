@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use super::held::Held;
 use super::shards::QueueInfo;
 use super::sources::{Receiver, Sources};
-use super::{ApiError, Gateway, validate};
+use super::{ApiError, BARRIER, Gateway, validate};
 use crate::auth::{Action, Principal, authorize};
 use crate::runtime::Runtime;
 
@@ -28,6 +28,8 @@ const FRAMES: usize = 16;
 /// Batches of settlements that a stream may have on their way.
 const SETTLING_MAX: usize = 64;
 const NAP: Duration = Duration::from_hours(1);
+/// Credit that was taken back has come back within this, or its shard is in trouble.
+const TAKE_BACK: Duration = Duration::from_millis(500);
 
 type Frame = Result<ReceiveStreamResponse, ApiError>;
 type Settling = Pin<Box<dyn Future<Output = (Vec<Settlement>, SettleBatchResult)> + Send>>;
@@ -71,9 +73,7 @@ async fn open<R: Runtime>(
         let message = "the first frame of a stream of deliveries is `open`";
         return Err(ApiError::invalid("open", message));
     };
-    let info = gateway
-        .queue(&principal, Action::Receive, open.queue.as_ref())
-        .await?;
+    let info = find(gateway, &principal, &open).await?;
     authorize(&principal, Action::Settle, Some(info.reference()))?;
     check(&open, &info).map_err(|error| error.about(info.reference()))?;
     let receiver = Receiver {
@@ -96,12 +96,34 @@ async fn open<R: Runtime>(
         answers: answers.clone(),
         out: VecDeque::new(),
         permit: None,
+        withdrawing: None,
         start: R::Instant::now(),
     };
     stream.answer(receive_stream_response::Frame::Opened(
         ReceiveStreamOpened {},
     ));
     Ok(Some(stream))
+}
+
+/// The queue of that name, if it is still the one that is meant.
+async fn find<R: Runtime>(
+    gateway: &Gateway<R>,
+    principal: &Principal,
+    open: &ReceiveStreamOpen,
+) -> Result<Arc<QueueInfo>, ApiError> {
+    let look = || gateway.queue(principal, Action::Receive, open.queue.as_ref());
+    let meant = |info: &QueueInfo| open.queue_id == 0 || info.id() == open.queue_id;
+    let info = look().await?;
+    if meant(&info) {
+        return Ok(info);
+    }
+    // This node's catalog may lag behind.
+    gateway.queues.barrier(BARRIER).await?;
+    let info = look().await?;
+    if meant(&info) {
+        return Ok(info);
+    }
+    Err(ApiError::queue_gone(info.reference()))
 }
 
 fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
@@ -126,6 +148,10 @@ struct Stream<R: Runtime> {
     /// What the client has not made room for yet: one batch of deliveries, and results.
     out: VecDeque<ReceiveStreamResponse>,
     permit: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
+    /// The client has taken back its credit, and some of it is still at shards; until when that is
+    /// waited for. What it asks for next may be to give messages back, and these would be leased
+    /// to it again; and an end would leave leased what is on its way.
+    withdrawing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     start: R::Instant,
 }
 
@@ -135,8 +161,8 @@ enum Event {
     Settled(Vec<Settlement>, SettleBatchResult),
     /// The client has read, or is gone.
     Room(bool),
-    /// A subscription is to be opened.
-    Reopen,
+    /// A subscription is to be opened, or all credit has come back.
+    Again,
 }
 
 impl<R: Runtime> Stream<R> {
@@ -155,7 +181,7 @@ impl<R: Runtime> Stream<R> {
             let event = poll_fn(|context| {
                 let event = self.poll(context, open.then_some(&mut frames));
                 if event.is_pending() && reopen.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Ok(Event::Reopen));
+                    return Poll::Ready(Ok(Event::Again));
                 }
                 event
             });
@@ -169,7 +195,7 @@ impl<R: Runtime> Stream<R> {
                     self.held.answered(&settlements, &result.results, now);
                     self.answer(receive_stream_response::Frame::Settled(result));
                 }
-                Event::Room(true) | Event::Reopen => {}
+                Event::Room(true) | Event::Again => {}
                 Event::Room(false) => return Ok(()),
             }
         }
@@ -200,16 +226,24 @@ impl<R: Runtime> Stream<R> {
         }
         let open = frames.is_some();
         if let Some(frames) = frames
+            && self.withdrawing.is_none()
             && self.settling.len() + self.out.len() < SETTLING_MAX
             && let Poll::Ready(request) = frames.poll_recv(context)
         {
             return Poll::Ready(Ok(Event::Client(request)));
         }
-        if open && self.out.is_empty() {
-            return self
-                .sources
-                .poll_deliveries(context)
-                .map(|batch| batch.map(Event::Deliveries));
+        if open
+            && self.out.is_empty()
+            && let Poll::Ready(batch) = self.sources.poll_deliveries(context)
+        {
+            return Poll::Ready(batch.map(Event::Deliveries));
+        }
+        let unused = self.sources.unused();
+        if let Some(limit) = &mut self.withdrawing
+            && (unused == 0 || limit.as_mut().poll(context).is_ready())
+        {
+            self.withdrawing = None;
+            return Poll::Ready(Ok(Event::Again));
         }
         Poll::Pending
     }
@@ -218,6 +252,9 @@ impl<R: Runtime> Stream<R> {
         match request.frame {
             Some(receive_stream_request::Frame::Credit(credit)) => {
                 self.sources.grant(credit.messages);
+                if credit.messages == 0 && self.sources.unused() > 0 {
+                    self.withdrawing = Some(Box::pin(R::sleep(TAKE_BACK)));
+                }
                 Ok(())
             }
             Some(receive_stream_request::Frame::Settle(batch)) => {

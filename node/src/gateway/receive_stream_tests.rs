@@ -2,19 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{
-    Ack, Delivery, ReceiveCredit, ReceiveStreamOpen, ReceiveStreamRequest, ReceiveStreamResponse,
-    SettleBatch, Settlement, receive_stream_request, receive_stream_response,
+    Ack, Delivery, Nack, ReceiveCredit, ReceiveStreamOpen, ReceiveStreamRequest,
+    ReceiveStreamResponse, SettleBatch, Settlement, receive_stream_request,
+    receive_stream_response,
 };
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tonic::Code;
 
 use super::tests::{LONG, WHO, message, named, send, start};
 use super::{ApiError, Gateway};
+use crate::shard::twin::queue_info;
 
 struct Stream {
     up: mpsc::Sender<ReceiveStreamRequest>,
@@ -68,6 +72,12 @@ impl Stream {
             receive_stream_response::Frame::Deliveries(batch) => batch.deliveries,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The error that ends it.
+    async fn error(&mut self) -> ApiError {
+        let last = timeout(LONG, self.down.recv()).await.unwrap();
+        last.unwrap().unwrap_err()
     }
 
     async fn is_silent(&mut self) -> bool {
@@ -183,4 +193,91 @@ async fn credit_that_is_taken_back_brings_nothing() {
     assert!(stream.is_silent().await);
     stream.credit(100).await;
     assert_eq!(stream.deliveries().await.len(), 8);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_queue_and_is_not_moved_to_one_of_the_same_name() {
+    let (cluster, gateway) = start().await;
+    let mut stream = Stream::open(&gateway, "one", "s").await;
+    stream.credit(1).await;
+    assert!(stream.is_silent().await);
+    cluster.queues.remove(8);
+    cluster.queues.set(queue_info(11, "one", &[2]));
+    let error = stream.error().await;
+    assert_eq!(error.code, Code::NotFound);
+    assert!(
+        error.message.contains("queue default/one does not exist"),
+        "{error}"
+    );
+    assert!(!error.detail.retryable);
+    let again = |queue_id| {
+        let (up, frames) = mpsc::channel(64);
+        let down = gateway.receive_stream(WHO, frames);
+        let open = ReceiveStreamOpen {
+            queue: named("one"),
+            queue_id,
+            session_id: "s".to_owned(),
+            ..ReceiveStreamOpen::default()
+        };
+        (
+            Stream { up, down },
+            receive_stream_request::Frame::Open(open),
+        )
+    };
+    let (mut moved, open) = again(8);
+    moved.say(open).await;
+    assert_eq!(moved.error().await.code, Code::NotFound);
+    let (mut new, open) = again(11);
+    new.say(open).await;
+    assert!(matches!(
+        new.next().await,
+        receive_stream_response::Frame::Opened(_)
+    ));
+}
+
+#[tokio::test]
+async fn what_is_given_back_behind_the_credit_is_not_leased_again() {
+    let (cluster, gateway) = start().await;
+    send(&gateway, "one", vec![message("first")]).await;
+    let mut stream = Stream::open(&gateway, "one", "s").await;
+    stream.credit(5).await;
+    let first = stream.deliveries().await.remove(0);
+    let twin = &cluster.twins[&2];
+    let written = || twin.proposed.load(Ordering::SeqCst);
+    // The next message is on its way to the client when this takes its credit back.
+    twin.hold(true);
+    let before = written();
+    let sending = async { send(&gateway, "one", vec![message("second")]).await };
+    let stopping = async {
+        while written() == before {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let writing = written();
+        stream.credit(0).await;
+        let unstarted = Action::Nack(Nack {
+            unstarted: true,
+            ..Nack::default()
+        });
+        let settlement = Settlement {
+            receipt: first.receipt.clone(),
+            action: Some(unstarted),
+        };
+        let batch = SettleBatch {
+            batch_id: 1,
+            settlements: vec![settlement],
+        };
+        stream
+            .say(receive_stream_request::Frame::Settle(batch))
+            .await;
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(written(), writing, "it waits until the credit is back");
+        twin.hold(false);
+    };
+    tokio::join!(sending, stopping);
+    assert_eq!(stream.deliveries().await[0].body, "second");
+    assert!(matches!(
+        stream.next().await,
+        receive_stream_response::Frame::Settled(_)
+    ));
+    assert!(stream.is_silent().await);
 }

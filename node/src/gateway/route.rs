@@ -94,10 +94,15 @@ impl<R: Runtime> Router<R> {
                     }
                     Err(error) if is_unknown(&error) => {
                         self.forget(group, node);
-                        let error = unknown_outcome(&error);
+                        let error = unknown_outcome(&error, is_send(&call), again);
                         if again == Again::Unsafe {
                             return Err(error);
                         }
+                        last = error;
+                    }
+                    // It was refused for now: nothing was done.
+                    Err(error) if error.code == Code::Unavailable && again == Again::Safe => {
+                        self.forget(group, node);
                         last = error;
                     }
                     Err(error) => return Err(error),
@@ -171,15 +176,26 @@ fn no_leader(group: GroupId) -> ApiError {
 fn is_unknown(error: &ApiError) -> bool {
     matches!(
         error.code,
-        Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled
+        Code::Unknown | Code::DeadlineExceeded | Code::Cancelled
     )
 }
 
+fn is_send(call: &ShardCall) -> bool {
+    use roadstead_proto::v1::shard_call::Call;
+    matches!(call.call, Some(Call::Send(_)))
+}
+
 /// The error of a call that may or may not have taken effect.
-pub fn unknown_outcome(error: &ApiError) -> ApiError {
+fn unknown_outcome(error: &ApiError, send: bool, again: Again) -> ApiError {
+    let advice = match again {
+        Again::Safe => "trying again is safe",
+        Again::Unsafe if send => {
+            "trying again is safe with a producer sequence, else it may be done twice"
+        }
+        Again::Unsafe => "look whether it did before you try again",
+    };
     let message = format!(
-        "it is not known whether the call took effect ({}); trying again is safe with a producer \
-         sequence, else it may be done twice",
+        "it is not known whether the call took effect ({}); {advice}",
         error.message
     );
     ApiError {
@@ -188,4 +204,69 @@ pub fn unknown_outcome(error: &ApiError) -> ApiError {
         ..error.clone()
     }
     .retryable()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use openraft_rt_tokio::TokioRuntime;
+    use roadstead_proto::v1::shard_call::Call;
+    use roadstead_proto::v1::{ShardSend, ShardTransfer, SubscriptionOpen};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::gateway::shards::Subscription;
+    use crate::shard::twin::{NODE, TwinQueues};
+
+    /// Shards that answer every call so.
+    struct Failing(ApiError);
+
+    #[async_trait]
+    impl Shards for Failing {
+        fn leader(&self, _: GroupId) -> Option<NodeId> {
+            Some(NODE)
+        }
+
+        async fn call(
+            &self,
+            _: NodeId,
+            _: GroupId,
+            _: ShardCall,
+            _: Duration,
+        ) -> Result<ShardReply, ApiError> {
+            Err(self.0.clone())
+        }
+
+        fn subscribe(&self, _: NodeId, _: GroupId, _: SubscriptionOpen) -> Subscription {
+            let ((up, _), (_, down)) = (mpsc::channel(1), mpsc::channel(1));
+            Subscription { up, down }
+        }
+    }
+
+    async fn told(answer: &ApiError, call: Call, again: Again) -> ApiError {
+        let shards = Arc::new(Failing(answer.clone()));
+        let router = Router::<TokioRuntime>::new(NODE, shards, Arc::<TwinQueues>::default());
+        let call = ShardCall {
+            principal: None,
+            call: Some(call),
+        };
+        let patience = Duration::from_millis(50);
+        router.call(1, call, patience, again).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn only_what_may_have_been_done_is_called_unknown() {
+        let transfer = || Call::Transfer(ShardTransfer::default());
+        let refused = ApiError::unavailable("there is nobody to take over");
+        for again in [Again::Safe, Again::Unsafe] {
+            assert_eq!(told(&refused, transfer(), again).await, refused);
+        }
+        let broken = ApiError::new(Code::Unknown, "the link broke");
+        let error = told(&broken, transfer(), Again::Unsafe).await;
+        assert!(error.message.contains("not known"), "{error}");
+        assert!(!error.message.contains("producer"), "{error}");
+        let send = Call::Send(ShardSend::default());
+        let error = told(&broken, send, Again::Unsafe).await;
+        assert!(error.message.contains("producer sequence"), "{error}");
+    }
 }

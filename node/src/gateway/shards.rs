@@ -31,9 +31,8 @@ pub trait Shards: Send + Sync + 'static {
 
     /// One try at asking `node`, which may be this one.
     ///
-    /// With `not_leader` set in the error the call did not take effect; with the codes
-    /// `UNAVAILABLE`, `UNKNOWN`, `DEADLINE_EXCEEDED` and `CANCELLED` it may have; with others it
-    /// did not.
+    /// With the codes `UNKNOWN`, `DEADLINE_EXCEEDED` and `CANCELLED` the call may have taken
+    /// effect: the link broke, or there was no answer in time. With others it did not.
     async fn call(
         &self,
         node: NodeId,

@@ -87,7 +87,10 @@ pub(super) async fn receive(
 }
 
 pub(super) async fn stats(gateway: &Gateway<TokioRuntime>, name: &str) -> (u64, u64, u64) {
-    let request = GetQueueStatsRequest { queue: named(name) };
+    let request = GetQueueStatsRequest {
+        queue: named(name),
+        ..GetQueueStatsRequest::default()
+    };
     let stats = gateway
         .get_queue_stats(&WHO, request)
         .await
@@ -189,6 +192,24 @@ async fn an_unknown_outcome_is_tried_again_only_when_that_is_safe() {
 }
 
 #[tokio::test]
+async fn confirmed_counts_come_from_leaders_that_a_majority_follows() {
+    let (cluster, gateway) = start().await;
+    let unavailable = async |confirmed| {
+        let request = GetQueueStatsRequest {
+            queue: named("a"),
+            confirmed,
+        };
+        let stats = gateway.get_queue_stats(&WHO, request).await.unwrap().stats;
+        stats.unwrap().partitions_unavailable
+    };
+    assert_eq!(unavailable(true).await, 0);
+    cluster.twins[&1].hold(true);
+    assert_eq!((unavailable(true).await, unavailable(false).await), (2, 0));
+    cluster.twins[&1].hold(false);
+    assert_eq!(unavailable(true).await, 0);
+}
+
+#[tokio::test]
 async fn peek_and_purge_see_all_shards() {
     let (_cluster, gateway) = start().await;
     for _ in 0..16 {
@@ -244,7 +265,10 @@ async fn queues_are_listed_page_by_page_and_only_to_who_may_see_them() {
         .await
         .unwrap();
     assert_eq!(page.queues.len(), 1);
-    let request = GetQueueStatsRequest { queue: named("a") };
+    let request = GetQueueStatsRequest {
+        queue: named("a"),
+        ..GetQueueStatsRequest::default()
+    };
     let error = gateway.get_queue_stats(&shop, request).await.unwrap_err();
     assert_eq!(error.code, Code::PermissionDenied);
 }

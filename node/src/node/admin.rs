@@ -74,7 +74,7 @@ impl<R: Runtime> Admin<R> {
         if !request.founders.iter().any(|founder| founder.node_id == me) {
             return Err(ApiError::new(
                 Code::FailedPrecondition,
-                format!("node {me:x} is not among the founders; name it, or ask one that is"),
+                format!("node {me:016x} is not among the founders; name it, or ask one that is"),
             ));
         }
         self.node
@@ -191,6 +191,7 @@ impl<R: Runtime> Admin<R> {
             None => self.led_by(principal, request.from_node).await?,
         };
         let patience = orders::timeout(request.timeout.as_ref(), PATIENCE)?;
+        self.check_member(request.to_node)?;
         let call = Call::Transfer(ShardTransfer {
             to_node: request.to_node,
         });
@@ -218,6 +219,16 @@ impl<R: Runtime> Admin<R> {
     ) -> Result<mpsc::Receiver<ConsumerLoadFrame>, ApiError> {
         authorize(principal, Action::WatchConsumerLoad, None)?;
         Ok(super::load::watch(&self.node))
+    }
+
+    /// 0 stands for any.
+    fn check_member(&self, node: NodeId) -> Result<(), ApiError> {
+        let catalog = self.node.catalog();
+        if node == 0 || catalog.read(|catalog| catalog.members().contains_key(&node)) {
+            return Ok(());
+        }
+        let message = format!("node {node:016x} is not a member; `cluster members` lists them");
+        Err(ApiError::new(Code::NotFound, message))
     }
 
     fn group_of(&self, shard: u32) -> Result<GroupId, ApiError> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use roadstead_proto::v1::{AddMemberRequest, Founder};
 
+use crate::config::check::is_host_port;
 use crate::gateway::ApiError;
 use crate::raft::types::NodeId;
 use crate::shard::wire::millis;
@@ -47,6 +48,15 @@ pub fn member(request: &AddMemberRequest) -> Result<(), ApiError> {
                 "{field} has {} bytes, allowed are 1..{TEXT_MAX}",
                 value.len()
             );
+            return Err(ApiError::invalid(field, message));
+        }
+    }
+    for (field, address) in [
+        ("member.peer_address", peer_address),
+        ("member.client_address", client_address),
+    ] {
+        if !is_host_port(address) {
+            let message = format!("{field} is {address:?}: give host:port, as in node-0:7702");
             return Err(ApiError::invalid(field, message));
         }
     }
@@ -99,6 +109,13 @@ mod tests {
             order(&|m| m.peer_address = "x".repeat(261)),
             Err("member.peer_address".into())
         );
+        for wrong in ["nope", ":7702", "node-1:", "node-1:0", "node-1:70000"] {
+            assert_eq!(
+                order(&|m| wrong.clone_into(&mut m.peer_address)),
+                Err("member.peer_address".into()),
+                "{wrong}"
+            );
+        }
         assert_eq!(
             order(&|m| m.client_address.clear()),
             Err("member.client_address".into())

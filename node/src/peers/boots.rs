@@ -28,8 +28,8 @@ impl Boots {
         let known = self.0.entry(node).or_default();
         if !claimed.continues(known) {
             return Err(format!(
-                "start {} of node {node:x} does not continue start {}, which a peer has seen: its \
-                 disk is a restored or copied one, it must come back as a new node (see \
+                "start {} of node {node:016x} does not continue start {}, which a peer has seen: \
+                 its disk is a restored or copied one, it must come back as a new node (see \
                  docs/operations.md, Damage)",
                 claimed.number(),
                 known.number()

@@ -32,14 +32,27 @@ const REDIAL_PAUSE: Duration = Duration::from_millis(100);
 pub(super) enum Waiter {
     /// One answer, or why there is none.
     Once(oneshot::Sender<Result<PeerMessage, String>>),
+    /// The same, for what is not to be done twice.
+    Call(oneshot::Sender<Result<PeerMessage, Broken>>),
     /// Frames of a subscription.
     Stream(mpsc::Sender<SubscriptionDown>),
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone)]
+pub(super) struct Broken {
+    /// In words.
+    pub(super) why: String,
+    /// The question may have been heard.
+    pub(super) sent: bool,
+}
+
 impl Waiter {
-    fn fail(self, why: &str) {
-        if let Self::Once(waiter) = self {
-            let _ = waiter.send(Err(why.to_owned()));
+    fn fail(self, broken: &Broken) {
+        match self {
+            Self::Once(waiter) => drop(waiter.send(Err(broken.why.clone()))),
+            Self::Call(waiter) => drop(waiter.send(Err(broken.clone()))),
+            Self::Stream(_) => {}
         }
     }
 }
@@ -98,15 +111,26 @@ async fn run<R: Runtime>(
     waiters: Arc<Waiters>,
 ) {
     while let Some(first) = queue.recv().await {
-        let (why, answered) = match open(&peers, node, lane).await {
-            Ok(link) => exchange(&peers, link, first, (&mut queue, &waiters)).await,
-            Err(error) => (error.to_string(), false),
+        let (broken, answered) = match open(&peers, node, lane).await {
+            Ok(link) => {
+                let (why, answered) = exchange(&peers, link, first, (&mut queue, &waiters)).await;
+                (Broken { why, sent: true }, answered)
+            }
+            Err(error) => {
+                let why = error.to_string();
+                (Broken { why, sent: false }, false)
+            }
         };
-        tracing::debug!(node, ?lane, why, "link to peer ended");
-        fail_all(&mut queue, &waiters, &why);
+        let peer = format!("{node:016x}");
+        tracing::debug!(peer, ?lane, why = broken.why, "link to peer ended");
+        fail_all(&mut queue, &waiters, &broken);
         if !answered {
             R::sleep(REDIAL_PAUSE).await;
-            fail_all(&mut queue, &waiters, &why);
+            let unsent = Broken {
+                sent: false,
+                ..broken
+            };
+            fail_all(&mut queue, &waiters, &unsent);
         }
     }
 }
@@ -237,16 +261,18 @@ fn deliver(message: PeerMessage, waiters: &Waiters) {
         }
         return;
     }
-    if let Some(Waiter::Once(waiter)) = waiters.remove(&id) {
-        let _ = waiter.send(Ok(message));
+    match waiters.remove(&id) {
+        Some(Waiter::Once(waiter)) => drop(waiter.send(Ok(message))),
+        Some(Waiter::Call(waiter)) => drop(waiter.send(Ok(message))),
+        Some(Waiter::Stream(_)) | None => {}
     }
 }
 
 /// Fails what waits in the queue and what was sent without an answer.
-fn fail_all(queue: &mut mpsc::UnboundedReceiver<PeerMessage>, waiters: &Waiters, why: &str) {
+fn fail_all(queue: &mut mpsc::UnboundedReceiver<PeerMessage>, waiters: &Waiters, broken: &Broken) {
     while queue.try_recv().is_ok() {}
     for (_, waiter) in std::mem::take(&mut *lock(waiters)) {
-        waiter.fail(why);
+        waiter.fail(broken);
     }
 }
 

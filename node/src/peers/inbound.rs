@@ -102,7 +102,7 @@ pub async fn serve<R: Runtime>(link: Link, service: Arc<dyn Serve>, scope: NodeS
         Ok(reply) => reply,
         Err(why) => {
             tracing::warn!(
-                peer = hello.node_id,
+                peer = %format_args!("{:016x}", hello.node_id),
                 cluster = hello.cluster_id,
                 why,
                 "peer refused"
@@ -208,7 +208,10 @@ impl<R: Runtime> Inbound<R> {
             }
             Body::SubscriptionUp(up) => self.subscription(id, group, up),
             // Answers belong on the links that we dialled.
-            _ => tracing::debug!(peer = self.peer, "unexpected message"),
+            _ => {
+                let peer = format_args!("{:016x}", self.peer);
+                tracing::debug!(%peer, "unexpected message");
+            }
         }
     }
 

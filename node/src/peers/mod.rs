@@ -169,10 +169,23 @@ impl<R: Runtime> Peers<R> {
         call: ShardCall,
         timeout: Duration,
     ) -> Result<ShardReply, ApiError> {
-        let reply = self.request(node, Lane::Bulk, group, Body::Call(call));
-        let message = match R::timeout(timeout, reply).await {
-            Ok(Ok(message)) => message,
-            Ok(Err(broken)) => return Err(unanswered(node, &broken)),
+        let connection = self.connection(node, Lane::Bulk);
+        let (waiter, answer) = oneshot::channel();
+        let message = PeerMessage {
+            id: connection.next_id(),
+            group: group.into(),
+            body: Some(Body::Call(call)),
+        };
+        connection.send(message, Some(Waiter::Call(waiter)));
+        let message = match R::timeout(timeout, answer).await {
+            Ok(Ok(Ok(message))) => message,
+            Ok(Ok(Err(broken))) if !broken.sent => {
+                let mut unheard = ApiError::not_leader(group, None);
+                unheard.message = format!("node {node:016x} cannot be reached: {}", broken.why);
+                return Err(unheard);
+            }
+            Ok(Ok(Err(broken))) => return Err(unanswered(node, &broken.why)),
+            Ok(Err(_)) => return Err(unanswered(node, "the link broke")),
             Err(_) => return Err(unanswered(node, "no answer in time")),
         };
         match message.body {
@@ -181,7 +194,7 @@ impl<R: Runtime> Peers<R> {
             })) => Err(error.into()),
             Some(Body::Reply(reply)) => Ok(reply),
             _ => Err(ApiError::unavailable(format!(
-                "node {node:x} gave an answer of another kind"
+                "node {node:016x} gave an answer of another kind"
             ))),
         }
     }
@@ -297,7 +310,8 @@ impl<R: Runtime> Peers<R> {
 }
 
 fn unanswered(node: NodeId, why: &str) -> ApiError {
-    ApiError::unavailable(format!("node {node:x} did not answer: {why}"))
+    let message = format!("node {node:016x} did not answer: {why}");
+    ApiError::new(tonic::Code::Unknown, message).retryable()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

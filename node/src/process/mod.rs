@@ -118,7 +118,7 @@ impl NodeProcess {
         observer.watch(&node);
         serving.serve(&mut servers, &node, &stages);
         tracing::info!(
-            node = node.node_id(),
+            node = %format_args!("{:016x}", node.node_id()),
             name = config.name,
             client = %addresses[0],
             peer = %addresses[1],

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft_rt::Select2;
+use openraft_rt::Select3;
 use roadstead_core::shard::{Configure, DropPartition, Op, PartitionId};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,9 @@ use crate::gateway::shards::{QueueInfo, Queues};
 use crate::runtime::Runtime;
 
 const BARRIER: Duration = Duration::from_secs(5);
+/// What could not be looked up is looked up again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+const NAP: Duration = Duration::from_hours(1);
 
 /// Makes sure that an entry written from now on finds the partition as `queue` describes it.
 pub fn ensure<R: Runtime, P: Replica>(
@@ -93,15 +96,47 @@ pub async fn follow<R: Runtime, P: Replica>(desk: Arc<Desk<R, P>>, queues: Arc<d
     let mut epoch = desk.replica.view().epoch;
     loop {
         let version = queues.version();
+        let mut nap = NAP;
         if desk.replica.view().is_leader {
             align_all(&desk, &*queues).await;
+            if let Err(error) = end_gone(&desk, &*queues).await {
+                tracing::debug!(
+                    shard = desk.replica.id(), %error,
+                    "it is not known yet which queues are gone"
+                );
+                nap = AGAIN;
+            }
         }
         let changed = Box::pin(queues.changed(version));
         let moved = Box::pin(desk.replica.view_changed(epoch));
-        if let Select2::Second(view) = R::select2(changed, moved).await {
+        let woken = R::select3(changed, moved, Box::pin(R::sleep(nap))).await;
+        if let Select3::Second(view) = woken {
             epoch = view.epoch;
         }
     }
+}
+
+/// Ends the subscriptions of queues that the catalog has no more: nothing would ever come.
+pub async fn end_gone<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    queues: &dyn Queues,
+) -> Result<(), ApiError> {
+    let unknown = |queue: &u64| queues.by_id(*queue).is_none();
+    let mut gone = desk.seats().consumers.queues();
+    gone.retain(unknown);
+    if gone.is_empty() {
+        return Ok(());
+    }
+    // This node's catalog may lag behind.
+    let seen = queues.barrier(BARRIER).await;
+    // Where the catalog is led is of no use to who looks for the shard.
+    seen.map_err(|error| ApiError::unavailable(error.message))?;
+    gone.retain(unknown);
+    let mut seats = desk.seats();
+    for queue in gone {
+        seats.consumers.close_queue(queue);
+    }
+    Ok(())
 }
 
 async fn align_all<R: Runtime, P: Replica>(desk: &Arc<Desk<R, P>>, queues: &dyn Queues) {

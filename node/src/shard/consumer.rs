@@ -1,7 +1,7 @@
 //! One consumer at its shard: what it asked for, its credit, and how it hears.
 
 use roadstead_core::shard::{PartitionId, Received, SessionId};
-use roadstead_proto::v1::Consumer as ConsumerLabel;
+use roadstead_proto::v1::{Consumer as ConsumerLabel, QueueRef};
 use tokio::sync::mpsc;
 
 use super::replica::Unapplied;
@@ -18,7 +18,7 @@ pub enum Push {
     Available,
     /// Credit taken back unused.
     Returned(u32),
-    /// The subscription is over: the shard is led elsewhere, or the session was opened anew.
+    /// The subscription is over.
     Closed(Closed),
 }
 
@@ -31,11 +31,15 @@ pub enum Closed {
     Replaced,
     /// The same session has a newer stream.
     Outdated,
+    /// The queue was deleted.
+    Gone(QueueRef),
 }
 
 /// Who receives what.
 #[derive(Debug, Clone)]
 pub struct Wish {
+    /// The name of their queue, for people.
+    pub queue: QueueRef,
     /// The partitions of this shard that it receives from.
     pub partitions: Vec<PartitionId>,
     /// Its session; none for a one-time receive, whose leases end by themselves.

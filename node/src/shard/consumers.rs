@@ -124,6 +124,30 @@ impl Consumers {
         self.dirty.clear();
     }
 
+    /// The queues that somebody subscribes to.
+    pub fn queues(&self) -> BTreeSet<u64> {
+        let wishes = self.all.values().map(|consumer| &consumer.wish);
+        wishes
+            .flat_map(|wish| wish.partitions.iter().map(|partition| partition.queue))
+            .collect()
+    }
+
+    /// Ends the subscriptions of a queue that is gone.
+    pub fn close_queue(&mut self, queue: u64) {
+        let of_queue = |wish: &Wish| wish.partitions.iter().any(|p| p.queue == queue);
+        let all = self.all.iter();
+        let gone: Vec<_> = all
+            .filter(|(_, consumer)| of_queue(&consumer.wish))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            if let Some(consumer) = self.close(id) {
+                let name = consumer.wish.queue.clone();
+                consumer.push(Push::Closed(Closed::Gone(name)));
+            }
+        }
+    }
+
     /// The consumer may get `messages` more.
     pub fn grant(&mut self, id: ConsumerId, messages: u32) {
         let Some(consumer) = self.all.get_mut(&id) else {

@@ -1,5 +1,5 @@
 use roadstead_core::shard::{Delivered, MessageId, PayloadRef};
-use roadstead_proto::v1::Consumer as ConsumerLabel;
+use roadstead_proto::v1::{Consumer as ConsumerLabel, QueueRef};
 
 use super::*;
 
@@ -14,6 +14,7 @@ const B: PartitionId = PartitionId {
 
 fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
     Wish {
+        queue: QueueRef::default(),
         partitions: partitions.to_vec(),
         session: session.map(SessionId),
         session_name: String::new(),

@@ -19,6 +19,15 @@ use super::wire::timestamp;
 use crate::gateway::ApiError;
 use crate::runtime::Runtime;
 
+/// Makes sure that a majority follows this leader: it writes an entry that says nothing.
+pub async fn confirm<R: Runtime, P: Replica>(desk: &Desk<R, P>) -> Result<(), ApiError> {
+    let shard = desk.replica.id();
+    let answer = desk.intake.push(Op::Tick, 1);
+    let answer = answer.map_err(|error| not_taken(shard, error))?;
+    outcome(shard, answer.await.unwrap_or_else(|_| stopped()))?;
+    Ok(())
+}
+
 /// Counts of the default group over these partitions.
 pub fn stats<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,

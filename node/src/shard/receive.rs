@@ -30,6 +30,7 @@ pub async fn receive<R: Runtime, P: Replica>(
     let queue = call.queue_id;
     let partitions = call.partitions.iter();
     let wish = Wish {
+        queue: call.queue.unwrap_or_default(),
         partitions: partitions
             .map(|partition| PartitionId {
                 queue,
@@ -107,5 +108,6 @@ fn over<R: Runtime, P: Replica>(seat: &Seat<R, P>, why: Closed) -> ApiError {
     match why {
         Closed::Leadership(why) => unapplied(shard, &why),
         Closed::Replaced | Closed::Outdated => ApiError::not_leader(shard, None),
+        Closed::Gone(queue) => ApiError::queue_gone(&queue),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use roadstead_core::shard::PartitionId;
+use roadstead_core::shard::{PartitionId, Refusal};
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
@@ -18,6 +18,7 @@ use super::consumer::Wish;
 use super::courier::{Courier, Parked};
 use super::desk::{Desk, ShardOptions};
 use super::proposer::Proposer;
+use super::refusal::refused;
 use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
@@ -70,15 +71,20 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let desk = &self.desk;
         let reply = match call.call {
             Some(Call::Send(call)) => {
-                self.prepare(call.queue_id, &[call.partition]).await?;
+                let queue = (call.queue_id, call.queue.as_ref());
+                self.prepare(queue, &[call.partition]).await?;
                 Reply::Send(send::send(desk, call).await?)
             }
             Some(Call::Receive(call)) => {
-                self.prepare(call.queue_id, &call.partitions).await?;
+                let queue = (call.queue_id, call.queue.as_ref());
+                self.prepare(queue, &call.partitions).await?;
                 Reply::Receive(receive::receive(desk, call).await?)
             }
             Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
             Some(Call::Stats(call)) => {
+                if call.confirmed {
+                    inspect::confirm(desk).await?;
+                }
                 Reply::Stats(inspect::stats(desk, &self.held(call.queue_id))?)
             }
             Some(Call::Purge(call)) => {
@@ -91,9 +97,8 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 Reply::Peek(inspect::peek(desk, &partitions, call.max_messages as usize).await?)
             }
             Some(Call::Accept(call)) => {
-                let queue = self
-                    .prepare(call.target_queue_id, &[call.target_partition])
-                    .await?;
+                let queue = (call.target_queue_id, None);
+                let queue = self.prepare(queue, &[call.target_partition]).await?;
                 Reply::Accepted(accept::accept(desk, queue.reference(), call).await?)
             }
             Some(Call::Drop(call)) => {
@@ -132,6 +137,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         };
         let named = Some(&open.session_id).filter(|name| !name.is_empty());
         let wish = Wish {
+            queue: open.queue.unwrap_or_default(),
             partitions: open.partitions.iter().map(id).collect(),
             session: named.map(|name| session_id(queue, name)),
             session_name: open.session_id.clone(),
@@ -140,7 +146,18 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             label: open.consumer.unwrap_or_default(),
         };
         let seat = Seat::take(&self.desk, wish, &open.held_receipts);
-        self.scope.spawn(subscription::run(seat, up, down));
+        let queues = self.queues.clone();
+        self.scope.spawn(async move {
+            // Whoever ends the subscriptions of a queue that is gone may have been here before.
+            if queues.by_id(queue).is_none()
+                && let Err(error) = configure::end_gone(&seat.desk, &*queues).await
+            {
+                let frame = Some(subscription_down::Frame::Closed(error.into()));
+                let _ = down.send(SubscriptionDown { frame }).await;
+                return;
+            }
+            subscription::run(seat, up, down).await;
+        });
     }
 
     /// The load of every partition of the shard; empty while another node leads.
@@ -202,8 +219,12 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         Err(ApiError::not_leader(self.desk.replica.id(), leader))
     }
 
-    /// Makes sure that the shard knows the partitions.
-    async fn prepare(&self, id: u64, partitions: &[u32]) -> Result<Arc<QueueInfo>, ApiError> {
+    /// Makes sure that the shard knows the partitions of the queue, whose name is for people.
+    async fn prepare(
+        &self,
+        (id, name): (u64, Option<&QueueRef>),
+        partitions: &[u32],
+    ) -> Result<Arc<QueueInfo>, ApiError> {
         let shard = self.desk.replica.id();
         let here = |queue: &QueueInfo| partitions.iter().all(|p| queue.shard(*p) == Some(shard));
         let mut queue = self.queues.by_id(id);
@@ -212,15 +233,22 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             self.queues.barrier(BARRIER).await?;
             queue = self.queues.by_id(id);
         }
-        let queue = queue
-            .filter(|queue| !queue.deleting && here(queue))
-            .ok_or_else(|| {
-                let unknown = QueueRef::default();
-                let message = format!(
-                    "shard {shard} does not hold these partitions of queue {id}: look again"
-                );
-                ApiError::new(tonic::Code::NotFound, message).about(&unknown)
-            })?;
+        let gone = || match name {
+            Some(name) => ApiError::queue_gone(name),
+            None => ApiError::new(tonic::Code::NotFound, format!("queue {id} does not exist")),
+        };
+        let queue = queue.ok_or_else(gone)?;
+        if queue.deleting {
+            return Err(refused(Refusal::Deleting, queue.reference()));
+        }
+        if !here(&queue) {
+            let QueueRef { namespace, name } = queue.reference();
+            let message = format!(
+                "shard {shard} does not hold these partitions of queue {namespace}/{name}: look \
+                 again"
+            );
+            return Err(ApiError::new(tonic::Code::NotFound, message).about(queue.reference()));
+        }
         for partition in partitions {
             // What is queued behind it finds the partition; nobody needs to wait.
             drop(configure::ensure(&self.desk, &queue, *partition)?);

@@ -25,7 +25,8 @@ use crate::runtime::Runtime;
 /// what it was given and did not take is handed back, or kept for its session.
 #[derive(Debug)]
 pub struct Seat<R: Runtime, P: Replica> {
-    desk: Arc<Desk<R, P>>,
+    /// Where it sits.
+    pub desk: Arc<Desk<R, P>>,
     /// Its number.
     pub id: ConsumerId,
     /// What it hears.
@@ -212,5 +213,6 @@ fn closed(shard: GroupId, why: &Closed) -> CallError {
             "a newer stream of the same session is open; a session's streams are numbered upwards",
         )
         .into(),
+        Closed::Gone(queue) => ApiError::queue_gone(queue).into(),
     }
 }

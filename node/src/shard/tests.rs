@@ -191,7 +191,7 @@ async fn lost_leadership_ends_subscriptions_and_refuses_calls() {
         principal: None,
         call: Some(Call::Stats(ShardStats {
             queue_id: QUEUE,
-            queue: None,
+            ..ShardStats::default()
         })),
     };
     let error = cluster.shards.service(1).call(asked).await.unwrap_err();

@@ -115,7 +115,7 @@ pub(super) async fn stats(cluster: &TwinCluster, queue_id: u64) -> QueueStats {
         cluster,
         Call::Stats(ShardStats {
             queue_id,
-            queue: None,
+            ..ShardStats::default()
         }),
     )
     .await
@@ -136,6 +136,7 @@ impl Consumer {
         stats(cluster, QUEUE).await;
         let open = SubscriptionOpen {
             queue_id: QUEUE,
+            queue: Some(queue_info(QUEUE, "a", &[1]).reference().clone()),
             partitions: vec![0],
             session_id: session.to_owned(),
             held_receipts: held.to_vec(),

@@ -7,7 +7,7 @@ use roadstead_core::shard::{DeadLetterTarget, PartitionConfig};
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
-use roadstead_proto::v1::{Ack, Reject, ShardReceive};
+use roadstead_proto::v1::{Ack, Reject, ShardReceive, subscription_down};
 use tokio::time::{sleep, timeout};
 
 use super::tests_support::{Consumer, LONG, QUEUE, call, one_shard, receive, send, settle, stats};
@@ -93,11 +93,69 @@ async fn what_the_catalog_has_no_more_is_dropped() {
         if stats(&cluster, QUEUE).await.ready == 0 {
             let error = send(&cluster, &["y"], None).await.unwrap_err();
             assert_eq!(error.code, tonic::Code::NotFound);
+            assert!(error.message.contains("does not exist"), "{error}");
             return;
         }
         sleep(Duration::from_millis(10)).await;
     }
     panic!("the partition is still there");
+}
+
+#[tokio::test]
+async fn who_waits_at_a_queue_that_is_deleted_hears_that_it_is_gone() {
+    let cluster = one_shard();
+    let gone = async |consumer: &mut Consumer| match consumer.next().await {
+        subscription_down::Frame::Closed(error) => {
+            assert_eq!(tonic::Code::from(error.code), tonic::Code::NotFound);
+            assert!(
+                error.message.contains("queue default/a does not exist"),
+                "{error:?}"
+            );
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut waiting = Consumer::open(&cluster, "s", &[]).await;
+    waiting.credit(1).await;
+    let mut deleting = queue_info(QUEUE, "a", &[1]);
+    deleting.deleting = true;
+    cluster.queues.set(deleting);
+    let early = timeout(Duration::from_millis(50), waiting.next()).await;
+    assert!(
+        early.is_err(),
+        "it may be kept, as it holds messages: {early:?}"
+    );
+    cluster.queues.remove(QUEUE);
+    // A queue of the same name is another one.
+    cluster.queues.set(queue_info(QUEUE + 1, "a", &[1]));
+    gone(&mut waiting).await;
+    let mut late = Consumer::open(&cluster, "t", &[]).await;
+    gone(&mut late).await;
+    let receive = ShardReceive {
+        queue_id: QUEUE,
+        partitions: vec![0],
+        ..ShardReceive::default()
+    };
+    let error = call(&cluster, Call::Receive(receive)).await.unwrap_err();
+    assert_eq!(error.code, tonic::Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_long_poll_at_a_queue_that_is_deleted_ends() {
+    let cluster = one_shard();
+    let poll = ShardReceive {
+        queue_id: QUEUE,
+        partitions: vec![0],
+        wait: Some(duration_ms(60_000)),
+        ..ShardReceive::default()
+    };
+    let removed = async {
+        sleep(Duration::from_millis(50)).await;
+        cluster.queues.remove(QUEUE);
+    };
+    let polled = timeout(LONG, call(&cluster, Call::Receive(poll)));
+    let (answer, ()) = tokio::join!(polled, removed);
+    let error = answer.expect("it waits for nothing").unwrap_err();
+    assert_eq!(error.code, tonic::Code::NotFound);
 }
 
 #[tokio::test]

@@ -307,7 +307,7 @@ impl Shards for TwinShards {
     ) -> Result<ShardReply, ApiError> {
         let reply = self.service(group).call(call).await;
         if self.deaf.lock().unwrap().remove(&group) {
-            return Err(ApiError::unavailable("the link broke"));
+            return Err(ApiError::new(tonic::Code::Unknown, "the link broke"));
         }
         reply
     }

@@ -188,6 +188,7 @@ impl Cluster {
     pub async fn ready_messages(&self) -> u64 {
         let request = GetQueueStatsRequest {
             queue: Some(probes()),
+            ..GetQueueStatsRequest::default()
         };
         self.until("every partition is counted", async || {
             let mut queues = QueueServiceClient::new(self.channels().swap_remove(0));

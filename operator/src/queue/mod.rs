@@ -262,6 +262,7 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
         Outcome::There(there) => {
             let request = v1::GetQueueStatsRequest {
                 queue: there.queue.clone(),
+                ..v1::GetQueueStatsRequest::default()
             };
             let stats = link.ask(|node| {
                 let request = request.clone();

@@ -188,6 +188,7 @@ impl LiveCluster {
     pub async fn stats(&self, queue: &str) -> anyhow::Result<QueueStats> {
         let request = GetQueueStatsRequest {
             queue: Some(queue_ref(queue)),
+            ..GetQueueStatsRequest::default()
         };
         let call = self.some_host()?.run(|node| async move {
             node.gateway()

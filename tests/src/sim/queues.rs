@@ -105,6 +105,7 @@ pub async fn empty(channel: &Channel) {
                     namespace: "default".into(),
                     name: queue.name.into(),
                 }),
+                ..GetQueueStatsRequest::default()
             };
             let asking = channel.call(channel.any_host(), |gateway| async move {
                 gateway

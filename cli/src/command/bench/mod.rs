@@ -8,7 +8,7 @@ mod stamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, value_parser};
 use roadstead_client::Client;
 use roadstead_client::proto::{DeletePolicy, QueueSpec};
@@ -18,6 +18,7 @@ use tokio::time::sleep_until;
 use self::report::{Measured, Report};
 use crate::connection::Connection;
 use crate::output::{Output, note};
+use crate::stop::Stop;
 use crate::{names, units};
 
 /// What load, and for how long.
@@ -39,7 +40,7 @@ pub struct Bench {
     #[arg(long, value_parser = size, default_value = "1Ki")]
     size: u64,
     /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 500, value_parser = batch)]
     batch: usize,
     /// Messages per second over all producers, sent when they are due whether answers come or not;
     /// 0: as fast as answers come
@@ -70,6 +71,18 @@ fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// As many messages as one request holds, at most.
+fn batch(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(messages @ 1..=1_000) => Ok(messages),
+        _ => Err(
+            "it must be 1..1000: more would wait in the client, and only that would be \
+                  measured"
+                .to_owned(),
+        ),
+    }
+}
+
 /// When a run begins, is measured, and ends.
 #[derive(Debug, Clone, Copy)]
 struct Window {
@@ -92,7 +105,11 @@ impl Bench {
             Some(name) => name.clone(),
             None => self.make_queue(&client).await?,
         };
-        let measured = self.measure(connection, &name).await;
+        let stop = Stop::listen()?;
+        let measured = tokio::select! {
+            measured = self.measure(connection, &name) => measured,
+            () = stop.once() => Err(anyhow!("interrupted")),
+        };
         if made {
             let deleted = client.delete_queue(&name, DeletePolicy::Always).await;
             deleted.with_context(|| format!("cannot delete the queue {name} again"))?;
@@ -138,7 +155,7 @@ impl Bench {
             let producer = client.producer(queue).linger(self.linger).start().await?;
             let load = produce::Load {
                 size: usize::try_from(self.size)?,
-                batch: self.batch.max(1),
+                batch: self.batch,
                 interval: self.interval(),
             };
             producers.spawn(produce::run(producer, load, stamps.clone(), window));

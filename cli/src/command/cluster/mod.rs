@@ -26,12 +26,12 @@ impl Cluster {
             Self::Status(command) => command.run(&connection.connect().await?, output).await,
             Self::Members(command) => {
                 command
-                    .run(&connection.connect_admin().await?, output)
+                    .run(&connection.connect_indirect().await?, output)
                     .await
             }
             Self::TransferLeader(command) => {
                 command
-                    .run(&connection.connect_admin().await?, output)
+                    .run(&connection.connect_indirect().await?, output)
                     .await
             }
         }

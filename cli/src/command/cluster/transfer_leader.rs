@@ -1,11 +1,11 @@
 //! `roadstead cluster transfer-leader`
 
-use anyhow::bail;
 use clap::Args;
 use roadstead_client::Client;
 use roadstead_client::proto::{Member, TransferLeadershipRequest};
 use serde_json::json;
 
+use crate::exit::{Failure, Kind};
 use crate::output::Output;
 
 /// What to move, and where to.
@@ -49,10 +49,11 @@ fn find(members: &[Member], node: &str) -> anyhow::Result<u64> {
         return Ok(member.node_id);
     }
     let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
-    bail!(
+    let message = format!(
         "no member is called {node:?}; there are: {}",
         names.join(", ")
-    )
+    );
+    Err(Failure(Kind::NotFound, message).into())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use self::exec::Running;
 use crate::connection::Connection;
+use crate::exit::{Failure, Kind};
 use crate::output::{Output, bytes, line, note};
 use crate::stop::Stop;
 use crate::{format, names, units};
@@ -56,6 +57,7 @@ pub struct Receive {
 /// What the messages of a run have in common.
 struct Run<'a> {
     options: &'a Receive,
+    client: &'a Client,
     output: &'a Output,
     consumer: &'a Consumer,
     stop: Stop,
@@ -65,9 +67,16 @@ struct Run<'a> {
 
 impl Receive {
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-        let client = connection.connect().await?;
+        let looks = !self.ack && self.exec.is_none();
+        // What is looked at is held until the end. Were the number split over streams to several
+        // leaders, a share that finds no messages would keep the rest from coming.
+        let client = if looks {
+            connection.connect_indirect().await?
+        } else {
+            connection.connect().await?
+        };
         let at_most_once = is_at_most_once(&client, &self.queue).await?;
-        if at_most_once && !self.ack && self.exec.is_none() {
+        if at_most_once && looks {
             bail!(
                 "queue {} is AtMostOnce: a message that was received cannot go back; say --ack to \
                  take it, or look at it by: roadstead queue peek {}",
@@ -81,6 +90,7 @@ impl Receive {
         let consumer = consumer.start().await?;
         let run = Run {
             options: &self,
+            client: &client,
             output,
             consumer: &consumer,
             stop: Stop::listen()?,
@@ -136,13 +146,30 @@ impl Run<'_> {
         if failed > 0 && !options.follow {
             bail!("{failed} of {received} commands failed");
         }
-        if received == 0 && !self.stop.told() {
-            note(&format!(
-                "no message in {} within {}",
-                options.queue,
-                units::show(options.wait)
-            ));
+        if received > 0 {
+            return Ok(());
         }
+        // What came from now on would only have to go back.
+        self.consumer.stop();
+        tokio::select! {
+            biased;
+            () = self.stop.once() => Ok(()),
+            checked = self.explain_nothing() => checked,
+        }
+    }
+
+    /// Nothing came: as there is nothing, or as not everybody could be asked.
+    async fn explain_nothing(&self) -> anyhow::Result<()> {
+        let options = self.options;
+        let partitions = self.client.queue(&options.queue).await?.shards.len();
+        let stats = self.client.confirmed_queue_stats(&options.queue).await?;
+        let wait = units::show(options.wait);
+        let nothing = format!("no message in {} within {wait}", options.queue);
+        note(&explain(
+            nothing,
+            stats.partitions_unavailable as usize,
+            partitions,
+        )?);
         Ok(())
     }
 
@@ -251,5 +278,35 @@ impl Run<'_> {
             answer = settled => answer.context(what),
             () = self.stop.over(self.options.grace) => bail!("{what} before it was time to stop"),
         }
+    }
+}
+
+/// What to say where nothing came and `silent` of the queue's `partitions` could not be asked; an
+/// error when none could.
+fn explain(nothing: String, silent: usize, partitions: usize) -> Result<String, Failure> {
+    if silent == 0 {
+        return Ok(nothing);
+    }
+    let nothing = format!(
+        "{nothing}, but {silent} of its {partitions} partitions could not be asked: no majority of \
+         their shards' nodes answers"
+    );
+    if silent < partitions {
+        return Ok(nothing);
+    }
+    let message = format!("{nothing}; try again when the nodes run");
+    Err(Failure(Kind::Unreachable, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_queue_is_told_from_one_that_nobody_could_ask() {
+        let said = |silent| explain("no message".to_owned(), silent, 2);
+        assert_eq!(said(0).unwrap(), "no message");
+        assert!(said(1).unwrap().contains("1 of its 2 partitions"));
+        assert_eq!(said(2).unwrap_err().0, Kind::Unreachable);
     }
 }

@@ -53,12 +53,12 @@ pub enum Refusal {
         newest: u64,
     },
     /// No such member.
-    #[error("node {0} is not a member")]
+    #[error("node {0:016x} is not a member")]
     NoMember(u64),
     /// A node came back with another start than its last: its disk is old or a copy.
     #[error(
-        "start {got} of node {node} does not continue start {known}, which the cluster has seen: \
-         its disk is a restored or copied one, it must come back as a new node"
+        "start {got} of node {node:016x} does not continue start {known}, which the cluster has \
+         seen: its disk is a restored or copied one, it must come back as a new node"
     )]
     OldBoot {
         /// The node.
@@ -69,7 +69,7 @@ pub enum Refusal {
         known: u64,
     },
     /// A node holds a replica.
-    #[error("node {node} still holds a replica of group {group}: drain it first")]
+    #[error("node {node:016x} still holds a replica of group {group}: drain it first")]
     StillPlaced {
         /// The node.
         node: u64,
@@ -128,7 +128,7 @@ pub enum Refusal {
         by: Vec<String>,
     },
     /// A member cannot apply the version.
-    #[error("cannot finalize version {version}: member {node} knows commands up to {knows}")]
+    #[error("cannot finalize version {version}: member {node:016x} knows commands up to {knows}")]
     VersionTooHigh {
         /// Version asked for.
         version: u32,

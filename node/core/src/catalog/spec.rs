@@ -79,8 +79,8 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
             "ordering Strict needs exactly 1 partition".into(),
         );
     }
-    checks.range("lease", spec.lease_ms, 0, MAX_LEASE_MS);
-    checks.range("time_to_live", spec.ttl_ms, MIN_TTL_MS, MAX_TTL_MS);
+    checks.time("lease", spec.lease_ms, 0, MAX_LEASE_MS);
+    checks.time("time_to_live", spec.ttl_ms, MIN_TTL_MS, MAX_TTL_MS);
     checks.range(
         "retries.max_deliveries",
         u64::from(spec.max_deliveries),
@@ -159,6 +159,17 @@ pub fn validate_namespace(namespace: &str) -> Result<(), Violation> {
     })
 }
 
+/// A time as people write it.
+fn written(ms: u64) -> String {
+    let of = |unit: u64| ms > 0 && ms.is_multiple_of(unit);
+    match ms {
+        _ if of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
+        _ => format!("{ms}ms"),
+    }
+}
+
 struct Checks(Vec<Violation>);
 
 impl Checks {
@@ -169,6 +180,13 @@ impl Checks {
     fn range(&mut self, field: &'static str, value: u64, low: u64, high: u64) {
         if value < low || value > high {
             self.add(field, format!("{value} is not in {low}..{high}"));
+        }
+    }
+
+    fn time(&mut self, field: &'static str, ms: u64, low: u64, high: u64) {
+        if ms < low || ms > high {
+            let (ms, low, high) = (written(ms), written(low), written(high));
+            self.add(field, format!("{ms} is not in {low}..{high}"));
         }
     }
 
@@ -233,6 +251,20 @@ mod tests {
     #[test]
     fn the_default_is_valid() {
         assert_eq!(validate(&QueueSpec::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_told_as_people_write_it() {
+        let said = |lease_ms| {
+            let spec = QueueSpec {
+                lease_ms,
+                ..QueueSpec::default()
+            };
+            validate(&spec).unwrap_err().remove(0).message
+        };
+        assert_eq!(said(13 * 3_600_000), "13h is not in 0s..12h");
+        assert_eq!(said(MAX_LEASE_MS + 1), "43200001ms is not in 0s..12h");
+        assert_eq!(said(MAX_LEASE_MS + 60_000), "721m is not in 0s..12h");
     }
 
     #[test]
