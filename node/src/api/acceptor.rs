@@ -16,6 +16,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::connection::{Connection, ConnectionInfo, Socket};
 use crate::tls::{ClientTls, PeerIdentity, PeerTls, Reloader};
 
@@ -104,6 +105,8 @@ pub struct Acceptor {
     pub max_connections: usize,
     /// How long the TLS handshake may take, and the first byte after it.
     pub patience: Duration,
+    /// What the requests of all connections may hold.
+    pub budget: Arc<Budget>,
     /// Where they are counted.
     pub counts: ConnectionCounts,
     /// Cancelled: no more connections, and those that are open break.
@@ -144,6 +147,7 @@ impl Acceptor {
                 continue;
             };
             let (security, counts) = (self.security.clone(), self.counts.clone());
+            let share = self.budget.share();
             let (sender, stop, patience) = (sender.clone(), self.stop.clone(), self.patience);
             tokio::spawn(async move {
                 let secured = tokio::select! {
@@ -159,6 +163,7 @@ impl Acceptor {
                 let info = ConnectionInfo {
                     remote,
                     identity: identity.map(Arc::new),
+                    share,
                 };
                 let held: (OpenConnection, OwnedSemaphorePermit) = (counts.opened(), permit);
                 // When nobody listens any more the connection closes.

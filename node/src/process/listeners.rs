@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use super::Stages;
 use super::observer::Observer;
+use super::{Stages, memory};
 use crate::api::{
-    Acceptor, Authenticator, ClientListener, ConnectionCounts, PATIENCE, PeerListener, Security,
+    Acceptor, Authenticator, Budget, ClientListener, ConnectionCounts, PATIENCE, PeerListener,
+    Security,
 };
 use crate::auth::token::{ApiServer, TokenAuthenticator};
 use crate::config::{ClientAuth, NodeConfig};
@@ -57,6 +58,7 @@ pub struct Waiting {
     client_counts: ConnectionCounts,
     peer_counts: ConnectionCounts,
     max_connections: usize,
+    budget: Arc<Budget>,
 }
 
 impl Listeners {
@@ -102,6 +104,7 @@ impl Listeners {
                 client_counts: ConnectionCounts::default(),
                 peer_counts: ConnectionCounts::default(),
                 max_connections: config.client_max_connections as usize,
+                budget: Budget::new(memory::request_bytes(memory::limit(config.memory_limit))),
             },
         })
     }
@@ -168,6 +171,7 @@ impl Waiting {
                 security,
                 max_connections: self.max_connections,
                 patience: PATIENCE,
+                budget: self.budget,
                 counts: self.client_counts,
                 stop: stop.clone(),
             },
@@ -181,6 +185,7 @@ impl Waiting {
                 security: Security::Mutual(self.peer_tls),
                 max_connections: MAX_PEER_CONNECTIONS,
                 patience: PATIENCE,
+                budget: Budget::new(0),
                 counts: self.peer_counts,
                 stop: stop.clone(),
             },

@@ -1,7 +1,7 @@
 //! Bad input, and clients that behave badly: a clear error, and harm to nobody else.
 
 use super::*;
-use crate::api::testing::{Raw, send_raw, stream_raw};
+use crate::api::testing::{Raw, half_sent, send_raw, stream_raw};
 
 /// A node of a cluster of its own, and a client; the queue is there.
 async fn serving() -> (tempfile::TempDir, NodeProcess, Client) {
@@ -169,5 +169,45 @@ async fn millions_of_empty_messages_are_refused_before_they_are_made() {
     let many = stream_raw(channel, vec![open, fewer]).await.unwrap_err();
     assert!(many.message().contains("2562 entries"), "{many}");
     assert_eq!(&client.receive().await.deliveries[0].body[..], b"fine");
+    process.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_sent_requests_hold_a_bounded_part_of_the_memory() {
+    const LARGE: u32 = 16 << 20;
+    let (_directory, process, mut client) = serving().await;
+    for (connections, each) in [(1, 48), (8, 6)] {
+        let before = reset_peak();
+        let mut halves = JoinSet::new();
+        for _ in 0..connections {
+            let channel = Client::connect(&process).await.channel;
+            for _ in 0..each {
+                halves.spawn(half_sent(
+                    channel.clone(),
+                    "Send",
+                    LARGE,
+                    LARGE as usize - 1,
+                ));
+            }
+        }
+        // What is not refused stays for the half of a minute.
+        let held = 4.min(connections);
+        while halves.len() > held {
+            let end = tokio::time::timeout(LIMIT, halves.join_next())
+                .await
+                .unwrap();
+            let status = end.unwrap().unwrap().unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+            assert!(
+                crate::api::detail_of(&status).unwrap().retryable,
+                "{status}"
+            );
+            client.send(vec![message("fine")]).await.unwrap();
+            client.receive().await;
+        }
+        // They would have been 768 MB. Other tests run beside this one.
+        let grown = peak() - before;
+        assert!(grown < 400 << 20, "{connections}: {} MiB", grown >> 20);
+    }
     process.kill().await;
 }
