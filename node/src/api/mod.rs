@@ -17,8 +17,9 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod unary;
+mod unfinished;
 
-pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, PATIENCE, Security};
+pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, Limits, Security};
 pub use authenticate::{Authenticated, Authenticator};
 pub use budget::Budget;
 pub use client_listener::{ClientListener, MAX_MESSAGE};

@@ -15,7 +15,7 @@ use tonic_health::server::HealthReporter;
 use super::observer::Observer;
 use super::{Stages, memory};
 use crate::api::{
-    Acceptor, Authenticator, Budget, ClientListener, ConnectionCounts, PATIENCE, PeerListener,
+    Acceptor, Authenticator, Budget, ClientListener, ConnectionCounts, Limits, PeerListener,
     Security,
 };
 use crate::auth::token::{ApiServer, TokenAuthenticator};
@@ -169,8 +169,7 @@ impl Waiting {
             acceptor: Acceptor {
                 listener: self.client,
                 security,
-                max_connections: self.max_connections,
-                patience: PATIENCE,
+                limits: Limits::of(self.max_connections),
                 budget: self.budget,
                 counts: self.client_counts,
                 stop: stop.clone(),
@@ -183,8 +182,7 @@ impl Waiting {
             acceptor: Acceptor {
                 listener: self.peer,
                 security: Security::Mutual(self.peer_tls),
-                max_connections: MAX_PEER_CONNECTIONS,
-                patience: PATIENCE,
+                limits: Limits::of(MAX_PEER_CONNECTIONS),
                 budget: Budget::new(0),
                 counts: self.peer_counts,
                 stop: stop.clone(),

@@ -144,8 +144,11 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
     let acceptor = Acceptor {
         listener,
         security,
-        max_connections: most,
-        patience: Duration::from_millis(300),
+        limits: Limits {
+            connections: most,
+            unfinished: 8,
+            patience: Duration::from_millis(300),
+        },
         budget: Arc::clone(&budget),
         counts: counts.clone(),
         stop: stop.clone(),
