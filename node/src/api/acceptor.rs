@@ -133,7 +133,9 @@ pub struct Acceptor {
     /// How many, and how long they may take.
     pub limits: Limits,
     /// What the requests of all connections may hold.
-    pub budget: Arc<Budget>,
+    pub requests: Arc<Budget>,
+    /// What the answers may hold that were not read.
+    pub answers: Arc<Budget>,
     /// Where they are counted.
     pub counts: ConnectionCounts,
     /// Cancelled: no more connections, and those that are open break.
@@ -176,8 +178,8 @@ impl Acceptor {
                 patience: self.limits.patience,
                 counts: self.counts.clone(),
             };
-            let (share, permits) = (self.budget.share(), Arc::clone(&permits));
-            let sender = sender.clone();
+            let (requests, answers) = (self.requests.share(), self.answers.share());
+            let (sender, permits) = (sender.clone(), Arc::clone(&permits));
             tokio::spawn(async move {
                 let (stop, patience) = (newcomer.stop.clone(), newcomer.patience);
                 let counts = newcomer.counts.clone();
@@ -191,7 +193,8 @@ impl Acceptor {
                 let info = ConnectionInfo {
                     remote,
                     identity: identity.map(Arc::new),
-                    share,
+                    requests,
+                    answers,
                 };
                 let held = (counts.opened(), permit);
                 // When nobody listens any more the connection closes.

@@ -1,4 +1,4 @@
-//! How many bytes of requests a listener holds, and each of its connections. Pure.
+//! How many bytes of requests, or of answers, a listener holds, and each of its connections. Pure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ const SHARES: usize = 4;
 /// The reserve for small requests is this part of a limit, on top of it.
 const RESERVE: usize = 4;
 
-/// The bytes of requests that a listener may hold.
+/// The bytes that a listener may hold.
 #[derive(Debug)]
 pub struct Budget {
     used: AtomicUsize,
@@ -63,8 +63,16 @@ pub enum Over {
 }
 
 impl Share {
-    /// Whether `bytes` more would be held; nothing is.
-    fn has_room(&self, bytes: usize) -> Result<(), Over> {
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.used.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether there is room for `bytes` more; nothing is held yet.
+    ///
+    /// # Errors
+    /// Whose limit they would be over.
+    pub fn has_room(&self, bytes: usize) -> Result<(), Over> {
         let over = |used: &AtomicUsize, limit| used.load(Ordering::Relaxed) + bytes > limit;
         if over(&self.used, self.limit) {
             return Err(Over::Connection(self.limit));
@@ -136,6 +144,13 @@ impl Held {
         self.share.take(bytes, small)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Holds `bytes` more, whatever the limits say.
+    pub fn grow_beyond(&self, bytes: usize) {
+        self.share.used.fetch_add(bytes, Ordering::Relaxed);
+        self.share.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Holds no more than `bytes` from now on.

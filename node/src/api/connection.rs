@@ -27,7 +27,9 @@ pub struct ConnectionInfo {
     /// Whose certificate it showed, on the peer and admin listener.
     pub identity: Option<Arc<PeerIdentity>>,
     /// What its requests may hold.
-    pub share: Arc<Share>,
+    pub requests: Arc<Share>,
+    /// What the answers may hold that it has not read.
+    pub answers: Arc<Share>,
 }
 
 /// The bytes of a connection.

@@ -1,4 +1,5 @@
-//! Counts the bytes of requests while they are held, and gives up on those that stand still.
+//! Counts the bytes of requests while they are held, and of answers while they are not read; gives
+//! up on requests that stand still.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, ready as done};
 use http::{Request, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -14,6 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::answers::Bodies;
 use super::budget::{Held, SMALL};
 use super::client_listener::MAX_MESSAGE;
 use super::connection::ConnectionInfo;
@@ -54,6 +56,7 @@ impl<S> Service<Request<Body>> for Metered<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -64,13 +67,17 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let kind = Kind::of(request.uri().path());
+        let path = request.uri().path();
+        let kind = Kind::of(path);
         let info = request.extensions().get::<ConnectionInfo>();
-        let share = info.map(|info| Arc::clone(&info.share));
-        let (Some(share), Kind::Unary | Kind::Stream) = (share, kind) else {
+        let (Some(info), Kind::Unary | Kind::Stream) = (info, kind) else {
             return self.inner.call(request).boxed();
         };
-        let held = Arc::new(Held::new(share));
+        let bodies = Bodies::of(path, &info.answers);
+        if let Some(Err(status)) = bodies.as_ref().map(Bodies::ask) {
+            return done(Ok(status.into_http())).boxed();
+        }
+        let held = Arc::new(Held::new(Arc::clone(&info.requests)));
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(Arc::clone(&held));
         let body = Body::new(MeteredBody {
@@ -82,9 +89,12 @@ where
         });
         let answer = self.inner.call(Request::from_parts(parts, body));
         async move {
-            let answer = answer.await;
+            let answer = answer.await?;
             drop(held);
-            answer
+            Ok(match bodies {
+                Some(bodies) => bodies.count(answer),
+                None => answer,
+            })
         }
         .boxed()
     }

@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod admin;
+mod answers;
 mod authenticate;
 mod budget;
 mod client_listener;

@@ -58,7 +58,8 @@ pub struct Waiting {
     client_counts: ConnectionCounts,
     peer_counts: ConnectionCounts,
     max_connections: usize,
-    budget: Arc<Budget>,
+    /// Of requests, and of answers.
+    listener_bytes: usize,
 }
 
 impl Listeners {
@@ -104,7 +105,7 @@ impl Listeners {
                 client_counts: ConnectionCounts::default(),
                 peer_counts: ConnectionCounts::default(),
                 max_connections: config.client_max_connections as usize,
-                budget: Budget::new(memory::request_bytes(memory::limit(config.memory_limit))),
+                listener_bytes: memory::listener_bytes(memory::limit(config.memory_limit)),
             },
         })
     }
@@ -170,7 +171,8 @@ impl Waiting {
                 listener: self.client,
                 security,
                 limits: Limits::of(self.max_connections),
-                budget: self.budget,
+                requests: Budget::new(self.listener_bytes),
+                answers: Budget::new(self.listener_bytes),
                 counts: self.client_counts,
                 stop: stop.clone(),
             },
@@ -183,7 +185,8 @@ impl Waiting {
                 listener: self.peer,
                 security: Security::Mutual(self.peer_tls),
                 limits: Limits::of(MAX_PEER_CONNECTIONS),
-                budget: Budget::new(0),
+                requests: Budget::new(0),
+                answers: Budget::new(0),
                 counts: self.peer_counts,
                 stop: stop.clone(),
             },

@@ -1,9 +1,10 @@
 //! How much memory a node may use, and what it uses it for.
 //!
-//! An eighth holds recent entries, an eighth rows on their way to LMDB, and a quarter requests of
-//! clients that are not answered yet. The other half is for what these become on their way through
-//! Raft, for connections, answers, peers and the page cache. Each part has a least size, so a node
-//! with less than 256 MiB may use more than it was told.
+//! An eighth holds recent entries, an eighth rows on their way to LMDB, an eighth requests of
+//! clients that are not answered yet, and an eighth answers that clients have not read. The other
+//! half is for the copies of requests on their way through Raft, for connections, peers and the
+//! page cache. Each part has a least size, so a node with less than 512 MiB may use more than it
+//! was told.
 
 use std::fs;
 
@@ -65,9 +66,10 @@ pub fn store_options(memory: u64, disk: u64, segment: u64) -> StoreOptions {
     }
 }
 
-/// Bytes of requests that the client listener may hold, on a node that may use `memory` bytes.
-pub fn request_bytes(memory: u64) -> usize {
-    usize::try_from(memory / 4).unwrap_or(usize::MAX)
+/// Bytes that the client listener may hold of requests, and as many of answers, on a node that may
+/// use `memory` bytes.
+pub fn listener_bytes(memory: u64) -> usize {
+    usize::try_from(memory / 8).unwrap_or(usize::MAX)
 }
 
 /// Bytes of sends that one shard may hold at a time, on a node that may use `memory` bytes. A

@@ -149,7 +149,8 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
             unfinished: 8,
             patience: Duration::from_millis(300),
         },
-        budget: Arc::clone(&budget),
+        requests: Arc::clone(&budget),
+        answers: Budget::new(0),
         counts: counts.clone(),
         stop: stop.clone(),
     };
