@@ -1,26 +1,31 @@
-//! Accepts connections: a bounded number, with a bounded time for the TLS handshake.
+//! Accepts connections: a bounded number, with a bounded time for the TLS handshake. Those that
+//! have not come so far have a bound of their own, so that strangers take no place of a friend.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Budget;
 use super::connection::{Connection, ConnectionInfo, Socket};
+use super::unfinished::{Newcomer, Unfinished};
 use crate::tls::{ClientTls, PeerIdentity, PeerTls, Reloader};
 
 /// How long a client may take for its TLS handshake, and again for its first byte after it.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections that have not finished their handshake, or sent a byte where there is none.
+const MAX_UNFINISHED: usize = 512;
 /// Pause after a connection that could not be accepted.
 const RETRY_ACCEPT: Duration = Duration::from_millis(50);
 
@@ -45,7 +50,7 @@ pub struct ConnectionNumbers {
     pub accepted: u64,
     /// Closed at once because too many were open.
     pub refused: u64,
-    /// TLS handshakes that failed or took too long.
+    /// TLS handshakes that failed or took too long, and connections that said nothing.
     pub failed_handshakes: u64,
 }
 
@@ -61,9 +66,12 @@ impl ConnectionCounts {
         }
     }
 
-    fn failed(&self, remote: SocketAddr, why: &str) {
+    fn failed(&self) {
         self.0.failed_handshakes.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(%remote, why, "a connection was refused");
+    }
+
+    fn refused(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     fn opened(&self) -> OpenConnection {
@@ -94,16 +102,40 @@ pub enum Security {
     Mutual(Arc<Reloader<PeerTls>>),
 }
 
+/// How many connections a listener has, and how long they may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open at the same time; further ones are closed at once.
+    pub connections: usize,
+    /// Accepted and not open yet; where there are more, the oldest are closed.
+    pub unfinished: usize,
+    /// How long the TLS handshake may take, and the first byte after it.
+    pub patience: Duration,
+}
+
+impl Limits {
+    /// This many open ones, and what is usual for the rest.
+    pub fn of(connections: usize) -> Self {
+        Self {
+            connections,
+            unfinished: MAX_UNFINISHED,
+            patience: PATIENCE,
+        }
+    }
+}
+
 /// A listener before it serves.
 pub struct Acceptor {
     /// Bound already.
     pub listener: TcpListener,
     /// What each connection has to prove.
     pub security: Security,
-    /// Connections open at the same time; further ones are closed at once.
-    pub max_connections: usize,
-    /// How long the TLS handshake may take, and the first byte after it.
-    pub patience: Duration,
+    /// How many, and how long they may take.
+    pub limits: Limits,
+    /// What the requests of all connections may hold.
+    pub requests: Arc<Budget>,
+    /// What the answers may hold that were not read.
+    pub answers: Arc<Budget>,
     /// Where they are counted.
     pub counts: ConnectionCounts,
     /// Cancelled: no more connections, and those that are open break.
@@ -127,7 +159,8 @@ impl Acceptor {
     }
 
     async fn accept(self, sender: mpsc::Sender<Connection>) {
-        let permits = Arc::new(Semaphore::new(self.max_connections));
+        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let mut unfinished = Unfinished::new(self.limits.unfinished);
         loop {
             let (tcp, remote) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -138,29 +171,32 @@ impl Acceptor {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                self.counts.0.refused.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%remote, max = self.max_connections, "too many connections");
-                continue;
+            let newcomer = Welcome {
+                newcomer: unfinished.begin(),
+                security: self.security.clone(),
+                stop: self.stop.clone(),
+                patience: self.limits.patience,
+                counts: self.counts.clone(),
             };
-            let (security, counts) = (self.security.clone(), self.counts.clone());
-            let (sender, stop, patience) = (sender.clone(), self.stop.clone(), self.patience);
+            let (requests, answers) = (self.requests.share(), self.answers.share());
+            let (sender, permits) = (sender.clone(), Arc::clone(&permits));
             tokio::spawn(async move {
-                let secured = tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    secured = timeout(patience, handshake(tcp, &security)) => secured,
+                let (stop, patience) = (newcomer.stop.clone(), newcomer.patience);
+                let counts = newcomer.counts.clone();
+                let Some((socket, identity)) = newcomer.secure(tcp, remote).await else {
+                    return;
                 };
-                let (socket, identity) = match secured {
-                    Ok(Ok(secured)) => secured,
-                    Ok(Err(error)) => return counts.failed(remote, &error.to_string()),
-                    Err(_) => return counts.failed(remote, "it took too long"),
+                let Ok(permit) = permits.try_acquire_owned() else {
+                    tracing::debug!(%remote, "too many connections");
+                    return counts.refused();
                 };
                 let info = ConnectionInfo {
                     remote,
                     identity: identity.map(Arc::new),
+                    requests,
+                    answers,
                 };
-                let held: (OpenConnection, OwnedSemaphorePermit) = (counts.opened(), permit);
+                let held = (counts.opened(), permit);
                 // When nobody listens any more the connection closes.
                 let _ = sender
                     .send(Connection::new(socket, info, (stop, patience), held))
@@ -170,11 +206,48 @@ impl Acceptor {
     }
 }
 
-async fn handshake(
-    tcp: TcpStream,
-    security: &Security,
-) -> io::Result<(Socket, Option<PeerIdentity>)> {
+/// What a connection meets before it is served.
+struct Welcome {
+    newcomer: Newcomer,
+    security: Security,
+    stop: CancellationToken,
+    patience: Duration,
+    counts: ConnectionCounts,
+}
+
+type Secured = (Socket, Option<PeerIdentity>);
+
+impl Welcome {
+    /// The handshake; none when it failed, took too long or had to make room.
+    async fn secure(mut self, tcp: TcpStream, remote: SocketAddr) -> Option<Secured> {
+        let voice = self.newcomer.voice();
+        let handshake = handshake(tcp, &self.security, &voice);
+        let why = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return None,
+            secured = timeout(self.patience, handshake) => match secured {
+                Ok(Ok(secured)) => return Some(secured),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it took too long".to_owned(),
+            },
+            () = self.newcomer.must_go() => "it had to make room for another".to_owned(),
+        };
+        self.counts.failed();
+        if voice.load(Ordering::Relaxed) {
+            tracing::info!(%remote, why, "a connection was refused");
+        } else {
+            // It is not worth a line that strangers can have without end.
+            tracing::debug!(%remote, why, "a connection said nothing");
+        }
+        None
+    }
+}
+
+async fn handshake(tcp: TcpStream, security: &Security, voice: &AtomicBool) -> io::Result<Secured> {
     tcp.set_nodelay(true)?;
+    // The other end may be silent although the socket is said to be readable.
+    tcp.peek(&mut [0]).await?;
+    voice.store(true, Ordering::Relaxed);
     let config = match security {
         Security::Plain => return Ok((Socket::Plain(tcp), None)),
         Security::Tls(tls) => Arc::clone(&tls.current().server),

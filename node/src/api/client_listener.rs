@@ -18,12 +18,13 @@ use tower::layer::util::{Identity, Stack};
 
 use super::acceptor::Acceptor;
 use super::authenticate::Authenticator;
+use super::meter::{Meter, STALL};
 use super::services::ClientServices;
 use crate::gateway::Gateway;
 use crate::transport::grpc::MAX_FRAME;
 
 /// Largest message in bytes: a request of 16 MiB and what surrounds the bodies in it.
-const MAX_MESSAGE: usize = (16 << 20) + (1 << 20);
+pub const MAX_MESSAGE: usize = (16 << 20) + (1 << 20);
 /// Largest headers in bytes: a token of 16 KiB and more.
 const MAX_HEADERS: u32 = 32 << 10;
 /// Calls and streams of one connection at the same time.
@@ -45,8 +46,10 @@ pub struct ClientListener {
     pub health: HealthReporter,
 }
 
-/// A listener's services behind the layer that knows its callers.
-pub(super) type Served = Router<Stack<Authenticator, Identity>>;
+/// What every call passes: who calls is found out first, then its bytes are counted.
+type Layers = Stack<Meter, Stack<Authenticator, Identity>>;
+/// A listener's services behind these layers.
+pub(super) type Served = Router<Layers>;
 
 impl ClientListener {
     /// Serves until `drain` is cancelled, then until what was begun is answered.
@@ -58,7 +61,7 @@ impl ClientListener {
             gateway: self.gateway,
             drain: drain.clone(),
         };
-        let server = server(1 << 20, 4 << 20).layer(self.authenticator);
+        let server = server((1 << 20, 4 << 20), self.authenticator, STALL);
         let health = HealthService::from_health_reporter(self.health);
         let router = add_client_services(server, &services)
             .add_service(messages(services))
@@ -69,8 +72,13 @@ impl ClientListener {
     }
 }
 
-/// A server whose windows are given in bytes, per stream and per connection.
-pub(super) fn server(stream_window: u32, connection_window: u32) -> Server {
+/// A server whose windows are given in bytes, per stream and per connection; a request may stand
+/// still for `stall`.
+pub(super) fn server(
+    (stream_window, connection_window): (u32, u32),
+    authenticator: Authenticator,
+    stall: Duration,
+) -> Server<Layers> {
     Server::builder()
         .initial_stream_window_size(stream_window)
         .initial_connection_window_size(connection_window)
@@ -79,13 +87,12 @@ pub(super) fn server(stream_window: u32, connection_window: u32) -> Server {
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(authenticator)
+        .layer(Meter { stall })
 }
 
 /// Adds what both listeners serve.
-pub(super) fn add_client_services(
-    mut server: Server<Stack<Authenticator, Identity>>,
-    services: &ClientServices,
-) -> Served {
+pub(super) fn add_client_services(mut server: Server<Layers>, services: &ClientServices) -> Served {
     // Bodies come back by PeekMessages only; requests here are small.
     let queues =
         QueueServiceServer::new(services.clone()).max_encoding_message_size(2 * MAX_MESSAGE);

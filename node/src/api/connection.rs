@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::acceptor::OpenConnection;
+use super::budget::Share;
 use crate::tls::PeerIdentity;
 
 /// Who is at the other end.
@@ -25,6 +26,10 @@ pub struct ConnectionInfo {
     pub remote: SocketAddr,
     /// Whose certificate it showed, on the peer and admin listener.
     pub identity: Option<Arc<PeerIdentity>>,
+    /// What its requests may hold.
+    pub requests: Arc<Share>,
+    /// What the answers may hold that it has not read.
+    pub answers: Arc<Share>,
 }
 
 /// The bytes of a connection.

@@ -1,5 +1,7 @@
 //! What comes in with a request: who asks, and the frames of a stream.
 
+use std::sync::Arc;
+
 use futures_util::stream::once;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -7,6 +9,7 @@ use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
+use super::budget::{Held, SMALL};
 use super::status::to_status;
 use crate::auth::Principal;
 use crate::gateway::ApiError;
@@ -30,11 +33,13 @@ pub fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
 /// Frames that are not taken are not read either: the client feels it through flow control. Of a
 /// frame that cannot be read the second receiver hears why.
 pub fn frames<T: Send + 'static>(
-    mut stream: Streaming<T>,
+    request: Request<Streaming<T>>,
     drain: CancellationToken,
 ) -> (mpsc::Receiver<T>, oneshot::Receiver<Status>) {
     let (sender, receiver) = mpsc::channel(WAITING_FRAMES);
     let (broken, why) = oneshot::channel();
+    let held = request.extensions().get::<Arc<Held>>().cloned();
+    let mut stream = request.into_inner();
     tokio::spawn(async move {
         loop {
             let frame = tokio::select! {
@@ -46,6 +51,11 @@ pub fn frames<T: Send + 'static>(
             match frame {
                 Ok(Some(frame)) => {
                     if sender.send(frame).await.is_err() {
+                        return;
+                    }
+                    // Asking for the next says that this one need not be counted any more.
+                    let large = held.as_ref().is_some_and(|held| held.bytes() > SMALL);
+                    if large && sender.reserve_many(WAITING_FRAMES).await.is_err() {
                         return;
                     }
                 }

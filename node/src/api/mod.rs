@@ -2,10 +2,14 @@
 
 mod acceptor;
 mod admin;
+mod answers;
 mod authenticate;
+mod budget;
 mod client_listener;
 mod connection;
+mod framing;
 mod inbound;
+mod meter;
 mod peer_listener;
 mod services;
 mod status;
@@ -14,10 +18,12 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod unary;
+mod unfinished;
 
-pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, PATIENCE, Security};
+pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, Limits, Security};
 pub use authenticate::{Authenticated, Authenticator};
-pub use client_listener::ClientListener;
+pub use budget::Budget;
+pub use client_listener::{ClientListener, MAX_MESSAGE};
 pub use connection::{Connection, ConnectionInfo};
 pub use peer_listener::PeerListener;
 pub use status::{detail_of, to_status};

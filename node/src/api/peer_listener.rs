@@ -11,6 +11,7 @@ use super::acceptor::Acceptor;
 use super::admin::{AdminServices, PeerLinks};
 use super::authenticate::Authenticator;
 use super::client_listener::{add_client_services, server};
+use super::meter::STALL;
 use super::services::ClientServices;
 use crate::gateway::Gateway;
 use crate::node::Node;
@@ -36,7 +37,7 @@ impl PeerListener {
             gateway: self.gateway,
             drain: stop.clone(),
         };
-        let server = server(4 << 20, 8 << 20).layer(Authenticator::Certificates);
+        let server = server((4 << 20, 8 << 20), Authenticator::Certificates, STALL);
         let links = PeerServiceServer::new(PeerLinks(Arc::clone(&self.node)))
             .max_decoding_message_size(MAX_FRAME)
             .max_encoding_message_size(MAX_FRAME);

@@ -77,7 +77,7 @@ impl MessageService for ClientServices {
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Reply<Self::SendStreamStream> {
         let principal = principal(&request)?;
-        let (frames, why) = frames(request.into_inner(), self.drain.clone());
+        let (frames, why) = frames(request, self.drain.clone());
         let answers = self.gateway.send_stream(principal, frames);
         Ok(Response::new(Box::pin(replies(answers, why))))
     }
@@ -87,7 +87,7 @@ impl MessageService for ClientServices {
         request: Request<Streaming<ReceiveStreamRequest>>,
     ) -> Reply<Self::ReceiveStreamStream> {
         let principal = principal(&request)?;
-        let (frames, why) = frames(request.into_inner(), self.drain.clone());
+        let (frames, why) = frames(request, self.drain.clone());
         let answers = self.gateway.receive_stream(principal, frames);
         Ok(Response::new(Box::pin(replies(answers, why))))
     }

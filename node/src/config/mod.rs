@@ -32,6 +32,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// openraft warns of a peer that is away at each beat of each group; this node says it once.
+const DEFAULT_LOG: &str = "info,openraft=error";
+
 /// Everything a node is told at start. Sizes are bytes.
 #[derive(Debug, Clone, Args)]
 pub struct NodeConfig {
@@ -128,7 +131,7 @@ pub struct NodeConfig {
         long,
         env = "ROADSTEAD_LOG",
         value_name = "FILTER",
-        default_value = "info,openraft=warn"
+        default_value = DEFAULT_LOG
     )]
     pub log: String,
 

@@ -78,7 +78,7 @@ impl<R: Runtime> Node<R> {
             }
             match self.hand_over_group(&group, None, left).await {
                 Ok(to) => {
-                    tracing::info!(group = group.id(), to = %format_args!("{to:x}"), "handed over");
+                    tracing::info!(group = group.id(), to = %format_args!("{to:016x}"), "handed over");
                     moved.push(group.id());
                     last_moved = R::Instant::now();
                 }

@@ -110,27 +110,69 @@ async fn run<R: Runtime>(
     mut queue: mpsc::UnboundedReceiver<PeerMessage>,
     waiters: Arc<Waiters>,
 ) {
+    let mut reach = Reach::new(node, lane);
     while let Some(first) = queue.recv().await {
-        let (broken, answered) = match open(&peers, node, lane).await {
-            Ok(link) => {
-                let (why, answered) = exchange(&peers, link, first, (&mut queue, &waiters)).await;
-                (Broken { why, sent: true }, answered)
-            }
-            Err(error) => {
-                let why = error.to_string();
-                (Broken { why, sent: false }, false)
-            }
+        reach.answered = false;
+        let link = (&mut queue, &*waiters, &mut reach);
+        let broken = match open(&peers, node, lane).await {
+            Ok(open) => Broken {
+                why: exchange(&peers, open, first, link).await,
+                sent: true,
+            },
+            Err(error) => Broken {
+                why: error.to_string(),
+                sent: false,
+            },
         };
         let peer = format!("{node:016x}");
         tracing::debug!(peer, ?lane, why = broken.why, "link to peer ended");
         fail_all(&mut queue, &waiters, &broken);
-        if !answered {
+        if !reach.answered {
+            if peers.is_admitted() {
+                reach.lost(&broken.why);
+            }
             R::sleep(REDIAL_PAUSE).await;
             let unsent = Broken {
                 sent: false,
                 ..broken
             };
             fail_all(&mut queue, &waiters, &unsent);
+        }
+    }
+}
+
+/// Whether questions to a peer are answered, for those who read the log.
+struct Reach {
+    node: NodeId,
+    lane: Lane,
+    /// Something was answered on the link that is open, or was last.
+    answered: bool,
+    /// It was told that the peer cannot be reached.
+    told: bool,
+}
+
+impl Reach {
+    fn new(node: NodeId, lane: Lane) -> Self {
+        Self {
+            node,
+            lane,
+            answered: false,
+            told: false,
+        }
+    }
+
+    fn answered(&mut self) {
+        self.answered = true;
+        if std::mem::take(&mut self.told) {
+            tracing::info!(node = %format_args!("{:016x}", self.node), "a peer is reached again");
+        }
+    }
+
+    /// One lane speaks for both, and once for all tries until the peer is back.
+    fn lost(&mut self, why: &str) {
+        if self.lane == Lane::Urgent && !std::mem::replace(&mut self.told, true) {
+            let node = format_args!("{:016x}", self.node);
+            tracing::warn!(%node, why, "a peer cannot be reached; trying on");
         }
     }
 }
@@ -206,14 +248,17 @@ async fn dial<R: Runtime>(peers: &Peers<R>, node: NodeId, lane: Lane) -> io::Res
     Ok(link)
 }
 
-/// Carries messages until the link breaks; says why it did, and whether a question was answered.
+/// Carries messages until the link breaks; says why it did.
 async fn exchange<R: Runtime>(
     peers: &Peers<R>,
     link: Link,
     first: PeerMessage,
-    (queue, waiters): (&mut mpsc::UnboundedReceiver<PeerMessage>, &Waiters),
-) -> (String, bool) {
-    let mut answered = false;
+    (queue, waiters, reach): (
+        &mut mpsc::UnboundedReceiver<PeerMessage>,
+        &Waiters,
+        &mut Reach,
+    ),
+) -> String {
     let Link {
         sender,
         mut receiver,
@@ -234,7 +279,7 @@ async fn exchange<R: Runtime>(
             for message in frame.messages {
                 let Some(Body::Hello(hello)) = &message.body else {
                     deliver(message, waiters);
-                    answered = true;
+                    reach.answered();
                     continue;
                 };
                 if let Err(why) = greeted(peers, hello) {
@@ -244,10 +289,9 @@ async fn exchange<R: Runtime>(
         }
         "the peer closed the link".to_owned()
     };
-    let why = match R::select2(Box::pin(writing), Box::pin(reading)).await {
+    match R::select2(Box::pin(writing), Box::pin(reading)).await {
         Select2::First(why) | Select2::Second(why) => why,
-    };
-    (why, answered)
+    }
 }
 
 fn deliver(message: PeerMessage, waiters: &Waiters) {
@@ -289,4 +333,51 @@ pub(super) fn fill_frame(
         messages.push(message);
     }
     PeerFrame { messages }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_away_is_told_once_and_once_when_it_is_back() {
+        let log = Log::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt().with_ansi(false);
+        let lines = lines.with_writer(move || writer.clone());
+        tracing::subscriber::with_default(lines.finish(), || {
+            let mut urgent = Reach::new(0xab, Lane::Urgent);
+            let mut bulk = Reach::new(0xab, Lane::Bulk);
+            for _ in 0..2 {
+                for _ in 0..10 {
+                    urgent.lost("refused");
+                    bulk.lost("refused");
+                }
+                for _ in 0..10 {
+                    urgent.answered();
+                    bulk.answered();
+                }
+            }
+        });
+        let log = String::from_utf8(lock(&log.0).clone()).unwrap();
+        let said = |what: &str| log.lines().filter(|line| line.contains(what)).count();
+        assert_eq!((said("WARN"), said("cannot be reached")), (2, 2), "{log}");
+        assert_eq!((said("node=ab"), said("reached again")), (4, 2), "{log}");
+    }
 }

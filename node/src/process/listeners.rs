@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use super::Stages;
 use super::observer::Observer;
+use super::{Stages, memory};
 use crate::api::{
-    Acceptor, Authenticator, ClientListener, ConnectionCounts, PATIENCE, PeerListener, Security,
+    Acceptor, Authenticator, Budget, ClientListener, ConnectionCounts, Limits, PeerListener,
+    Security,
 };
 use crate::auth::token::{ApiServer, TokenAuthenticator};
 use crate::config::{ClientAuth, NodeConfig};
@@ -57,6 +58,8 @@ pub struct Waiting {
     client_counts: ConnectionCounts,
     peer_counts: ConnectionCounts,
     max_connections: usize,
+    /// Of requests, and of answers.
+    listener_bytes: usize,
 }
 
 impl Listeners {
@@ -102,6 +105,7 @@ impl Listeners {
                 client_counts: ConnectionCounts::default(),
                 peer_counts: ConnectionCounts::default(),
                 max_connections: config.client_max_connections as usize,
+                listener_bytes: memory::listener_bytes(memory::limit(config.memory_limit)),
             },
         })
     }
@@ -166,8 +170,9 @@ impl Waiting {
             acceptor: Acceptor {
                 listener: self.client,
                 security,
-                max_connections: self.max_connections,
-                patience: PATIENCE,
+                limits: Limits::of(self.max_connections),
+                requests: Budget::new(self.listener_bytes),
+                answers: Budget::new(self.listener_bytes),
                 counts: self.client_counts,
                 stop: stop.clone(),
             },
@@ -179,8 +184,9 @@ impl Waiting {
             acceptor: Acceptor {
                 listener: self.peer,
                 security: Security::Mutual(self.peer_tls),
-                max_connections: MAX_PEER_CONNECTIONS,
-                patience: PATIENCE,
+                limits: Limits::of(MAX_PEER_CONNECTIONS),
+                requests: Budget::new(0),
+                answers: Budget::new(0),
                 counts: self.peer_counts,
                 stop: stop.clone(),
             },

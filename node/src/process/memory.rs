@@ -1,7 +1,14 @@
 //! How much memory a node may use, and what it uses it for.
+//!
+//! An eighth holds recent entries, an eighth rows on their way to LMDB, an eighth requests of
+//! clients that are not answered yet, and an eighth answers that clients have not read. The other
+//! half is for the copies of requests on their way through Raft, for connections, peers and the
+//! page cache. Each part has a least size, so a node with less than 512 MiB may use more than it
+//! was told.
 
 use std::fs;
 
+use crate::api::MAX_MESSAGE;
 use crate::store::StoreOptions;
 
 /// Memory assumed where nothing says how much there is.
@@ -43,9 +50,7 @@ fn machine_total(meminfo: &str) -> Option<u64> {
 
 /// Sizes of the store for a node that may use `memory` bytes, on a volume of `disk` bytes.
 ///
-/// Of the memory, an eighth holds recent entries and an eighth rows on their way to LMDB; the rest
-/// is for requests in flight, connections and the page cache. Of the volume, the journal keeps an
-/// eighth at most before payloads move on.
+/// Of the volume, the journal keeps an eighth at most before payloads move on.
 pub fn store_options(memory: u64, disk: u64, segment: u64) -> StoreOptions {
     let share = |parts: u64, least: u64, most: u64| {
         usize::try_from((memory / parts).clamp(least, most)).unwrap_or(usize::MAX)
@@ -61,10 +66,16 @@ pub fn store_options(memory: u64, disk: u64, segment: u64) -> StoreOptions {
     }
 }
 
+/// Bytes that the client listener may hold of requests, and as many of answers, on a node that may
+/// use `memory` bytes.
+pub fn listener_bytes(memory: u64) -> usize {
+    usize::try_from(memory / 8).unwrap_or(usize::MAX)
+}
+
 /// Bytes of sends that one shard may hold at a time, on a node that may use `memory` bytes. A
 /// client's largest request always fits.
 pub fn intake_bytes(memory: u64) -> usize {
-    usize::try_from((memory / 64).clamp(17 << 20, 64 << 20)).unwrap_or(usize::MAX)
+    usize::try_from((memory / 64).clamp(MAX_MESSAGE as u64, 64 << 20)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::api::testing::{Raw, send_raw};
+use crate::transport::grpc::GrpcTransport;
+use crate::transport::{Lane, Transport};
 
 #[tokio::test]
 async fn garbage_gets_an_error_and_harms_nobody_else() {
@@ -50,25 +52,63 @@ async fn sixteen_mib_pass_and_much_more_do_not() {
 #[tokio::test]
 async fn connections_are_bounded_and_idle_ones_do_not_stay() {
     let listener = listen(Security::Plain, Authenticator::Anonymous, 2).await;
-    let held = connect(listener.address).await;
-    assert!(caller(held.clone()).await.is_ok());
     let mut idle = TcpStream::connect(listener.address).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(connect(listener.address).await);
+        assert!(caller(held[held.len() - 1].clone()).await.is_ok());
+    }
     let mut refused = TcpStream::connect(listener.address).await.unwrap();
-    let mut nothing = [0; 64];
-    assert_eq!(refused.read(&mut nothing).await.unwrap_or(0), 0);
-
-    // The idle one is closed for its silence, and its place is free again.
-    let closed = async { while idle.read(&mut nothing).await.unwrap_or(0) > 0 {} };
-    tokio::time::timeout(Duration::from_secs(5), closed)
-        .await
-        .unwrap();
+    refused.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    for closed in [&mut refused, &mut idle] {
+        let mut nothing = [0; 64];
+        let closed = closed.read(&mut nothing);
+        let closed = tokio::time::timeout(Duration::from_secs(5), closed).await;
+        assert_eq!(closed.unwrap().unwrap_or(0), 0);
+    }
+    drop(held.pop());
     while listener.counts.read().open > 1 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(caller(connect(listener.address).await).await.is_ok());
-    let seen = listener.counts.read();
-    assert_eq!((seen.refused, seen.open), (1, 2));
-    drop(held);
+    assert_eq!(listener.counts.read().refused, 1);
+}
+
+/// Connections that say nothing, of which the listener keeps only some.
+async fn strangers(listener: &Listener) -> Vec<TcpStream> {
+    let mut strangers = Vec::new();
+    for _ in 0..50 {
+        strangers.push(TcpStream::connect(listener.address).await.unwrap());
+    }
+    strangers
+}
+
+#[tokio::test]
+async fn strangers_who_say_nothing_keep_nobody_out() {
+    let listener = listen(Security::Plain, Authenticator::Anonymous, 2).await;
+    let mut strangers = strangers(&listener).await;
+    let mut nothing = [0; 64];
+    let first = strangers[0].read(&mut nothing);
+    let first = tokio::time::timeout(Duration::from_millis(200), first).await;
+    assert_eq!(
+        first.unwrap().unwrap_or(0),
+        0,
+        "the oldest makes room at once"
+    );
+    assert!(caller(connect(listener.address).await).await.is_ok());
+    assert_eq!(listener.counts.read().refused, 0);
+}
+
+#[tokio::test]
+async fn strangers_without_a_handshake_keep_no_peer_out() {
+    let ca = TestCa::new();
+    let security = Security::Mutual(peer_tls(ca.node(CLUSTER)));
+    let listener = listen(security, Authenticator::Certificates, 2).await;
+    let _strangers = strangers(&listener).await;
+    let transport = GrpcTransport::new(peer_tls(ca.node(CLUSTER)));
+    let dialled = transport.dial(&listener.address.to_string(), Lane::Urgent);
+    let dialled = tokio::time::timeout(Duration::from_secs(5), dialled).await;
+    assert!(dialled.unwrap().is_ok());
 }
 
 /// What the end of a stream looks like when `end` is done to its listener.

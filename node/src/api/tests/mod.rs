@@ -3,6 +3,7 @@
 
 mod limits;
 mod links;
+mod metering;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,10 +89,10 @@ impl MessageService for Echo {
         &self,
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Result<Response<Self::SendStreamStream>, Status> {
-        let (frames, _) = frames(request.into_inner(), self.drain.clone());
-        Ok(Response::new(Box::pin(
-            ReceiverStream::new(frames).map(|_| Ok(SendStreamResponse::default())),
-        )))
+        let (frames, why) = frames(request, self.drain.clone());
+        let echo = ReceiverStream::new(frames).map(|_| Ok(SendStreamResponse::default()));
+        let end = futures_util::stream::once(why).filter_map(|why| why.ok().map(Err));
+        Ok(Response::new(Box::pin(echo.chain(end))))
     }
 
     async fn receive_stream(
@@ -124,8 +125,12 @@ impl PeerService for Echo {
     }
 }
 
+/// How long a request may stand still here.
+const STALL: Duration = Duration::from_millis(500);
+
 struct Listener {
     address: SocketAddr,
+    budget: Arc<Budget>,
     counts: ConnectionCounts,
     drain: CancellationToken,
     stop: CancellationToken,
@@ -135,18 +140,23 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (counts, stop) = (ConnectionCounts::default(), CancellationToken::new());
     let address = listener.local_addr().unwrap();
+    let budget = Budget::new(0);
     let acceptor = Acceptor {
         listener,
         security,
-        max_connections: most,
-        patience: Duration::from_millis(300),
+        limits: Limits {
+            connections: most,
+            unfinished: 8,
+            patience: Duration::from_millis(300),
+        },
+        requests: Arc::clone(&budget),
+        answers: Budget::new(0),
         counts: counts.clone(),
         stop: stop.clone(),
     };
     let echo = Echo::default();
     let drain = echo.drain.clone();
-    let router = server(1 << 20, 4 << 20)
-        .layer(authenticator)
+    let router = server((1 << 20, 4 << 20), authenticator, STALL)
         .add_service(messages(echo.clone()))
         .add_service(ClusterServiceServer::new(echo.clone()))
         .add_service(PeerServiceServer::new(echo));
@@ -155,6 +165,7 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
     tokio::spawn(router.serve_with_incoming_shutdown(acceptor.run(), drained));
     Listener {
         address,
+        budget,
         counts,
         drain,
         stop,

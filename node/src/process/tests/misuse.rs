@@ -1,7 +1,12 @@
 //! Bad input, and clients that behave badly: a clear error, and harm to nobody else.
 
 use super::*;
-use crate::api::testing::{Raw, send_raw, stream_raw};
+use futures_util::future::join_all;
+use prost::Message;
+use roadstead_proto::v1::PeekMessagesRequest;
+use tonic::body::Body;
+
+use crate::api::testing::{Answer, Raw, call, end_of, half_sent, send_raw, stream_raw};
 
 /// A node of a cluster of its own, and a client; the queue is there.
 async fn serving() -> (tempfile::TempDir, NodeProcess, Client) {
@@ -169,5 +174,95 @@ async fn millions_of_empty_messages_are_refused_before_they_are_made() {
     let many = stream_raw(channel, vec![open, fewer]).await.unwrap_err();
     assert!(many.message().contains("2562 entries"), "{many}");
     assert_eq!(&client.receive().await.deliveries[0].body[..], b"fine");
+    process.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_sent_requests_hold_a_bounded_part_of_the_memory() {
+    const LARGE: u32 = 16 << 20;
+    let (_directory, process, mut client) = serving().await;
+    for (connections, each) in [(1, 48), (8, 6)] {
+        let before = reset_peak();
+        let mut halves = JoinSet::new();
+        for _ in 0..connections {
+            let channel = Client::connect(&process).await.channel;
+            for _ in 0..each {
+                halves.spawn(half_sent(
+                    channel.clone(),
+                    "Send",
+                    LARGE,
+                    LARGE as usize - 1,
+                ));
+            }
+        }
+        // What is not refused stays for the half of a minute.
+        let held = 4.min(connections);
+        while halves.len() > held {
+            let end = tokio::time::timeout(LIMIT, halves.join_next())
+                .await
+                .unwrap();
+            let status = end.unwrap().unwrap().unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+            assert!(
+                crate::api::detail_of(&status).unwrap().retryable,
+                "{status}"
+            );
+            client.send(vec![message("fine")]).await.unwrap();
+            client.receive().await;
+        }
+        // They would have been 768 MB. Other tests run beside this one.
+        let grown = peak() - before;
+        assert!(grown < 400 << 20, "{connections}: {} MiB", grown >> 20);
+    }
+    process.kill().await;
+}
+
+/// Asks for all messages of the queue, up to a hundred, and reads nothing of the answer but its
+/// head.
+async fn peek_and_read_nothing(channel: &Channel) -> Result<Answer, Status> {
+    let request = PeekMessagesRequest {
+        queue: Some(orders()),
+        max_messages: 100,
+    };
+    let request = request.encode_to_vec();
+    let length = u32::try_from(request.len()).unwrap().to_be_bytes();
+    let frame = bytes::Bytes::from([&[0][..], &length, &request].concat());
+    let body = Body::new(http_body_util::Full::new(frame));
+    let path = "/roadstead.v1.QueueService/PeekMessages";
+    call(channel.clone(), path, body).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_hold_a_bounded_part_of_the_memory() {
+    let (_directory, process, mut client) = serving().await;
+    for _ in 0..5 {
+        let messages = vec![message(vec![7; 200 << 10]); 16];
+        client.send(messages).await.unwrap();
+    }
+    let deaf = Client::connect(&process).await.channel;
+    let before = reset_peak();
+    let mut unread = Vec::new();
+    for _ in 0..60 {
+        unread.push(peek_and_read_nothing(&deaf).await.unwrap());
+    }
+    // They would have been 960 MB. Other tests run beside this one.
+    let grown = peak() - before;
+    assert!(grown < 400 << 20, "{} MiB", grown >> 20);
+    end_of(peek_and_read_nothing(&client.channel).await.unwrap())
+        .await
+        .unwrap();
+    assert!(!client.receive().await.deliveries.is_empty());
+
+    let ends = join_all(unread.into_iter().map(end_of)).await;
+    let refused: Vec<_> = ends.into_iter().filter_map(Result::err).collect();
+    assert!(refused.len() >= 50, "{}", refused.len());
+    for status in refused {
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert!(crate::api::detail_of(&status).unwrap().retryable);
+    }
+    // What was read counts no more.
+    end_of(peek_and_read_nothing(&deaf).await.unwrap())
+        .await
+        .unwrap();
     process.kill().await;
 }
