@@ -5,6 +5,7 @@ import importlib.machinery
 import importlib.util
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,9 @@ class Running(unittest.TestCase):
         self.assertGone(group)
 
     def test_ctrl_c_ends_the_step_and_what_comes_after_still_runs(self):
+        # A shell that puts this into the background has Ctrl-C ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
         timer = threading.Timer(0.5, _thread.interrupt_main)
         timer.start()
         self.addCleanup(timer.cancel)
