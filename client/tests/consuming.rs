@@ -123,8 +123,9 @@ async fn a_dead_leader_costs_neither_messages_nor_acks() {
     let opened = &state.queue().streams;
     let numbers: std::collections::BTreeSet<u64> = opened.iter().copied().collect();
     // None is used twice, so that a late one is known for what it is.
+    // Whether the dead one's is opened anew before all is done is chance.
     assert!(
-        opened.len() > 3 && numbers.len() == opened.len(),
+        opened.len() >= 3 && numbers.len() == opened.len(),
         "{opened:?}"
     );
     assert!(!numbers.contains(&0), "{opened:?}");
