@@ -55,7 +55,7 @@ impl<R: Runtime> Node<R> {
     }
 
     /// Moves every leadership to other nodes, for `patience` at most; gives the groups that moved.
-    /// Ends earlier when for [`NOBODY`] there was nobody to take any.
+    /// Ends earlier when for 8 s there was nobody to take any.
     pub async fn hand_over(&self, patience: Duration) -> Vec<GroupId> {
         let began = R::Instant::now();
         let mut last_moved = began;
@@ -78,7 +78,8 @@ impl<R: Runtime> Node<R> {
             }
             match self.hand_over_group(&group, None, left).await {
                 Ok(to) => {
-                    tracing::info!(group = group.id(), to = %format_args!("{to:016x}"), "handed over");
+                    let to = format!("{to:016x}");
+                    tracing::info!(group = group.id(), to, "handed over");
                     moved.push(group.id());
                     last_moved = R::Instant::now();
                 }

@@ -378,6 +378,7 @@ mod tests {
         let log = String::from_utf8(lock(&log.0).clone()).unwrap();
         let said = |what: &str| log.lines().filter(|line| line.contains(what)).count();
         assert_eq!((said("WARN"), said("cannot be reached")), (2, 2), "{log}");
-        assert_eq!((said("node=ab"), said("reached again")), (4, 2), "{log}");
+        let named = said("node=00000000000000ab");
+        assert_eq!((named, said("reached again")), (4, 2), "{log}");
     }
 }
