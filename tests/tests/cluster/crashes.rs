@@ -10,7 +10,9 @@ use roadstead_tests::live::cluster::until;
 use roadstead_tests::live::load::QUEUE;
 use roadstead_tests::live::{LiveCluster, Load};
 
-use super::{ending, found, settle, small, spec};
+#[cfg(feature = "controls")]
+use super::with_queue;
+use super::{ending, found, settle, small};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_killed_loses_nothing() {
@@ -37,11 +39,7 @@ async fn a_leader_that_is_killed_loses_nothing() {
 async fn without_entries_on_followers_a_killed_leader_loses_messages() {
     let controls = Controls::without(Protection::Append);
     let cluster = LiveCluster::found_with(3, small(), controls);
-    let cluster = Arc::new(cluster.await.expect("a cluster is founded"));
-    cluster
-        .create(QUEUE, spec())
-        .await
-        .expect("a queue is created");
+    let cluster = Arc::new(with_queue(cluster.await).await);
     let load = Load::start(&cluster, 100);
     load.flows(1_000).await.expect("traffic flows");
     let victim = cluster.until_led(1).await.expect("the shard is led");

@@ -11,20 +11,25 @@ use super::{found, settle, small};
 /// The catalog's group and the shards.
 const GROUPS: std::ops::RangeInclusive<u16> = 0..=SHARDS;
 
+/// Hands a group over and waits until somebody else leads it.
+async fn move_away(cluster: &LiveCluster, group: u16) {
+    let before = cluster.until_led(group).await.expect("the group is led");
+    cluster.transfer(group).await.expect("it is handed over");
+    until("another leader", || match cluster.leader_of(group) {
+        Some(leader) if leader != before => Ok(()),
+        leader => Err(format!("{leader:?} leads")),
+    })
+    .await
+    .expect("somebody else leads");
+}
+
 /// A time to live would end at once under a leader whose clock is right, after one whose was not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_was_handed_a_shard_before_its_first_entry_knows_the_time() {
     let cluster = LiveCluster::found(3, small())
         .await
         .expect("a cluster is founded");
-    let before = cluster.until_led(1).await.expect("the shard is led");
-    cluster.transfer(1).await.expect("it is handed over");
-    until("another leader", || match cluster.leader_of(1) {
-        Some(leader) if leader != before => Ok(()),
-        leader => Err(format!("{leader:?} leads")),
-    })
-    .await
-    .expect("somebody else leads");
+    move_away(&cluster, 1).await;
     let leader = cluster.until_led(1).await.expect("the shard is led");
     let node = cluster.hosts[leader].node().expect("it runs");
     let group = node.groups().get(1).expect("it holds shard 1");
@@ -39,14 +44,7 @@ async fn leadership_moves_under_traffic() {
     let load = Load::start(&cluster, 100);
     for group in [1, 2, 3, 0, 1] {
         load.flows(100).await.expect("traffic flows");
-        let before = cluster.until_led(group).await.expect("the group is led");
-        cluster.transfer(group).await.expect("it is handed over");
-        until("another leader", || match cluster.leader_of(group) {
-            Some(leader) if leader != before => Ok(()),
-            leader => Err(format!("{leader:?} leads")),
-        })
-        .await
-        .expect("somebody else leads");
+        move_away(&cluster, group).await;
     }
     settle(&cluster, load).await;
 }

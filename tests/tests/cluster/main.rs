@@ -45,14 +45,16 @@ fn small() -> StoreOptions {
 }
 
 async fn found(hosts: usize, options: StoreOptions) -> Arc<LiveCluster> {
-    let cluster = LiveCluster::found(hosts, options)
-        .await
-        .expect("a cluster is founded");
+    Arc::new(with_queue(LiveCluster::found(hosts, options).await).await)
+}
+
+async fn with_queue(founded: anyhow::Result<LiveCluster>) -> LiveCluster {
+    let cluster = founded.expect("a cluster is founded");
     cluster
         .create(QUEUE, spec())
         .await
         .expect("a queue is created");
-    Arc::new(cluster)
+    cluster
 }
 
 async fn settle(cluster: &Arc<LiveCluster>, load: Load) {

@@ -4,20 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_tests::live::cluster::until;
-use roadstead_tests::live::load::QUEUE;
 use roadstead_tests::live::{LiveCluster, Load};
 
-use super::{settle, small, spec};
+use super::{settle, small, with_queue};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_and_another_is_drained_and_leaves() {
-    let mut cluster = LiveCluster::found(3, small())
-        .await
-        .expect("a cluster is founded");
-    cluster
-        .create(QUEUE, spec())
-        .await
-        .expect("a queue is created");
+    let mut cluster = with_queue(LiveCluster::found(3, small()).await).await;
     let new = cluster.add_host().await.expect("a fourth node starts");
     let cluster = Arc::new(cluster);
     let load = Load::start(&cluster, 100);
