@@ -11,6 +11,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::budget::{Held, Over, SMALL, Share};
+use super::procedure::Answers;
 use super::status::to_status;
 use crate::gateway::ApiError;
 
@@ -18,18 +19,17 @@ use crate::gateway::ApiError;
 #[derive(Debug)]
 pub struct Bodies {
     share: Arc<Share>,
-    /// Any number of calls may ask for the same messages. What is leased is leased once, and
-    /// would be lost to the consumer for a while: it is never refused after the fact.
+    /// It may be refused after the fact.
     again: bool,
 }
 
 impl Bodies {
-    /// None where the answer to a call of `path` is small.
-    pub fn of(path: &str, share: &Arc<Share>) -> Option<Self> {
-        let again = match path.rsplit('/').next() {
-            Some("PeekMessages") => true,
-            Some("Receive") => false,
-            _ => return None,
+    /// None where answers are small.
+    pub fn of(answers: Answers, share: &Arc<Share>) -> Option<Self> {
+        let again = match answers {
+            Answers::Shown => true,
+            Answers::Leased => false,
+            Answers::Small => return None,
         };
         let share = Arc::clone(share);
         Some(Self { share, again })

@@ -20,6 +20,7 @@ use super::budget::{Held, SMALL};
 use super::client_listener::MAX_MESSAGE;
 use super::connection::ConnectionInfo;
 use super::framing::Framing;
+use super::procedure::{self, Requests};
 use super::status::to_status;
 use crate::gateway::ApiError;
 
@@ -67,13 +68,12 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
-        let kind = Kind::of(path);
+        let (requests, answers) = procedure::of(request.uri().path());
         let info = request.extensions().get::<ConnectionInfo>();
-        let (Some(info), Kind::Unary | Kind::Stream) = (info, kind) else {
+        let (Some(info), Requests::Unary | Requests::Stream) = (info, requests) else {
             return self.inner.call(request).boxed();
         };
-        let bodies = Bodies::of(path, &info.answers);
+        let bodies = Bodies::of(answers, &info.answers);
         if let Some(Err(status)) = bodies.as_ref().map(Bodies::ask) {
             return done(Ok(status.into_http())).boxed();
         }
@@ -85,7 +85,7 @@ where
             held: Arc::clone(&held),
             framing: Framing::default(),
             stall: Stall::new(self.stall),
-            stream: kind == Kind::Stream,
+            stream: requests == Requests::Stream,
         });
         let answer = self.inner.call(Request::from_parts(parts, body));
         async move {
@@ -97,26 +97,6 @@ where
             })
         }
         .boxed()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// One message.
-    Unary,
-    /// Messages, for as long as the caller likes.
-    Stream,
-    /// A link of a peer: replication has bounds of its own, and nothing may hold it up.
-    Link,
-}
-
-impl Kind {
-    fn of(path: &str) -> Self {
-        match path.rsplit('/').next() {
-            Some("Exchange") => Self::Link,
-            Some("SendStream" | "ReceiveStream" | "ServerReflectionInfo") => Self::Stream,
-            _ => Self::Unary,
-        }
     }
 }
 

@@ -11,6 +11,7 @@ mod framing;
 mod inbound;
 mod meter;
 mod peer_listener;
+mod procedure;
 mod services;
 mod status;
 #[cfg(test)]

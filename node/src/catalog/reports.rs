@@ -73,8 +73,8 @@ impl Reports {
         if state.epoch != epoch {
             return false;
         }
-        let led = state.leaders(state.since_ms);
-        groups.iter().all(|group| led.contains_key(group))
+        let led = state.led();
+        groups.iter().all(|group| led.contains(&u32::from(*group)))
             || members.iter().all(|node| state.members.contains_key(node))
     }
 
@@ -136,6 +136,18 @@ impl State {
                 members: BTreeMap::new(),
             };
         }
+    }
+
+    /// Groups of which somebody has said that it leads them.
+    fn led(&self) -> BTreeSet<u32> {
+        let reports = self.members.iter();
+        reports
+            .flat_map(|(node, (_, report))| {
+                let led = report.groups.iter();
+                led.filter(|group| group.leader == *node)
+            })
+            .map(|group| group.group)
+            .collect()
     }
 
     fn leaders(&self, now_ms: u64) -> BTreeMap<GroupId, GroupReport> {

@@ -101,9 +101,10 @@ impl<R: Runtime> CatalogService<R> {
                 return Err(ApiError::not_leader(self.group().id(), leader));
             }
             Err(ProposeError::Unknown(why)) => {
-                return Err(ApiError::unavailable(format!(
+                let message = format!(
                     "the catalog's leader changed, whether the change was made is not known: {why}"
-                )));
+                );
+                return Err(ApiError::new(Code::Unknown, message));
             }
         };
         match applied.replies.into_iter().next() {

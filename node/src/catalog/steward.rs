@@ -243,6 +243,7 @@ impl<R: Runtime> CatalogService<R> {
                 .get(&node)
                 .map(|member| member.node.peer_address.clone())
         });
-        known.ok_or_else(|| ApiError::unavailable(format!("node {node:x} is no member any more")))
+        known
+            .ok_or_else(|| ApiError::unavailable(format!("node {node:016x} is no member any more")))
     }
 }

@@ -21,6 +21,7 @@ use crate::auth::{Action, Principal, authorize};
 use crate::raft::types::{CATALOG, GroupId};
 use crate::runtime::Runtime;
 use crate::shard::add_stats;
+use crate::shard::deliver::ANSWER_BYTES;
 
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
@@ -247,9 +248,10 @@ impl<R: Runtime> Gateway<R> {
             .await?;
         let max = validate::count("max_messages", request.max_messages, PEEK_DEFAULT, PEEK_MAX)?;
         let mut messages = Vec::new();
+        let mut bytes = 0;
         for (shard, _) in info.by_shard(&[]) {
             let max_messages = max - messages.len() as u32;
-            if max_messages == 0 {
+            if max_messages == 0 || bytes >= ANSWER_BYTES {
                 break;
             }
             let queue = Some(info.reference().clone());
@@ -262,7 +264,11 @@ impl<R: Runtime> Gateway<R> {
                 .ask(principal, shard, Call::Peek(peek), PATIENCE)
                 .await?
             {
-                Reply::Peek(peeked) => messages.extend(peeked.messages),
+                Reply::Peek(peeked) => {
+                    let bodies = peeked.messages.iter().map(|message| message.body.len());
+                    bytes += bodies.sum::<usize>();
+                    messages.extend(peeked.messages);
+                }
                 _ => return Err(odd_answer(shard)),
             }
         }

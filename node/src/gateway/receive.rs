@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
-use roadstead_proto::v1::{Delivery, ReceiveRequest, ReceiveResponse, ShardCall, ShardReceive};
+use roadstead_proto::v1::{
+    Delivery, Nack, ReceiveRequest, ReceiveResponse, Settlement, ShardCall, ShardReceive,
+};
 
 use super::queues::odd_answer;
 use super::route::Again;
@@ -15,9 +18,11 @@ use super::shards::QueueInfo;
 use super::sources::{Receiver, Sources};
 use super::validate::BATCH_MAX;
 use super::{ApiError, Gateway, PATIENCE, validate};
-use crate::auth::{Action, Principal};
+use crate::auth;
+use crate::auth::Principal;
 use crate::raft::types::GroupId;
 use crate::runtime::Runtime;
+use crate::shard::deliver::{ANSWER_BYTES, weight};
 use crate::shard::wire::duration_ms;
 
 /// Credit that was taken back is answered within this, or its shard is in trouble.
@@ -31,7 +36,7 @@ impl<R: Runtime> Gateway<R> {
         request: ReceiveRequest,
     ) -> Result<ReceiveResponse, ApiError> {
         let info = self
-            .queue(principal, Action::Receive, request.queue.as_ref())
+            .queue(principal, auth::Action::Receive, request.queue.as_ref())
             .await?;
         validate::group(&request.group, info.reference())?;
         let max = validate::count("max_messages", request.max_messages, 1, BATCH_MAX as u32)?;
@@ -56,7 +61,7 @@ impl<R: Runtime> Gateway<R> {
         let mut deliveries = Vec::new();
         for (shard, partitions) in shards {
             let left = max - deliveries.len() as u32;
-            if left == 0 {
+            if left == 0 || weight(&deliveries) >= ANSWER_BYTES {
                 break;
             }
             let receive = ask(&info, &request, partitions, left, 0);
@@ -110,7 +115,7 @@ impl<R: Runtime> Gateway<R> {
     ) -> Result<Vec<Delivery>, ApiError> {
         let receiver = Receiver {
             principal: principal.clone(),
-            info,
+            info: info.clone(),
             session_id: String::new(),
             stream: 0,
             lease: request.lease,
@@ -119,23 +124,55 @@ impl<R: Runtime> Gateway<R> {
         let shards = self.shards.clone();
         let mut sources = Sources::new(shards, self.router.clone(), receiver, &[]);
         sources.grant(max);
-        let mut got = gather::<R>(&mut sources, Duration::from_millis(wait), true).await?;
+        let mut got = Gathered::default();
+        let wait = Duration::from_millis(wait);
+        gather::<R>(&mut sources, wait, true, &mut got).await?;
         // Nothing is leased to it any more once all unused credit has come back.
         sources.grant(0);
-        got.extend(gather::<R>(&mut sources, TAKE_BACK, false).await?);
-        Ok(got)
+        gather::<R>(&mut sources, TAKE_BACK, false, &mut got).await?;
+        if !got.beyond.is_empty() {
+            self.settle_in(principal, &info, got.beyond).await;
+        }
+        Ok(got.deliveries)
     }
 }
 
-/// Deliveries until the time is over, the credit is gone, or (`first`) there are some.
+/// What one answer can hold, and what is to be handed back.
+#[derive(Default)]
+struct Gathered {
+    deliveries: Vec<Delivery>,
+    bytes: usize,
+    beyond: Vec<Settlement>,
+}
+
+impl Gathered {
+    fn extend(&mut self, batch: Vec<Delivery>) {
+        for delivery in batch {
+            if self.beyond.is_empty() && self.bytes < ANSWER_BYTES {
+                self.bytes += delivery.body.len();
+                self.deliveries.push(delivery);
+            } else {
+                self.beyond.push(Settlement {
+                    receipt: delivery.receipt,
+                    action: Some(Action::Nack(Nack {
+                        unstarted: true,
+                        ..Nack::default()
+                    })),
+                });
+            }
+        }
+    }
+}
+
+/// Gathers until the time is over, the credit is gone, or (`first`) there is something.
 async fn gather<R: Runtime>(
     sources: &mut Sources<R>,
     time: Duration,
     first: bool,
-) -> Result<Vec<Delivery>, ApiError> {
+    got: &mut Gathered,
+) -> Result<(), ApiError> {
     let mut over = Box::pin(R::sleep(time));
-    let mut got = Vec::new();
-    while sources.unused() > 0 && (!first || got.is_empty()) {
+    while sources.unused() > 0 && (!first || got.deliveries.is_empty()) {
         let nap = sources.open_due(Vec::new);
         let mut reopen = Box::pin(R::sleep(nap.unwrap_or(time)));
         let more = poll_fn(|context| {
@@ -156,7 +193,7 @@ async fn gather<R: Runtime>(
             None => break,
         }
     }
-    Ok(got)
+    Ok(())
 }
 
 fn ask(
@@ -176,3 +213,7 @@ fn ask(
         consumer: request.consumer.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "receive_tests.rs"]
+mod tests;

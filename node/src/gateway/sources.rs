@@ -20,6 +20,7 @@ use super::shards::{QueueInfo, Shards, Subscription};
 use crate::auth::Principal;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
+use crate::shard::deliver::{self, WINDOW};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -48,6 +49,8 @@ struct Source<R: Runtime> {
     open_at: R::Instant,
     pause: Duration,
     turn: usize,
+    /// Bytes that were read, and the shard does not know yet.
+    read: usize,
 }
 
 /// The subscriptions of one consumer.
@@ -78,6 +81,7 @@ impl<R: Runtime> Sources<R> {
             open_at: now,
             pause: PAUSE_FIRST,
             turn: 0,
+            read: 0,
         };
         let by_shard = receiver.info.by_shard(partitions);
         let sources: Vec<_> = by_shard.into_iter().map(source).collect();
@@ -127,6 +131,7 @@ impl<R: Runtime> Sources<R> {
             consumer: receiver.consumer.clone(),
             stream: receiver.stream,
         };
+        source.read = 0;
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));
         self.credit.opened(index);
     }
@@ -195,6 +200,7 @@ impl<R: Runtime> Sources<R> {
                 subscription_down::Frame::Deliveries(batch) => {
                     self.all[index].pause = PAUSE_FIRST;
                     self.credit.delivered(index, batch.deliveries.len() as u32);
+                    self.read(index, deliver::weight(&batch.deliveries));
                     return Ok(Some(batch.deliveries));
                 }
                 subscription_down::Frame::Available(_) => self.credit.available(index),
@@ -243,7 +249,21 @@ impl<R: Runtime> Sources<R> {
             Order::Give(index, credit) => (index, credit),
             Order::TakeBack(index) => (index, 0),
         };
-        let frame = Some(subscription_up::Frame::Credit(credit));
+        self.say(index, subscription_up::Frame::Credit(credit));
+    }
+
+    /// The shard hears now and then how much was read.
+    fn read(&mut self, index: usize, bytes: usize) {
+        let source = &mut self.all[index];
+        source.read += bytes;
+        if source.read >= WINDOW / 4 {
+            let read = std::mem::take(&mut source.read);
+            self.say(index, subscription_up::Frame::Read(read as u32));
+        }
+    }
+
+    fn say(&mut self, index: usize, frame: subscription_up::Frame) {
+        let frame = Some(frame);
         if let Some((_, link)) = &self.all[index].link
             && link.up.try_send(SubscriptionUp { frame }).is_err()
         {

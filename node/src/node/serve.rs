@@ -40,12 +40,14 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
         // acknowledged in the other's name.
         let (meant, me) = (hello.to_node_id, self.node_id());
         if meant != 0 && meant != me {
-            return Err(format!("node {meant:x} is meant, this is node {me:x}"));
+            return Err(format!(
+                "node {meant:016x} is meant, this is node {me:016x}"
+            ));
         }
         self.join_cluster(&hello.cluster_id)?;
         let mut answer = self.peers().hello();
         if let Err(why) = self.peers().vouch(hello) {
-            tracing::warn!(peer = hello.node_id, why, "peer disowned");
+            tracing::warn!(peer = %format_args!("{:016x}", hello.node_id), why, "peer disowned");
             answer.disowns = why;
         }
         Ok(answer)

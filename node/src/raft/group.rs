@@ -308,7 +308,7 @@ impl<R: Runtime> Group<R> {
         match self.disks.low(self.raft.voter_ids()) {
             None => Ok(()),
             Some(node) => Err(format!(
-                "the disk of node {node:x} is below its reserve; free or grow it"
+                "the disk of node {node:016x} is below its reserve; free or grow it"
             )),
         }
     }

@@ -102,7 +102,7 @@ impl<R: Runtime> Group<R> {
         };
         R::timeout(TAKE_OVER, moved).await.map_err(|_| {
             ApiError::unavailable(format!(
-                "node {to:x} did not take over group {} within {TAKE_OVER:?}; look at its log",
+                "node {to:016x} did not take over group {} within {TAKE_OVER:?}; look at its log",
                 self.id()
             ))
         })
@@ -131,13 +131,13 @@ impl<R: Runtime> Group<R> {
         match best {
             Some((behind, voter)) if behind <= max_lag => Ok(voter),
             Some((behind, voter)) => Err(ApiError::unavailable(format!(
-                "node {voter:x} is {behind} entries behind in group {}; try again when it has \
+                "node {voter:016x} is {behind} entries behind in group {}; try again when it has \
                  caught up",
                 self.id()
             ))),
             None => Err(ApiError::unavailable(match wanted {
                 Some(to) => format!(
-                    "node {to:x} does not answer as a voter of group {}",
+                    "node {to:016x} does not answer as a voter of group {}",
                     self.id()
                 ),
                 None => format!(

@@ -37,7 +37,10 @@ const BINARY: u8 = 3;
 
 /// A blob that does not follow the format: storage gave back something else than was logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a stored payload is unreadable at byte {0} of its header: compare the replicas' digests")]
+#[error(
+    "a stored payload is unreadable at byte {0} of its header: stop the node and run \
+     `roadstead-node check-data` on its directory"
+)]
 pub struct BlobError(pub usize);
 
 /// A blob taken apart; the body shares the blob's bytes.

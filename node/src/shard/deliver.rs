@@ -1,5 +1,7 @@
 //! Turns what was leased into frames for a consumer.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use roadstead_core::shard::{Delivered, PayloadRef, Received};
 use roadstead_proto::v1::Delivery;
@@ -9,43 +11,95 @@ use super::replica::Replica;
 
 /// A frame of deliveries is closed when it has this many bytes.
 pub const FRAME_BYTES: usize = 256 << 10;
+/// What one answer holds; a larger message comes alone. Many clients take no more than 4 MiB.
+pub const ANSWER_BYTES: usize = 2 << 20;
+/// A consumer gets no further frame while it has not read this many bytes. Frames of one small
+/// message are then fewer than a link to a peer has room for.
+pub const WINDOW: usize = 1 << 20;
 /// Beside its body, a delivery takes about this much.
-const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 256;
 
-/// The deliveries of `leased`, in order, in frames of about [`FRAME_BYTES`].
+/// Leased messages whose bytes are not read yet, in order.
+#[derive(Debug, Default)]
+pub struct Leased {
+    batches: VecDeque<Received>,
+    bytes: usize,
+}
+
+impl Leased {
+    /// Behind the others.
+    pub fn push(&mut self, received: Received) {
+        self.bytes += received.messages.iter().map(size).sum::<usize>();
+        self.batches.push_back(received);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// What they will take as deliveries, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes the first ones, as many as take `room` bytes, and one at least.
+    pub fn take(&mut self, room: usize) -> Vec<Received> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(mut batch) = self.batches.pop_front() {
+            let fits = batch.messages.iter().take_while(|message| {
+                let first = bytes == 0;
+                let fits = first || bytes + size(message) <= room;
+                bytes += if fits { size(message) } else { 0 };
+                fits
+            });
+            let fits = fits.count();
+            let rest = batch.messages.split_off(fits);
+            let is_full = !rest.is_empty();
+            if is_full {
+                self.batches.push_front(Received {
+                    messages: rest,
+                    ..batch
+                });
+            }
+            if fits > 0 {
+                taken.push(batch);
+            }
+            if is_full {
+                break;
+            }
+        }
+        self.bytes -= bytes;
+        taken
+    }
+}
+
+fn size(message: &Delivered) -> usize {
+    message.payload.len as usize + OVERHEAD
+}
+
+/// What a frame of these counts for while it is not read.
+pub fn weight(deliveries: &[Delivery]) -> usize {
+    let bodies = deliveries.iter().map(|delivery| delivery.body.len());
+    bodies.sum::<usize>() + OVERHEAD * (deliveries.len() + 1)
+}
+
+/// The deliveries of `leased`, in order.
 ///
 /// A message whose bytes are gone was settled, purged or expired meanwhile, and is left out.
-pub async fn frames<P: Replica>(replica: &P, leased: &[Received]) -> Vec<Vec<Delivery>> {
-    let messages: Vec<_> = leased
+pub async fn frame<P: Replica>(replica: &P, leased: &[Received]) -> Vec<Delivery> {
+    let of = |received| move |message| (received, message);
+    let messages = leased
         .iter()
-        .flat_map(|received| {
-            received
-                .messages
-                .iter()
-                .map(move |message| (received, message))
-        })
-        .collect();
-    let mut frames = Vec::new();
-    let mut rest = &messages[..];
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|(_, message)| {
-            let first = bytes == 0;
-            bytes += message.payload.len as usize + OVERHEAD;
-            first || bytes <= FRAME_BYTES
-        });
-        let (frame, behind) = rest.split_at(fits.count());
-        rest = behind;
-        let refs = frame.iter().map(|(_, message)| message.payload).collect();
-        let payloads = payloads(replica, refs).await;
-        let now = replica.cluster_time();
-        let all = frame.iter().zip(payloads);
-        let all = all.filter_map(|((received, message), payload)| {
-            delivery(received, message, &payload?, now)
-        });
-        frames.push(all.collect());
-    }
-    frames
+        .flat_map(|received| received.messages.iter().map(of(received)));
+    let messages: Vec<(&Received, &Delivered)> = messages.collect();
+    let refs = messages.iter().map(|(_, message)| message.payload);
+    let payloads = payloads(replica, refs.collect()).await;
+    let now = replica.cluster_time();
+    let all = messages.into_iter().zip(payloads);
+    all.filter_map(|((received, message), payload)| delivery(received, message, &payload?, now))
+        .collect()
 }
 
 /// The bytes of each ref; None for one that is gone.

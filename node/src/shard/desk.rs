@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::consumer::ConsumerId;
 use super::consumers::Consumers;
+use super::deliver::Leased;
 use super::intake::Intake;
 use super::load::WakeUps;
 use super::replica::Replica;
@@ -148,6 +149,13 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
         let bytes = settle_bytes(&settle);
         // Nobody waits for the answer; when it is not taken, the leases end by themselves.
         drop(self.intake.push(Op::Settle(settle), bytes));
+    }
+
+    /// The same for all of these.
+    pub fn hand_back_all(&self, leased: &mut Leased) {
+        for received in leased.take(usize::MAX) {
+            self.hand_back(&received);
+        }
     }
 
     /// Lets readers of the load look at a partition at once.

@@ -10,7 +10,7 @@ use roadstead_proto::v1::{
 };
 
 use super::blob;
-use super::deliver;
+use super::deliver::{self, ANSWER_BYTES};
 use super::desk::Desk;
 use super::refusal::{not_taken, refused};
 use super::replica::Replica;
@@ -97,7 +97,7 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     }
 }
 
-/// Shows up to `max` messages of these partitions.
+/// Shows up to `max` messages of these partitions, and not many more than [`ANSWER_BYTES`].
 pub async fn peek<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
     partitions: &[PartitionId],
@@ -112,6 +112,12 @@ pub async fn peek<R: Runtime, P: Replica>(
         let peeked = peeked.map_err(|error| broken(desk.replica.id(), &error))?;
         found.extend(peeked.into_iter().map(|peeked| (*partition, peeked)));
     }
+    let mut bytes = 0;
+    let fits = found.iter().take_while(|(_, peeked)| {
+        bytes += peeked.payload.len as usize;
+        bytes <= ANSWER_BYTES
+    });
+    found.truncate(fits.count().max(1));
     let refs = found.iter().map(|(_, peeked)| peeked.payload).collect();
     let payloads = deliver::payloads(&*desk.replica, refs).await;
     let shown = found.into_iter().zip(payloads);

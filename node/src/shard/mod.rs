@@ -17,7 +17,7 @@ mod consumer;
 mod consumers;
 mod courier;
 mod delete;
-mod deliver;
+pub mod deliver;
 mod desk;
 mod events;
 mod inspect;

@@ -9,7 +9,7 @@ use roadstead_core::shard::{MAX_RECEIVE, PartitionId, Received};
 use roadstead_proto::v1::{ReceiveResponse, ShardReceive};
 
 use super::consumer::{Closed, Push, Wish};
-use super::deliver;
+use super::deliver::{self, ANSWER_BYTES, Leased};
 use super::desk::Desk;
 use super::refusal::unapplied;
 use super::replica::Replica;
@@ -58,10 +58,12 @@ pub async fn receive<R: Runtime, P: Replica>(
         leased.extend(rest(&mut seat).await?);
         leased
     };
-    let frames = deliver::frames(&*desk.replica, &leased).await;
-    Ok(ReceiveResponse {
-        deliveries: frames.into_iter().flatten().collect(),
-    })
+    let mut waiting = Leased::default();
+    leased.into_iter().for_each(|batch| waiting.push(batch));
+    let answered = waiting.take(ANSWER_BYTES);
+    desk.hand_back_all(&mut waiting);
+    let deliveries = deliver::frame(&*desk.replica, &answered).await;
+    Ok(ReceiveResponse { deliveries })
 }
 
 /// The first that is leased within `wait`.

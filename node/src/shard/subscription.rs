@@ -13,7 +13,8 @@ use roadstead_proto::v1::{
 use tokio::sync::mpsc;
 
 use super::consumer::{Closed, ConsumerId, Push, Wish};
-use super::deliver::{self, FRAME_BYTES};
+use super::consumers::Consumers;
+use super::deliver::{self, FRAME_BYTES, Leased, WINDOW};
 use super::desk::Desk;
 use super::events;
 use super::replica::{Replica, Unapplied};
@@ -32,6 +33,9 @@ pub struct Seat<R: Runtime, P: Replica> {
     /// What it hears.
     pub pushes: mpsc::UnboundedReceiver<Push>,
     session: Option<SessionId>,
+    /// Heard, and not written yet; `next` comes behind it.
+    leased: Leased,
+    next: Option<Push>,
 }
 
 impl<R: Runtime, P: Replica> Seat<R, P> {
@@ -73,6 +77,8 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
             id,
             pushes,
             session,
+            leased: Leased::default(),
+            next: None,
         }
     }
 
@@ -87,9 +93,12 @@ impl<R: Runtime, P: Replica> Drop for Seat<R, P> {
         self.desk.leave(self.id);
         self.pushes.close();
         while let Ok(push) = self.pushes.try_recv() {
-            if let (Push::Leased(received), None) = (push, self.session) {
-                self.desk.hand_back(&received);
+            if let Push::Leased(received) = push {
+                self.leased.push(received);
             }
+        }
+        if self.session.is_none() {
+            self.desk.hand_back_all(&mut self.leased);
         }
     }
 }
@@ -111,13 +120,23 @@ pub async fn run<R: Runtime, P: Replica>(
     mut up: mpsc::Receiver<SubscriptionUp>,
     down: mpsc::Sender<SubscriptionDown>,
 ) {
-    let desk = seat.desk.clone();
+    let mut unread = 0;
     loop {
-        let event = R::select2(pin!(up.recv()), pin!(seat.pushes.recv())).await;
-        let going_on = match event {
-            Select2::First(frame) => grant(&desk, seat.id, frame),
-            Select2::Second(Some(push)) => pass_on(&mut seat, push, &down).await,
-            Select2::Second(None) => false,
+        let going_on = if seat.leased.is_empty() {
+            let push = match seat.next.take() {
+                Some(push) => Select2::Second(Some(push)),
+                None => R::select2(pin!(up.recv()), pin!(seat.pushes.recv())).await,
+            };
+            match push {
+                Select2::First(frame) => heard(&seat, frame, &mut unread),
+                Select2::Second(Some(push)) => pass_on(&mut seat, push, &down).await,
+                Select2::Second(None) => false,
+            }
+        } else if unread < WINDOW {
+            deliver(&mut seat, &down, &mut unread).await
+        } else {
+            let frame = up.recv().await;
+            heard(&seat, frame, &mut unread)
         };
         if !going_on {
             return;
@@ -125,68 +144,52 @@ pub async fn run<R: Runtime, P: Replica>(
     }
 }
 
-fn grant<R: Runtime, P: Replica>(
-    desk: &Desk<R, P>,
-    id: ConsumerId,
+/// Obeys the consumer; false when it ends the subscription.
+fn heard<R: Runtime, P: Replica>(
+    seat: &Seat<R, P>,
     frame: Option<SubscriptionUp>,
+    unread: &mut usize,
 ) -> bool {
+    let consumers = |act: &dyn Fn(&mut Consumers)| act(&mut seat.desk.seats().consumers);
     match frame.and_then(|up| up.frame) {
-        Some(subscription_up::Frame::Credit(0)) => desk.seats().consumers.take_back(id),
-        Some(subscription_up::Frame::Credit(credit)) => desk.seats().consumers.grant(id, credit),
+        Some(subscription_up::Frame::Credit(0)) => consumers(&|all| all.take_back(seat.id)),
+        Some(subscription_up::Frame::Credit(credit)) => {
+            consumers(&|all| all.grant(seat.id, credit));
+        }
+        Some(subscription_up::Frame::Read(bytes)) => {
+            *unread = unread.saturating_sub(bytes as usize);
+            return true;
+        }
         Some(subscription_up::Frame::Open(_)) => return true,
         Some(subscription_up::Frame::Close(_)) | None => return false,
     }
-    desk.intake.wake();
+    seat.desk.intake.wake();
     true
 }
 
-/// Writes what the consumer is to hear; false when the stream is over.
+/// Takes note of what is leased, and writes what else the consumer is to hear; false when the
+/// stream is over.
 async fn pass_on<R: Runtime, P: Replica>(
     seat: &mut Seat<R, P>,
     push: Push,
     down: &mpsc::Sender<SubscriptionDown>,
 ) -> bool {
-    let mut next = Some(push);
-    let mut leased = Vec::new();
-    let mut bytes = 0;
-    // What was leased at the same time goes into the same frame.
-    while let Some(Push::Leased(received)) = next {
-        bytes += received
-            .messages
-            .iter()
-            .map(|m| m.payload.len as usize)
-            .sum::<usize>();
-        leased.push(received);
-        next = if bytes < FRAME_BYTES {
-            seat.pushes.try_recv().ok()
-        } else {
-            None
-        };
-    }
-    if !leased.is_empty() {
-        let replica = seat.desk.replica.clone();
-        let mut missing: usize = leased.iter().map(|received| received.messages.len()).sum();
-        for deliveries in deliver::frames(&*replica, &leased).await {
-            missing -= deliveries.len();
-            let frame = subscription_down::Frame::Deliveries(DeliveryBatch { deliveries });
-            if down
-                .send(SubscriptionDown { frame: Some(frame) })
-                .await
-                .is_err()
-            {
-                return false;
+    let (frame, last) = match push {
+        Push::Leased(received) => {
+            seat.leased.push(received);
+            // What was leased at the same time goes into the same frame.
+            while seat.leased.bytes() < FRAME_BYTES && seat.next.is_none() {
+                match seat.pushes.try_recv() {
+                    Ok(Push::Leased(received)) => seat.leased.push(received),
+                    Ok(other) => seat.next = Some(other),
+                    Err(_) => break,
+                }
             }
+            return true;
         }
-        if missing > 0 {
-            seat.desk.seats().consumers.grant(seat.id, missing as u32);
-            seat.desk.intake.wake();
-        }
-    }
-    let (frame, last) = match next {
-        None | Some(Push::Leased(_)) => return true,
-        Some(Push::Available) => (subscription_down::Frame::Available(true), false),
-        Some(Push::Returned(unused)) => (subscription_down::Frame::Returned(unused), false),
-        Some(Push::Closed(why)) => {
+        Push::Available => (subscription_down::Frame::Available(true), false),
+        Push::Returned(unused) => (subscription_down::Frame::Returned(unused), false),
+        Push::Closed(why) => {
             let error = closed(seat.desk.replica.id(), &why);
             (subscription_down::Frame::Closed(error), true)
         }
@@ -195,6 +198,32 @@ async fn pass_on<R: Runtime, P: Replica>(
         .await
         .is_ok()
         && !last
+}
+
+/// Writes one frame of what is leased; false when the stream is over.
+async fn deliver<R: Runtime, P: Replica>(
+    seat: &mut Seat<R, P>,
+    down: &mpsc::Sender<SubscriptionDown>,
+    unread: &mut usize,
+) -> bool {
+    let leased = seat.leased.take(FRAME_BYTES);
+    let deliveries = deliver::frame(&*seat.desk.replica, &leased).await;
+    let messages: usize = leased.iter().map(|received| received.messages.len()).sum();
+    let missing = messages - deliveries.len();
+    if missing > 0 {
+        let mut seats = seat.desk.seats();
+        seats.consumers.grant(seat.id, missing as u32);
+        drop(seats);
+        seat.desk.intake.wake();
+    }
+    if deliveries.is_empty() {
+        return true;
+    }
+    *unread += deliver::weight(&deliveries);
+    let frame = Some(subscription_down::Frame::Deliveries(DeliveryBatch {
+        deliveries,
+    }));
+    down.send(SubscriptionDown { frame }).await.is_ok()
 }
 
 fn closed(shard: GroupId, why: &Closed) -> CallError {

@@ -11,6 +11,7 @@ use roadstead_proto::v1::{
 };
 use tokio::time::{sleep, timeout};
 
+use super::deliver::weight;
 use super::tests_support::{
     Consumer, LONG, QUEUE, bodies, message, one_shard, receive, send, settle, stats,
 };
@@ -175,6 +176,28 @@ async fn a_consumer_that_never_reads_costs_only_itself() {
     let mut got = 0;
     while got < 1_000 {
         got += consumer.deliveries().await.len();
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_read_is_bounded_in_bytes_and_goes_on_when_it_is_read() {
+    let cluster = one_shard();
+    let body = "x".repeat(200 << 10);
+    for _ in 0..20 {
+        send(&cluster, &[&body], None).await.unwrap();
+    }
+    let mut consumer = Consumer::open(&cluster, "s", &[]).await;
+    consumer.credit(20).await;
+    let mut got = 0;
+    for _ in 0..6 {
+        got += consumer.deliveries().await.len();
+    }
+    assert!(consumer.is_silent().await);
+    consumer.read(got * (200 << 10)).await;
+    while got < 20 {
+        let deliveries = consumer.deliveries().await;
+        got += deliveries.len();
+        consumer.read(weight(&deliveries)).await;
     }
 }
 

@@ -153,6 +153,16 @@ impl Consumer {
         self.up.send(SubscriptionUp { frame }).await.unwrap();
     }
 
+    pub(super) async fn read(&self, bytes: usize) {
+        let frame = Some(subscription_up::Frame::Read(bytes as u32));
+        self.up.send(SubscriptionUp { frame }).await.unwrap();
+    }
+
+    pub(super) async fn is_silent(&mut self) -> bool {
+        let more = timeout(Duration::from_millis(200), self.down.recv()).await;
+        more.is_err()
+    }
+
     pub(super) async fn next(&mut self) -> subscription_down::Frame {
         timeout(LONG, self.down.recv())
             .await

@@ -1,0 +1,55 @@
+//! One-time receives over shards without Raft.
+
+use std::time::Duration;
+
+use roadstead_proto::v1::PeekMessagesRequest;
+use tokio::time::sleep;
+
+use super::super::tests::{WHO, message, named, receive, send, start};
+
+#[tokio::test]
+async fn an_answer_is_bounded_in_bytes_and_the_rest_is_ready_at_once() {
+    let (_cluster, gateway) = start().await;
+    let body = "x".repeat(250 << 10);
+    for name in ["one", "a"] {
+        let all: Vec<_> = (0..30).map(|_| message(&body)).collect();
+        send(&gateway, name, all).await;
+        let mut found = 0;
+        for wait in [0, 1_000].into_iter().cycle() {
+            let got = receive(&gateway, name, 30, wait).await;
+            assert!((1..=16).contains(&got.len()), "{} of {name}", got.len());
+            assert!(got.iter().all(|delivery| delivery.delivery_count == 1));
+            found += got.len();
+            if found == 30 {
+                break;
+            }
+        }
+        let shown = PeekMessagesRequest {
+            queue: named(name),
+            max_messages: 30,
+        };
+        let shown = gateway.peek_messages(&WHO, shown).await.unwrap();
+        assert!((1..=16).contains(&shown.messages.len()));
+    }
+}
+
+#[tokio::test]
+async fn a_long_poll_that_gets_more_than_an_answer_holds_hands_it_back() {
+    let (_cluster, gateway) = start().await;
+    let waiting = {
+        let gateway = gateway.clone();
+        tokio::spawn(async move { receive(&gateway, "a", 30, 10_000).await })
+    };
+    sleep(Duration::from_millis(100)).await;
+    let body = "x".repeat(250 << 10);
+    let all: Vec<_> = (0..30).map(|_| message(&body)).collect();
+    send(&gateway, "a", all).await;
+    let mut found = waiting.await.unwrap().len();
+    assert!((1..=16).contains(&found), "{found}");
+    while found < 30 {
+        let got = receive(&gateway, "a", 30, 1_000).await;
+        assert!(got.iter().all(|delivery| delivery.delivery_count == 1));
+        assert!(!got.is_empty());
+        found += got.len();
+    }
+}
