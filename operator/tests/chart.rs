@@ -142,6 +142,30 @@ fn rendered(set: &str, kind: &str) -> Option<Value> {
         .find(|document| document["kind"] == kind)
 }
 
+/// Cluster-wide and named by bindings, which cannot change: Helm refuses a second release, whose
+/// operator would fight with the first, because this object is there already.
+#[test]
+fn the_role_of_nodes_has_the_same_name_in_every_release() {
+    for release in ["roadstead", "second"] {
+        let set = "image.repository=r";
+        let words = [
+            "template",
+            release,
+            "charts/roadstead",
+            "--namespace",
+            release,
+            "--set",
+            set,
+        ];
+        let text = String::from_utf8(helm(&words).stdout).unwrap();
+        assert!(
+            text.contains("\n  name: roadstead-node-tokenreview\n"),
+            "{text}"
+        );
+        assert!(text.contains("--token-review-role=roadstead-node-tokenreview\n"));
+    }
+}
+
 #[test]
 fn operators_that_stand_by_are_kept_apart() {
     let spread = |set: &str| {

@@ -25,8 +25,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{- /* The same for every release: bindings name it, which cannot change; and so Helm refuses a second
+operator on one Kubernetes, as this role is of another release. */ -}}
 {{- define "roadstead.tokenReviewRole" -}}
-{{ .Release.Name }}-node-tokenreview
+roadstead-node-tokenreview
 {{- end }}
 
 {{- define "roadstead.clusterRole" -}}
