@@ -167,6 +167,33 @@ fn the_role_of_nodes_has_the_same_name_in_every_release() {
 }
 
 #[test]
+fn wrong_values_are_refused_by_their_names() {
+    let digest = format!("image.repository=r@sha256:{}", "0".repeat(64));
+    for (set, named) in [
+        ("image.repository=localhost/r:0.1.0", "/image/repository"),
+        ("image.repository=host:5000/r:0.1.0", "/image/repository"),
+        (digest.as_str(), "/image/repository"),
+        ("image=null", "'image'"),
+        ("image.pullPolicy=null", "'pullPolicy'"),
+        ("replicas=null", "'replicas'"),
+        ("logFormat=null", "'logFormat'"),
+        ("logLevel=null", "'logLevel'"),
+        ("serviceAccount=null", "'serviceAccount'"),
+        ("scaler=null", "'scaler'"),
+    ] {
+        let refused = helm(&["template", "r", "charts/roadstead", "--set", set]);
+        let words = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            !refused.status.success() && words.contains(named) && words.contains("schema"),
+            "{set}: {words}"
+        );
+    }
+    let deployment = rendered("image.repository=host:5000/r", "Deployment").unwrap();
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, "host:5000/r:0.1.0");
+}
+
+#[test]
 fn operators_that_stand_by_are_kept_apart() {
     let spread = |set: &str| {
         let deployment = rendered(set, "Deployment").unwrap();
