@@ -117,6 +117,9 @@ impl Bench {
         let measured = measured?;
         let report = Report::new(&self, &measured);
         output.print(&report.json(), || report.text())?;
+        if let Some(shortfall) = report.shortfall() {
+            note(&shortfall);
+        }
         if measured.failed() > 0 {
             bail!("{} sends failed", measured.failed());
         }
