@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, value_parser};
 use roadstead_client::Client;
-use roadstead_client::proto::{DeletePolicy, QueueSpec};
+use roadstead_client::proto::{DeletePolicy, QueueLimits, QueueSpec};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -36,7 +36,7 @@ pub struct Bench {
     /// Consumers, each with its own streams; 0 leaves the messages there
     #[arg(long, default_value_t = 4)]
     consumers: u32,
-    /// Bytes per body, at least 32
+    /// Bytes per body, 32..16777200
     #[arg(long, value_parser = size, default_value = "1Ki")]
     size: u64,
     /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
@@ -60,12 +60,20 @@ pub struct Bench {
     linger: Duration,
 }
 
-/// A size that a stamp fits into.
+/// The largest body: a request holds 16 MiB, of which 16 bytes go with each message.
+const SIZE_MAX: u64 = (16 << 20) - 16;
+/// The server's default for the largest message.
+const MESSAGE_BYTES: u64 = 256 << 10;
+
+/// A size that a stamp fits into, and that fits into a request.
 fn size(text: &str) -> Result<u64, String> {
     match units::bytes(text)? {
         bytes if bytes < stamp::BYTES as u64 => Err(format!(
             "it must be at least {}: a body begins with a stamp of when it was due",
             stamp::BYTES
+        )),
+        bytes if bytes > SIZE_MAX => Err(format!(
+            "it must be at most {SIZE_MAX}: a request holds 16Mi, and 16 bytes go with a message"
         )),
         bytes => Ok(bytes),
     }
@@ -128,8 +136,13 @@ impl Bench {
 
     async fn make_queue(&self, client: &Client) -> anyhow::Result<String> {
         let name = format!("bench-{:08x}", rand::random::<u32>());
+        let limits = QueueLimits {
+            max_message_bytes: u32::try_from(self.size.max(MESSAGE_BYTES))?,
+            ..QueueLimits::default()
+        };
         let spec = QueueSpec {
             partitions: self.partitions,
+            limits: Some(limits),
             ..QueueSpec::default()
         };
         client.create_queue(&name, spec).await?;
@@ -179,5 +192,20 @@ impl Bench {
     fn interval(&self) -> Option<Duration> {
         let producers = f64::from(self.producers.max(1));
         (self.rate > 0).then(|| Duration::from_secs_f64(producers / self.rate as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_holds_a_stamp_and_fits_into_a_request() {
+        assert_eq!(size("32"), Ok(32));
+        assert_eq!(size("16777200"), Ok(SIZE_MAX));
+        assert!(size("31").unwrap_err().contains("at least 32"));
+        for large in ["16Mi", "100Mi"] {
+            assert!(size(large).unwrap_err().contains("at most 16777200"));
+        }
     }
 }
