@@ -118,39 +118,6 @@ fn a_body_comes_out_as_it_went_in_or_is_refused_at_once() {
 }
 
 #[test]
-fn load_with_a_clean_ledger() {
-    let dev = Dev::start();
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let (produced, consumed) = (path("produced"), path("consumed"));
-    dev.stdout(&format!(
-        "load produce --queue orders --messages 500 --ledger {produced}"
-    ));
-    dev.stdout(&format!(
-        "load consume --queue orders --idle 1s --ledger {consumed}"
-    ));
-    let clean = dev.stdout(&format!("load check {produced} {consumed}"));
-    assert_eq!(clean.trim(), "sent=500 acked=500 lost=0 duplicates=0");
-    assert_eq!(code(&dev.run(&format!("load check {produced}"))), Some(1));
-}
-
-#[test]
-fn a_benchmark_without_consumers_says_nothing_of_them() {
-    let dev = Dev::start();
-    let line = "bench --duration 300ms --warmup 0s --consumers 0 --producers 1 --size 32";
-    let text = dev.stdout(line);
-    assert!(
-        text.contains("send") && !text.contains("end to end"),
-        "{text}"
-    );
-    let value = dev.json(line);
-    assert!(
-        value["endToEndMs"].is_null() && value["sendMs"]["p50"].is_number(),
-        "{value}"
-    );
-}
-
-#[test]
 fn the_cluster_is_shown() {
     let dev = Dev::start();
     // Shards are placed and report a moment after the node is ready.
