@@ -21,6 +21,7 @@ use super::load::journal::Journal;
 use super::load::source::Tally;
 use crate::connection::Connection;
 use crate::embedded::{Cluster, Options, manifests};
+use crate::exit::{Failure, Kind};
 use crate::output::{line, note};
 use crate::units;
 
@@ -131,12 +132,13 @@ fn stage(queues: &[manifests::Wanted]) -> anyhow::Result<String> {
         bail!("the manifests hold no Queue")
     };
     if queue.spec.delivery() == DeliveryGuarantee::AtMostOnce {
-        bail!(
+        let message = format!(
             "queue {} is AtMostOnce: a message that is on its way when the leader dies is lost \
              there, as promised, so the ledger of a demo cannot be clean; give a Queue with \
              delivery: AtLeastOnce",
             queue.name
         );
+        return Err(Failure(Kind::Usage, message).into());
     }
     Ok(queue.name.clone())
 }
