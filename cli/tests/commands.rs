@@ -192,6 +192,20 @@ fn failures_have_codes_and_say_what_to_do() {
 }
 
 #[test]
+fn wrong_values_are_told_from_wrong_options() {
+    for (line, words) in [
+        ("queue create x --partitions -1", "-1 is not in 1..=1024"),
+        ("queue create x --lease -5s", "\"-5s\" is no duration"),
+        ("send x body --delay -1s", "\"-1s\" is no duration"),
+        ("bench --size 100Mi", "at most 16777200"),
+    ] {
+        let output = common::run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(code(&output), Some(2), "{line}: {output:?}");
+        assert!(stderr(&output).contains(words), "{line}: {output:?}");
+    }
+}
+
+#[test]
 fn errors_name_what_is_wrong_for_people_and_for_programs() {
     let dev = Dev::start();
     let missing = dev.run("queue get nowhere -o json");

@@ -49,7 +49,7 @@ pub struct Send {
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
     /// Not receivable before this has passed
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     delay: Option<Duration>,
 }
 

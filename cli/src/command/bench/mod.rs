@@ -29,34 +29,38 @@ pub struct Bench {
     queue: Option<String>,
     /// Partitions of the queue that is made
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(allow_negative_numbers = true)]
     partitions: u32,
     /// Producers, each with its own streams
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     producers: u32,
     /// Consumers, each with its own streams; 0 leaves the messages there
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, allow_negative_numbers = true)]
     consumers: u32,
     /// Bytes per body, 32..16777200
-    #[arg(long, value_parser = size, default_value = "1Ki")]
+    #[arg(long, value_parser = size, default_value = "1Ki", allow_hyphen_values = true)]
     size: u64,
     /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
-    #[arg(long, default_value_t = 500, value_parser = batch)]
+    #[arg(long, default_value_t = 500, value_parser = batch, allow_negative_numbers = true)]
     batch: usize,
     /// Messages per second over all producers, sent when they are due whether answers come or not;
     /// 0: as fast as answers come
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     rate: u64,
     /// How long to measure
     #[arg(long, value_parser = units::some_duration, default_value = "10s")]
+    #[arg(allow_hyphen_values = true)]
     duration: Duration,
     /// How long to run before measuring
-    #[arg(long, value_parser = units::duration, default_value = "2s")]
+    #[arg(long, value_parser = units::duration, default_value = "2s", allow_hyphen_values = true)]
     warmup: Duration,
     /// Messages that each consumer may have in flight
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     max_in_flight: u32,
     /// How long a producer waits for company for a message
-    #[arg(long, value_parser = units::duration, default_value = "1ms")]
+    #[arg(long, value_parser = units::duration, default_value = "1ms", allow_hyphen_values = true)]
     linger: Duration,
 }
 

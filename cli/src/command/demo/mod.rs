@@ -30,6 +30,7 @@ use crate::units;
 pub struct Demo {
     /// Messages to send
     #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     messages: u64,
     /// Queue manifests to apply; the first queue gets the messages
     #[arg(
@@ -41,6 +42,7 @@ pub struct Demo {
     file: PathBuf,
     /// Producers and consumers
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     clients: u64,
 }
 

@@ -25,13 +25,13 @@ pub struct Consume {
     queue: Vec<String>,
     /// End when nothing has come for this long; without it, on SIGTERM. Answers to acks are
     /// waited for at most 10s more
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     idle: Option<Duration>,
     /// Time to spend on each message
-    #[arg(long, value_parser = units::duration, default_value = "0s")]
+    #[arg(long, value_parser = units::duration, default_value = "0s", allow_hyphen_values = true)]
     work: Duration,
     /// Messages in flight at most, per queue
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, allow_negative_numbers = true)]
     max_in_flight: u32,
     /// The queues hold dead letters: enter what comes as buried
     #[arg(long)]

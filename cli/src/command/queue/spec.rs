@@ -37,7 +37,7 @@ fn message_bytes(text: &str) -> Result<u32, String> {
 #[derive(Debug, Args)]
 pub struct Spec {
     /// Partitions, 1..1024; only grows
-    #[arg(long, value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1024), allow_negative_numbers = true)]
     partitions: Option<u32>,
     /// Order of delivery; cannot change
     #[arg(long, value_enum)]
@@ -46,28 +46,29 @@ pub struct Spec {
     #[arg(long)]
     at_most_once: bool,
     /// How long a delivery is leased, 0s..12h
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     lease: Option<Duration>,
     /// How long a message waits at most, 1s..365d
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     time_to_live: Option<Duration>,
     /// Deliveries before a message is dead-lettered, 1..1000
-    #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1000), allow_negative_numbers = true)]
     max_deliveries: Option<u32>,
     /// Queue of the same namespace for what failed too often; without one it is dropped
     #[arg(long, value_name = "QUEUE")]
     dead_letter: Option<String>,
     /// Live messages at most; 0: no limit
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     max_messages: Option<u64>,
     /// Bytes of live messages at most, for example 10Gi; 0: no limit
-    #[arg(long, value_parser = units::bytes)]
+    #[arg(long, value_parser = units::bytes, allow_hyphen_values = true)]
     max_bytes: Option<u64>,
     /// Largest message, 1..16Mi
-    #[arg(long, value_parser = message_bytes)]
+    #[arg(long, value_parser = message_bytes, allow_hyphen_values = true)]
     max_message_bytes: Option<u32>,
     /// Deliveries in flight at most, 1..1000000
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
 }
 
