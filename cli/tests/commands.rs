@@ -198,6 +198,7 @@ fn wrong_values_are_told_from_wrong_options() {
         ("queue create x --lease -5s", "\"-5s\" is no duration"),
         ("send x body --delay -1s", "\"-1s\" is no duration"),
         ("bench --size 100Mi", "at most 16777200"),
+        ("queue update x", "say what to change, by --partitions, "),
         ("send x body -a a=1 -a b=1 -a a=2", "attribute \"a\""),
     ] {
         let output = common::run(&line.split(' ').collect::<Vec<_>>());

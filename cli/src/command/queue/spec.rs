@@ -10,7 +10,7 @@ use roadstead_client::proto::{
 use crate::units;
 
 /// In which order messages are delivered.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Order {
     /// No order is promised.
     None,
@@ -34,7 +34,7 @@ fn message_bytes(text: &str) -> Result<u32, String> {
 }
 
 /// What a queue promises. What is not named is left as it is, or to the default.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Spec {
     /// Partitions, 1..1024; only grows
     #[arg(long, value_parser = value_parser!(u32).range(1..=1024), allow_negative_numbers = true)]
@@ -73,6 +73,19 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The options, as they are written.
+    pub fn options() -> String {
+        let command = Self::augment_args(clap::Command::new("queue"));
+        let options = command.get_arguments().filter_map(clap::Arg::get_long);
+        let options: Vec<String> = options.map(|name| format!("--{name}")).collect();
+        options.join(", ")
+    }
+
     /// Writes what is named into `spec`.
     pub fn apply(self, spec: &mut QueueSpec) {
         if let Some(partitions) = self.partitions {
@@ -156,7 +169,9 @@ mod tests {
         }
 
         let mut untouched = spec.clone();
-        Line::parse_from(["x"]).spec.apply(&mut untouched);
+        let nothing = Line::parse_from(["x"]).spec;
+        assert!(nothing.is_empty() && !Line::parse_from(["x", "--max-bytes=0"]).spec.is_empty());
+        nothing.apply(&mut untouched);
         assert_eq!(untouched, spec);
     }
 }
