@@ -135,6 +135,7 @@ fn a_demo_ends_with_its_ledger() {
     let output = run(&["demo", "--messages", "4000", "-f", path]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", stderr(&output));
+    assert!(text.contains("sent 4,000, failed 0, "), "{text}");
     let ledger = text.lines().find(|line| line.starts_with("sent=")).unwrap();
     let duplicates = ledger.strip_prefix("sent=4000 acked=4000 lost=0 duplicates=");
     assert!(

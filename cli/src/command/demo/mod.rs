@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, value_parser};
+use indicatif::HumanCount;
 use roadstead_client::ledger::{Findings, check};
 use roadstead_client::proto::DeliveryGuarantee;
 use roadstead_client::{Client, terminated};
@@ -169,6 +170,7 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
     };
     let (name, client) = (node.name.clone(), node.client);
     let (sent, acked) = run.counts();
+    let (sent, acked) = (HumanCount(sent), HumanCount(acked));
     line(&format!("sent {sent}, acked {acked}: now a crash"))?;
     let at = Instant::now();
     cluster.kill(victim.node).await;
@@ -199,7 +201,10 @@ fn say_sent(tallies: &[Tally]) -> anyhow::Result<()> {
         .max()
         .unwrap_or_default();
     line(&format!(
-        "sent {sent}, failed {failed}, {again} needed more than one try, the slowest took {}",
+        "sent {}, failed {}, {} needed more than one try, the slowest took {}",
+        HumanCount(sent),
+        HumanCount(failed),
+        HumanCount(again),
         units::show(slowest),
     ))?;
     Ok(())
