@@ -105,7 +105,7 @@ fn say(kind: Kind, text: &str, json: bool) -> ExitCode {
 }
 
 /// The error and its causes in one line; a cause that the line says already is not said again.
-fn text(error: &anyhow::Error) -> String {
+pub fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();

@@ -118,39 +118,6 @@ fn a_body_comes_out_as_it_went_in_or_is_refused_at_once() {
 }
 
 #[test]
-fn load_with_a_clean_ledger() {
-    let dev = Dev::start();
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let (produced, consumed) = (path("produced"), path("consumed"));
-    dev.stdout(&format!(
-        "load produce --queue orders --messages 500 --ledger {produced}"
-    ));
-    dev.stdout(&format!(
-        "load consume --queue orders --idle 1s --ledger {consumed}"
-    ));
-    let clean = dev.stdout(&format!("load check {produced} {consumed}"));
-    assert_eq!(clean.trim(), "sent=500 acked=500 lost=0 duplicates=0");
-    assert_eq!(code(&dev.run(&format!("load check {produced}"))), Some(1));
-}
-
-#[test]
-fn a_benchmark_without_consumers_says_nothing_of_them() {
-    let dev = Dev::start();
-    let line = "bench --duration 300ms --warmup 0s --consumers 0 --producers 1 --size 32";
-    let text = dev.stdout(line);
-    assert!(
-        text.contains("send") && !text.contains("end to end"),
-        "{text}"
-    );
-    let value = dev.json(line);
-    assert!(
-        value["endToEndMs"].is_null() && value["sendMs"]["p50"].is_number(),
-        "{value}"
-    );
-}
-
-#[test]
 fn the_cluster_is_shown() {
     let dev = Dev::start();
     // Shards are placed and report a moment after the node is ready.
@@ -221,6 +188,22 @@ fn failures_have_codes_and_say_what_to_do() {
             let text = String::from_utf8_lossy(&output.stderr);
             assert!(text.contains(&format!("{name:?} is no")), "{text}");
         }
+    }
+}
+
+#[test]
+fn wrong_values_are_told_from_wrong_options() {
+    for (line, words) in [
+        ("queue create x --partitions -1", "-1 is not in 1..=1024"),
+        ("queue create x --lease -5s", "\"-5s\" is no duration"),
+        ("send x body --delay -1s", "\"-1s\" is no duration"),
+        ("bench --size 100Mi", "at most 16777200"),
+        ("queue update x", "say what to change, by --partitions, "),
+        ("send x body -a a=1 -a b=1 -a a=2", "attribute \"a\""),
+    ] {
+        let output = common::run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(code(&output), Some(2), "{line}: {output:?}");
+        assert!(stderr(&output).contains(words), "{line}: {output:?}");
     }
 }
 

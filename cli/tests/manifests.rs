@@ -29,11 +29,11 @@ fn refusal(name: &str, text: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
     fs::write(&file, text).unwrap();
-    refusal_of(&["dev", "--port", "0", "-f", file.to_str().unwrap()])
+    refusal_of(&["dev", "--port", "0", "-f", file.to_str().unwrap()], 2)
 }
 
-/// What a command says that has ended by itself after a few seconds, in failure.
-fn refusal_of(arguments: &[&str]) -> String {
+/// What a command says that has ended by itself after a few seconds, with this code.
+fn refusal_of(arguments: &[&str], expected: i32) -> String {
     let mut process = Command::new(BINARY)
         .args(arguments)
         .stdout(Stdio::null())
@@ -48,7 +48,7 @@ fn refusal_of(arguments: &[&str]) -> String {
     process.kill().unwrap();
     let output = process.wait_with_output().unwrap();
     assert!(in_time, "{arguments:?} is still running: {output:?}");
-    assert_eq!(code(&output), Some(1), "{output:?}");
+    assert_eq!(code(&output), Some(expected), "{output:?}");
     stderr(&output)
 }
 
@@ -83,6 +83,21 @@ fn manifests_that_kubernetes_refuses_are_refused() {
 }
 
 #[test]
+fn what_no_cluster_can_be_is_wrong_usage() {
+    for (option, number, words) in [
+        ("--nodes", "0", "one node, or three"),
+        ("--nodes", "2", "two bear no failure"),
+        ("--shards", "0", "1..=256"),
+        ("--shards", "257", "1..=256"),
+    ] {
+        let said = refusal_of(&["dev", "--port", "0", option, number], 2);
+        assert!(said.contains(words), "{said}");
+    }
+    let said = refusal_of(&["dev", "--port", "0", "-f", "/nowhere.yaml"], 1);
+    assert!(said.contains("cannot read /nowhere.yaml"), "{said}");
+}
+
+#[test]
 fn a_demo_that_cannot_go_on_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tiny.yaml");
@@ -97,7 +112,7 @@ fn a_demo_that_cannot_go_on_says_why() {
     ];
     let tiny = queue("tiny").replace("main}", "main}, limits: {maxMessageBytes: \"10\"}");
     fs::write(&file, tiny).unwrap();
-    let said = refusal_of(&demo);
+    let said = refusal_of(&demo, 1);
     assert!(said.contains("200 of 200 messages of a producer"), "{said}");
     assert!(
         said.contains("10 bytes") || said.contains("at most 10"),
@@ -106,7 +121,7 @@ fn a_demo_that_cannot_go_on_says_why() {
 
     let once = queue("once").replace("main}", "main}, delivery: AtMostOnce");
     fs::write(&file, once).unwrap();
-    let said = refusal_of(&demo);
+    let said = refusal_of(&demo, 2);
     assert!(
         said.contains("AtMostOnce") && said.contains("lost"),
         "{said}"
@@ -120,6 +135,7 @@ fn a_demo_ends_with_its_ledger() {
     let output = run(&["demo", "--messages", "4000", "-f", path]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", stderr(&output));
+    assert!(text.contains("sent 4,000, failed 0, "), "{text}");
     let ledger = text.lines().find(|line| line.starts_with("sent=")).unwrap();
     let duplicates = ledger.strip_prefix("sent=4000 acked=4000 lost=0 duplicates=");
     assert!(
@@ -157,7 +173,7 @@ fn a_folder_of_another_number_of_nodes_is_refused_at_once() {
         fs::create_dir(folder.path().join(name)).unwrap();
     }
     let start = Instant::now();
-    let said = refusal_of(&["dev", "--port", "0", "--data-dir", path]);
+    let said = refusal_of(&["dev", "--port", "0", "--data-dir", path], 1);
     assert!(
         said.contains("of 3 nodes") && said.contains("--nodes 3"),
         "{said}"
@@ -165,6 +181,7 @@ fn a_folder_of_another_number_of_nodes_is_refused_at_once() {
     assert!(start.elapsed() < Duration::from_secs(5), "{said}");
 
     fs::remove_file(folder.path().join("node/ca.crt")).unwrap();
-    let said = refusal_of(&["dev", "--port", "0", "--nodes", "3", "--data-dir", path]);
+    let three = ["dev", "--port", "0", "--nodes", "3", "--data-dir", path];
+    let said = refusal_of(&three, 1);
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, value_parser};
 use roadstead_client::{Client, terminated};
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::output::{Output, note};
 #[derive(Debug, Args)]
 pub struct Dev {
     /// Nodes: one, or three and more
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = nodes, allow_negative_numbers = true)]
     nodes: u16,
     /// Apply the Queue manifests in this file or folder (.yaml, .yml, .json), as kubectl would
     #[arg(long, short, value_name = "PATH")]
@@ -24,11 +24,23 @@ pub struct Dev {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Port of the first node's client listener; 0: any
-    #[arg(long, default_value_t = 7701)]
+    #[arg(long, default_value_t = 7701, allow_negative_numbers = true)]
     port: u16,
     /// Raft groups that partitions are spread over, 1..256
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=256))]
+    #[arg(allow_negative_numbers = true)]
     shards: u32,
+}
+
+/// A number of nodes that a cluster can have.
+fn nodes(text: &str) -> Result<u16, String> {
+    match text.parse::<u16>() {
+        Ok(0 | 2) => {
+            Err("a cluster has one node, or three and more: two bear no failure".to_owned())
+        }
+        Ok(nodes) => Ok(nodes),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Dev {

@@ -1,6 +1,6 @@
 //! `roadstead send QUEUE [BODY]`
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::connection::Connection;
+use crate::exit::{Failure, Kind};
 use crate::output::{Output, note};
 use crate::stop::Stop;
 use crate::{names, units};
@@ -42,14 +43,14 @@ pub struct Send {
     /// Ordering key
     #[arg(long, short)]
     key: Option<String>,
-    /// Attribute as name=value; may be repeated
+    /// Attribute as name=value; may be repeated with other names
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
     attribute: Vec<(String, String)>,
     /// Media type of the bodies
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
     /// Not receivable before this has passed
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     delay: Option<Duration>,
 }
 
@@ -60,8 +61,21 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A message has one value for each name.
+fn check_names(attributes: &[(String, String)]) -> Result<(), Failure> {
+    let mut names = BTreeSet::new();
+    for (name, _) in attributes {
+        if !names.insert(name) {
+            let message = format!("attribute {name:?} is given more than once");
+            return Err(Failure(Kind::Usage, message));
+        }
+    }
+    Ok(())
+}
+
 impl Send {
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        check_names(&self.attribute)?;
         let client = connection.connect().await?;
         // A person who waits is served better by a late message than by an early failure.
         let producer = client

@@ -56,9 +56,6 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the nodes, founds the cluster unless it exists, and waits until every node can serve.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        if options.nodes == 0 || options.nodes == 2 {
-            bail!("a cluster has one node, or three and more: two bear no failure");
-        }
         let (directory, temporary) = if let Some(directory) = &options.data_dir {
             (directory.clone(), None)
         } else {

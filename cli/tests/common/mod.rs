@@ -58,9 +58,16 @@ impl Dev {
     }
 
     fn tell(&self) {
-        let _ = Command::new("kill")
-            .arg(self.process.id().to_string())
-            .status();
+        self.signal("TERM");
+        // One that was stopped hears of it only when it goes on.
+        self.signal("CONT");
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.process.id().to_string()]);
+        let _ = kill.status();
     }
 
     pub fn run(&self, line: &str) -> Output {

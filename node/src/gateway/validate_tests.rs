@@ -188,6 +188,18 @@ fn settlements_and_producers() {
 }
 
 #[test]
+fn durations_of_two_signs_are_refused() {
+    let mixed = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+    assert_eq!(lease(mixed(5, 1).as_ref()), Ok(()));
+    for (seconds, nanos) in [(5, -1), (-5, 1), (0, -1)] {
+        let bad = mixed(seconds, nanos);
+        assert_eq!(field(lease(bad.as_ref())), "lease");
+        assert_eq!(field(wait(bad.as_ref()).map(|_| ())), "wait");
+        assert_eq!(refused(|m| m.delay = bad), "messages[1].delay");
+    }
+}
+
+#[test]
 fn error_texts_are_cut_between_characters() {
     let text = "ü".repeat(600);
     assert_eq!(error_text(&text).len(), 1_024);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, value_parser};
 use roadstead_client::Client;
-use roadstead_client::proto::{DeletePolicy, QueueSpec};
+use roadstead_client::proto::{DeletePolicy, QueueLimits, QueueSpec};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
@@ -29,43 +29,55 @@ pub struct Bench {
     queue: Option<String>,
     /// Partitions of the queue that is made
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(allow_negative_numbers = true)]
     partitions: u32,
     /// Producers, each with its own streams
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     producers: u32,
     /// Consumers, each with its own streams; 0 leaves the messages there
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, allow_negative_numbers = true)]
     consumers: u32,
-    /// Bytes per body, at least 32
-    #[arg(long, value_parser = size, default_value = "1Ki")]
+    /// Bytes per body, 32..16777200
+    #[arg(long, value_parser = size, default_value = "1Ki", allow_hyphen_values = true)]
     size: u64,
     /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
-    #[arg(long, default_value_t = 500, value_parser = batch)]
+    #[arg(long, default_value_t = 500, value_parser = batch, allow_negative_numbers = true)]
     batch: usize,
     /// Messages per second over all producers, sent when they are due whether answers come or not;
     /// 0: as fast as answers come
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     rate: u64,
     /// How long to measure
     #[arg(long, value_parser = units::some_duration, default_value = "10s")]
+    #[arg(allow_hyphen_values = true)]
     duration: Duration,
     /// How long to run before measuring
-    #[arg(long, value_parser = units::duration, default_value = "2s")]
+    #[arg(long, value_parser = units::duration, default_value = "2s", allow_hyphen_values = true)]
     warmup: Duration,
     /// Messages that each consumer may have in flight
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     max_in_flight: u32,
     /// How long a producer waits for company for a message
-    #[arg(long, value_parser = units::duration, default_value = "1ms")]
+    #[arg(long, value_parser = units::duration, default_value = "1ms", allow_hyphen_values = true)]
     linger: Duration,
 }
 
-/// A size that a stamp fits into.
+/// The largest body: a request holds 16 MiB, of which 16 bytes go with each message.
+const SIZE_MAX: u64 = (16 << 20) - 16;
+/// The server's default for the largest message.
+const MESSAGE_BYTES: u64 = 256 << 10;
+
+/// A size that a stamp fits into, and that fits into a request.
 fn size(text: &str) -> Result<u64, String> {
     match units::bytes(text)? {
         bytes if bytes < stamp::BYTES as u64 => Err(format!(
             "it must be at least {}: a body begins with a stamp of when it was due",
             stamp::BYTES
+        )),
+        bytes if bytes > SIZE_MAX => Err(format!(
+            "it must be at most {SIZE_MAX}: a request holds 16Mi, and 16 bytes go with a message"
         )),
         bytes => Ok(bytes),
     }
@@ -117,6 +129,9 @@ impl Bench {
         let measured = measured?;
         let report = Report::new(&self, &measured);
         output.print(&report.json(), || report.text())?;
+        if let Some(shortfall) = report.shortfall() {
+            note(&shortfall);
+        }
         if measured.failed() > 0 {
             bail!("{} sends failed", measured.failed());
         }
@@ -125,8 +140,13 @@ impl Bench {
 
     async fn make_queue(&self, client: &Client) -> anyhow::Result<String> {
         let name = format!("bench-{:08x}", rand::random::<u32>());
+        let limits = QueueLimits {
+            max_message_bytes: u32::try_from(self.size.max(MESSAGE_BYTES))?,
+            ..QueueLimits::default()
+        };
         let spec = QueueSpec {
             partitions: self.partitions,
+            limits: Some(limits),
             ..QueueSpec::default()
         };
         client.create_queue(&name, spec).await?;
@@ -176,5 +196,20 @@ impl Bench {
     fn interval(&self) -> Option<Duration> {
         let producers = f64::from(self.producers.max(1));
         (self.rate > 0).then(|| Duration::from_secs_f64(producers / self.rate as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_holds_a_stamp_and_fits_into_a_request() {
+        assert_eq!(size("32"), Ok(32));
+        assert_eq!(size("16777200"), Ok(SIZE_MAX));
+        assert!(size("31").unwrap_err().contains("at least 32"));
+        for large in ["16Mi", "100Mi"] {
+            assert!(size(large).unwrap_err().contains("at most 16777200"));
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use roadstead_client::{Message, Producer, SendError, Sending};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::Window;
 use super::report::{histogram, record};
@@ -79,7 +79,7 @@ impl Source {
         let mut produced = Produced::default();
         let mut unanswered: VecDeque<(Instant, Sending)> = VecDeque::new();
         while Instant::now() < self.window.until {
-            while unanswered.len() < self.load.batch {
+            while unanswered.len() < self.load.batch && Instant::now() < self.window.until {
                 let due = Instant::now();
                 unanswered.push_back((due, self.send(due).await));
             }
@@ -96,24 +96,50 @@ impl Source {
     }
 
     /// Sends each message when it is due, however slow the answers are. Its latency counts from
-    /// when it was due: a stall is felt by every message that it holds up.
+    /// when it was due: a stall is felt by every message that it holds up. What was due and could
+    /// not be sent within the window is not sent.
     async fn fixed_rate(self, interval: Duration) -> Produced {
         let (sent, answers) = mpsc::unbounded_channel();
         let window = self.window;
         let collector = tokio::spawn(collect(answers, window));
         let mut due = window.start + interval.mul_f64(rand::random());
-        while due < window.until {
-            // Sleeps end a little late; what became due meanwhile goes out together.
-            if due > Instant::now() {
-                sleep_until(due.into()).await;
+        loop {
+            match decide(due, Instant::now(), window.until) {
+                Step::Stop => break,
+                Step::Wait => sleep_until(due.into()).await,
+                // Sleeps end a little late; what became due meanwhile goes out together.
+                Step::Send => {
+                    // Where too much is unanswered already, there is no room before the end.
+                    let sending = timeout_at(window.until.into(), self.send(due)).await;
+                    let Ok(sending) = sending else { break };
+                    if sent.send((due, sending)).is_err() {
+                        break;
+                    }
+                    due += interval;
+                }
             }
-            if sent.send((due, self.send(due).await)).is_err() {
-                break;
-            }
-            due += interval;
         }
         drop(sent);
         collector.await.unwrap_or_default()
+    }
+}
+
+/// What there is to do about the next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Send,
+    Wait,
+    Stop,
+}
+
+/// At a fixed rate: by the real clock, however many messages are overdue.
+fn decide(due: Instant, now: Instant, until: Instant) -> Step {
+    if now >= until || due >= until {
+        Step::Stop
+    } else if now < due {
+        Step::Wait
+    } else {
+        Step::Send
     }
 }
 
@@ -143,5 +169,23 @@ impl Produced {
             }
             None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_keep_up_ends_in_time_nevertheless() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let until = at(1_000);
+        assert_eq!(decide(at(10), at(5), until), Step::Wait);
+        assert_eq!(decide(at(10), at(10), until), Step::Send);
+        assert_eq!(decide(at(10), at(999), until), Step::Send);
+        assert_eq!(decide(at(10), at(1_000), until), Step::Stop);
+        assert_eq!(decide(at(10), at(5_000), until), Step::Stop);
+        assert_eq!(decide(at(1_000), at(990), until), Step::Stop);
     }
 }

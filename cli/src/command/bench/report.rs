@@ -12,6 +12,10 @@ use super::produce::Produced;
 use crate::output::{note, table};
 use crate::units;
 
+/// The share of a rate from which on it counts as reached: the last answers come when the time is
+/// over.
+const REACHED: f64 = 0.95;
+
 /// Microseconds up to a minute, to three digits.
 pub fn histogram() -> Histogram<u64> {
     let made = Histogram::new_with_bounds(1, 60_000_000, 3);
@@ -99,6 +103,22 @@ pub struct Report<'a> {
 impl<'a> Report<'a> {
     pub fn new(bench: &'a Bench, measured: &'a Measured) -> Self {
         Self { bench, measured }
+    }
+
+    /// Says so when the rate that was asked for was not reached.
+    pub fn shortfall(&self) -> Option<String> {
+        let bench = self.bench;
+        let sent = self.measured.acknowledged;
+        let due = bench.rate as f64 * bench.duration.as_secs_f64();
+        // Each producer begins at a random point of its interval.
+        let most = sent.saturating_add(bench.producers.into()) as f64;
+        (most < due * REACHED).then(|| {
+            format!(
+                "rate of {}/s was not reached: sent {:.0}/s",
+                bench.rate,
+                self.per_second(sent)
+            )
+        })
     }
 
     fn per_second(&self, count: u64) -> f64 {
@@ -195,7 +215,35 @@ fn quantiles(histogram: &Histogram<u64>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn a_rate_that_was_not_reached_is_named() {
+        let said = |line: &str, acknowledged| {
+            let line = Line::parse_from(line.split(' '));
+            let measured = Measured {
+                acknowledged,
+                ..Measured::default()
+            };
+            Report::new(&line.bench, &measured).shortfall()
+        };
+        let line = "bench --rate 1000 --duration 2s";
+        assert_eq!(
+            said(line, 1_500).unwrap(),
+            "rate of 1000/s was not reached: sent 750/s"
+        );
+        assert_eq!(said(line, 1_990), None);
+        assert_eq!(said("bench --rate 1 --duration 2s", 0), None);
+        assert_eq!(said("bench --duration 2s", 0), None, "no rate");
+    }
 
     #[test]
     fn latencies_are_kept_within_bounds() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, value_parser};
+use indicatif::HumanCount;
 use roadstead_client::ledger::{Findings, check};
 use roadstead_client::proto::DeliveryGuarantee;
 use roadstead_client::{Client, terminated};
@@ -21,6 +22,7 @@ use super::load::journal::Journal;
 use super::load::source::Tally;
 use crate::connection::Connection;
 use crate::embedded::{Cluster, Options, manifests};
+use crate::exit::{Failure, Kind};
 use crate::output::{line, note};
 use crate::units;
 
@@ -29,6 +31,7 @@ use crate::units;
 pub struct Demo {
     /// Messages to send
     #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     messages: u64,
     /// Queue manifests to apply; the first queue gets the messages
     #[arg(
@@ -40,6 +43,7 @@ pub struct Demo {
     file: PathBuf,
     /// Producers and consumers
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..))]
+    #[arg(allow_negative_numbers = true)]
     clients: u64,
 }
 
@@ -131,12 +135,13 @@ fn stage(queues: &[manifests::Wanted]) -> anyhow::Result<String> {
         bail!("the manifests hold no Queue")
     };
     if queue.spec.delivery() == DeliveryGuarantee::AtMostOnce {
-        bail!(
+        let message = format!(
             "queue {} is AtMostOnce: a message that is on its way when the leader dies is lost \
              there, as promised, so the ledger of a demo cannot be clean; give a Queue with \
              delivery: AtLeastOnce",
             queue.name
         );
+        return Err(Failure(Kind::Usage, message).into());
     }
     Ok(queue.name.clone())
 }
@@ -165,6 +170,7 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
     };
     let (name, client) = (node.name.clone(), node.client);
     let (sent, acked) = run.counts();
+    let (sent, acked) = (HumanCount(sent), HumanCount(acked));
     line(&format!("sent {sent}, acked {acked}: now a crash"))?;
     let at = Instant::now();
     cluster.kill(victim.node).await;
@@ -195,7 +201,10 @@ fn say_sent(tallies: &[Tally]) -> anyhow::Result<()> {
         .max()
         .unwrap_or_default();
     line(&format!(
-        "sent {sent}, failed {failed}, {again} needed more than one try, the slowest took {}",
+        "sent {}, failed {}, {} needed more than one try, the slowest took {}",
+        HumanCount(sent),
+        HumanCount(failed),
+        HumanCount(again),
         units::show(slowest),
     ))?;
     Ok(())

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::Run;
 use super::drain::is_empty;
-use crate::command::load::sink::Sink;
+use crate::command::load::sink::{Left, Sink};
 use crate::command::load::source::{Plan, Source, Tally};
 use crate::units;
 
@@ -24,7 +24,7 @@ const NEVER: Duration = Duration::from_hours(24);
 /// What sends and receives.
 pub struct Traffic {
     sources: JoinSet<Tally>,
-    sinks: JoinSet<Result<(), ReceiveError>>,
+    sinks: JoinSet<Result<Left, ReceiveError>>,
     stops: Vec<Stopper>,
     /// Of the producers that have ended.
     pub tallies: Vec<Tally>,

@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::journal::Journal;
-use super::sink::Sink;
+use super::sink::{Left, Sink};
 use crate::connection::Connection;
+use crate::exit::{Failure, Kind};
 use crate::output::{Output, note};
 use crate::{names, units};
 
@@ -22,14 +23,15 @@ pub struct Consume {
     /// Queues, all at once; comma-separated
     #[arg(long, value_delimiter = ',', required = true, value_parser = names::queue)]
     queue: Vec<String>,
-    /// End when nothing has come for this long; without it, on SIGTERM
-    #[arg(long, value_parser = units::duration)]
+    /// End when nothing has come for this long; without it, on SIGTERM. Answers to acks are
+    /// waited for at most 10s more
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     idle: Option<Duration>,
     /// Time to spend on each message
-    #[arg(long, value_parser = units::duration, default_value = "0s")]
+    #[arg(long, value_parser = units::duration, default_value = "0s", allow_hyphen_values = true)]
     work: Duration,
     /// Messages in flight at most, per queue
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, allow_negative_numbers = true)]
     max_in_flight: u32,
     /// The queues hold dead letters: enter what comes as buried
     #[arg(long)]
@@ -61,14 +63,14 @@ impl Consume {
             sinks.spawn(sink.run(idle));
         }
         let mut stopping = std::pin::pin!(terminated());
-        let mut outcome = Ok(());
+        let (mut left, mut outcome) = (Left::default(), Ok(()));
         while outcome.is_ok() {
             tokio::select! {
                 () = &mut stopping, if !stops.is_empty() => {
                     stops.drain(..).for_each(|stop| stop.stop());
                 }
                 ended = sinks.join_next() => match ended {
-                    Some(ended) => outcome = ended?,
+                    Some(ended) => outcome = ended?.map(|one| left.add(&one)),
                     None => break,
                 },
             }
@@ -79,9 +81,42 @@ impl Consume {
         let acked = acked.load(Ordering::Relaxed);
         if self.ledger.as_os_str() == "-" {
             note(&format!("acked={acked}"));
-            return Ok(());
+        } else {
+            output.print(&json!({ "acked": acked }), || format!("acked={acked}"))?;
         }
-        output.print(&json!({ "acked": acked }), || format!("acked={acked}"))?;
-        Ok(())
+        unsettled(&left).map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+/// What the cluster did not answer for, if there is anything.
+fn unsettled(left: &Left) -> Option<Failure> {
+    let what = match left {
+        Left { acks: 1.., .. } => format!(
+            "{} messages were received and their acks not confirmed, so they may be delivered \
+             again",
+            left.acks
+        ),
+        Left { fetched: true, .. } => {
+            "what was fetched ahead did not go back; it is delivered when its leases end".to_owned()
+        }
+        Left { .. } => return None,
+    };
+    let message = format!("{what}: no leader of the partitions answered in time");
+    Some(Failure(Kind::Unreachable, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_answered_for_is_said() {
+        let said = |acks, fetched| unsettled(&Left { acks, fetched });
+        assert!(said(0, false).is_none());
+        for (acks, fetched, words) in [(0, true, "fetched ahead"), (7, true, "7 messages")] {
+            let failure = said(acks, fetched).unwrap();
+            assert_eq!(failure.0, Kind::Unreachable);
+            assert!(failure.1.contains(words), "{failure}");
+        }
     }
 }

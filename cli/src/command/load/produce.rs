@@ -19,16 +19,20 @@ pub struct Produce {
     #[arg(long, value_delimiter = ',', required = true, value_parser = names::queue)]
     queue: Vec<String>,
     /// Messages to send over all queues
-    #[arg(long, required_unless_present = "duration")]
+    #[arg(
+        long,
+        required_unless_present = "duration",
+        allow_negative_numbers = true
+    )]
     messages: Option<u64>,
     /// How long to send
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     duration: Option<Duration>,
     /// Messages per second; 0: as fast as answers come
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     rate: u64,
     /// Distinct ordering keys; 0: none
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     keys: u64,
     /// Name of this producer, unique in the run
     #[arg(long, env = "POD_NAME")]

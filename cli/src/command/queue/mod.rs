@@ -36,6 +36,9 @@ pub enum Queue {
 
 impl Queue {
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+        if let Self::Update(command) = &self {
+            command.check()?;
+        }
         let client = connection.connect().await?;
         match self {
             Self::Ls(command) => command.run(&client, output).await,

@@ -16,6 +16,7 @@ pub struct Peek {
     name: String,
     /// Messages at most, 1..100
     #[arg(long, short, default_value_t = 10, value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(allow_negative_numbers = true)]
     count: u32,
 }
 

@@ -10,7 +10,7 @@ use roadstead_client::proto::{
 use crate::units;
 
 /// In which order messages are delivered.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Order {
     /// No order is promised.
     None,
@@ -34,10 +34,10 @@ fn message_bytes(text: &str) -> Result<u32, String> {
 }
 
 /// What a queue promises. What is not named is left as it is, or to the default.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Eq, Args)]
 pub struct Spec {
     /// Partitions, 1..1024; only grows
-    #[arg(long, value_parser = value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1024), allow_negative_numbers = true)]
     partitions: Option<u32>,
     /// Order of delivery; cannot change
     #[arg(long, value_enum)]
@@ -46,32 +46,46 @@ pub struct Spec {
     #[arg(long)]
     at_most_once: bool,
     /// How long a delivery is leased, 0s..12h
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     lease: Option<Duration>,
     /// How long a message waits at most, 1s..365d
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     time_to_live: Option<Duration>,
     /// Deliveries before a message is dead-lettered, 1..1000
-    #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1000), allow_negative_numbers = true)]
     max_deliveries: Option<u32>,
     /// Queue of the same namespace for what failed too often; without one it is dropped
     #[arg(long, value_name = "QUEUE")]
     dead_letter: Option<String>,
     /// Live messages at most; 0: no limit
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     max_messages: Option<u64>,
     /// Bytes of live messages at most, for example 10Gi; 0: no limit
-    #[arg(long, value_parser = units::bytes)]
+    #[arg(long, value_parser = units::bytes, allow_hyphen_values = true)]
     max_bytes: Option<u64>,
     /// Largest message, 1..16Mi
-    #[arg(long, value_parser = message_bytes)]
+    #[arg(long, value_parser = message_bytes, allow_hyphen_values = true)]
     max_message_bytes: Option<u32>,
     /// Deliveries in flight at most, 1..1000000
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
 }
 
 impl Spec {
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The options, as they are written.
+    pub fn options() -> String {
+        let command = Self::augment_args(clap::Command::new("queue"));
+        let options = command.get_arguments().filter_map(clap::Arg::get_long);
+        let options: Vec<String> = options.map(|name| format!("--{name}")).collect();
+        options.join(", ")
+    }
+
     /// Writes what is named into `spec`.
     pub fn apply(self, spec: &mut QueueSpec) {
         if let Some(partitions) = self.partitions {
@@ -155,7 +169,9 @@ mod tests {
         }
 
         let mut untouched = spec.clone();
-        Line::parse_from(["x"]).spec.apply(&mut untouched);
+        let nothing = Line::parse_from(["x"]).spec;
+        assert!(nothing.is_empty() && !Line::parse_from(["x", "--max-bytes=0"]).spec.is_empty());
+        nothing.apply(&mut untouched);
         assert_eq!(untouched, spec);
     }
 }

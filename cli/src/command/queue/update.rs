@@ -5,6 +5,7 @@ use roadstead_client::Client;
 use serde_json::json;
 
 use super::spec::Spec;
+use crate::exit::{Failure, Kind};
 use crate::format;
 use crate::output::Output;
 
@@ -19,6 +20,18 @@ pub struct Update {
 }
 
 impl Update {
+    /// Whether something is to change.
+    ///
+    /// # Errors
+    /// Says by which options.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.spec.is_empty() {
+            let message = format!("say what to change, by {}", Spec::options());
+            return Err(Failure(Kind::Usage, message));
+        }
+        Ok(())
+    }
+
     pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
         let mut spec = client.queue(&self.name).await?.spec.unwrap_or_default();
         self.spec.apply(&mut spec);

@@ -28,6 +28,7 @@ pub struct Receive {
     queue: String,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
+    #[arg(allow_negative_numbers = true)]
     #[arg(value_parser = value_parser!(u64).range(1..))]
     count: u64,
     /// Go on until Ctrl-C
@@ -35,6 +36,7 @@ pub struct Receive {
     follow: bool,
     /// How long to wait for a message, without --follow
     #[arg(long, value_parser = units::duration, default_value = "5s", conflicts_with = "follow")]
+    #[arg(allow_hyphen_values = true)]
     wait: Duration,
     /// Ack each message when it is printed; without this it goes back uncounted, which an
     /// at-most-once queue cannot do
@@ -47,10 +49,12 @@ pub struct Receive {
     exec: Option<String>,
     /// How long a command that failed waits before its message is delivered again
     #[arg(long, value_parser = units::duration, default_value = "1s", requires = "exec")]
+    #[arg(allow_hyphen_values = true)]
     retry_after: Duration,
     /// How long a running command may take after SIGTERM or Ctrl-C; it is sent SIGTERM then and
     /// killed 2s later, and its message goes back. A second signal ends it at once
     #[arg(long, value_parser = units::duration, default_value = "25s", requires = "exec")]
+    #[arg(allow_hyphen_values = true)]
     grace: Duration,
 }
 

@@ -4,6 +4,7 @@ mod objects;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use self::objects::field;
 use self::schema::Schema;
+use crate::exit::{self, Failure, Kind};
 
 /// A queue as a manifest describes it.
 #[derive(Debug, PartialEq)]
@@ -38,6 +40,16 @@ pub struct Manifests {
 /// # Errors
 /// Says which file, which object and which field; or that there is no Queue.
 pub fn read(paths: &[PathBuf], namespace: &str) -> anyhow::Result<Manifests> {
+    read_all(paths, namespace).map_err(|error| {
+        // That a file cannot be read says nothing of what it holds.
+        if error.chain().any(|cause| cause.is::<io::Error>()) {
+            return error;
+        }
+        Failure(Kind::Usage, exit::text(&error)).into()
+    })
+}
+
+fn read_all(paths: &[PathBuf], namespace: &str) -> anyhow::Result<Manifests> {
     let mut found = Vec::new();
     for path in paths {
         found.extend(objects::read(path)?);

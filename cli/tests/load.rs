@@ -1,0 +1,100 @@
+//! `roadstead load` and `roadstead bench`, against a cluster of their own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::{BINARY, Dev, code, stderr};
+
+#[test]
+fn load_with_a_clean_ledger() {
+    let dev = Dev::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (produced, consumed) = (path("produced"), path("consumed"));
+    dev.stdout(&format!(
+        "load produce --queue orders --messages 500 --ledger {produced}"
+    ));
+    dev.stdout(&format!(
+        "load consume --queue orders --idle 1s --ledger {consumed}"
+    ));
+    let clean = dev.stdout(&format!("load check {produced} {consumed}"));
+    assert_eq!(clean.trim(), "sent=500 acked=500 lost=0 duplicates=0");
+    assert_eq!(code(&dev.run(&format!("load check {produced}"))), Some(1));
+}
+
+#[test]
+fn a_benchmark_without_consumers_says_nothing_of_them() {
+    let dev = Dev::start();
+    let line = "bench --duration 300ms --warmup 0s --consumers 0 --producers 1 --size 32";
+    let text = dev.stdout(line);
+    assert!(
+        text.contains("send") && !text.contains("end to end"),
+        "{text}"
+    );
+    let value = dev.json(line);
+    assert!(
+        value["endToEndMs"].is_null() && value["sendMs"]["p50"].is_number(),
+        "{value}"
+    );
+}
+
+#[test]
+fn a_benchmark_ends_in_time_where_the_rate_cannot_be_reached() {
+    let dev = Dev::start();
+    let line = "bench --rate 99999999 --duration 500ms --warmup 0s --consumers 0 --producers 1";
+    let start = Instant::now();
+    let output = dev.run(line);
+    assert!(start.elapsed() < Duration::from_secs(20), "{output:?}");
+    let said = stderr(&output);
+    assert!(
+        said.contains("rate of 99999999/s was not reached: sent "),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_benchmark_makes_a_queue_for_its_messages() {
+    let dev = Dev::start();
+    let line = "bench --size 300Ki --duration 300ms --warmup 0s --batch 1 --producers 1";
+    let value = dev.json(line);
+    assert_eq!(value["failed"], 0, "{value}");
+    assert!(value["sent"].as_u64().unwrap() > 0, "{value}");
+}
+
+#[test]
+fn a_consumer_ends_when_the_cluster_does_not_answer() {
+    let dev = Dev::start();
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = directory.path().join("consumed");
+    let produced = directory.path().join("produced").display().to_string();
+    dev.stdout(&format!(
+        "load produce --queue orders --messages 20 --ledger {produced}"
+    ));
+    let mut command = Command::new(BINARY);
+    command.env("ROADSTEAD_ENDPOINT", &dev.endpoint);
+    command.args(["load", "consume", "--queue", "orders", "--idle", "1s"]);
+    command.args(["--work", "100ms", "--ledger"]).arg(&ledger);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let consumer = command.spawn().unwrap();
+    let start = Instant::now();
+    while std::fs::read(&ledger).unwrap_or_default().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing came");
+        sleep(Duration::from_millis(20));
+    }
+    dev.signal("STOP");
+    let stopped = Instant::now();
+    let output = consumer.wait_with_output().unwrap();
+    assert!(stopped.elapsed() < Duration::from_secs(30), "{output:?}");
+    assert_eq!(code(&output), Some(4), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains("their acks not confirmed"), "{said}");
+}
