@@ -2,13 +2,19 @@
 
 #![allow(dead_code, reason = "not every file of tests uses all of it")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_roadstead");
+
+const DEV: [&str; 7] = ["dev", "--port", "0", "--shards", "2", "-o", "json"];
+/// Where a file system of its own is; nobody else sees it there.
+const MOUNT: &str = "/mnt";
 
 /// `roadstead dev`, which ends with its value.
 pub struct Dev {
@@ -24,9 +30,35 @@ impl Dev {
     }
 
     pub fn with(arguments: &[&str]) -> Self {
-        let mut process = Command::new(BINARY)
-            .args(["dev", "--port", "0", "--shards", "2", "-o", "json"])
-            .args(arguments)
+        let mut command = Command::new(BINARY);
+        command.args(DEV).args(arguments);
+        Self::run_as(command)
+    }
+
+    /// One whose data is on a file system of its own, in memory, of this size: `d` in its root.
+    pub fn on_file_system(size: &str) -> Self {
+        // As root a mount of its own is enough; others need a user of their own for it.
+        let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+        let mut command = Command::new("unshare");
+        command.arg(if root { "-m" } else { "-Urm" });
+        let script = r#"mount -t tmpfs -o size=$1 tmpfs "$2" && at=$2 && shift 2 &&
+            exec "$@" --data-dir "$at/d""#;
+        command.args(["sh", "-c", script, "sh", size, MOUNT, BINARY]);
+        command.args(DEV);
+        Self::run_as(command)
+    }
+
+    /// The root of its own file system.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{MOUNT}", self.process.id()))
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    fn run_as(mut command: Command) -> Self {
+        let mut process = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

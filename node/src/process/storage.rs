@@ -9,12 +9,12 @@ use anyhow::{Context, bail};
 
 use super::memory;
 use crate::config::NodeConfig;
-use crate::store::Store;
 use crate::store::check::{self, Outcome};
 use crate::store::data_dir::DataDir;
 use crate::store::disk::{Disk, FsDisk};
 use crate::store::drivers::StoreThreads;
 use crate::store::env::LmdbEnv;
+use crate::store::{Store, give_up_reserve};
 
 /// An open data directory; its background threads run.
 pub struct Storage {
@@ -34,6 +34,8 @@ const MIN_MAP: u64 = 64 << 30;
 const WALK: Duration = Duration::from_mins(10);
 /// How often the walk is looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// Bytes that a start needs for its own notes.
+const LEAST_FREE: u64 = 4 << 20;
 /// Exit code of a walk that found damage.
 pub const DAMAGED: u8 = 10;
 
@@ -52,6 +54,12 @@ impl Storage {
             .space()
             .context("the size of the volume cannot be found out")?;
         let map = map_bytes(space.total);
+        if space.free < LEAST_FREE && give_up_reserve(&*disk) {
+            tracing::warn!(
+                free = space.free,
+                "no disk space to start: the reserve was given up"
+            );
+        }
         let opened = DataDir::open(Arc::clone(&disk), rand::random());
         let data_dir = opened.with_context(|| give_up(&root))?;
         let walker = walker.filter(|_| !data_dir.was_clean());

@@ -41,6 +41,7 @@ pub use rows::{DurableApplied, GroupRows};
 pub use snapshot::{
     SnapshotCapture, SnapshotError, SnapshotInfo, SnapshotInstaller, SnapshotReader, Staged,
 };
+pub use space::give_up_reserve;
 use thiserror::Error;
 
 use self::disk::Disk;
@@ -181,6 +182,7 @@ impl Store {
             window_bytes: options.window_bytes,
             bytes_per_second: options.move_bytes_per_second,
             work: None,
+            lacks_spare: false,
         };
         let drivers = Drivers {
             loops: vec![

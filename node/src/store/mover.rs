@@ -12,6 +12,7 @@ use super::drivers::{BackgroundLoop, Turn, Wakeup};
 use super::payloads::{LivePayloads, PayloadError, Payloads};
 use super::rows::layers::Shared;
 use super::rows::{Around, Request, Requests};
+use super::space::Hidden;
 use crate::raft::types::GroupId;
 
 /// Bytes moved in one transaction.
@@ -30,6 +31,8 @@ pub(super) struct Mover {
     pub window_bytes: u64,
     pub bytes_per_second: u64,
     pub work: Option<Work>,
+    /// It was said that there is no spare file.
+    pub lacks_spare: bool,
 }
 
 /// Who knows the live payloads, while there is somebody. Clones are the same.
@@ -217,12 +220,31 @@ impl Mover {
         Ok(Step::Again)
     }
 
-    fn look(&self) {
-        self.around.reserve.refresh();
+    fn look(&mut self) {
+        self.look_at_disk();
         self.around.metrics.lmdb(self.payloads.env.size());
-        if let Err(error) = self.payloads.journal.prepare_spare() {
-            tracing::warn!(%error, "no spare journal segment");
+        match self.payloads.journal.prepare_spare() {
+            Ok(()) => self.lacks_spare = false,
+            Err(_) if self.lacks_spare => {}
+            Err(error) => {
+                self.lacks_spare = true;
+                tracing::warn!(%error, "no spare journal segment: tried again until there is one");
+            }
         }
+    }
+
+    fn look_at_disk(&self) {
+        self.around.reserve.refresh(Hidden {
+            reusable: self.payloads.env.reusable(),
+            owed: self.owed(),
+        });
+    }
+
+    /// What may move on needs up to twice its space: a page half full is the worst case of rows
+    /// that are written in order.
+    fn owed(&self) -> u64 {
+        let journal = self.payloads.journal.bytes();
+        2 * journal.saturating_sub(self.window_bytes)
     }
 
     fn pause_after(&self, bytes: usize) -> Duration {
@@ -263,7 +285,10 @@ impl BackgroundLoop for Mover {
             Ok(step) => {
                 self.work = Some(work);
                 match step {
-                    Step::Moved(bytes) => Turn::Wait(Some(self.pause_after(bytes))),
+                    Step::Moved(bytes) => {
+                        self.look_at_disk();
+                        Turn::Wait(Some(self.pause_after(bytes)))
+                    }
                     Step::Wait => Turn::Wait(Some(LOOK)),
                     Step::Again | Step::Done => Turn::Again,
                 }

@@ -8,6 +8,11 @@ use super::disk::Disk;
 
 const NAME: &str = "reserve";
 
+/// Removes the reserve of a store that is not open. Returns whether there was one.
+pub fn give_up_reserve(disk: &dyn Disk) -> bool {
+    disk.remove(NAME).is_ok()
+}
+
 /// A file that only takes up space, until the space is needed. Clones are the same reserve.
 #[derive(Clone)]
 pub(super) struct Reserve(Arc<Inner>);
@@ -21,19 +26,30 @@ struct Inner {
     room: AtomicU64,
 }
 
+/// What the free space of the file system does not show, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hidden {
+    /// In files that do not shrink, and used again.
+    pub reusable: u64,
+    /// Needed soon for what was accepted already.
+    pub owed: u64,
+}
+
 impl Reserve {
     /// Sets `bytes` aside if there is space; 0 keeps no reserve. Sends are refused below
     /// `percent` of the file system or `bytes`, whichever is more.
     pub(super) fn open(disk: Arc<dyn Disk>, bytes: u64, percent: u64) -> Self {
+        // The one of an earlier start is there when space is short, and then it is needed most.
+        let there = disk.open(NAME).and_then(|file| file.len());
         let inner = Inner {
+            held: Mutex::new(bytes > 0 && there.is_ok_and(|length| length >= bytes)),
             disk,
             bytes,
             percent,
-            held: Mutex::new(false),
             room: AtomicU64::new(0),
         };
         let reserve = Self(Arc::new(inner));
-        reserve.refresh();
+        reserve.refresh(Hidden::default());
         reserve
     }
 
@@ -45,17 +61,19 @@ impl Reserve {
     }
 
     /// Looks at the disk again: sets the reserve aside when there is twice its space.
-    pub(super) fn refresh(&self) {
-        let Ok(space) = self.0.disk.space() else {
+    ///
+    /// The reserve is no room: it is for what goes on when sends are refused.
+    pub(super) fn refresh(&self, hidden: Hidden) {
+        let Ok(mut space) = self.0.disk.space() else {
             return;
         };
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         if !*held && self.0.bytes > 0 && space.free > 2 * self.0.bytes {
             *held = self.set_aside().is_ok();
+            space.free -= if *held { self.0.bytes } else { 0 };
         }
-        let set_aside = if *held { self.0.bytes } else { 0 };
         let mark = self.0.bytes.max(space.total / 100 * self.0.percent);
-        let room = (space.free + set_aside).saturating_sub(mark);
+        let room = (space.free + hidden.reusable).saturating_sub(mark + hidden.owed);
         self.0.room.store(room, Ordering::Relaxed);
     }
 
@@ -86,10 +104,40 @@ mod tests {
             full: true,
             ..SimFaults::default()
         });
-        reserve.refresh();
+        reserve.refresh(Hidden::default());
         assert_eq!(reserve.room(), 0);
         disk.set_faults(SimFaults::default());
-        reserve.refresh();
+        reserve.refresh(Hidden::default());
         assert!(reserve.room() > 0 && disk.contents("reserve").is_some());
+    }
+
+    #[test]
+    fn the_reserve_of_an_earlier_start_is_given_up_too() {
+        let disk = SimDisk::new(1);
+        drop(Reserve::open(Arc::new(disk.clone()), 1 << 20, 5));
+        disk.set_faults(SimFaults {
+            full: true,
+            ..SimFaults::default()
+        });
+        let reserve = Reserve::open(Arc::new(disk.clone()), 1 << 20, 5);
+        assert!(reserve.release());
+        assert!(disk.contents("reserve").is_none());
+    }
+
+    #[test]
+    fn room_counts_what_is_used_again_and_what_is_owed() {
+        let disk = SimDisk::new(1);
+        let reserve = Reserve::open(Arc::new(disk), 1 << 20, 5);
+        let room = reserve.room();
+        let (reusable, owed) = (3 << 20, 1 << 20);
+        reserve.refresh(Hidden { reusable, owed: 0 });
+        assert_eq!(reserve.room(), room + reusable);
+        reserve.refresh(Hidden { reusable: 0, owed });
+        assert_eq!(reserve.room(), room - owed);
+        reserve.refresh(Hidden {
+            reusable: 0,
+            owed: u64::MAX / 2,
+        });
+        assert_eq!(reserve.room(), 0);
     }
 }

@@ -3,20 +3,27 @@
 use std::fs;
 use std::io;
 use std::ops::{Bound, ControlFlow};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use heed::types::Bytes as Raw;
 use heed::{CommitOrAbort, Database, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use rustix::fs::statvfs;
+use rustix::io::Errno;
 
 use super::{Change, Env, EnvError, EnvView, Table, Visit};
 
 type Rows = Database<'static, Raw, Raw>;
 
+/// LMDB's pages have the size of the machine's.
+const PAGE: u64 = 4096;
+/// A file system with less free space than this is full.
+const FULL: u64 = 1 << 20;
 const NAMES: [&str; 4] = ["groups", "rows", "payloads", "garbage"];
 
 /// An LMDB environment.
 pub struct LmdbEnv {
+    dir: PathBuf,
     env: heed::Env<WithoutTls>,
     tables: [Rows; 4],
 }
@@ -49,9 +56,19 @@ impl LmdbEnv {
             )));
         };
         Ok(Self {
+            dir: dir.to_owned(),
             env,
             tables: [a, b, c, d],
         })
+    }
+}
+
+impl LmdbEnv {
+    /// LMDB calls a write that the file system took only a part of an input/output error
+    /// (`mdb_page_flush`: "short write, filesystem full?"). Nothing of it was committed.
+    fn was_cut_short(&self, error: &io::Error) -> bool {
+        let is_eio = error.raw_os_error() == Some(Errno::IO.raw_os_error());
+        is_eio && statvfs(&self.dir).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < FULL)
     }
 }
 
@@ -104,11 +121,29 @@ impl Env for LmdbEnv {
                 None => rows.delete(&mut txn, key).map(drop).map_err(refused),
             }
         })?;
-        txn.commit().map_err(refused)
+        txn.commit().map_err(|error| match refused(error) {
+            EnvError::Io(error) if self.was_cut_short(&error) => EnvError::Full(error.to_string()),
+            error => error,
+        })
     }
 
     fn size(&self) -> u64 {
         self.env.real_disk_size().unwrap_or(0)
+    }
+
+    fn reusable(&self) -> u64 {
+        let Ok(txn) = self.env.read_txn() else {
+            return 0;
+        };
+        let mut used = 0;
+        for table in &self.tables {
+            let Ok(stat) = table.stat(&txn) else {
+                return 0;
+            };
+            used += stat.non_free_page_size() as u64;
+        }
+        let pages = self.env.info().last_page_number as u64 + 1;
+        (pages * PAGE).saturating_sub(used)
     }
 }
 

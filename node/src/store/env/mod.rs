@@ -80,4 +80,9 @@ pub trait Env: Send + Sync + 'static {
 
     /// Bytes on disk.
     fn size(&self) -> u64;
+
+    /// Bytes of these, about, that hold nothing now and are used again.
+    fn reusable(&self) -> u64 {
+        0
+    }
 }

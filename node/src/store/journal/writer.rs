@@ -60,6 +60,8 @@ pub(crate) struct Writer {
     buffer: Vec<u8>,
     pending: Option<Pending>,
     closed: bool,
+    /// It was said that there is no space.
+    waits: bool,
 }
 
 impl Writer {
@@ -72,6 +74,7 @@ impl Writer {
             buffer: Vec::new(),
             pending: None,
             closed: false,
+            waits: false,
         }
     }
 
@@ -289,7 +292,9 @@ impl Writer {
             tracing::warn!("no disk space for {what}: the reserve was given up");
             return Turn::Again;
         }
-        tracing::warn!("no disk space for {what}: waiting for some");
+        if !std::mem::replace(&mut self.waits, true) {
+            tracing::warn!("no disk space for {what}: waiting for some");
+        }
         Turn::Wait(Some(SPACE_WAIT))
     }
 }
@@ -328,7 +333,10 @@ impl BackgroundLoop for Writer {
                 pending.written = wrote.is_ok();
                 self.pending = Some(pending);
                 match wrote {
-                    Ok(()) => Turn::Again,
+                    Ok(()) => {
+                        self.waits = false;
+                        Turn::Again
+                    }
                     Err(error) if is_full(&error) => self.no_space("a journal frame"),
                     Err(error) => self.fail(failure("the journal", "write", &error)),
                 }

@@ -36,6 +36,8 @@ pub(in crate::store) struct Committer {
     pub overlay: Overlay,
     pub around: Around,
     pending: Option<Batch>,
+    /// It was said that there is no space.
+    waits: bool,
 }
 
 /// What the loops share.
@@ -63,6 +65,7 @@ impl Committer {
             overlay,
             around,
             pending: None,
+            waits: false,
         }
     }
 
@@ -151,6 +154,7 @@ impl Committer {
         match self.env.commit(&batch) {
             Ok(()) => {
                 batch.done();
+                self.waits = false;
                 self.around.metrics.committed(before.elapsed());
                 self.around.metrics.overlay(self.overlay.bytes());
                 Turn::Wait(Some(self.around.interval))
@@ -162,7 +166,9 @@ impl Committer {
                     tracing::warn!("no space for state rows ({what}): the reserve was given up");
                     return Turn::Again;
                 }
-                tracing::warn!("no space for state rows ({what}): waiting for some");
+                if !std::mem::replace(&mut self.waits, true) {
+                    tracing::warn!("no space for state rows ({what}): waiting for some");
+                }
                 Turn::Wait(Some(SPACE_WAIT))
             }
             Err(error) => {
