@@ -222,6 +222,11 @@ impl<'a> Planner<'a> {
             if !group.voters.contains(&most) || group.voters.contains(&least) {
                 return None;
             }
+            // Beside one that is dead or leaves, no copy that is there is given up for balance.
+            let whole = |node: &u64| self.usable.contains_key(node);
+            if !group.voters.iter().all(whole) {
+                return None;
+            }
             let mut voters = group.voters.clone();
             voters.remove(&most);
             voters.insert(least);

@@ -114,6 +114,7 @@ fn status_of(
             caught_up,
             binary_version: node.binary_version.clone(),
             command_version: node.command_version,
+            draining: member.draining,
         }
     });
     let cluster = catalog.cluster();

@@ -30,8 +30,8 @@ pub fn next(goal: &Goal, observed: &Observed) -> Step {
         );
     };
     take_back(goal, cluster)
-        .or_else(|| join(goal, observed, cluster))
         .or_else(|| replace(observed, cluster))
+        .or_else(|| join(goal, observed, cluster))
         .or_else(|| scale_in(goal, cluster))
         .or_else(|| missing(goal, observed))
         .unwrap_or_else(Step::done)
@@ -131,11 +131,15 @@ fn order(pod: &str) -> Step {
     )
 }
 
-/// A member that shall stay although it is being drained: the scale-in was taken back.
+/// A member that shall stay although it is being drained: the scale-in was taken back. Of two with
+/// one name the former is drained because of the other.
 fn take_back(goal: &Goal, cluster: &ClusterView) -> Option<Step> {
+    let alone = |member: &Member| {
+        let mut all = cluster.members.iter();
+        all.all(|other| other.name != member.name || other.node_id == member.node_id)
+    };
     let member = cluster.members.iter().find(|member| {
-        is(member, MemberState::Draining)
-            && ordinal(goal, member).is_some_and(|o| o < goal.replicas)
+        member.draining && ordinal(goal, member).is_some_and(|o| o < goal.replicas) && alone(member)
     })?;
     let reason = format!("replicas is {} again", goal.replicas);
     Some(Step::new(
@@ -173,18 +177,16 @@ fn join(goal: &Goal, observed: &Observed, cluster: &ClusterView) -> Option<Step>
     ))
 }
 
-/// The former identity of a pod whose volume was lost, once the new one has caught up.
+/// The former identity of a pod whose volume was lost: drained, so that its copies go to the new
+/// one, and removed.
 fn replace(observed: &Observed, cluster: &ClusterView) -> Option<Step> {
-    let (old, new) = cluster.members.iter().find_map(|old| {
+    let old = cluster.members.iter().find_map(|old| {
         let node = observed.nodes.get(&old.name)?;
-        (node.id != old.node_id).then_some((old, cluster.member(node.id)?))
+        let is_member = cluster.member(node.id).is_some();
+        (node.id != old.node_id && is_member).then_some(old)
     })?;
     let reason = format!("{} came back with another data directory", old.name);
-    if !new.caught_up {
-        let blocked = format!("node {} in {} catches up", new.node_id, new.name);
-        return Some(Step::wait(&old.name, reason, blocked));
-    }
-    Some(remove(cluster, old, &reason))
+    Some(leave(cluster, old, &reason))
 }
 
 /// The member with the highest number beyond `replicas`: drained, then removed.
@@ -195,21 +197,22 @@ fn scale_in(goal: &Goal, cluster: &ClusterView) -> Option<Step> {
         .filter(|member| ordinal(goal, member).is_some_and(|ordinal| ordinal >= goal.replicas))
         .max_by_key(|member| ordinal(goal, member))?;
     let reason = format!("replicas is {}", goal.replicas);
-    if !is(member, MemberState::Draining) {
-        return Some(Step::new(
-            Action::Drain(member.node_id),
-            &member.name,
-            reason,
-        ));
+    Some(leave(cluster, member, &reason))
+}
+
+/// Drained first: it can be removed when nothing is placed on it any more.
+fn leave(cluster: &ClusterView, member: &Member, reason: &str) -> Step {
+    if !member.draining {
+        return Step::new(Action::Drain(member.node_id), &member.name, reason);
     }
     if member.leaders > 0 || member.voters > 0 {
         let blocked = format!(
             "{} still has {} copies and {} leaderships to hand over",
             member.name, member.voters, member.leaders
         );
-        return Some(Step::wait(&member.name, reason, blocked));
+        return Step::wait(&member.name, reason, blocked);
     }
-    Some(remove(cluster, member, &reason))
+    remove(cluster, member, reason)
 }
 
 fn remove(cluster: &ClusterView, member: &Member, reason: &str) -> Step {

@@ -195,6 +195,7 @@ impl AdminService for Node {
             if let Some(member) = cluster.members.get_mut(&request.node_id) {
                 let state = [v1::MemberState::Serving, v1::MemberState::Draining];
                 member.state = state[usize::from(request.drain)] as i32;
+                member.draining = request.drain;
                 member.voters = if request.drain { 0 } else { 3 };
             }
             if cluster.leader == request.node_id {

@@ -104,6 +104,25 @@ fn a_dead_voter_that_is_still_a_member_is_left_alone() {
 }
 
 #[test]
+fn beside_a_dead_voter_nothing_is_moved_for_balance() {
+    let mut nodes = [
+        candidate(1, ""),
+        candidate(2, ""),
+        candidate(3, ""),
+        candidate(4, ""),
+    ];
+    let groups: Vec<_> = (1..=4).map(|number| group(number, &[1, 2, 3])).collect();
+    let balance = plan(&nodes, &groups, 3);
+    assert!(matches!(&balance, Some(Step::Reconfigure { voters, .. }) if voters.contains(&4)));
+    nodes[0].alive = false;
+    let step = plan(&nodes, &groups, 3);
+    assert!(!matches!(step, Some(Step::Reconfigure { .. })), "{step:?}");
+    nodes[0].eligible = false;
+    let step = plan(&nodes, &groups, 3);
+    assert!(matches!(step, Some(Step::Reconfigure { voters, .. }) if voters == [2, 3, 4].into()));
+}
+
+#[test]
 fn leaderships_go_only_where_they_are_wanted() {
     let mut candidates = vec![candidate(1, ""), candidate(2, ""), candidate(3, "")];
     let groups: Vec<_> = (1..=4).map(|number| group(number, &[1, 2, 3])).collect();

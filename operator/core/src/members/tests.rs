@@ -121,7 +121,7 @@ fn the_highest_goes_first_and_its_pod_stays_until_it_is_removed() {
     );
     assert_eq!(statefulset_replicas(&goal(3), &observed), 5);
     let cluster = observed.cluster.as_mut().unwrap();
-    cluster.members[4].state = MemberState::Draining as i32;
+    cluster.members[4].draining = true;
     assert_eq!(
         next(&goal(3), &observed).action,
         Action::Wait,
@@ -148,7 +148,7 @@ fn the_statefulset_never_shrinks_in_the_dark() {
 }
 
 #[test]
-fn an_empty_disk_is_a_new_node_and_the_old_one_goes_when_it_has_caught_up() {
+fn an_empty_disk_is_a_new_node_and_the_old_one_goes_when_nothing_is_left_on_it() {
     let mut observed = healthy(3);
     observed.nodes.get_mut("main-1").unwrap().id = 777;
     assert_eq!(next(&goal(3), &observed).action, Action::Join(777));
@@ -156,7 +156,20 @@ fn an_empty_disk_is_a_new_node_and_the_old_one_goes_when_it_has_caught_up() {
     let cluster = observed.cluster.as_mut().unwrap();
     cluster.members[3].node_id = 777;
     cluster.members[3].caught_up = false;
-    assert_eq!(next(&goal(3), &observed).action, Action::Wait);
-    observed.cluster.as_mut().unwrap().members[3].caught_up = true;
+    cluster.members[3].state = MemberState::Joining as i32;
+    assert_eq!(next(&goal(3), &observed).action, Action::Drain(101));
+    let cluster = observed.cluster.as_mut().unwrap();
+    cluster.members[1].draining = true;
+    cluster.members[1].state = MemberState::Unreachable as i32;
+    assert_eq!(
+        next(&goal(3), &observed).action,
+        Action::Wait,
+        "it still votes, and its drain is not taken back"
+    );
+    let cluster = observed.cluster.as_mut().unwrap();
+    cluster.members[1].voters = 0;
+    cluster.shards.iter_mut().for_each(|shard| {
+        shard.replicas.retain(|replica| replica.node_id != 101);
+    });
     assert_eq!(next(&goal(3), &observed).action, Action::Remove(101));
 }

@@ -64,6 +64,13 @@ impl World {
         }
     }
 
+    fn set_draining(&mut self, id: u64, draining: bool) {
+        let members = self.cluster().members.iter_mut();
+        for member in members.filter(|member| member.node_id == id) {
+            member.draining = draining;
+        }
+    }
+
     fn set_state(&mut self, id: u64, state: MemberState) {
         let lost = state == MemberState::Unreachable;
         let cluster = self.cluster();
@@ -175,16 +182,24 @@ impl World {
                 }
             }
             Action::Drain(id) => {
-                self.set_state(*id, MemberState::Draining);
+                self.set_draining(*id, true);
                 self.leave(*id);
             }
-            Action::CancelDrain(id) => self.set_state(*id, MemberState::Serving),
+            Action::CancelDrain(id) => self.set_draining(*id, false),
             Action::Remove(id) => {
                 assert!(
                     self.cluster().needs(*id).is_none(),
                     "removed a needed member"
                 );
-                self.leave(*id);
+                let copies = self
+                    .cluster()
+                    .shards
+                    .iter()
+                    .flat_map(|shard| &shard.replicas);
+                assert!(
+                    copies.map(|copy| copy.node_id).all(|holder| holder != *id),
+                    "the catalog removes no member that something is placed on"
+                );
                 self.cluster()
                     .members
                     .retain(|member| member.node_id != *id);
