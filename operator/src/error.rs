@@ -8,7 +8,7 @@ use crate::nodes::NodeError;
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The API server refused or did not answer.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}: {}", said(source))]
     Kube {
         /// What was being done.
         doing: String,
@@ -57,6 +57,7 @@ impl ReconcileError {
             Self::Kube { source, .. } | Self::Authority(AuthorityError::Secret { source, .. }) => {
                 is_refusal(source).then_some("Refused")
             }
+            Self::Authority(AuthorityError::Missing { .. }) => Some("AuthorityMissing"),
             Self::Authority(AuthorityError::Incomplete { .. } | AuthorityError::Foreign { .. }) => {
                 Some("AuthorityUnusable")
             }
@@ -78,6 +79,14 @@ impl ReconcileError {
         };
         let details = status.details.iter().flat_map(|details| &details.causes);
         details.into_iter().any(|cause| cause.field == field)
+    }
+}
+
+/// What the API server said, in its own words and no more.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -13,6 +13,10 @@ pub const IMAGE_FROM: &str = "roadstead.dev/image-from";
 pub const RESTARTED_AT: &str = "roadstead.dev/restarted-at";
 /// Annotation on a `QueueCluster`: the revision that may be rolled out, with manual approval.
 pub const APPROVED_REVISION: &str = "roadstead.dev/approved-revision";
+/// Annotation on a `QueueCluster`: a lost certificate authority may be made anew.
+pub const NEW_AUTHORITY: &str = "roadstead.dev/new-authority";
+/// Label on a namespace: `allow` lets its pods read the metrics of nodes.
+pub const METRICS: &str = "roadstead.dev/metrics";
 /// Label on volume claims and Secrets: the id of the cluster that they belong to.
 pub const CLUSTER_ID: &str = "roadstead.dev/cluster-id";
 /// Label on everything that belongs to a cluster: its name.

@@ -5,6 +5,8 @@ mod store;
 pub use issue::{Authority, Issued, issue, new_authority};
 pub use store::{Authorities, Kept};
 
+use crate::error::said;
+
 /// Why certificates could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -17,7 +19,7 @@ pub enum AuthorityError {
         source: rcgen::Error,
     },
     /// The Secret that holds them could not be read or written.
-    #[error("cannot {doing} Secret {secret}: {source}")]
+    #[error("cannot {doing} Secret {secret}: {}", said(source))]
     Secret {
         /// read, list, create, renew or delete.
         doing: &'static str,
@@ -25,6 +27,17 @@ pub enum AuthorityError {
         secret: String,
         /// Why.
         source: Box<kube::Error>,
+    },
+    /// There is no Secret, and the cluster was founded with one.
+    #[error(
+        "Secret {secret} with the CA of this cluster is not there: copy it from the namespace of \
+         the operator that founded the cluster, or restore it from a backup; to have a new CA \
+         made, annotate the QueueCluster with roadstead.dev/new-authority=true and restart its \
+         pods all at once"
+    )]
+    Missing {
+        /// namespace/name of the Secret.
+        secret: String,
     },
     /// The Secret holds something else.
     #[error(

@@ -53,14 +53,17 @@ impl Authorities {
         }
     }
 
-    /// The certificates of a cluster: made when there are none, issued anew when they grow old.
+    /// The certificates of a cluster: made when there are none and it `may_make` them, issued anew
+    /// when they grow old.
     ///
     /// # Errors
-    /// When the Secret cannot be read or written, or belongs to another cluster id.
+    /// When the Secret cannot be read or written, belongs to another cluster id, or is missing and
+    /// may not be made.
     pub async fn ensure(
         &self,
         names: &Names,
         cluster_id: &str,
+        may_make: bool,
         now: Timestamp,
     ) -> Result<Arc<Issued>, AuthorityError> {
         let name = names.authority();
@@ -72,7 +75,13 @@ impl Authorities {
         }
         let secret = match self.api.get(&name).await {
             Ok(secret) => secret,
-            Err(error) if is_missing(&error) => self.create(names, cluster_id, now).await?,
+            Err(error) if is_missing(&error) && may_make => {
+                self.create(names, cluster_id, now).await?
+            }
+            Err(error) if is_missing(&error) => {
+                let secret = format!("{}/{name}", self.namespace);
+                return Err(AuthorityError::Missing { secret });
+            }
             Err(source) => return Err(self.failed("read", &name, source)),
         };
         let (authority, kept) = self.read(&secret, cluster_id)?;

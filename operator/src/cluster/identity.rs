@@ -7,7 +7,6 @@ use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use roadstead_crds::QueueCluster;
-use roadstead_operator_core::conditions::Finding;
 use roadstead_operator_core::desired::names;
 use roadstead_operator_core::names::{CLUSTER_ID, Names};
 use tracing::info;
@@ -33,8 +32,8 @@ pub async fn choose(
                 "volumes of several clusters are kept here ({ids}): delete the claims that are \
                  not wanted, labelled {CLUSTER_ID}"
             );
-            let finding = Finding::new("Ready", false, "VolumesOfSeveralClusters", message);
-            return refuse(api, cluster, finding, Timestamp::now()).await;
+            let what = ("VolumesOfSeveralClusters", message.as_str());
+            return refuse(api, cluster, what, Timestamp::now()).await;
         }
     };
     let mut status = cluster.status.clone().unwrap_or_default();

@@ -14,7 +14,8 @@ use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{Event, finalizer};
 use kube::{Api, Resource, ResourceExt};
 use roadstead_crds::{QueueCluster, QueueClusterStatus, Reconciliation};
-use roadstead_operator_core::conditions::{Finding, merge};
+use roadstead_operator_core::conditions::{merge, stuck};
+use roadstead_operator_core::names::NEW_AUTHORITY;
 use roadstead_operator_core::observed::Observed;
 use roadstead_operator_core::plan::{Action as Todo, Step, plan};
 use roadstead_operator_core::{desired, members, status, validate};
@@ -66,8 +67,7 @@ async fn advance(
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join("; ");
-        let finding = Finding::new("Ready", false, "InvalidSpecification", message);
-        return refuse(api, cluster, finding, now).await;
+        return refuse(api, cluster, ("InvalidSpecification", &message), now).await;
     }
     let chosen = cluster
         .status
@@ -77,7 +77,11 @@ async fn advance(
         return identity::choose(api, cluster, context).await;
     };
     let names = desired::names(cluster);
-    let issued = context.authorities.ensure(&names, &cluster_id, now).await?;
+    let may_make = may_make_authority(cluster);
+    let issued = context
+        .authorities
+        .ensure(&names, &cluster_id, may_make, now)
+        .await?;
     let image = objects::image(cluster, context).await?;
     let Some(mut goal) = validate::goal(cluster, &image) else {
         return Ok(Action::requeue(WAITING));
@@ -100,6 +104,14 @@ async fn advance(
         return Ok(Action::requeue(SOON));
     }
     carry_out(cluster, (&step, &seen), context).await
+}
+
+/// Nodes that were founded know their CA by now: another one would cut off every client.
+fn may_make_authority(cluster: &QueueCluster) -> bool {
+    let status = cluster.status.as_ref();
+    let bootstrap = status.and_then(|status| status.bootstrap.as_ref());
+    let founded = bootstrap.is_some_and(|bootstrap| bootstrap.done);
+    !founded || cluster.annotations().contains_key(NEW_AUTHORITY)
 }
 
 fn paused() -> Step {
@@ -153,12 +165,14 @@ async fn write(
 async fn refuse(
     api: &Api<QueueCluster>,
     cluster: &QueueCluster,
-    finding: Finding,
+    (reason, message): (&'static str, &str),
     now: Timestamp,
 ) -> Result<Action, ReconcileError> {
     let mut status = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation;
-    status.conditions = merge(&status.conditions, &[finding], generation, now);
+    let findings = stuck(&status.conditions, reason, message);
+    status.conditions = merge(&status.conditions, &findings, generation, now);
+    status.observed_generation = generation;
     write(api, cluster, &status).await?;
     Ok(Action::requeue(jitter(CALM * 10)))
 }

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{Doing, ReconcileError};
 
 /// A Secret, which may be written and not read, is written again after this time.
-const BLIND: Duration = Duration::from_hours(1);
+const BLIND: Duration = Duration::from_mins(5);
 /// The same while a node is not ready: it may be the Secret that is missing.
 const BLIND_IN_TROUBLE: Duration = Duration::from_secs(30);
 

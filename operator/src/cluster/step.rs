@@ -152,7 +152,11 @@ impl Orders<'_> {
     /// A connection to a pod that may not belong to the cluster yet.
     async fn node(&self, pod: &str, id: &str) -> Result<crate::nodes::Node, ReconcileError> {
         let now = jiff::Timestamp::now();
-        let issued = self.context.authorities.ensure(self.names, id, now).await?;
+        let issued = self
+            .context
+            .authorities
+            .ensure(self.names, id, false, now)
+            .await?;
         let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.names.namespace);
         let live = pods.get(pod).await.doing(|| format!("read {pod}"))?;
         let address = live
