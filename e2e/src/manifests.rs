@@ -7,6 +7,8 @@ pub const CLIENT_PORT: u16 = 7701;
 pub const PEER_PORT: u16 = 7702;
 /// Port of the HTTP listener.
 pub const HTTP_PORT: u16 = 7703;
+/// The addresses of pods, with both providers.
+const POD_ADDRESSES: &str = "10.244.0.0/16";
 /// The audience of the tokens that clients show.
 pub const AUDIENCE: &str = "roadstead";
 /// The image with shell tools that every node has.
@@ -197,6 +199,24 @@ pub fn let_everybody_in(namespace: &str, cluster: &str) -> Value {
             "podSelector": {"matchLabels": {"roadstead.dev/cluster": cluster}},
             "policyTypes": ["Ingress"],
             "ingress": [{}],
+        },
+    })
+}
+
+/// Lets who is no pod read the metrics of a cluster's pods: the stories do it by way of the API
+/// server, whose address is that of a machine.
+pub fn let_api_server_read(namespace: &str, cluster: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": format!("{cluster}-metrics"), "namespace": namespace},
+        "spec": {
+            "podSelector": {"matchLabels": {"roadstead.dev/cluster": cluster}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{
+                "from": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [POD_ADDRESSES]}}],
+                "ports": [{"port": HTTP_PORT}],
+            }],
         },
     })
 }

@@ -63,6 +63,10 @@ pub fn main(stories: &[Entry]) -> ExitCode {
         .filter(|word| !word.starts_with('-'))
         .collect();
     let chosen = choose(stories, &filters);
+    if chosen.is_empty() {
+        print(&format!("no story is called {}", filters.join(" or ")));
+        return ExitCode::FAILURE;
+    }
     if words.iter().any(|word| word == "--list") {
         for story in &chosen {
             print(&format!("{}: test", story.name));

@@ -7,7 +7,7 @@ use jiff::{Timestamp, Unit};
 use serde_json::Value;
 
 use crate::kubectl::name_of;
-use crate::manifests::{Client, endpoint, queue, queue_cluster};
+use crate::manifests::{Client, endpoint, let_api_server_read, queue, queue_cluster};
 use crate::nodes;
 use crate::story::Story;
 use crate::until::{Seen, until};
@@ -27,14 +27,8 @@ impl<'a> Site<'a> {
     /// Applies a cluster of three and waits until it is Ready; prints how long that took, from the
     /// reply to the apply to the API server's record of the status that says so.
     pub fn found(story: &'a Story<'a>, cluster: &str) -> Result<Self> {
-        story.world.installed()?;
-        let site = Self {
-            story,
-            cluster: cluster.to_owned(),
-        };
-        story
-            .kubectl()
-            .apply(&[queue_cluster(&story.namespace, cluster)])?;
+        let object = queue_cluster(&story.namespace, cluster);
+        let site = Self::apply(story, &object)?;
         let applied = Timestamp::now();
         site.ready()?;
         let seen = Timestamp::now();
@@ -50,6 +44,18 @@ impl<'a> Site<'a> {
             "QueueCluster {cluster} of 3 Ready {seconds:.1} s after its apply"
         ));
         Ok(site)
+    }
+
+    /// Applies a cluster, and lets the story read the metrics of its nodes.
+    pub fn apply(story: &'a Story<'a>, cluster: &Value) -> Result<Self> {
+        story.world.installed()?;
+        let name = name_of(cluster);
+        let metrics = let_api_server_read(&story.namespace, name);
+        story.kubectl().apply(&[metrics, cluster.clone()])?;
+        Ok(Self {
+            story,
+            cluster: name.to_owned(),
+        })
     }
 
     /// Waits until the cluster is Ready; the object.

@@ -13,14 +13,9 @@ use serde_json::json;
 const MESSAGES: u64 = 1_000;
 
 pub fn tell(story: &Story<'_>) -> Result<()> {
-    story.world.installed()?;
     let mut one = queue_cluster(&story.namespace, "solo");
     one["spec"]["replicas"] = json!(1);
-    story.kubectl().apply(&[one])?;
-    let site = Site {
-        story,
-        cluster: "solo".to_owned(),
-    };
+    let site = Site::apply(story, &one)?;
     site.ready()?;
     redundant(&site, "False")?;
     site.queues(&["orders"])?;

@@ -1,10 +1,13 @@
-//! Shows: a pod without a token gets nothing, nor does one of another namespace, nor any pod that
-//! tries the peer port: the `NetworkPolicy` alone keeps out one that holds the certificate, and TLS
-//! alone keeps out one that the policy lets in. Each attempt has a twin that succeeds.
+//! Shows: a pod without a token gets nothing, nor does one of another namespace, not even the
+//! metrics, nor any pod that tries the peer port: the `NetworkPolicy` alone keeps out one that
+//! holds the certificate, and TLS alone keeps out one that the policy lets in. Each attempt has a
+//! twin that succeeds.
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use roadstead_e2e::manifests::{CLIENT_PORT, Client, PEER_PORT, let_everybody_in, toolbox};
+use roadstead_e2e::manifests::{
+    CLIENT_PORT, Client, HTTP_PORT, PEER_PORT, let_everybody_in, toolbox,
+};
 use roadstead_e2e::site::Site;
 use roadstead_e2e::story::Story;
 use roadstead_e2e::until::{Seen, until};
@@ -116,6 +119,10 @@ fn policy_alone(site: &Site<'_>, elsewhere: &str) -> Result<()> {
             "{namespace} reaches the peers' port"
         );
     }
+    ensure!(
+        connects(site, own, HTTP_PORT)? && !connects(site, elsewhere, HTTP_PORT)?,
+        "the metrics are for {own}, and not for {elsewhere}"
+    );
     site.story
         .kubectl()
         .apply(&[let_everybody_in(own, &site.cluster)])?;
@@ -123,12 +130,14 @@ fn policy_alone(site: &Site<'_>, elsewhere: &str) -> Result<()> {
         "the way to the peers' port is open",
         Duration::from_secs(20),
         || {
-            let open = connects(site, own, PEER_PORT)? && connects(site, elsewhere, PEER_PORT)?;
+            let open = connects(site, own, PEER_PORT)?
+                && connects(site, elsewhere, PEER_PORT)?
+                && connects(site, elsewhere, HTTP_PORT)?;
             Ok(Seen::when(open, (), "no connection"))
         },
     )?;
     site.story
-        .say("peer port: no connection under the NetworkPolicy, one without it");
+        .say("peer port and metrics: no connection under the NetworkPolicy, one without it");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use roadstead_crds::{NamespacesFrom, ServiceType};
 
 use super::Build;
-use crate::names::{HTTP_PORT, PEER_PORT};
+use crate::names::{HTTP_PORT, METRICS, PEER_PORT};
 
 /// Gives each pod its name, also before it is ready: nodes have to find each other to get ready.
 pub(super) fn headless(build: &Build<'_>) -> Service {
@@ -88,8 +88,9 @@ pub(super) fn disruption_budget(build: &Build<'_>) -> PodDisruptionBudget {
     }
 }
 
-/// Peers and the operator reach the peer port, the allowed namespaces the listeners, everybody the
-/// health and metrics port.
+/// Peers and the operator reach the peer port, the allowed namespaces the listeners; the metrics,
+/// which name every queue, are for this namespace and those that carry a label. The health checks
+/// come from the pod's own host, which no policy keeps out.
 pub(super) fn network_policy(build: &Build<'_>) -> NetworkPolicy {
     let spec = &build.cluster.spec;
     let outside = spec
@@ -128,18 +129,30 @@ pub(super) fn network_policy(build: &Build<'_>) -> NetworkPolicy {
                     clients.map(|clients| [clients, vec![peers]].concat()),
                     listeners,
                 ),
-                rule(None, vec![policy_port(HTTP_PORT)]),
+                rule(Some(metrics_readers()), vec![policy_port(HTTP_PORT)]),
             ]),
             ..NetworkPolicySpec::default()
         }),
     }
 }
 
-fn client_peers(build: &Build<'_>) -> Option<Vec<NetworkPolicyPeer>> {
-    let own = NetworkPolicyPeer {
+fn own_namespace() -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
         pod_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
+    }
+}
+
+fn metrics_readers() -> Vec<NetworkPolicyPeer> {
+    let labelled = NetworkPolicyPeer {
+        namespace_selector: Some(labelled(METRICS, "allow")),
+        ..NetworkPolicyPeer::default()
     };
+    vec![own_namespace(), labelled]
+}
+
+fn client_peers(build: &Build<'_>) -> Option<Vec<NetworkPolicyPeer>> {
+    let own = own_namespace();
     let namespaces = &build.cluster.spec.queue_namespaces;
     match namespaces.from {
         NamespacesFrom::All => None,

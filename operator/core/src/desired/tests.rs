@@ -160,7 +160,7 @@ fn a_single_node_has_no_disruption_budget() {
 }
 
 #[test]
-fn only_peers_and_the_operator_reach_the_peer_port() {
+fn each_port_is_open_to_those_it_is_for() {
     let mut cluster = cluster();
     let rules = |cluster: &QueueCluster| {
         let policy = serde_json::to_value(build(cluster).network_policy).unwrap();
@@ -174,6 +174,11 @@ fn only_peers_and_the_operator_reach_the_peer_port() {
         json!({"kubernetes.io/metadata.name": "roadstead-system"})
     );
     assert_eq!(rules(&cluster)[1]["from"][0], json!({"podSelector": {}}));
+    let metrics = &rules(&cluster)[2];
+    assert_eq!(metrics["ports"][0]["port"], 7703);
+    let label = json!({"matchLabels": {"roadstead.dev/metrics": "allow"}});
+    let readers = json!([{"podSelector": {}}, {"namespaceSelector": label}]);
+    assert_eq!(metrics["from"], readers);
     cluster.spec.queue_namespaces.from = NamespacesFrom::All;
     assert!(rules(&cluster)[1].get("from").is_none());
 }
