@@ -9,7 +9,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteSize, QueueClusterStatus};
+use crate::listener::default_listeners;
+use crate::{ByteSize, Listener, QueueClusterStatus};
 
 /// A reference to an image: `[host[:port]/]path[:tag][@sha256:digest]`.
 const IMAGE: &str = concat!(
@@ -196,8 +197,17 @@ pub enum ReclaimPolicy {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodSettings {
-    /// Labels beside the operator's own.
+    /// Labels beside the operator's own; at most 64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new(
+        "self.all(label, !label.startsWith('roadstead.dev/') \
+         && !label.startsWith('app.kubernetes.io/') \
+         && !label.startsWith('controller-revision-hash'))"
+    ).message(
+        "labels of roadstead.dev/, app.kubernetes.io/ and controller-revision-hash are set by the \
+         operator: use others"
+    ))]
     pub labels: BTreeMap<String, String>,
     /// Nodes that the pods may run on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -218,94 +228,6 @@ pub struct PodSettings {
     /// Secrets for the image's registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-}
-
-/// Where clients connect.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Listener {
-    /// Its name.
-    #[schemars(length(min = 1, max = 15), pattern(r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
-    pub name: String,
-    /// What it speaks.
-    #[serde(default)]
-    pub protocol: ListenerProtocol,
-    /// Port of the pods and of the Service.
-    #[serde(default = "default_port")]
-    #[schemars(range(min = 1024, max = 65535))]
-    #[x_kube(validation = Rule::new("self != 7702 && self != 7703")
-        .message("ports 7702 (peers) and 7703 (HTTP) are taken by the node itself"))]
-    pub port: i32,
-    /// Its encryption.
-    #[serde(default)]
-    pub tls: ListenerTls,
-    /// How clients show who they are. `Anonymous` lets everybody in who reaches the port.
-    #[serde(default = "default_authentication")]
-    #[schemars(length(min = 1, max = 1))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub authentication: Vec<Authentication>,
-    /// The Service in front of it.
-    #[serde(default)]
-    pub service: ListenerService,
-}
-
-/// What a listener speaks.
-#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ListenerProtocol {
-    /// gRPC, package `roadstead.v1`.
-    #[default]
-    #[serde(rename = "GRPC")]
-    Grpc,
-}
-
-/// Encryption of a listener.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListenerTls {
-    /// Where its certificate comes from.
-    #[serde(default)]
-    pub mode: TlsMode,
-}
-
-/// Where a listener's certificate comes from.
-#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TlsMode {
-    /// The operator issues it; the CA is in a ConfigMap in every namespace that may use the
-    /// cluster.
-    #[default]
-    Managed,
-    /// No encryption: tokens and messages travel in the clear.
-    Disabled,
-}
-
-/// How a client shows who it is.
-#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Authentication {
-    /// A ServiceAccount token for the audience `roadstead`; it may use its namespace's queues.
-    ServiceAccount,
-    /// Not at all: everybody may use every queue.
-    Anonymous,
-}
-
-/// The Service in front of a listener.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListenerService {
-    /// Its type.
-    #[serde(default, rename = "type")]
-    pub kind: ServiceType,
-}
-
-/// Type of a Service.
-#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ServiceType {
-    /// Reachable within the cluster.
-    #[default]
-    ClusterIP,
-    /// Reachable on a port of every node.
-    NodePort,
-    /// Reachable through a load balancer.
-    LoadBalancer,
 }
 
 /// Whose Queue objects may name this cluster. Narrowing deletes nothing.
@@ -374,23 +296,4 @@ fn eight() -> i32 {
 
 fn default_size() -> ByteSize {
     "20Gi".into()
-}
-
-fn default_port() -> i32 {
-    7701
-}
-
-fn default_authentication() -> Vec<Authentication> {
-    vec![Authentication::ServiceAccount]
-}
-
-fn default_listeners() -> Vec<Listener> {
-    vec![Listener {
-        name: "grpc".to_owned(),
-        protocol: ListenerProtocol::default(),
-        port: default_port(),
-        tls: ListenerTls::default(),
-        authentication: default_authentication(),
-        service: ListenerService::default(),
-    }]
 }

@@ -11,21 +11,24 @@
 mod cluster;
 mod cluster_status;
 mod generate;
+mod listener;
 mod quantity;
 mod queue;
 mod scaler;
 mod time;
 
 pub use cluster::{
-    Approval, Authentication, Listener, ListenerProtocol, ListenerService, ListenerTls,
-    NamespacesFrom, PodSettings, QueueCluster, QueueClusterSpec, QueueNamespaces, Reclaim,
-    ReclaimPolicy, Reconciliation, ServiceType, Storage, TlsMode, Upgrade,
+    Approval, NamespacesFrom, PodSettings, QueueCluster, QueueClusterSpec, QueueNamespaces,
+    Reclaim, ReclaimPolicy, Reconciliation, Storage, Upgrade,
 };
 pub use cluster_status::{
     BootstrapStatus, ClusterVersion, Endpoint, FounderStatus, MemberStatus, MemberStatusState,
     PlanEntry, QueueClusterStatus, ShardsStatus,
 };
 pub use generate::{crds, file_name, yaml};
+pub use listener::{
+    Authentication, Listener, ListenerProtocol, ListenerService, ListenerTls, ServiceType, TlsMode,
+};
 pub use quantity::ByteSize;
 pub use queue::{
     ClusterRef, DeadLetter, DeletionPolicy, Delivery, Expiry, Group, Limits, Ordering, Overflow,

@@ -102,10 +102,11 @@ pub struct QueueSpec {
     /// What a delivery promises.
     #[serde(default)]
     pub delivery: Delivery,
-    /// How long a delivery is leased: 0 s..12 h.
+    /// How long a delivery is leased: 1 s..12 h.
     #[serde(default = "default_lease")]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('12h')")
-        .message("lease must be at most 12h"))]
+    #[x_kube(validation = Rule::new(
+        "duration(self) >= duration('1s') && duration(self) <= duration('12h')"
+    ).message("lease must be 1s to 12h: a message is acked within it"))]
     pub lease: Span,
     /// When a waiting message is given up.
     #[serde(default)]

@@ -6,7 +6,7 @@ mod remove;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{Event, finalizer};
@@ -34,6 +34,8 @@ const FINALIZER: &str = "roadstead.dev/queue";
 const CALM: Duration = Duration::from_secs(30);
 const WAITING: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(200);
+/// Objects of one `kubectl apply` come within this.
+const SAME_APPLY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the controller of queues needs.
 pub struct Queues {
@@ -59,6 +61,21 @@ impl Queues {
         let namespace = queue.namespace()?;
         let other = self.queues.get(&ObjectRef::new(name).within(&namespace))?;
         (cluster_key(&other) == cluster_key(queue)).then(|| queue_name(&other))
+    }
+
+    /// Whether the object of its dead-letter queue has made no queue yet, or comes with this one.
+    fn awaits_dead_letter(&self, queue: &Queue, now: Timestamp) -> bool {
+        let Some(letters) = &queue.spec.dead_letter else {
+            return false;
+        };
+        let namespace = queue.namespace().unwrap_or_default();
+        let other = ObjectRef::new(&letters.queue_ref.name).within(&namespace);
+        if let Some(other) = self.queues.get(&other) {
+            let status = other.status.as_ref();
+            return status.is_none_or(|status| status.queue_id.is_none());
+        }
+        let made = queue.metadata.creation_timestamp.as_ref();
+        made.is_some_and(|made| now.duration_since(made.0) < SAME_APPLY)
     }
 
     /// Another object of the namespace that stands for the same queue of the same cluster.
@@ -168,7 +185,12 @@ async fn advance(
     if let Some(stats) = &found.stats {
         let new = sample(stats, now);
         let other_write = wanted != before;
-        if worth_writing(before.sample.as_ref(), &new) && (other_write || queues.pace.may(now)) {
+        // Counts without those of a partition that does not answer would say that it is empty.
+        let is_whole = stats.partitions_unavailable == 0;
+        if is_whole
+            && worth_writing(before.sample.as_ref(), &new)
+            && (other_write || queues.pace.may(now))
+        {
             wanted.sample = Some(new);
         }
     }
@@ -258,6 +280,9 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
     let dead_letter = queue.spec.dead_letter.as_ref();
     let dead_letter = dead_letter.and_then(|d| queues.resolve(queue, &d.queue_ref.name));
     match ensure::ensure(queue, dead_letter, link).await? {
+        Outcome::Refused { message, .. } if queues.awaits_dead_letter(queue, Timestamp::now()) => {
+            Ok(Found::waiting("DeadLetterQueueMissing", message))
+        }
         Outcome::Refused { reason, message } => Ok(Found::refused(reason, message, CALM)),
         Outcome::There(there) => {
             let request = v1::GetQueueStatsRequest {

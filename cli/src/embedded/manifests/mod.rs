@@ -42,7 +42,10 @@ pub struct Manifests {
 pub fn read(paths: &[PathBuf], namespace: &str) -> anyhow::Result<Manifests> {
     read_all(paths, namespace).map_err(|error| {
         // That a file cannot be read says nothing of what it holds.
-        if error.chain().any(|cause| cause.is::<io::Error>()) {
+        if error
+            .chain()
+            .any(|cause| cause.downcast_ref::<io::Error>().is_some())
+        {
             return error;
         }
         Failure(Kind::Usage, exit::text(&error)).into()
