@@ -9,6 +9,7 @@ use roadstead_proto::v1;
 
 use crate::gateway::ApiError;
 use crate::gateway::validate::known;
+use crate::shard::wire::millis;
 
 /// The specification that a request asks for; fields that are absent take their defaults.
 pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
@@ -121,13 +122,10 @@ fn milliseconds(
     default: u64,
 ) -> Result<u64, ApiError> {
     let Some(wire) = wire else { return Ok(default) };
-    let duration = Duration::try_from(*wire).map_err(|_| {
-        ApiError::invalid(
-            field,
-            format!("{field} must not be negative, but is {wire}"),
-        )
-    })?;
-    Ok(u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    millis(wire).ok_or_else(|| {
+        let message = format!("{field} must be a duration and not negative, but is {wire}");
+        ApiError::invalid(field, message)
+    })
 }
 
 #[cfg(test)]
@@ -157,14 +155,13 @@ mod tests {
 
     #[test]
     fn a_negative_duration_is_refused_by_name() {
-        let wire = v1::QueueSpec {
-            lease: Some(prost_types::Duration {
-                seconds: -1,
-                nanos: 0,
-            }),
-            ..v1::QueueSpec::default()
-        };
-        let error = spec_from_wire(&wire).expect_err("negative");
-        assert_eq!(error.detail.field, "spec.lease");
+        for (seconds, nanos) in [(-1, 0), (5, -1)] {
+            let wire = v1::QueueSpec {
+                lease: Some(prost_types::Duration { seconds, nanos }),
+                ..v1::QueueSpec::default()
+            };
+            let error = spec_from_wire(&wire).expect_err("negative");
+            assert_eq!(error.detail.field, "spec.lease");
+        }
     }
 }

@@ -15,6 +15,8 @@ mod receive;
 mod receive_stream;
 #[cfg(test)]
 mod receive_stream_tests;
+#[cfg(test)]
+mod receive_tests;
 pub mod route;
 mod send_stream;
 #[cfg(test)]

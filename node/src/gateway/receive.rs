@@ -139,14 +139,14 @@ impl<R: Runtime> Gateway<R> {
 
 /// What one answer can hold, and what is to be handed back.
 #[derive(Default)]
-struct Gathered {
-    deliveries: Vec<Delivery>,
+pub(super) struct Gathered {
+    pub(super) deliveries: Vec<Delivery>,
     bytes: usize,
-    beyond: Vec<Settlement>,
+    pub(super) beyond: Vec<Settlement>,
 }
 
 impl Gathered {
-    fn extend(&mut self, batch: Vec<Delivery>) {
+    pub(super) fn extend(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
             if self.beyond.is_empty() && self.bytes < ANSWER_BYTES {
                 self.bytes += delivery.body.len();
@@ -213,7 +213,3 @@ fn ask(
         consumer: request.consumer.clone(),
     }
 }
-
-#[cfg(test)]
-#[path = "receive_tests.rs"]
-mod tests;

@@ -24,7 +24,7 @@ use crate::auth::{Action, Principal, authorize};
 use crate::runtime::Runtime;
 
 /// Frames to the client that may wait for it. Each holds 256 KiB or one larger message.
-const FRAMES: usize = 2;
+const FRAMES: usize = 4;
 /// Batches of settlements that a stream may have on their way.
 const SETTLING_MAX: usize = 64;
 const NAP: Duration = Duration::from_hours(1);

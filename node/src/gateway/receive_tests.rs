@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use roadstead_proto::v1::PeekMessagesRequest;
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::{Delivery, PeekMessagesRequest, Settlement};
 use tokio::time::sleep;
 
-use super::super::tests::{WHO, message, named, receive, send, start};
+use super::receive::Gathered;
+use super::tests::{WHO, message, named, receive, send, start};
 
 #[tokio::test]
 async fn an_answer_is_bounded_in_bytes_and_the_rest_is_ready_at_once() {
@@ -52,4 +54,24 @@ async fn a_long_poll_that_gets_more_than_an_answer_holds_hands_it_back() {
         assert!(!got.is_empty());
         found += got.len();
     }
+}
+
+#[test]
+fn what_an_answer_does_not_hold_is_handed_back_as_unstarted() {
+    let delivery = |number: u64| Delivery {
+        body: "x".repeat(1 << 20).into(),
+        receipt: number.to_string().into(),
+        ..Delivery::default()
+    };
+    let mut got = Gathered::default();
+    got.extend((0..2).map(delivery).collect());
+    got.extend((2..5).map(delivery).collect());
+    assert_eq!(got.deliveries.len(), 2);
+    let receipts = got.beyond.iter().map(|settlement| &settlement.receipt[..]);
+    assert_eq!(receipts.collect::<Vec<_>>(), [b"2", b"3", b"4"]);
+    let unstarted = |settlement: &Settlement| match &settlement.action {
+        Some(Action::Nack(nack)) => nack.unstarted,
+        _ => false,
+    };
+    assert!(got.beyond.iter().all(unstarted));
 }

@@ -59,7 +59,9 @@ pub async fn receive<R: Runtime, P: Replica>(
         leased
     };
     let mut waiting = Leased::default();
-    leased.into_iter().for_each(|batch| waiting.push(batch));
+    for batch in leased {
+        waiting.push(batch);
+    }
     let answered = waiting.take(ANSWER_BYTES);
     desk.hand_back_all(&mut waiting);
     let deliveries = deliver::frame(&*desk.replica, &answered).await;
