@@ -144,6 +144,14 @@ impl Mover {
             batch.push(*at);
             refs.pop_front();
         }
+        // Where there is no space a segment waits until nothing in it lives; deletions, which free
+        // it, are never behind what has no place.
+        self.look_at_disk();
+        if !batch.is_empty() && !self.around.reserve.may_move(2 * bytes as u64) {
+            batch.into_iter().rev().for_each(|at| refs.push_front(at));
+            work.current = Some((shared, last, refs));
+            return Ok(Step::Wait);
+        }
         let payloads = self.read(&shared, batch)?;
         let moved = refs.is_empty().then_some(last + 1);
         let answer = Arc::new(OnceLock::new());
@@ -240,11 +248,10 @@ impl Mover {
         });
     }
 
-    /// What may move on needs up to twice its space: a page half full is the worst case of rows
-    /// that are written in order.
+    /// What is about to move on.
     fn owed(&self) -> u64 {
         let journal = self.payloads.journal.bytes();
-        2 * journal.saturating_sub(self.window_bytes)
+        journal.saturating_sub(self.window_bytes)
     }
 
     fn pause_after(&self, bytes: usize) -> Duration {
@@ -285,16 +292,17 @@ impl BackgroundLoop for Mover {
             Ok(step) => {
                 self.work = Some(work);
                 match step {
-                    Step::Moved(bytes) => {
+                    Step::Moved(bytes) => Turn::Wait(Some(self.pause_after(bytes))),
+                    Step::Wait => {
                         self.look_at_disk();
-                        Turn::Wait(Some(self.pause_after(bytes)))
+                        Turn::Wait(Some(LOOK))
                     }
-                    Step::Wait => Turn::Wait(Some(LOOK)),
                     Step::Again | Step::Done => Turn::Again,
                 }
             }
             Err(what) => {
                 tracing::warn!("a journal segment stays for now: {what}");
+                self.look_at_disk();
                 Turn::Wait(Some(LOOK))
             }
         }

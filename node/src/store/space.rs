@@ -1,12 +1,14 @@
 //! Disk space kept for what must go on when everything else is refused.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::Disk;
 
 const NAME: &str = "reserve";
+/// Free space in bytes that is not moved into.
+const LEAST: u64 = 32 << 20;
 
 /// Removes the reserve of a store that is not open. Returns whether there was one.
 pub fn give_up_reserve(disk: &dyn Disk) -> bool {
@@ -23,7 +25,11 @@ struct Inner {
     /// Per cent of the file system below which sends are refused.
     percent: u64,
     held: Mutex<bool>,
+    /// It was given up, and there has not been space for it since.
+    given_up: AtomicBool,
     room: AtomicU64,
+    /// Free, in the file system and in files that do not shrink.
+    free: AtomicU64,
 }
 
 /// What the free space of the file system does not show, in bytes.
@@ -46,6 +52,8 @@ impl Reserve {
             disk,
             bytes,
             percent,
+            given_up: AtomicBool::new(false),
+            free: AtomicU64::new(0),
             room: AtomicU64::new(0),
         };
         let reserve = Self(Arc::new(inner));
@@ -57,6 +65,9 @@ impl Reserve {
     pub(super) fn release(&self) -> bool {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         let had = std::mem::take(&mut *held);
+        if had {
+            self.0.given_up.store(true, Ordering::Relaxed);
+        }
         had && self.0.disk.remove(NAME).is_ok()
     }
 
@@ -70,15 +81,27 @@ impl Reserve {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         if !*held && self.0.bytes > 0 && space.free > 2 * self.0.bytes {
             *held = self.set_aside().is_ok();
-            space.free -= if *held { self.0.bytes } else { 0 };
+            if *held {
+                space.free -= self.0.bytes;
+                self.0.given_up.store(false, Ordering::Relaxed);
+            }
         }
         let mark = self.0.bytes.max(space.total / 100 * self.0.percent);
-        let room = (space.free + hidden.reusable).saturating_sub(mark + hidden.owed);
+        let free = space.free + hidden.reusable;
+        self.0.free.store(free, Ordering::Relaxed);
+        let room = free.saturating_sub(mark + hidden.owed);
         self.0.room.store(room, Ordering::Relaxed);
     }
 
     fn set_aside(&self) -> io::Result<()> {
         self.0.disk.create(NAME)?.allocate(self.0.bytes)
+    }
+
+    /// Whether what may as well stay where it is may take `bytes` more. The reserve, once it is
+    /// given up, is for what makes room: settlements, and the rows that go with them.
+    pub(super) fn may_move(&self, bytes: u64) -> bool {
+        let enough = self.0.free.load(Ordering::Relaxed) >= bytes + LEAST;
+        enough && !self.0.given_up.load(Ordering::Relaxed)
     }
 
     /// Bytes above the mark when the disk was last looked at.
@@ -122,6 +145,16 @@ mod tests {
         let reserve = Reserve::open(Arc::new(disk.clone()), 1 << 20, 5);
         assert!(reserve.release());
         assert!(disk.contents("reserve").is_none());
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_moved_into() {
+        let disk = SimDisk::new(1);
+        let reserve = Reserve::open(Arc::new(disk), 1 << 20, 5);
+        assert!(reserve.may_move(1 << 20) && !reserve.may_move(u64::MAX / 2));
+        assert!(reserve.release() && !reserve.may_move(1));
+        reserve.refresh(Hidden::default());
+        assert!(reserve.may_move(1));
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! The environment of a real node: LMDB, synced on every commit.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::ops::{Bound, ControlFlow};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use heed::types::Bytes as Raw;
 use heed::{CommitOrAbort, Database, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
-use rustix::fs::statvfs;
 use rustix::io::Errno;
 
 use super::{Change, Env, EnvError, EnvView, Table, Visit};
@@ -17,13 +16,12 @@ type Rows = Database<'static, Raw, Raw>;
 
 /// LMDB's pages have the size of the machine's.
 const PAGE: u64 = 4096;
-/// A file system with less free space than this is full.
-const FULL: u64 = 1 << 20;
 const NAMES: [&str; 4] = ["groups", "rows", "payloads", "garbage"];
 
 /// An LMDB environment.
 pub struct LmdbEnv {
-    dir: PathBuf,
+    /// The file of `env`, opened once more.
+    file: File,
     env: heed::Env<WithoutTls>,
     tables: [Rows; 4],
 }
@@ -56,7 +54,7 @@ impl LmdbEnv {
             )));
         };
         Ok(Self {
-            dir: dir.to_owned(),
+            file: File::open(dir.join("data.mdb"))?,
             env,
             tables: [a, b, c, d],
         })
@@ -65,10 +63,23 @@ impl LmdbEnv {
 
 impl LmdbEnv {
     /// LMDB calls a write that the file system took only a part of an input/output error
-    /// (`mdb_page_flush`: "short write, filesystem full?"). Nothing of it was committed.
+    /// (`mdb_page_flush`: "short write, filesystem full?"). Nothing of it was committed. An error
+    /// of the disk is told to every open file of it once more, to this one too.
     fn was_cut_short(&self, error: &io::Error) -> bool {
         let is_eio = error.raw_os_error() == Some(Errno::IO.raw_os_error());
-        is_eio && statvfs(&self.dir).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < FULL)
+        is_eio && self.file.sync_data().is_ok()
+    }
+
+    fn write(&self, change: &dyn Change) -> Result<(), EnvError> {
+        let mut txn = self.env.write_txn().map_err(refused)?;
+        change.each(&mut |table, key, value| {
+            let rows = &self.tables[table as usize];
+            match value {
+                Some(value) => rows.put(&mut txn, key, value).map_err(refused),
+                None => rows.delete(&mut txn, key).map(drop).map_err(refused),
+            }
+        })?;
+        txn.commit().map_err(refused)
     }
 }
 
@@ -88,8 +99,7 @@ fn refused(error: heed::Error) -> EnvError {
             error @ (MdbError::Corrupted
             | MdbError::PageNotFound
             | MdbError::Invalid
-            | MdbError::VersionMismatch
-            | MdbError::Panic),
+            | MdbError::VersionMismatch),
         ) => EnvError::Damaged(error.to_string()),
         other => EnvError::Io(io::Error::other(other)),
     }
@@ -113,15 +123,7 @@ impl Env for LmdbEnv {
     }
 
     fn commit(&self, change: &dyn Change) -> Result<(), EnvError> {
-        let mut txn = self.env.write_txn().map_err(refused)?;
-        change.each(&mut |table, key, value| {
-            let rows = &self.tables[table as usize];
-            match value {
-                Some(value) => rows.put(&mut txn, key, value).map_err(refused),
-                None => rows.delete(&mut txn, key).map(drop).map_err(refused),
-            }
-        })?;
-        txn.commit().map_err(|error| match refused(error) {
+        self.write(change).map_err(|error| match error {
             EnvError::Io(error) if self.was_cut_short(&error) => EnvError::Full(error.to_string()),
             error => error,
         })
