@@ -58,23 +58,30 @@ impl<R: Runtime> Gateway<R> {
         // Another shard first each time, so that none is starved.
         let turn = self.next_turn() as usize % shards.len();
         shards.rotate_left(turn);
-        let mut deliveries = Vec::new();
+        let mut got = Gathered::default();
         for (shard, partitions) in shards {
-            let left = max - deliveries.len() as u32;
-            if left == 0 || weight(&deliveries) >= ANSWER_BYTES {
+            let left = max - got.deliveries.len() as u32;
+            if left == 0 || got.is_full() {
                 break;
             }
             let receive = ask(&info, &request, partitions, left, 0);
             match self.receive_at(principal, shard, receive).await {
-                Ok(received) => deliveries.extend(received.deliveries),
-                Err(error) if deliveries.is_empty() && wait == 0 => return Err(about(error)),
+                Ok(received) => got.extend(received.deliveries),
+                Err(error) if got.deliveries.is_empty() && wait == 0 => return Err(about(error)),
                 Err(error) => tracing::debug!(shard, %error, "left out of a receive"),
             }
         }
-        if deliveries.is_empty() && wait > 0 {
-            deliveries = self.wait_for(principal, info, request, (max, wait)).await?;
+        if got.deliveries.is_empty() && wait > 0 {
+            got = self
+                .wait_for(principal, info.clone(), request, (max, wait))
+                .await?;
         }
-        Ok(ReceiveResponse { deliveries })
+        if !got.beyond.is_empty() {
+            self.settle_in(principal, &info, got.beyond).await;
+        }
+        Ok(ReceiveResponse {
+            deliveries: got.deliveries,
+        })
     }
 
     async fn receive_at(
@@ -112,10 +119,10 @@ impl<R: Runtime> Gateway<R> {
         info: Arc<QueueInfo>,
         request: ReceiveRequest,
         (max, wait): (u32, u64),
-    ) -> Result<Vec<Delivery>, ApiError> {
+    ) -> Result<Gathered, ApiError> {
         let receiver = Receiver {
             principal: principal.clone(),
-            info: info.clone(),
+            info,
             session_id: String::new(),
             stream: 0,
             lease: request.lease,
@@ -130,10 +137,7 @@ impl<R: Runtime> Gateway<R> {
         // Nothing is leased to it any more once all unused credit has come back.
         sources.grant(0);
         gather::<R>(&mut sources, TAKE_BACK, false, &mut got).await?;
-        if !got.beyond.is_empty() {
-            self.settle_in(principal, &info, got.beyond).await;
-        }
-        Ok(got.deliveries)
+        Ok(got)
     }
 }
 
@@ -146,10 +150,17 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
+    fn is_full(&self) -> bool {
+        !self.beyond.is_empty() || self.bytes >= ANSWER_BYTES
+    }
+
     pub(super) fn extend(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
-            if self.beyond.is_empty() && self.bytes < ANSWER_BYTES {
-                self.bytes += delivery.body.len();
+            let bytes = self.bytes + weight(std::slice::from_ref(&delivery));
+            let fits = bytes <= ANSWER_BYTES || self.deliveries.is_empty();
+            // Without a receipt it was consumed, and cannot be handed back.
+            if delivery.receipt.is_empty() || self.beyond.is_empty() && fits {
+                self.bytes = bytes;
                 self.deliveries.push(delivery);
             } else {
                 self.beyond.push(Settlement {

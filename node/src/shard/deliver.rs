@@ -38,6 +38,12 @@ impl Leased {
         self.batches.is_empty()
     }
 
+    /// Whether the first ones were consumed by being leased: their bytes go soon, and nobody gets
+    /// them again.
+    pub fn are_consumed(&self) -> bool {
+        self.batches.front().is_some_and(is_consumed)
+    }
+
     /// What they will take as deliveries, about.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -75,6 +81,10 @@ impl Leased {
     }
 }
 
+fn is_consumed(received: &Received) -> bool {
+    received.delivery == 0
+}
+
 fn size(message: &Delivered) -> usize {
     message.payload.len as usize + OVERHEAD
 }
@@ -83,6 +93,26 @@ fn size(message: &Delivered) -> usize {
 pub fn weight(deliveries: &[Delivery]) -> usize {
     let bodies = deliveries.iter().map(|delivery| delivery.body.len());
     bodies.sum::<usize>() + OVERHEAD * (deliveries.len() + 1)
+}
+
+/// Cuts deliveries into frames of about [`FRAME_BYTES`], of one delivery at least.
+pub fn frames(deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+    let mut frames: Vec<Vec<Delivery>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for delivery in deliveries {
+        let size = weight(std::slice::from_ref(&delivery));
+        match frames.last_mut() {
+            Some(frame) if bytes.saturating_add(size) <= FRAME_BYTES => {
+                bytes += size;
+                frame.push(delivery);
+            }
+            _ => {
+                bytes = size;
+                frames.push(vec![delivery]);
+            }
+        }
+    }
+    frames
 }
 
 /// The deliveries of `leased`, in order.

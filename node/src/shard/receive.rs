@@ -62,7 +62,13 @@ pub async fn receive<R: Runtime, P: Replica>(
     for batch in leased {
         waiting.push(batch);
     }
-    let answered = waiting.take(ANSWER_BYTES);
+    // What was consumed cannot be handed back.
+    let room = if waiting.are_consumed() {
+        usize::MAX
+    } else {
+        ANSWER_BYTES
+    };
+    let answered = waiting.take(room);
     desk.hand_back_all(&mut waiting);
     let deliveries = deliver::frame(&*desk.replica, &answered).await;
     Ok(ReceiveResponse { deliveries })

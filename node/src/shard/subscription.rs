@@ -132,7 +132,7 @@ pub async fn run<R: Runtime, P: Replica>(
                 Select2::Second(Some(push)) => pass_on(&mut seat, push, &down).await,
                 Select2::Second(None) => false,
             }
-        } else if unread < WINDOW {
+        } else if unread < WINDOW || seat.leased.are_consumed() {
             deliver(&mut seat, &down, &mut unread).await
         } else {
             let frame = up.recv().await;
@@ -200,13 +200,19 @@ async fn pass_on<R: Runtime, P: Replica>(
         && !last
 }
 
-/// Writes one frame of what is leased; false when the stream is over.
+/// Writes one frame of what is leased, or all of it where it was consumed; false when the stream is
+/// over.
 async fn deliver<R: Runtime, P: Replica>(
     seat: &mut Seat<R, P>,
     down: &mpsc::Sender<SubscriptionDown>,
     unread: &mut usize,
 ) -> bool {
-    let leased = seat.leased.take(FRAME_BYTES);
+    let room = if seat.leased.are_consumed() {
+        usize::MAX
+    } else {
+        FRAME_BYTES
+    };
+    let leased = seat.leased.take(room);
     let deliveries = deliver::frame(&*seat.desk.replica, &leased).await;
     let messages: usize = leased.iter().map(|received| received.messages.len()).sum();
     let missing = messages - deliveries.len();
@@ -216,14 +222,15 @@ async fn deliver<R: Runtime, P: Replica>(
         drop(seats);
         seat.desk.intake.wake();
     }
-    if deliveries.is_empty() {
-        return true;
+    for deliveries in deliver::frames(deliveries) {
+        *unread += deliver::weight(&deliveries);
+        let frame = subscription_down::Frame::Deliveries(DeliveryBatch { deliveries });
+        let down = down.send(SubscriptionDown { frame: Some(frame) });
+        if down.await.is_err() {
+            return false;
+        }
     }
-    *unread += deliver::weight(&deliveries);
-    let frame = Some(subscription_down::Frame::Deliveries(DeliveryBatch {
-        deliveries,
-    }));
-    down.send(SubscriptionDown { frame }).await.is_ok()
+    true
 }
 
 fn closed(shard: GroupId, why: &Closed) -> CallError {

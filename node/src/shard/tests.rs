@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prost_types::Duration as WireDuration;
+use roadstead_core::shard::Delivery as DeliveryMode;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::{
@@ -15,6 +16,7 @@ use super::deliver::weight;
 use super::tests_support::{
     Consumer, LONG, QUEUE, bodies, message, one_shard, receive, send, settle, stats,
 };
+use super::twin::queue_info;
 
 #[tokio::test]
 async fn sent_received_settled() {
@@ -198,6 +200,25 @@ async fn what_is_not_read_is_bounded_in_bytes_and_goes_on_when_it_is_read() {
         let deliveries = consumer.deliveries().await;
         got += deliveries.len();
         consumer.read(weight(&deliveries)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_consumed_by_its_delivery_does_not_wait_to_be_read() {
+    let cluster = one_shard();
+    let mut info = queue_info(QUEUE, "a", &[1]);
+    info.config.delivery = DeliveryMode::AtMostOnce;
+    cluster.queues.set(info);
+    stats(&cluster, QUEUE).await;
+    let body = "x".repeat(200 << 10);
+    for _ in 0..20 {
+        send(&cluster, &[&body], None).await.unwrap();
+    }
+    let mut consumer = Consumer::open(&cluster, "s", &[]).await;
+    consumer.credit(20).await;
+    let mut got = 0;
+    while got < 20 {
+        got += consumer.deliveries().await.len();
     }
 }
 
