@@ -29,9 +29,15 @@ pub fn next(goal: &Goal, observed: &Observed) -> Step {
             no_answer(observed),
         );
     };
+    let replaced = replace(observed, cluster);
+    let joined = join(goal, observed, cluster);
+    let does = |step: &Option<Step>| step.clone().filter(|step| step.action != Action::Wait);
+    // Who waits for one node holds up no other that came back with an empty volume.
     take_back(goal, cluster)
-        .or_else(|| replace(observed, cluster))
-        .or_else(|| join(goal, observed, cluster))
+        .or_else(|| does(&replaced))
+        .or_else(|| does(&joined))
+        .or(replaced)
+        .or(joined)
         .or_else(|| scale_in(goal, cluster))
         .or_else(|| missing(goal, observed))
         .unwrap_or_else(Step::done)
@@ -180,13 +186,16 @@ fn join(goal: &Goal, observed: &Observed, cluster: &ClusterView) -> Option<Step>
 /// The former identity of a pod whose volume was lost: drained, so that its copies go to the new
 /// one, and removed.
 fn replace(observed: &Observed, cluster: &ClusterView) -> Option<Step> {
-    let old = cluster.members.iter().find_map(|old| {
+    let steps = cluster.members.iter().filter_map(|old| {
         let node = observed.nodes.get(&old.name)?;
-        let is_member = cluster.member(node.id).is_some();
-        (node.id != old.node_id && is_member).then_some(old)
-    })?;
-    let reason = format!("{} came back with another data directory", old.name);
-    Some(leave(cluster, old, &reason))
+        let new = cluster.member(node.id)?;
+        let is_replaced = node.id != old.node_id && new.name == old.name;
+        let reason = format!("{} came back with another data directory", old.name);
+        is_replaced.then(|| leave(cluster, old, &reason))
+    });
+    let mut steps: Vec<Step> = steps.collect();
+    steps.sort_by_key(|step| step.action == Action::Wait);
+    steps.into_iter().next()
 }
 
 /// The member with the highest number beyond `replicas`: drained, then removed.

@@ -42,8 +42,8 @@ pub enum AuthorityError {
     /// The Secret holds something else.
     #[error(
         "Secret {secret} lacks {key}, so the CA of the cluster is not known: restore the Secret \
-         from a backup, or delete it to let the operator make a new CA (running nodes then have to \
-         be restarted all at once)"
+         from a backup; to have a new CA made, delete the Secret, annotate the QueueCluster with \
+         roadstead.dev/new-authority=true and restart its pods all at once"
     )]
     Incomplete {
         /// namespace/name of the Secret.

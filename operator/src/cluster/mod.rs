@@ -111,7 +111,8 @@ fn may_make_authority(cluster: &QueueCluster) -> bool {
     let status = cluster.status.as_ref();
     let bootstrap = status.and_then(|status| status.bootstrap.as_ref());
     let founded = bootstrap.is_some_and(|bootstrap| bootstrap.done);
-    !founded || cluster.annotations().contains_key(NEW_AUTHORITY)
+    let asked = cluster.annotations().get(NEW_AUTHORITY);
+    !founded || asked.is_some_and(|value| value == "true")
 }
 
 fn paused() -> Step {

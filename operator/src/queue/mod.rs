@@ -280,7 +280,10 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
     let dead_letter = queue.spec.dead_letter.as_ref();
     let dead_letter = dead_letter.and_then(|d| queues.resolve(queue, &d.queue_ref.name));
     match ensure::ensure(queue, dead_letter, link).await? {
-        Outcome::Refused { message, .. } if queues.awaits_dead_letter(queue, Timestamp::now()) => {
+        Outcome::Refused { message, .. }
+            if is_about_dead_letter(&message)
+                && queues.awaits_dead_letter(queue, Timestamp::now()) =>
+        {
             Ok(Found::waiting("DeadLetterQueueMissing", message))
         }
         Outcome::Refused { reason, message } => Ok(Found::refused(reason, message, CALM)),
@@ -314,6 +317,10 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
             })
         }
     }
+}
+
+fn is_about_dead_letter(message: &str) -> bool {
+    message.contains("dead-letter") || message.contains("deadLetter")
 }
 
 fn ready(stats: Option<&v1::QueueStats>) -> (Finding, Duration) {
