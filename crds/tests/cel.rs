@@ -99,7 +99,8 @@ fn queue_creation() {
             json!({"ordering": "Strict", "partitions": 2}),
             "needs partitions: 1",
         ),
-        (json!({"lease": "13h"}), "lease must be at most 12h"),
+        (json!({"lease": "13h"}), "lease must be 1s to 12h"),
+        (json!({"lease": "0s"}), "lease must be 1s to 12h"),
         (
             json!({"expiry": {"timeToLive": "999ms"}}),
             "between 1s and 8760h",
