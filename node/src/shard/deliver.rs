@@ -49,8 +49,14 @@ impl Leased {
         self.bytes
     }
 
-    /// Takes the first ones, as many as take `room` bytes, and one at least.
+    /// Takes the first ones, as many as take `room` bytes, and one at least; all where they were
+    /// consumed.
     pub fn take(&mut self, room: usize) -> Vec<Received> {
+        let room = if self.are_consumed() {
+            usize::MAX
+        } else {
+            room
+        };
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some(mut batch) = self.batches.pop_front() {

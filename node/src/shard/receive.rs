@@ -62,13 +62,7 @@ pub async fn receive<R: Runtime, P: Replica>(
     for batch in leased {
         waiting.push(batch);
     }
-    // What was consumed cannot be handed back.
-    let room = if waiting.are_consumed() {
-        usize::MAX
-    } else {
-        ANSWER_BYTES
-    };
-    let answered = waiting.take(room);
+    let answered = waiting.take(ANSWER_BYTES);
     desk.hand_back_all(&mut waiting);
     let deliveries = deliver::frame(&*desk.replica, &answered).await;
     Ok(ReceiveResponse { deliveries })

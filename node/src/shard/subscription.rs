@@ -207,12 +207,7 @@ async fn deliver<R: Runtime, P: Replica>(
     down: &mpsc::Sender<SubscriptionDown>,
     unread: &mut usize,
 ) -> bool {
-    let room = if seat.leased.are_consumed() {
-        usize::MAX
-    } else {
-        FRAME_BYTES
-    };
-    let leased = seat.leased.take(room);
+    let leased = seat.leased.take(FRAME_BYTES);
     let deliveries = deliver::frame(&*seat.desk.replica, &leased).await;
     let messages: usize = leased.iter().map(|received| received.messages.len()).sum();
     let missing = messages - deliveries.len();

@@ -16,7 +16,7 @@ use super::deliver::weight;
 use super::tests_support::{
     Consumer, LONG, QUEUE, bodies, message, one_shard, receive, send, settle, stats,
 };
-use super::twin::queue_info;
+use super::twin::{TwinCluster, queue_info};
 
 #[tokio::test]
 async fn sent_received_settled() {
@@ -181,15 +181,21 @@ async fn a_consumer_that_never_reads_costs_only_itself() {
     }
 }
 
+/// A consumer with credit for all of 20 messages of 200 KiB.
+async fn who_may_have_twenty(cluster: &TwinCluster) -> Consumer {
+    let body = "x".repeat(200 << 10);
+    for _ in 0..20 {
+        send(cluster, &[&body], None).await.unwrap();
+    }
+    let consumer = Consumer::open(cluster, "s", &[]).await;
+    consumer.credit(20).await;
+    consumer
+}
+
 #[tokio::test]
 async fn what_is_not_read_is_bounded_in_bytes_and_goes_on_when_it_is_read() {
     let cluster = one_shard();
-    let body = "x".repeat(200 << 10);
-    for _ in 0..20 {
-        send(&cluster, &[&body], None).await.unwrap();
-    }
-    let mut consumer = Consumer::open(&cluster, "s", &[]).await;
-    consumer.credit(20).await;
+    let mut consumer = who_may_have_twenty(&cluster).await;
     let mut got = 0;
     for _ in 0..6 {
         got += consumer.deliveries().await.len();
@@ -210,12 +216,7 @@ async fn what_is_consumed_by_its_delivery_does_not_wait_to_be_read() {
     info.config.delivery = DeliveryMode::AtMostOnce;
     cluster.queues.set(info);
     stats(&cluster, QUEUE).await;
-    let body = "x".repeat(200 << 10);
-    for _ in 0..20 {
-        send(&cluster, &[&body], None).await.unwrap();
-    }
-    let mut consumer = Consumer::open(&cluster, "s", &[]).await;
-    consumer.credit(20).await;
+    let mut consumer = who_may_have_twenty(&cluster).await;
     let mut got = 0;
     while got < 20 {
         got += consumer.deliveries().await.len();
