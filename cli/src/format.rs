@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
-use roadstead_client::proto::{self, Ordering, QueueSpec, QueueStats};
+use roadstead_client::proto::{self, DeadLetterInfo, Ordering, QueueSpec, QueueStats};
 use serde_json::{Map, Value, json};
 
 use crate::units;
@@ -137,14 +137,25 @@ pub fn message(message: &ReceivedMessage) -> Value {
     let (key, body) = body(&message.body);
     value[key] = body;
     if let Some(dead) = &message.dead_letter {
-        value["deadLetter"] = json!({
-            "reason": dead.reason().as_str_name().trim_start_matches("DEAD_LETTER_REASON_"),
-            "error": dead.error,
-            "sourceQueue": dead.source_queue,
-            "deliveryCount": dead.delivery_count,
-        });
+        value["deadLetter"] = dead_letter(dead);
     }
     value
+}
+
+/// Why and from where a message was dead-lettered.
+pub fn dead_letter(dead: &DeadLetterInfo) -> Value {
+    json!({
+        "reason": reason(dead),
+        "error": dead.error,
+        "sourceQueue": dead.source_queue,
+        "deliveryCount": dead.delivery_count,
+    })
+}
+
+/// The reason's name, without what all of them begin with.
+pub fn reason(dead: &DeadLetterInfo) -> &'static str {
+    let name = dead.reason().as_str_name();
+    name.trim_start_matches("DEAD_LETTER_REASON_")
 }
 
 #[cfg(test)]

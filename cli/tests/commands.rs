@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, Dev, code, stderr};
+use common::{BINARY, Dev, code, signal, stderr};
 use roadstead_client::Client;
 use roadstead_client::proto::TransferLeadershipRequest;
 
@@ -255,19 +255,13 @@ fn started(dev: &Dev, line: &str, mut begun: impl FnMut() -> bool) -> Child {
     child
 }
 
-fn interrupt(child: &Child) {
-    let mut kill = Command::new("kill");
-    kill.args(["-INT", &child.id().to_string()]);
-    assert!(kill.status().unwrap().success());
-}
-
 #[test]
 fn an_interrupted_benchmark_leaves_no_queue_behind() {
     let dev = Dev::start();
     let line = "bench --duration 30s --warmup 0s --size 32 --producers 1";
     let sent = || dev.stdout("queue ls").contains("bench-");
     let child = started(&dev, line, sent);
-    interrupt(&child);
+    signal(&child, "INT");
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), Some(1), "{output:?}");
     assert!(stderr(&output).contains("interrupted"), "{output:?}");
@@ -280,7 +274,7 @@ fn an_interrupted_send_says_how_many_were_accepted() {
     let dev = Dev::start();
     let arrived = || dev.json("queue get orders")["stats"]["ready"] == 2;
     let child = started(&dev, "send orders --ndjson -", arrived);
-    interrupt(&child);
+    signal(&child, "INT");
     // Its stdin is open and says nothing more.
     let start = Instant::now();
     let output = child.wait_with_output().unwrap();

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, Dev, code, stderr};
+use common::{BINARY, Dev, code, signal, stderr};
 use roadstead_client::{Client, Message, Outcome, SendError};
 
 /// A receiver of the queue orders, whose stderr is kept.
@@ -32,12 +32,6 @@ fn wait_for(file: &Path) {
         assert!(start.elapsed() < Duration::from_secs(20), "it never began");
         sleep(Duration::from_millis(5));
     }
-}
-
-/// Sends SIGTERM.
-fn tell(process: &Child) {
-    let kill = Command::new("kill").arg(process.id().to_string()).status();
-    assert!(kill.unwrap().success());
 }
 
 /// A command that is told to stop, writes its process down, and goes on.
@@ -99,7 +93,7 @@ fn a_command_that_runs_may_end_when_its_receiver_is_told_to_stop() {
     );
     let mut receiver = receiver(&dev, &["--follow", "--exec", &command]);
     wait_for(&begun);
-    tell(&receiver);
+    signal(&receiver, "TERM");
     assert!(receiver.wait().unwrap().success());
     assert!(ended.exists());
     assert_eq!(dev.json("queue get orders")["stats"]["ackedTotal"], 1);
@@ -114,7 +108,7 @@ fn a_command_that_does_not_end_in_time_is_told_and_killed() {
     let receiver = receiver(&dev, &["--follow", "--grace", "1s", "--exec", &command]);
     wait_for(&directory.path().join("begun"));
     let start = Instant::now();
-    tell(&receiver);
+    signal(&receiver, "TERM");
     let output = receiver.wait_with_output().unwrap();
     assert!(start.elapsed() < Duration::from_secs(6), "{output:?}");
     assert_eq!(code(&output), Some(1), "{output:?}");
@@ -139,13 +133,13 @@ fn a_second_signal_ends_it_at_once() {
     let command = stubborn(directory.path());
     let mut receiver = receiver(&dev, &["--follow", "--exec", &command]);
     wait_for(&directory.path().join("begun"));
-    tell(&receiver);
+    signal(&receiver, "TERM");
     sleep(Duration::from_millis(500));
     assert!(
         receiver.try_wait().unwrap().is_none(),
         "one signal leaves it its grace"
     );
-    tell(&receiver);
+    signal(&receiver, "TERM");
     let start = Instant::now();
     let output = receiver.wait_with_output().unwrap();
     assert!(start.elapsed() < Duration::from_secs(3), "{output:?}");
@@ -262,4 +256,34 @@ fn as_many_as_are_wanted_come_from_one_partition_of_several() {
     }
     let looked = dev.stdout("receive wide -c 3");
     assert_eq!(looked.lines().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[test]
+fn peek_shows_why_a_message_is_dead() {
+    let dev = Dev::start();
+    dev.stdout("queue create dead");
+    dev.stdout("queue create jobs --dead-letter dead --max-deliveries 1");
+    dev.stdout("send jobs poison");
+    dev.stdout("send dead sent-here");
+    dev.run("receive jobs --exec false");
+    let start = Instant::now();
+    let found = loop {
+        let peeked = dev.json("queue peek dead");
+        let mut messages = peeked.as_array().unwrap().iter();
+        if let Some(found) = messages.find(|message| message["body"] == "poison") {
+            break found["deadLetter"].clone();
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{peeked}");
+        sleep(Duration::from_millis(50));
+    };
+    assert_eq!(found["reason"], "MAX_DELIVERIES", "{found}");
+    assert_eq!(found["sourceQueue"], "default/jobs", "{found}");
+    assert_eq!(found["deliveryCount"], 1, "{found}");
+    assert!(found["error"].as_str().unwrap().contains("exit"), "{found}");
+    let table = dev.stdout("queue peek dead");
+    assert!(
+        table.contains("MAX_DELIVERIES in default/jobs: "),
+        "{table}"
+    );
+    assert!(!dev.stdout("queue peek jobs").contains("DEAD LETTER"));
 }

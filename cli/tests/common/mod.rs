@@ -97,9 +97,7 @@ impl Dev {
 
     /// Sends it a signal, by its name.
     pub fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args(["-s", name, &self.process.id().to_string()]);
-        let _ = kill.status();
+        signal(&self.process, name);
     }
 
     pub fn run(&self, line: &str) -> Output {
@@ -142,6 +140,13 @@ impl Drop for Dev {
         self.tell();
         let _ = self.process.wait();
     }
+}
+
+/// Sends a signal to a process that the test started.
+pub fn signal(process: &Child, name: &str) {
+    let id = process.id().to_string();
+    let kill = Command::new("kill").args(["-s", name, &id]).status();
+    assert!(kill.unwrap().success());
 }
 
 /// The code that a command ended with.

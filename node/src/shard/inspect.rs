@@ -140,6 +140,7 @@ pub async fn peek<R: Runtime, P: Replica>(
             delivery_count: peeked.delivery_count,
             enqueued_at: Some(timestamp(peeked.enqueued_at)),
             state: state.into(),
+            dead_letter: blob.dead_letter,
         })
     });
     Ok(PeekMessagesResponse {

@@ -29,7 +29,12 @@ impl Peek {
                 return format!("{} holds no messages", self.name);
             }
             let header = ["ID", "STATE", "DELIVERIES", "KEY", "BYTES", "BODY"];
-            table(header, messages.iter().map(row))
+            if messages.iter().all(|message| message.dead_letter.is_none()) {
+                return table(header, messages.iter().map(row));
+            }
+            let [id, state, deliveries, key, bytes, body] = header;
+            let header = [id, state, deliveries, key, bytes, "DEAD LETTER", body];
+            table(header, messages.iter().map(row_of_dead))
         })?;
         Ok(())
     }
@@ -58,25 +63,46 @@ fn json(message: &PeekedMessage) -> Value {
     });
     let (key, body) = format::body(&message.body);
     value[key] = body;
+    if let Some(dead) = &message.dead_letter {
+        value["deadLetter"] = format::dead_letter(dead);
+    }
     value
 }
 
-fn row(message: &PeekedMessage) -> [String; 6] {
-    let text = String::from_utf8_lossy(&message.body);
-    let mut start: String = text
-        .chars()
-        .take(40)
+/// The beginning of a text, in one line.
+fn start_of(text: &str) -> String {
+    let start = text.chars().take(40);
+    let mut start: String = start
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     if text.chars().nth(40).is_some() {
         start.push('…');
     }
+    start
+}
+
+fn row_of_dead(message: &PeekedMessage) -> [String; 7] {
+    let why = message
+        .dead_letter
+        .as_ref()
+        .map_or_else(String::new, |dead| {
+            let why = format!("{} in {}", format::reason(dead), dead.source_queue);
+            if dead.error.is_empty() {
+                return why;
+            }
+            format!("{why}: {}", start_of(&dead.error))
+        });
+    let [id, state, deliveries, key, bytes, body] = row(message);
+    [id, state, deliveries, key, bytes, why, body]
+}
+
+fn row(message: &PeekedMessage) -> [String; 6] {
     [
         message.message_id.clone(),
         state(message).to_owned(),
         message.delivery_count.to_string(),
         message.ordering_key.clone(),
         message.body.len().to_string(),
-        start,
+        start_of(&String::from_utf8_lossy(&message.body)),
     ]
 }
