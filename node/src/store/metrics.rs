@@ -21,6 +21,7 @@ struct Counters {
     journal_bytes_written: AtomicU64,
     entries: AtomicU64,
     segments: AtomicU64,
+    journal_bytes: AtomicU64,
     segments_recycled: AtomicU64,
     tail_bytes: AtomicU64,
     commits: AtomicU64,
@@ -46,6 +47,8 @@ pub struct StoreNumbers {
     pub entries: u64,
     /// Gauge: segments that hold something.
     pub segments: u64,
+    /// Gauge: bytes of those segments.
+    pub journal_bytes: u64,
     /// Segments given back for reuse.
     pub segments_recycled: u64,
     /// Gauge: bytes of entries held in memory.
@@ -76,6 +79,7 @@ impl StoreMetrics {
             journal_bytes_written: load(&c.journal_bytes_written),
             entries: load(&c.entries),
             segments: load(&c.segments),
+            journal_bytes: load(&c.journal_bytes),
             segments_recycled: load(&c.segments_recycled),
             tail_bytes: load(&c.tail_bytes),
             commits: load(&c.commits),
@@ -103,8 +107,12 @@ impl StoreMetrics {
         self.0.entries.fetch_add(entries as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn segments(&self, in_use: usize) {
-        self.0.segments.store(in_use as u64, Ordering::Relaxed);
+    /// `in_use` segments of `bytes` each.
+    pub(super) fn segments(&self, in_use: usize, bytes: u32) {
+        let in_use = in_use as u64;
+        self.0.segments.store(in_use, Ordering::Relaxed);
+        let bytes = in_use * u64::from(bytes);
+        self.0.journal_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn recycled(&self, segments: usize) {

@@ -149,6 +149,11 @@ fn store(to: &mut Families<'_>, seen: &Observation) -> fmt::Result {
         store.entries,
     )?;
     to.gauge(
+        "journal_bytes",
+        "Size of the journal's segments that hold something",
+        store.journal_bytes,
+    )?;
+    to.gauge(
         "journal_segments",
         "Segments that hold something",
         store.segments,

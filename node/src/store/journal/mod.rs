@@ -113,7 +113,7 @@ impl Journal {
         }
         self.0.metrics.recycled(1);
         let done = self.0.segments.free(segment, 2);
-        self.0.metrics.segments(self.0.segments.in_use());
+        self.0.segments.count_in(&self.0.metrics);
         done
     }
 

@@ -133,7 +133,7 @@ pub(crate) fn open(
         .map(|(number, (_, file))| (number, file.slot))
         .collect();
     let segments = Segments::new(disk, options.segment_bytes, used, spare);
-    around.metrics.segments(segments.in_use());
+    segments.count_in(&around.metrics);
     let inner = Arc::new(Inner {
         groups: Mutex::new(replay.groups),
         queue: Arc::new(Queue::default()),

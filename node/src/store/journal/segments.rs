@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::disk::{Disk, DiskFile};
+use crate::store::metrics::StoreMetrics;
 
 /// Directory of the segments.
 pub(super) const DIR: &str = "journal";
@@ -67,6 +68,11 @@ impl Segments {
     /// Number of segments in use.
     pub(super) fn in_use(&self) -> usize {
         self.state().used.len()
+    }
+
+    /// Tells how many are in use, and their bytes.
+    pub(super) fn count_in(&self, metrics: &StoreMetrics) {
+        metrics.segments(self.in_use(), self.bytes);
     }
 
     pub(super) fn get(&self, segment: u32) -> Option<Slot> {

@@ -147,7 +147,7 @@ impl Writer {
                 self.at.newest = number;
                 self.at.segment = Some((number, slot));
                 self.at.offset = 0;
-                self.inner.metrics.segments(self.inner.segments.in_use());
+                self.inner.segments.count_in(&self.inner.metrics);
                 (number, true)
             }
         };
