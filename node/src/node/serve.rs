@@ -34,8 +34,8 @@ const APPENDS_IN_FLIGHT: usize = 64;
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-impl<R: Runtime> Serve for Arc<Node<R>> {
-    fn greet(&self, hello: &PeerHello) -> Result<PeerHello, String> {
+impl<R: Runtime> Node<R> {
+    fn greeting(&self, hello: &PeerHello) -> Result<PeerHello, String> {
         // What is sent to a node that lived here before is not for this one: an append would be
         // acknowledged in the other's name.
         let (meant, me) = (hello.to_node_id, self.node_id());
@@ -51,6 +51,15 @@ impl<R: Runtime> Serve for Arc<Node<R>> {
             answer.disowns = why;
         }
         Ok(answer)
+    }
+}
+
+impl<R: Runtime> Serve for Arc<Node<R>> {
+    fn greet(&self, hello: &PeerHello) -> Result<PeerHello, String> {
+        let greeted = self.greeting(hello);
+        let noted = greeted.as_ref().map(|_| ()).map_err(String::as_str);
+        self.peers().note_greeting(hello, noted);
+        greeted
     }
 
     fn is_admitted(&self) -> bool {

@@ -337,31 +337,12 @@ pub(super) fn fill_frame(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            lock(&self.0).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::peers::logged::log_of;
 
     #[test]
     fn a_peer_that_is_away_is_told_once_and_once_when_it_is_back() {
-        let log = Log::default();
-        let writer = log.clone();
-        let lines = tracing_subscriber::fmt().with_ansi(false);
-        let lines = lines.with_writer(move || writer.clone());
-        tracing::subscriber::with_default(lines.finish(), || {
+        let log = log_of(|| {
             let mut urgent = Reach::new(0xab, Lane::Urgent);
             let mut bulk = Reach::new(0xab, Lane::Bulk);
             for _ in 0..2 {
@@ -375,7 +356,6 @@ mod tests {
                 }
             }
         });
-        let log = String::from_utf8(lock(&log.0).clone()).unwrap();
         let said = |what: &str| log.lines().filter(|line| line.contains(what)).count();
         assert_eq!((said("WARN"), said("cannot be reached")), (2, 2), "{log}");
         let named = said("node=00000000000000ab");

@@ -98,17 +98,8 @@ pub async fn serve<R: Runtime>(link: Link, service: Arc<dyn Serve>, scope: NodeS
         tracing::debug!("a peer did not introduce itself");
         return;
     };
-    let reply = match service.greet(&hello) {
-        Ok(reply) => reply,
-        Err(why) => {
-            tracing::warn!(
-                peer = %format_args!("{:016x}", hello.node_id),
-                cluster = hello.cluster_id,
-                why,
-                "peer refused"
-            );
-            return;
-        }
+    let Ok(reply) = service.greet(&hello) else {
+        return;
     };
     let is_last = !reply.disowns.is_empty() || !service.is_admitted();
     let answer = PeerMessage {

@@ -9,6 +9,9 @@ pub mod codec;
 mod connection;
 pub mod inbound;
 #[cfg(test)]
+mod logged;
+mod refusals;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -26,6 +29,7 @@ use self::admission::Admission;
 use self::boots::Boots;
 use self::codec::boot_from_wire;
 use self::connection::{Connection, Waiter};
+use self::refusals::Refusals;
 use crate::gateway::ApiError;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
@@ -52,6 +56,7 @@ struct Inner<R: Runtime> {
     addresses: Mutex<BTreeMap<NodeId, String>>,
     boots: Mutex<Boots>,
     admission: Admission,
+    refusals: Refusals,
     connections: Mutex<BTreeMap<(NodeId, Lane), Connection>>,
     /// Wall clocks as they were told, in ms, and when, in monotonic ns.
     walls: Mutex<BTreeMap<NodeId, (u64, u64)>>,
@@ -87,6 +92,7 @@ impl<R: Runtime> Peers<R> {
             addresses: Mutex::default(),
             boots: Mutex::default(),
             admission: Admission::default(),
+            refusals: Refusals::default(),
             connections: Mutex::default(),
             walls: Mutex::default(),
             clock,
@@ -141,6 +147,14 @@ impl<R: Runtime> Peers<R> {
     /// If it does, this node is [disowned](Self::until_disowned).
     pub async fn introduce(&self, node: NodeId, timeout: Duration) -> Result<(), String> {
         connection::introduce(self, node, timeout).await
+    }
+
+    /// A peer that introduced itself was taken in, or was refused because of `why`.
+    pub fn note_greeting(&self, hello: &PeerHello, greeted: Result<(), &str>) {
+        match greeted {
+            Ok(()) => self.inner.refusals.taken_in(hello.node_id),
+            Err(why) => self.inner.refusals.refused(hello, why),
+        }
     }
 
     /// From now on this node asks and answers.
