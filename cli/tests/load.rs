@@ -8,11 +8,11 @@
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, Dev, code, stderr};
+use common::{BINARY, Dev, code, signal, stderr};
 
 #[test]
 fn load_with_a_clean_ledger() {
@@ -72,17 +72,35 @@ fn a_benchmark_makes_a_queue_for_its_messages() {
 
 #[test]
 fn a_consumer_ends_when_the_cluster_does_not_answer() {
+    let (output, took) = consume_while_nobody_answers(20, "--idle 1s --work 100ms", false);
+    assert!(took < Duration::from_secs(30), "{output:?}");
+    assert_eq!(code(&output), Some(4), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains("their acks not confirmed"), "{said}");
+}
+
+#[test]
+fn a_consumer_that_waits_for_answers_ends_when_it_is_told_to() {
+    let arguments = "--work 1ms --max-in-flight 1000";
+    let (output, took) = consume_while_nobody_answers(2_000, arguments, true);
+    assert!(took < Duration::from_secs(20), "{output:?}");
+    assert_eq!(code(&output), Some(4), "{output:?}");
+}
+
+/// Consumes from a cluster that is stopped in the middle; with how long the consumer went on.
+fn consume_while_nobody_answers(messages: u32, arguments: &str, told: bool) -> (Output, Duration) {
     let dev = Dev::start();
     let directory = tempfile::tempdir().unwrap();
     let ledger = directory.path().join("consumed");
     let produced = directory.path().join("produced").display().to_string();
     dev.stdout(&format!(
-        "load produce --queue orders --messages 20 --ledger {produced}"
+        "load produce --queue orders --messages {messages} --ledger {produced}"
     ));
     let mut command = Command::new(BINARY);
     command.env("ROADSTEAD_ENDPOINT", &dev.endpoint);
-    command.args(["load", "consume", "--queue", "orders", "--idle", "1s"]);
-    command.args(["--work", "100ms", "--ledger"]).arg(&ledger);
+    command.args(["load", "consume", "--queue", "orders"]);
+    command.args(arguments.split(' '));
+    command.arg("--ledger").arg(&ledger);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let consumer = command.spawn().unwrap();
     let start = Instant::now();
@@ -91,10 +109,12 @@ fn a_consumer_ends_when_the_cluster_does_not_answer() {
         sleep(Duration::from_millis(20));
     }
     dev.signal("STOP");
+    if told {
+        // Until it has acked what it had fetched, as far as it may without an answer.
+        sleep(Duration::from_secs(3));
+        signal(&consumer, "TERM");
+    }
     let stopped = Instant::now();
     let output = consumer.wait_with_output().unwrap();
-    assert!(stopped.elapsed() < Duration::from_secs(30), "{output:?}");
-    assert_eq!(code(&output), Some(4), "{output:?}");
-    let said = stderr(&output);
-    assert!(said.contains("their acks not confirmed"), "{said}");
+    (output, stopped.elapsed())
 }

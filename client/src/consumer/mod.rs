@@ -202,30 +202,11 @@ impl Consumer {
         let _ = self.commands.send(Command::Stop);
     }
 
-    /// Something to stop it by from elsewhere, while [`Self::next`] is waited for.
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.commands.downgrade())
-    }
-
     /// Stops, and waits until everything taken is settled and every settlement is answered;
     /// `false` when that took longer than `grace`.
     pub async fn close(mut self, grace: Duration) -> bool {
         self.stop();
         timeout(grace, &mut self.engine).await.is_ok()
-    }
-}
-
-/// Stops a [`Consumer`] from elsewhere.
-#[derive(Debug, Clone)]
-pub struct Stopper(mpsc::WeakUnboundedSender<Command>);
-
-impl Stopper {
-    /// See [`Consumer::stop`].
-    pub fn stop(&self) {
-        if let Some(commands) = self.0.upgrade() {
-            // An engine that has ended has given everything back.
-            let _ = commands.send(Command::Stop);
-        }
     }
 }
 

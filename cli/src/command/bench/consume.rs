@@ -17,6 +17,8 @@ use super::stamp::Stamps;
 const UNANSWERED: usize = 2_000;
 /// How long to wait for messages that are still on their way when the window has ended.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long answers are waited for after that, whatever state the cluster is in.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What one consumer measured inside the window.
 #[derive(Debug)]
@@ -70,14 +72,21 @@ pub async fn run(
         if unanswered.len() > UNANSWERED
             && let Some(first) = unanswered.pop_front()
         {
-            consumed.settled(first.await, window);
+            consumed.settled(answer(first, end).await, window);
         }
     }
+    let end = end.max(Instant::now() + GRACE);
     for settled in unanswered {
-        consumed.settled(settled.await, window);
+        consumed.settled(answer(settled, end).await, window);
     }
-    consumer.close(Duration::from_secs(5)).await;
+    consumer.close(GRACE).await;
     Ok(consumed)
+}
+
+/// What became of an ack; closed when nobody has answered it by `end`.
+async fn answer(settled: Settled, end: Instant) -> Result<(), SettleError> {
+    let answered = timeout_at(end.into(), settled).await;
+    answered.unwrap_or(Err(SettleError::Closed))
 }
 
 impl Consumed {

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use roadstead_client::{ReceiveError, Stopper};
+use roadstead_client::ReceiveError;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -25,7 +26,8 @@ const NEVER: Duration = Duration::from_hours(24);
 pub struct Traffic {
     sources: JoinSet<Tally>,
     sinks: JoinSet<Result<Left, ReceiveError>>,
-    stops: Vec<Stopper>,
+    /// Dropped, they stop the consumers.
+    stops: Vec<oneshot::Sender<()>>,
     /// Of the producers that have ended.
     pub tallies: Vec<Tally>,
     /// Messages sent and acked when that last changed.
@@ -75,7 +77,8 @@ impl Traffic {
 
     async fn consume(&mut self, run: &Run) -> anyhow::Result<()> {
         let consumer = run.client.consumer(&run.queue).start().await?;
-        self.stops.push(consumer.stopper());
+        let (stop, stopped) = oneshot::channel();
+        self.stops.push(stop);
         let sink = Sink {
             consumer,
             journal: run.journal.clone(),
@@ -83,7 +86,8 @@ impl Traffic {
             graveyard: false,
             acked: run.acked.clone(),
         };
-        self.sinks.spawn(sink.run(NEVER));
+        self.sinks
+            .spawn(sink.run(NEVER, async move { drop(stopped.await) }));
         Ok(())
     }
 
@@ -141,7 +145,7 @@ impl Traffic {
     /// # Errors
     /// When a consumer failed.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.stops.iter().for_each(Stopper::stop);
+        self.stops.clear();
         while let Some(ended) = self.sinks.join_next().await {
             ended??;
         }

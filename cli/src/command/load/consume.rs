@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
-use roadstead_client::terminated;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -15,6 +14,7 @@ use super::sink::{Left, Sink};
 use crate::connection::Connection;
 use crate::exit::{Failure, Kind};
 use crate::output::{Output, note};
+use crate::stop::Stop;
 use crate::{names, units};
 
 /// What to receive, and where it is written down.
@@ -23,8 +23,8 @@ pub struct Consume {
     /// Queues, all at once; comma-separated
     #[arg(long, value_delimiter = ',', required = true, value_parser = names::queue)]
     queue: Vec<String>,
-    /// End when nothing has come for this long; without it, on SIGTERM. Answers to acks are
-    /// waited for at most 10s more
+    /// End when nothing has come for this long, or on SIGTERM. Answers to acks are waited for at
+    /// most 10s more
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     idle: Option<Duration>,
     /// Time to spend on each message
@@ -48,11 +48,10 @@ impl Consume {
         let acked = Arc::new(AtomicU64::new(0));
         let idle = self.idle.unwrap_or(Duration::from_hours(24 * 365));
         let mut sinks = JoinSet::new();
-        let mut stops = Vec::new();
+        let stop = Stop::listen()?;
         for queue in &self.queue {
             let consumer = client.consumer(queue).max_in_flight(self.max_in_flight);
             let consumer = consumer.start().await?;
-            stops.push(consumer.stopper());
             let sink = Sink {
                 consumer,
                 journal: journal.clone(),
@@ -60,20 +59,14 @@ impl Consume {
                 graveyard: self.dead_letters,
                 acked: acked.clone(),
             };
-            sinks.spawn(sink.run(idle));
+            let stop = stop.clone();
+            sinks.spawn(sink.run(idle, async move { stop.once().await }));
         }
-        let mut stopping = std::pin::pin!(terminated());
         let (mut left, mut outcome) = (Left::default(), Ok(()));
-        while outcome.is_ok() {
-            tokio::select! {
-                () = &mut stopping, if !stops.is_empty() => {
-                    stops.drain(..).for_each(|stop| stop.stop());
-                }
-                ended = sinks.join_next() => match ended {
-                    Some(ended) => outcome = ended?.map(|one| left.add(&one)),
-                    None => break,
-                },
-            }
+        while outcome.is_ok()
+            && let Some(ended) = sinks.join_next().await
+        {
+            outcome = ended?.map(|one| left.add(&one));
         }
         // What was received before a failure belongs into the ledger.
         journal.finish()?;

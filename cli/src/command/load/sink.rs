@@ -68,12 +68,17 @@ impl Acks {
 }
 
 impl Sink {
-    /// Receives until `idle` has passed without a message, or it is stopped; fetches no more then,
-    /// and waits for the answers to what it acked, but not for ever.
+    /// Receives until `idle` has passed without a message, or it is told to `stop`; fetches no more
+    /// then, and waits for the answers to what it acked, but not for ever.
     ///
     /// # Errors
     /// When the server refuses to deliver.
-    pub async fn run(self, idle: Duration) -> Result<Left, ReceiveError> {
+    pub async fn run(
+        self,
+        idle: Duration,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Left, ReceiveError> {
+        let mut stop = std::pin::pin!(stop);
         let mut acks = Acks::default();
         let mut over = Instant::now() + idle;
         loop {
@@ -87,6 +92,7 @@ impl Sink {
                     over = Instant::now() + idle;
                 }
                 () = sleep_until(over.into()) => break,
+                () = &mut stop => break,
             }
         }
         self.consumer.stop();
