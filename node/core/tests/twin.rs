@@ -143,6 +143,7 @@ fn check(coverage: &Coverage) {
         "sent TooLarge",
         "sent KeyRequired",
         "sent OutOfRange",
+        "sent Overtaken",
         "settled Done",
         "settled Stale",
         "accept Gap",

@@ -39,6 +39,11 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             false,
             "it cannot be told whether it was accepted; send it anew",
         ),
+        Refusal::Overtaken => (
+            Code::Aborted,
+            false,
+            "to keep the order it is not accepted behind them; send it anew",
+        ),
         Refusal::ProducerLimit => (
             Code::ResourceExhausted,
             true,

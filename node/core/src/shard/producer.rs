@@ -2,10 +2,13 @@
 //!
 //! A producer numbers its messages from 1. Of the newest 1,024 numbers (at least) the partition
 //! remembers which were accepted and as what; a retry may come in any order. A number below is
-//! refused: it cannot be told any more. A producer that is idle for 10 minutes is forgotten.
+//! refused: it cannot be told any more. Where order is kept, a number that was not accepted is
+//! refused once a higher one was: it would come behind what was sent after it. A producer that is
+//! idle for 10 minutes is forgotten.
 
 use std::collections::BTreeMap;
 
+use super::config::Ordering;
 use super::keys::{self, Keys};
 use super::partition::{Partition, Step, corrupt};
 use super::reply::Refusal;
@@ -144,12 +147,15 @@ impl Producer {
     }
 
     /// What became of a number before: accepted as this sequence, new, or not to be told.
-    fn look_up(&self, number: u64) -> Result<Option<u64>, Refusal> {
+    fn look_up(&self, number: u64, ordered: bool) -> Result<Option<u64>, Refusal> {
         if number.saturating_add(WINDOW) <= self.highest {
             return Err(Refusal::OutOfRange);
         }
         let chunk = self.chunks.get(&(number / CHUNK));
-        Ok(chunk.and_then(|chunk| chunk.sequence(number % CHUNK)))
+        match chunk.and_then(|chunk| chunk.sequence(number % CHUNK)) {
+            None if ordered && number <= self.highest => Err(Refusal::Overtaken),
+            known => Ok(known),
+        }
     }
 }
 
@@ -216,9 +222,10 @@ impl Partition {
 
     /// What became of a number of a producer that was met.
     pub(crate) fn produced(&self, id: &[u8], number: u64) -> Result<Option<u64>, Refusal> {
+        let ordered = self.config.ordering != Ordering::None;
         self.producers
             .get(id)
-            .map_or(Ok(None), |producer| producer.look_up(number))
+            .map_or(Ok(None), |producer| producer.look_up(number, ordered))
     }
 
     /// Remembers that a number of a producer that was met was accepted as `sequence`.
@@ -350,9 +357,14 @@ mod tests {
             highest: 5_000,
             ..Producer::default()
         };
-        assert_eq!(producer.look_up(5_000 - WINDOW), Err(Refusal::OutOfRange));
-        assert_eq!(producer.look_up(5_000 - WINDOW + 1), Ok(None));
-        assert_eq!(producer.look_up(6_000), Ok(None));
+        let look_up = |number| producer.look_up(number, false);
+        assert_eq!(look_up(5_000 - WINDOW), Err(Refusal::OutOfRange));
+        assert_eq!(look_up(5_000 - WINDOW + 1), Ok(None));
+        assert_eq!(look_up(6_000), Ok(None));
+        let ordered = |number| producer.look_up(number, true);
+        assert_eq!(ordered(5_000 - WINDOW), Err(Refusal::OutOfRange));
+        assert_eq!(ordered(5_000 - WINDOW + 1), Err(Refusal::Overtaken));
+        assert_eq!(ordered(5_001), Ok(None));
     }
 
     #[test]

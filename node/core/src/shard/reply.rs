@@ -106,6 +106,9 @@ pub enum Refusal {
     /// A producer's number is too far below its newest one to tell whether it was accepted.
     #[error("the producer's sequence is below the remembered window")]
     OutOfRange,
+    /// The queue keeps an order, and the producer's later messages were accepted without this one.
+    #[error("later messages of the producer were accepted already")]
+    Overtaken,
     /// Too many producers are active in this partition.
     #[error("too many active producers in this partition")]
     ProducerLimit,

@@ -162,7 +162,7 @@ impl Shard {
                 partitions: 1,
             }),
             max_messages: command.number("max-messages", 0),
-            max_bytes: 0,
+            max_bytes: command.number("max-bytes", 0),
             max_message_bytes: 0,
             max_in_flight: command.number("max-in-flight", 0) as u32,
         };

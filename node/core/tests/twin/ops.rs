@@ -163,13 +163,22 @@ impl Partition {
                 .or_default()
                 .last_used = fx.now;
         }
-        let mut outcomes = Vec::new();
+        let mut outcomes: Vec<SendOutcome> = Vec::new();
+        let full = |o: &&SendOutcome| {
+            let limits = [Refusal::MessageLimit, Refusal::ByteLimit];
+            matches!(o, SendOutcome::Refused(refusal) if limits.contains(refusal))
+        };
         for (n, m) in op.messages.iter().enumerate() {
             let producer = op
                 .producer
                 .as_ref()
                 .map(|p| (p.id.clone(), p.first + n as u64));
-            outcomes.push(self.send_one(m, producer, fx.now));
+            let ordered = self.config.ordering != Ordering::None;
+            let outcome = match outcomes.iter().rfind(full).filter(|_| ordered) {
+                Some(refused) => *refused,
+                None => self.send_one(m, producer, fx.now),
+            };
+            outcomes.push(outcome);
         }
         self.settle_front(fx.now);
         Seen::Same(Reply::Sent(outcomes))
@@ -188,6 +197,9 @@ impl Partition {
             }
             if let Some(&sequence) = known.accepted.get(number) {
                 return SendOutcome::Duplicate { sequence };
+            }
+            if self.config.ordering != Ordering::None && *number <= known.highest {
+                return SendOutcome::Refused(Refusal::Overtaken);
             }
         }
         let max = self.config.max_message_bytes as usize;

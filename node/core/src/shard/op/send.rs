@@ -216,9 +216,22 @@ impl LoggedSend<'_> {
             return Ok(Reply::Refused(refusal));
         }
         let mut outcomes = Vec::with_capacity(count);
+        let mut full = None;
         for (n, message) in self.messages.iter().enumerate() {
             let producer = self.producer.map(|(id, first)| (id, first + n as u64));
-            outcomes.push(message.apply(p, step, producer)?);
+            let outcome = match full {
+                // A smaller one that still fits would overtake what is sent again.
+                Some(refusal) if p.config.ordering != Ordering::None => {
+                    SendOutcome::Refused(refusal)
+                }
+                _ => message.apply(p, step, producer)?,
+            };
+            if let SendOutcome::Refused(refusal @ (Refusal::MessageLimit | Refusal::ByteLimit)) =
+                outcome
+            {
+                full = Some(refusal);
+            }
+            outcomes.push(outcome);
         }
         if p.config.ordering == Ordering::Strict {
             p.strict_advance(step)?;
