@@ -14,7 +14,7 @@ pub const MAX_QUEUE_ROWS: usize = 2_000;
 type QueueLabels = [(&'static str, String); 4];
 type Pick = fn(&ConsumerLoad) -> u64;
 
-const GAUGES: [(&str, &str, Pick); 5] = [
+const GAUGES: [(&str, &str, Pick); 6] = [
     ("queue_depth", "Messages receivable now", |l| l.ready),
     ("queue_in_flight", "Messages leased to a consumer", |l| {
         l.in_flight
@@ -30,6 +30,11 @@ const GAUGES: [(&str, &str, Pick); 5] = [
     ("queue_lag", "Messages neither settled nor delayed", |l| {
         l.ready + l.in_flight + l.blocked
     }),
+    (
+        "queue_outbox",
+        "Dead letters that their queue has not accepted yet",
+        |l| l.outbox,
+    ),
 ];
 
 const COUNTERS: [(&str, &str, Pick); 10] = [
@@ -155,6 +160,7 @@ fn add(sum: &mut ConsumerLoad, load: &ConsumerLoad) {
     sum.leases_expired_total += load.leases_expired_total;
     sum.dropped_total += load.dropped_total;
     sum.purged_total += load.purged_total;
+    sum.outbox += load.outbox;
     sum.consumers.extend(load.consumers.iter().cloned());
     let oldest = [sum.oldest_ready_at_ms, load.oldest_ready_at_ms];
     sum.oldest_ready_at_ms = oldest.into_iter().filter(|at| *at != 0).min().unwrap_or(0);
@@ -175,6 +181,7 @@ mod tests {
             ready: 2,
             in_flight: 1,
             blocked: 4,
+            outbox: 5,
             delayed: 8,
             sent_total: 100,
             expired_total: 3,
@@ -201,6 +208,7 @@ mod tests {
             "# TYPE roadstead_queue_depth gauge".to_owned(),
             format!("roadstead_queue_depth{at} 4"),
             format!("roadstead_queue_lag{at} 14"),
+            format!("roadstead_queue_outbox{at} 10"),
             format!("roadstead_queue_delayed{at} 16"),
             format!("roadstead_queue_sent_total{at} 200"),
             format!("roadstead_queue_expired_total{at} 6"),
