@@ -62,6 +62,10 @@ impl Storage {
         }
         let opened = DataDir::open(Arc::clone(&disk), rand::random());
         let data_dir = opened.with_context(|| give_up(&root))?;
+        if data_dir.was_clean() {
+            // It served and stopped in order since: what was made anew is whole.
+            check::forget_lmdb(&root).context("LMDB's damaged files cannot be removed")?;
+        }
         let walker = walker.filter(|_| !data_dir.was_clean());
         mend(&root, walker).with_context(|| give_up(&root))?;
         let env = LmdbEnv::open(&root.join(STATE), map)?;

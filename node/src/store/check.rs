@@ -156,10 +156,27 @@ fn row_is_bad(
     }
 }
 
-/// Removes LMDB's files, to be made again from the journal.
+/// Where LMDB's files are while it is not known whether the journal can make them again.
+const OLD: &str = "lmdb-damaged";
+
+/// Takes LMDB's files away, to be made again from the journal; [`forget_lmdb`] removes them once
+/// that is done.
 pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
-    fs::remove_dir_all(dir.join("lmdb"))?;
+    remove(&dir.join(OLD))?;
+    fs::rename(dir.join("lmdb"), dir.join(OLD))?;
     File::open(dir)?.sync_all()
+}
+
+/// Removes the files that [`drop_lmdb`] took away.
+pub fn forget_lmdb(dir: &Path) -> io::Result<()> {
+    remove(&dir.join(OLD))
+}
+
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 /// Renames everything in a damaged data directory (but its lock) into `damaged-N` inside it, so
