@@ -20,6 +20,7 @@ use super::acceptor::Acceptor;
 use super::authenticate::Authenticator;
 use super::meter::{Meter, STALL};
 use super::services::ClientServices;
+use super::streams::Streams;
 use crate::gateway::Gateway;
 use crate::transport::grpc::MAX_FRAME;
 
@@ -27,8 +28,6 @@ use crate::transport::grpc::MAX_FRAME;
 pub const MAX_MESSAGE: usize = (16 << 20) + (1 << 20);
 /// Largest headers in bytes: a token of 16 KiB and more.
 const MAX_HEADERS: u32 = 32 << 10;
-/// Calls and streams of one connection at the same time.
-const MAX_STREAMS: u32 = 1_024;
 /// Largest HTTP/2 frame in bytes, as large as a batch of messages.
 const MAX_HTTP_FRAME: u32 = 256 << 10;
 /// A connection whose other end does not answer pings is closed after twice this.
@@ -42,6 +41,8 @@ pub struct ClientListener {
     pub authenticator: Authenticator,
     /// What they may ask.
     pub gateway: Arc<Gateway<TokioRuntime>>,
+    /// Places for streams.
+    pub streams: Streams,
     /// Tells load balancers whether to send clients here.
     pub health: HealthReporter,
 }
@@ -60,8 +61,11 @@ impl ClientListener {
         let services = ClientServices {
             gateway: self.gateway,
             drain: drain.clone(),
+            streams: self.streams.clone(),
         };
+        let most = self.streams.of_a_connection();
         let server = server((1 << 20, 4 << 20), self.authenticator, STALL);
+        let server = server.max_concurrent_streams(most);
         let health = HealthService::from_health_reporter(self.health);
         let router = add_client_services(server, &services)
             .add_service(messages(services))
@@ -83,7 +87,6 @@ pub(super) fn server(
         .initial_stream_window_size(stream_window)
         .initial_connection_window_size(connection_window)
         .max_frame_size(MAX_HTTP_FRAME)
-        .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))

@@ -14,6 +14,7 @@ mod peer_listener;
 mod procedure;
 mod services;
 mod status;
+mod streams;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -28,3 +29,4 @@ pub use client_listener::{ClientListener, MAX_MESSAGE};
 pub use connection::{Connection, ConnectionInfo};
 pub use peer_listener::PeerListener;
 pub use status::{detail_of, to_status};
+pub use streams::Streams;

@@ -13,9 +13,13 @@ use super::authenticate::Authenticator;
 use super::client_listener::{add_client_services, server};
 use super::meter::STALL;
 use super::services::ClientServices;
+use super::streams::Streams;
 use crate::gateway::Gateway;
 use crate::node::Node;
 use crate::transport::grpc::MAX_FRAME;
+
+/// Links, calls and streams of one connection at the same time.
+const MAX_STREAMS: u32 = 1_024;
 
 /// The peer and admin listener: links, administration, queues, topology.
 pub struct PeerListener {
@@ -36,8 +40,11 @@ impl PeerListener {
         let services = ClientServices {
             gateway: self.gateway,
             drain: stop.clone(),
+            // Messages are not served here.
+            streams: Streams::new(0),
         };
         let server = server((4 << 20, 8 << 20), Authenticator::Certificates, STALL);
+        let server = server.max_concurrent_streams(MAX_STREAMS);
         let links = PeerServiceServer::new(PeerLinks(Arc::clone(&self.node)))
             .max_decoding_message_size(MAX_FRAME)
             .max_encoding_message_size(MAX_FRAME);

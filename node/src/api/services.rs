@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt};
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_proto::v1::cluster_service_server::ClusterService;
 use roadstead_proto::v1::message_service_server::MessageService;
@@ -18,10 +18,13 @@ use roadstead_proto::v1::{
     ReceiveStreamResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
     SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::inbound::{frames, principal, replies};
+use super::status::to_status;
+use super::streams::Streams;
 use super::unary::unary;
 use crate::gateway::Gateway;
 
@@ -32,6 +35,8 @@ pub struct ClientServices {
     pub gateway: Arc<Gateway<TokioRuntime>>,
     /// Cancelled: streams take in nothing more, and end when what they took in is answered.
     pub drain: CancellationToken,
+    /// Places for streams.
+    pub streams: Streams,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -77,9 +82,10 @@ impl MessageService for ClientServices {
         request: Request<Streaming<SendStreamRequest>>,
     ) -> Reply<Self::SendStreamStream> {
         let principal = principal(&request)?;
+        let place = self.streams.take().map_err(to_status)?;
         let (frames, why) = frames(request, self.drain.clone());
         let answers = self.gateway.send_stream(principal, frames);
-        Ok(Response::new(Box::pin(replies(answers, why))))
+        Ok(Response::new(holding(place, replies(answers, why))))
     }
 
     async fn receive_stream(
@@ -87,8 +93,19 @@ impl MessageService for ClientServices {
         request: Request<Streaming<ReceiveStreamRequest>>,
     ) -> Reply<Self::ReceiveStreamStream> {
         let principal = principal(&request)?;
+        let place = self.streams.take().map_err(to_status)?;
         let (frames, why) = frames(request, self.drain.clone());
         let answers = self.gateway.receive_stream(principal, frames);
-        Ok(Response::new(Box::pin(replies(answers, why))))
+        Ok(Response::new(holding(place, replies(answers, why))))
     }
+}
+
+/// The same replies; the place is taken until the last one is read, or nobody reads them.
+fn holding<T: 'static>(
+    place: OwnedSemaphorePermit,
+    replies: impl Stream<Item = Result<T, Status>> + Send + 'static,
+) -> Replies<T> {
+    Box::pin(replies.inspect(move |_| {
+        let _held = &place;
+    }))
 }

@@ -20,7 +20,7 @@ use super::shards::{QueueInfo, Shards, Subscription};
 use crate::auth::Principal;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
-use crate::shard::deliver::{self, WINDOW};
+use crate::shard::deliver::{self, WINDOW_MIN};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -256,7 +256,7 @@ impl<R: Runtime> Sources<R> {
     fn read(&mut self, index: usize, bytes: usize) {
         let source = &mut self.all[index];
         source.read += bytes;
-        if source.read >= WINDOW / 4 {
+        if source.read >= WINDOW_MIN / 2 {
             let read = std::mem::take(&mut source.read);
             self.say(index, subscription_up::Frame::Read(read as u32));
         }

@@ -16,7 +16,7 @@ use super::observer::Observer;
 use super::{Stages, memory};
 use crate::api::{
     Acceptor, Authenticator, Budget, ClientListener, ConnectionCounts, Limits, PeerListener,
-    Security,
+    Security, Streams,
 };
 use crate::auth::token::{ApiServer, TokenAuthenticator};
 use crate::config::{ClientAuth, NodeConfig};
@@ -60,6 +60,7 @@ pub struct Waiting {
     max_connections: usize,
     /// Of requests, and of answers.
     listener_bytes: usize,
+    streams: Streams,
 }
 
 impl Listeners {
@@ -88,6 +89,7 @@ impl Listeners {
                 Authenticator::Tokens(Arc::new(TokenAuthenticator::new(server)))
             }
         };
+        let memory = memory::limit(config.memory_limit);
         let client = bind("--client-listen", config.client_listen).await?;
         let peer = bind("--peer-listen", config.peer_listen).await?;
         let http = bind("--http-listen", config.http_listen).await?;
@@ -105,7 +107,8 @@ impl Listeners {
                 client_counts: ConnectionCounts::default(),
                 peer_counts: ConnectionCounts::default(),
                 max_connections: config.client_max_connections as usize,
-                listener_bytes: memory::listener_bytes(memory::limit(config.memory_limit)),
+                listener_bytes: memory::listener_bytes(memory),
+                streams: Streams::new(memory::streams(memory)),
             },
         })
     }
@@ -178,6 +181,7 @@ impl Waiting {
             },
             authenticator: self.authenticator,
             gateway: Arc::clone(node.gateway()),
+            streams: self.streams,
             health,
         };
         let peer = PeerListener {

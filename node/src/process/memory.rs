@@ -7,6 +7,7 @@
 //! was told.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::api::MAX_MESSAGE;
 use crate::store::StoreOptions;
@@ -20,15 +21,36 @@ pub fn limit(asked: Option<u64>) -> u64 {
     asked.or_else(cgroup).or_else(machine).unwrap_or(UNKNOWN)
 }
 
+/// The lowest limit of the cgroup that this process is in, and of those around it.
 fn cgroup() -> Option<u64> {
-    let files = [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ];
-    let text = files
-        .iter()
-        .find_map(|file| fs::read_to_string(file).ok())?;
-    cgroup_limit(&text)
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let texts = limit_files(&own).into_iter().map(fs::read_to_string);
+    let limits = texts.filter_map(|text| cgroup_limit(&text.ok()?));
+    limits.min()
+}
+
+/// Where limits may stand, by what `/proc/self/cgroup` says: `id:controllers:path` for each
+/// hierarchy, without controllers for version 2. Within a container the path may be the one
+/// outside, and the container's own cgroup the root.
+fn limit_files(own: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in own.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let (root, file) = if controllers.is_empty() {
+            ("/sys/fs/cgroup", "memory.max")
+        } else if controllers.split(',').any(|one| one == "memory") {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        } else {
+            continue;
+        };
+        let own = Path::new(path.trim_start_matches('/'));
+        let around = own.ancestors().map(|path| Path::new(root).join(path));
+        files.extend(around.map(|directory| directory.join(file)));
+    }
+    files
 }
 
 /// A limit as cgroups write it; none when it is `max` or v1's largest number of pages.
@@ -72,10 +94,22 @@ pub fn listener_bytes(memory: u64) -> usize {
     usize::try_from(memory / 8).unwrap_or(usize::MAX)
 }
 
+/// Streams of messages that a node serves at a time that may use `memory` bytes: one takes up to
+/// 2 MiB where its client does not read.
+pub fn streams(memory: u64) -> usize {
+    usize::try_from(memory >> 21).unwrap_or(usize::MAX).max(64)
+}
+
 /// Bytes of sends that one shard may hold at a time, on a node that may use `memory` bytes. A
 /// client's largest request always fits.
 pub fn intake_bytes(memory: u64) -> usize {
     usize::try_from((memory / 64).clamp(MAX_MESSAGE as u64, 64 << 20)).unwrap_or(usize::MAX)
+}
+
+/// Bytes of deliveries that the consumers of one shard may have unread, on a node that may use
+/// `memory` bytes.
+pub fn unread_bytes(memory: u64) -> usize {
+    usize::try_from((memory / 64).clamp(1 << 20, 64 << 20)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -92,6 +126,29 @@ mod tests {
             Some(16 * 1024)
         );
         assert_eq!(machine_total("nothing"), None);
+    }
+
+    #[test]
+    fn limits_are_looked_for_where_the_process_is_and_around_it() {
+        let files = |own| {
+            let files = limit_files(own).into_iter();
+            files
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+        };
+        let v2 = [
+            "/sys/fs/cgroup/pod/box/memory.max",
+            "/sys/fs/cgroup/pod/memory.max",
+            "/sys/fs/cgroup/memory.max",
+        ];
+        assert_eq!(files("0::/pod/box\n"), v2);
+        let v1 = [
+            "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory.max",
+        ];
+        assert_eq!(files("5:cpu,cpuacct:/b\n4:memory:/a\n0::/\n"), v1);
+        assert!(files("nonsense").is_empty());
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl NodeProcess {
             controls: config.controls,
             shard_options: ShardOptions {
                 intake_bytes: memory::intake_bytes(limit),
+                unread_bytes: memory::unread_bytes(limit),
                 ..ShardOptions::default()
             },
         };

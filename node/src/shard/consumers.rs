@@ -50,6 +50,11 @@ pub struct Asked {
 }
 
 impl Consumers {
+    /// How many subscriptions are open.
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// Whether a later stream of the same session is open: this one was long on its way.
     pub fn is_outdated(&self, wish: &Wish) -> bool {
         let mut same = self.same_session(wish);

@@ -16,6 +16,8 @@ pub const ANSWER_BYTES: usize = 2 << 20;
 /// A consumer gets no further frame while it has not read this many bytes. Frames of one small
 /// message are then fewer than a link to a peer has room for.
 pub const WINDOW: usize = 1 << 20;
+/// Or this many, where a great many consumers share what they may have unread.
+pub const WINDOW_MIN: usize = 64 << 10;
 /// Beside its body, a delivery takes about this much.
 const OVERHEAD: usize = 256;
 

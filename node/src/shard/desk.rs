@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::consumer::ConsumerId;
 use super::consumers::Consumers;
-use super::deliver::Leased;
+use super::deliver::{Leased, WINDOW, WINDOW_MIN};
 use super::intake::Intake;
 use super::load::WakeUps;
 use super::replica::Replica;
@@ -23,6 +23,8 @@ use crate::runtime::Runtime;
 pub struct ShardOptions {
     /// Bytes of sends that may wait or be being written.
     pub intake_bytes: usize,
+    /// Bytes of deliveries that consumers may have unread, together.
+    pub unread_bytes: usize,
     /// How long the leases of a session without a stream are kept.
     pub session_grace: Duration,
 }
@@ -31,6 +33,7 @@ impl Default for ShardOptions {
     fn default() -> Self {
         Self {
             intake_bytes: 32 << 20,
+            unread_bytes: 64 << 20,
             session_grace: Duration::from_secs(10),
         }
     }
@@ -89,6 +92,12 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
     /// Consumers and sessions. Never taken while the replica's state is read.
     pub fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What one consumer may have unread: its part of what all may, within bounds.
+    pub fn window(&self) -> usize {
+        let consumers = self.seats().consumers.count().max(1);
+        (self.options.unread_bytes / consumers).clamp(WINDOW_MIN, WINDOW)
     }
 
     /// Milliseconds of this desk's own monotonic clock.

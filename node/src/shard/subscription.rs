@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::consumer::{Closed, ConsumerId, Push, Wish};
 use super::consumers::Consumers;
-use super::deliver::{self, FRAME_BYTES, Leased, WINDOW};
+use super::deliver::{self, FRAME_BYTES, Leased};
 use super::desk::Desk;
 use super::events;
 use super::replica::{Replica, Unapplied};
@@ -132,7 +132,7 @@ pub async fn run<R: Runtime, P: Replica>(
                 Select2::Second(Some(push)) => pass_on(&mut seat, push, &down).await,
                 Select2::Second(None) => false,
             }
-        } else if unread < WINDOW || seat.leased.are_consumed() {
+        } else if unread < seat.desk.window() || seat.leased.are_consumed() {
             deliver(&mut seat, &down, &mut unread).await
         } else {
             let frame = up.recv().await;
@@ -207,7 +207,7 @@ async fn deliver<R: Runtime, P: Replica>(
     down: &mpsc::Sender<SubscriptionDown>,
     unread: &mut usize,
 ) -> bool {
-    let leased = seat.leased.take(FRAME_BYTES);
+    let leased = seat.leased.take(FRAME_BYTES.min(seat.desk.window()));
     let deliveries = deliver::frame(&*seat.desk.replica, &leased).await;
     let messages: usize = leased.iter().map(|received| received.messages.len()).sum();
     let missing = messages - deliveries.len();

@@ -12,9 +12,10 @@ use roadstead_proto::v1::{
 };
 use tokio::time::{sleep, timeout};
 
+use super::ShardOptions;
 use super::deliver::weight;
 use super::tests_support::{
-    Consumer, LONG, QUEUE, bodies, message, one_shard, receive, send, settle, stats,
+    Consumer, LONG, QUEUE, bodies, message, one_shard, one_shard_with, receive, send, settle, stats,
 };
 use super::twin::{TwinCluster, queue_info};
 
@@ -205,6 +206,26 @@ async fn what_is_not_read_is_bounded_in_bytes_and_goes_on_when_it_is_read() {
     while got < 20 {
         let deliveries = consumer.deliveries().await;
         got += deliveries.len();
+        consumer.read(weight(&deliveries)).await;
+    }
+}
+
+#[tokio::test]
+async fn many_consumers_share_what_they_may_have_unread() {
+    let cluster = one_shard_with(ShardOptions {
+        unread_bytes: 1 << 20,
+        ..ShardOptions::default()
+    });
+    let mut idle = Vec::new();
+    for name in 0..16 {
+        idle.push(Consumer::open(&cluster, &name.to_string(), &[]).await);
+    }
+    let mut consumer = who_may_have_twenty(&cluster).await;
+    let mut got = 0;
+    while got < 20 {
+        let deliveries = consumer.deliveries().await;
+        got += deliveries.len();
+        assert!(got == 20 || consumer.is_silent().await, "{got}");
         consumer.read(weight(&deliveries)).await;
     }
 }

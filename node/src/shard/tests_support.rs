@@ -23,9 +23,13 @@ pub(super) const QUEUE: u64 = 7;
 pub(super) const LONG: Duration = Duration::from_secs(10);
 
 pub(super) fn one_shard() -> TwinCluster {
+    one_shard_with(ShardOptions::default())
+}
+
+pub(super) fn one_shard_with(options: ShardOptions) -> TwinCluster {
     let options = ShardOptions {
         session_grace: Duration::from_millis(100),
-        ..Default::default()
+        ..options
     };
     let cluster = TwinCluster::start(1, options);
     cluster.queues.set(queue_info(QUEUE, "a", &[1]));

@@ -99,6 +99,55 @@ async fn a_client_that_never_reads_costs_only_itself() {
     process.kill().await;
 }
 
+/// 128 is what the memory of this node allows, 64 of them by one connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_are_bounded_and_where_all_are_open_calls_are_served() {
+    let (_directory, process, mut client) = serving().await;
+    let mut open = Vec::new();
+    for connection in 0..2 {
+        let mut other = Client::connect(&process).await;
+        for stream in 0..64 {
+            open.push(
+                idle(&mut other, &format!("{connection}-{stream}"))
+                    .await
+                    .unwrap(),
+            );
+        }
+    }
+    let refused = idle(&mut client, "one more").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert!(refused.message().contains("128 streams"), "{refused:?}");
+    client.send(vec![message("still served")]).await.unwrap();
+    open.pop();
+    let start = Instant::now();
+    while let Err(status) = idle(&mut client, "in its place").await {
+        assert!(start.elapsed() < LIMIT, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(open);
+    process.kill().await;
+}
+
+type Idle = (
+    tonic::Streaming<roadstead_proto::v1::ReceiveStreamResponse>,
+    tokio::sync::mpsc::Sender<ReceiveStreamRequest>,
+);
+
+/// A stream of deliveries without credit.
+async fn idle(client: &mut Client, session: &str) -> Result<Idle, tonic::Status> {
+    let (sender, frames) = tokio::sync::mpsc::channel(4);
+    let open = ReceiveStreamOpen {
+        queue: Some(orders()),
+        session_id: session.to_owned(),
+        ..ReceiveStreamOpen::default()
+    };
+    let frame = Some(receive_stream_request::Frame::Open(open));
+    sender.send(ReceiveStreamRequest { frame }).await.unwrap();
+    let frames = ReceiverStream::new(frames);
+    let stream = client.messages.receive_stream(frames).await?;
+    Ok((stream.into_inner(), sender))
+}
+
 /// Grants credit for more than fits into all windows on the way, and never looks at the answers.
 async fn never_reads(process: &NodeProcess) -> impl Send + use<> {
     let mut client = Client::connect(process).await;
