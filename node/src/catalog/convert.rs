@@ -123,7 +123,10 @@ fn milliseconds(
 ) -> Result<u64, ApiError> {
     let Some(wire) = wire else { return Ok(default) };
     millis(wire).ok_or_else(|| {
-        let message = format!("{field} must be a duration and not negative, but is {wire}");
+        let message = match (wire.seconds, wire.nanos) {
+            (0.., 0..1_000_000_000) => format!("{field} is too large: {wire}"),
+            _ => format!("{field} must be a duration and not negative, but is {wire}"),
+        };
         ApiError::invalid(field, message)
     })
 }
@@ -162,6 +165,22 @@ mod tests {
             };
             let error = spec_from_wire(&wire).expect_err("negative");
             assert_eq!(error.detail.field, "spec.lease");
+            assert!(error.message.contains("not negative"), "{}", error.message);
         }
+    }
+
+    #[test]
+    fn a_duration_that_is_too_large_is_not_said_to_be_negative() {
+        let wire = v1::QueueSpec {
+            lease: Some(prost_types::Duration {
+                seconds: 1 << 62,
+                nanos: 0,
+            }),
+            ..v1::QueueSpec::default()
+        };
+        let error = spec_from_wire(&wire).expect_err("too large");
+        assert_eq!(error.detail.field, "spec.lease");
+        let said = error.message;
+        assert!(said.contains("spec.lease is too large"), "{said}");
     }
 }
