@@ -60,7 +60,7 @@ pub struct Connection {
         global = true,
         env = "ROADSTEAD_TIMEOUT",
         default_value = "5s",
-        value_parser = crate::units::duration
+        value_parser = crate::units::some_duration
     )]
     pub timeout: Duration,
     /// Use the given endpoints only, and let them forward

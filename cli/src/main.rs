@@ -18,7 +18,8 @@ mod units;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
+use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 use crate::command::Command;
@@ -52,10 +53,30 @@ async fn main() -> ExitCode {
         .init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error, output::json_is_asked_for(std::env::args())),
+        Err(error) => {
+            let error = without_what_is_given(error);
+            return exit::usage(&error, output::json_is_asked_for(std::env::args_os()));
+        }
     };
     let result = cli.command.run(&cli.connection, &cli.output).await;
     exit::code(result, cli.output.is_json())
+}
+
+/// The usage in an error shows what is missing, not what the environment gives.
+fn without_what_is_given(mut error: clap::Error) -> clap::Error {
+    fn plain(command: clap::Command) -> clap::Command {
+        let command = command.mut_args(|argument| argument.env(None));
+        command.mut_subcommands(plain)
+    }
+    let missing = ErrorKind::MissingRequiredArgument;
+    if error.kind() == missing
+        && let Err(other) = plain(Cli::command()).try_get_matches()
+        && other.kind() == missing
+        && let Some(usage) = other.get(ContextKind::Usage)
+    {
+        error.insert(ContextKind::Usage, usage.clone());
+    }
+    error
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What commands print on stdout: a table for people, JSON for programs.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
@@ -49,11 +50,12 @@ impl Output {
 }
 
 /// Whether arguments that are wrong as a whole ask for JSON.
-pub fn json_is_asked_for(arguments: impl IntoIterator<Item = String>) -> bool {
-    let mut before = String::new();
+pub fn json_is_asked_for(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let mut before = OsString::new();
     for argument in arguments {
-        let named = ["-o", "--output"].contains(&before.as_str()) && argument == "json";
-        if named || ["-ojson", "-o=json", "--output=json"].contains(&argument.as_str()) {
+        let named = (before == "-o" || before == "--output") && argument == "json";
+        let joined = ["-ojson", "-o=json", "--output=json"];
+        if named || joined.iter().any(|one| argument == *one) {
             return true;
         }
         before = argument;
@@ -106,7 +108,7 @@ mod tests {
 
     #[test]
     fn json_is_seen_in_wrong_arguments_too() {
-        let asked = |line: &str| json_is_asked_for(line.split(' ').map(str::to_owned));
+        let asked = |line: &str| json_is_asked_for(line.split(' ').map(OsString::from));
         assert!(asked("queue get -o json") && asked("--output=json queue"));
         assert!(!asked("send q json") && !asked("queue ls -o table json"));
     }

@@ -1,5 +1,7 @@
 //! Durations and sizes as people write them.
 
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Reads `30s`, `1h30m`, `250ms`, `7d`.
@@ -8,6 +10,7 @@ use std::time::Duration;
 /// A text that says what is wrong.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write for example 30s, 5m, 1h30m or 250ms");
+    let large = || format!("{text:?} is too large");
     let mut rest = text;
     let mut total = Duration::ZERO;
     if rest.is_empty() {
@@ -16,7 +19,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let (number, unit) = rest.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let number: u64 = number
+            .parse()
+            .map_err(|error: ParseIntError| match error.kind() {
+                IntErrorKind::PosOverflow => large(),
+                _ => wrong(),
+            })?;
         let letters = unit
             .find(|c: char| c.is_ascii_digit())
             .unwrap_or(unit.len());
@@ -29,10 +37,27 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "d" => 86_400_000,
             _ => return Err(wrong()),
         };
-        total += Duration::from_millis(number.checked_mul(ms).ok_or_else(wrong)?);
+        let part = Duration::from_millis(number.checked_mul(ms).ok_or_else(large)?);
+        total = total.checked_add(part).ok_or_else(large)?;
         rest = after;
     }
     Ok(total)
+}
+
+/// Reads a number that is not 0.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn at_least_one<T>(text: &str) -> Result<T, String>
+where
+    T: FromStr<Err = ParseIntError> + Default + PartialEq,
+{
+    let negative = text.strip_prefix('-').map(str::parse::<T>);
+    match text.parse() {
+        Ok(number) if number != T::default() => Ok(number),
+        Err(error) if !matches!(negative, Some(Ok(_))) => Err(error.to_string()),
+        _ => Err("must be at least 1".to_owned()),
+    }
 }
 
 /// Reads a duration that is not nothing.
@@ -115,6 +140,24 @@ mod tests {
             "9999999999999999999d",
         ] {
             assert!(duration(text).is_err(), "{text}");
+        }
+        let many = "18446744073709551615ms".repeat(1_001);
+        for text in ["99999999999999999999s", "9999999999999999999d", &many] {
+            assert!(duration(text).unwrap_err().contains("too large"), "{text}");
+        }
+        assert!(duration("5").unwrap_err().contains("is no duration"));
+    }
+
+    #[test]
+    fn numbers_above_0() {
+        assert_eq!(at_least_one("7"), Ok(7_u64));
+        for text in ["0", "-1"] {
+            let said = at_least_one::<u32>(text).unwrap_err();
+            assert_eq!(said, "must be at least 1", "{text}");
+        }
+        for text in ["", "-", "a", "-a", "4294967296"] {
+            let said = at_least_one::<u32>(text).unwrap_err();
+            assert!(!said.contains("at least 1"), "{text}: {said}");
         }
     }
 

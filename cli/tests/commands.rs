@@ -8,7 +8,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -195,6 +197,13 @@ fn failures_have_codes_and_say_what_to_do() {
 fn wrong_values_are_told_from_wrong_options() {
     for (line, words) in [
         ("queue create x --partitions -1", "-1 is not in 1..=1024"),
+        (
+            "receive x -c 0",
+            "'0' for '--count <COUNT>': must be at least 1",
+        ),
+        ("demo --messages -1", "must be at least 1"),
+        ("bench --producers 0", "must be at least 1"),
+        ("queue ls --timeout 0s", "it must be more than 0"),
         ("queue create x --lease -5s", "\"-5s\" is no duration"),
         ("send x body --delay -1s", "\"-1s\" is no duration"),
         ("bench --size 100Mi", "at most 16777200"),
@@ -205,6 +214,36 @@ fn wrong_values_are_told_from_wrong_options() {
         assert_eq!(code(&output), Some(2), "{line}: {output:?}");
         assert!(stderr(&output).contains(words), "{line}: {output:?}");
     }
+}
+
+#[test]
+fn arguments_of_any_bytes_are_read() {
+    for format in ["table", "json"] {
+        let mut command = Command::new(BINARY);
+        command.args(["-o", format, "queue", "get"]);
+        let output = command.arg(OsStr::from_bytes(b"\xff")).output().unwrap();
+        assert_eq!(code(&output), Some(2), "{output:?}");
+        let said = stderr(&output);
+        assert!(said.contains("invalid UTF-8"), "{said}");
+        assert_eq!(
+            said.contains("INVALID_ARGUMENT"),
+            format == "json",
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn the_usage_of_what_is_missing_names_nothing_that_is_given() {
+    let mut command = Command::new(BINARY);
+    command.env("ROADSTEAD_ENDPOINT", "localhost:1");
+    command.env("POD_NAME", "p");
+    let output = command.args(["load", "produce"]).output().unwrap();
+    assert_eq!(code(&output), Some(2), "{output:?}");
+    let said = stderr(&output);
+    let usage = said.lines().find(|line| line.starts_with("Usage: "));
+    let wanted = "load produce --queue <QUEUE> --ledger <FILE> --messages <MESSAGES>";
+    assert!(usage.is_some_and(|usage| usage.ends_with(wanted)), "{said}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub struct Bench {
     #[arg(allow_negative_numbers = true)]
     partitions: u32,
     /// Producers, each with its own streams
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 4, value_parser = units::at_least_one::<u32>)]
     #[arg(allow_negative_numbers = true)]
     producers: u32,
     /// Consumers, each with its own streams; 0 leaves the messages there
@@ -56,7 +56,7 @@ pub struct Bench {
     #[arg(long, value_parser = units::duration, default_value = "2s", allow_hyphen_values = true)]
     warmup: Duration,
     /// Messages that each consumer may have in flight
-    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1_000, value_parser = units::at_least_one::<u32>)]
     #[arg(allow_negative_numbers = true)]
     max_in_flight: u32,
     /// How long a producer waits for company for a message

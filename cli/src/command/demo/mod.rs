@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use clap::{Args, value_parser};
+use clap::Args;
 use indicatif::HumanCount;
 use roadstead_client::ledger::{Findings, check};
 use roadstead_client::proto::DeliveryGuarantee;
@@ -30,7 +30,7 @@ use crate::units;
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Messages to send
-    #[arg(long, default_value_t = 20_000, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 20_000, value_parser = units::at_least_one::<u64>)]
     #[arg(allow_negative_numbers = true)]
     messages: u64,
     /// Queue manifests to apply; the first queue gets the messages
@@ -42,7 +42,7 @@ pub struct Demo {
     )]
     file: PathBuf,
     /// Producers and consumers
-    #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 4, value_parser = units::at_least_one::<u64>)]
     #[arg(allow_negative_numbers = true)]
     clients: u64,
 }

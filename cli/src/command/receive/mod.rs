@@ -5,7 +5,7 @@ mod exec;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, value_parser};
+use clap::Args;
 use roadstead_client::proto::DeliveryGuarantee;
 use roadstead_client::{Client, Consumer, Delivery, Settled};
 use tokio::time::timeout;
@@ -28,8 +28,7 @@ pub struct Receive {
     queue: String,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
-    #[arg(allow_negative_numbers = true)]
-    #[arg(value_parser = value_parser!(u64).range(1..))]
+    #[arg(allow_negative_numbers = true, value_parser = units::at_least_one::<u64>)]
     count: u64,
     /// Go on until Ctrl-C
     #[arg(long, short = 'F', requires = "done")]
