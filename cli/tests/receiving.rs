@@ -259,6 +259,23 @@ fn as_many_as_are_wanted_come_from_one_partition_of_several() {
 }
 
 #[test]
+fn what_is_ready_comes_without_a_wait() {
+    let dev = Dev::start();
+    for body in ["a", "b", "c"] {
+        dev.stdout(&format!("send orders {body}"));
+    }
+    let looked = dev.stdout("receive orders -c 2 --wait 0s");
+    assert_eq!(looked.lines().count(), 2, "{looked}");
+    let taken = dev.stdout("receive orders -c 5 --ack --wait 0s");
+    assert_eq!(taken.lines().count(), 3, "{taken}");
+    let start = Instant::now();
+    let nothing = dev.run("receive orders --wait 0s");
+    assert!(nothing.stdout.is_empty(), "{nothing:?}");
+    assert!(stderr(&nothing).contains("no message in"), "{nothing:?}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{nothing:?}");
+}
+
+#[test]
 fn peek_shows_why_a_message_is_dead() {
     let dev = Dev::start();
     dev.stdout("queue create dead");

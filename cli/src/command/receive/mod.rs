@@ -19,6 +19,8 @@ use crate::{format, names, units};
 
 /// How long a command may take to end that was sent SIGTERM; it is killed then.
 const LAST: Duration = Duration::from_secs(2);
+/// What is ready has this long to come, however short the wait for more is.
+const READY: Duration = Duration::from_secs(2);
 
 /// Where from, and what to do with each message.
 #[derive(Debug, Args)]
@@ -33,7 +35,7 @@ pub struct Receive {
     /// Go on until Ctrl-C
     #[arg(long, short = 'F', requires = "done")]
     follow: bool,
-    /// How long to wait for a message, without --follow
+    /// How long to wait for a message, without --follow; 0s takes what is ready
     #[arg(long, value_parser = units::duration, default_value = "5s", conflicts_with = "follow")]
     #[arg(allow_hyphen_values = true)]
     wait: Duration,
@@ -66,6 +68,8 @@ struct Run<'a> {
     stop: Stop,
     /// A delivery is its own ack: nothing goes back.
     at_most_once: bool,
+    /// Messages that were ready, where the wait is shorter than an answer may take.
+    ready: u64,
 }
 
 impl Receive {
@@ -87,6 +91,7 @@ impl Receive {
                 self.queue
             );
         }
+        let ready = self.ready(&client).await?;
         let consumer = client
             .consumer(&self.queue)
             .max_in_flight(self.ahead(at_most_once)?);
@@ -98,6 +103,7 @@ impl Receive {
             consumer: &consumer,
             stop: Stop::listen()?,
             at_most_once,
+            ready,
         };
         let mut held = Vec::new();
         let result = run.receive(&mut held).await;
@@ -112,6 +118,15 @@ impl Receive {
             note("not every settlement was answered; some messages may be delivered again");
         }
         result
+    }
+
+    /// Messages that are ready; asked before any is fetched, and only where the wait is too short
+    /// to find out by waiting.
+    async fn ready(&self, client: &Client) -> anyhow::Result<u64> {
+        if self.follow || self.wait >= READY {
+            return Ok(0);
+        }
+        Ok(client.queue_stats(&self.queue).await?.ready)
     }
 
     /// Messages to hold at once. Fetching ahead would count deliveries of messages that nobody
@@ -139,7 +154,7 @@ impl Run<'_> {
         let options = self.options;
         let (mut received, mut failed) = (0, 0);
         while options.follow || received < options.count {
-            let Some(delivery) = self.next().await? else {
+            let Some(delivery) = self.next(received).await? else {
                 break;
             };
             received += 1;
@@ -176,13 +191,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The next message; `None` when there is none in time, or it is time to stop.
-    async fn next(&self) -> anyhow::Result<Option<Delivery>> {
+    /// The next message after so many; `None` when there is none in time, or it is time to stop.
+    async fn next(&self, received: u64) -> anyhow::Result<Option<Delivery>> {
         let next = async {
             if self.options.follow {
                 return self.consumer.next().await;
             }
-            let next = timeout(self.options.wait, self.consumer.next()).await;
+            let wait = self.options.wait;
+            let wait = if received < self.ready {
+                wait.max(READY)
+            } else {
+                wait
+            };
+            let next = timeout(wait, self.consumer.next()).await;
             next.unwrap_or(Ok(None))
         };
         tokio::select! {
