@@ -185,3 +185,18 @@ fn a_folder_of_another_number_of_nodes_is_refused_at_once() {
     let said = refusal_of(&three, 1);
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
 }
+
+#[test]
+fn a_folder_of_another_number_of_shards_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    // With two shards.
+    Dev::with(&["--data-dir", path]).stop();
+    let four = ["dev", "--port", "0", "--data-dir", path, "--shards", "4"];
+    let said = refusal_of(&four, 1);
+    assert!(
+        said.contains("of 2 shards, not of 4") && said.contains("--shards 2"),
+        "{said}"
+    );
+    Dev::with(&["--data-dir", path]).stop();
+}

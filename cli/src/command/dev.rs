@@ -26,10 +26,9 @@ pub struct Dev {
     /// Port of the first node's client listener; 0: any
     #[arg(long, default_value_t = 7701, allow_negative_numbers = true)]
     port: u16,
-    /// Raft groups that partitions are spread over, 1..256
-    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=256))]
-    #[arg(allow_negative_numbers = true)]
-    shards: u32,
+    /// Raft groups that partitions are spread over, 1..256; default: those of the data, else 8
+    #[arg(long, value_parser = value_parser!(u32).range(1..=256), allow_negative_numbers = true)]
+    shards: Option<u32>,
 }
 
 /// A number of nodes that a cluster can have.

@@ -18,13 +18,16 @@ use tokio::time::sleep;
 
 const READY: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
+/// Shards of a cluster for which nobody says how many.
+const SHARDS: u32 = 8;
 
 /// What kind of cluster.
 #[derive(Debug)]
 pub struct Options {
     /// 1, or at least 3.
     pub nodes: u16,
-    pub shards: u32,
+    /// `None`: those that the data has, else 8.
+    pub shards: Option<u32>,
     /// Where data is kept; `None`: in a temporary folder that goes with the cluster.
     pub data_dir: Option<PathBuf>,
     /// Port of the first node's client listener; 0: any.
@@ -84,9 +87,33 @@ impl Cluster {
             admin_tls,
             temporary,
         };
-        cluster.found(options.shards).await?;
+        cluster.found(options.shards.unwrap_or(SHARDS)).await?;
+        if let Err(refused) = cluster.check_shards(options, &directory) {
+            cluster.stop().await;
+            return Err(refused);
+        }
         cluster.wait_until_ready().await?;
         Ok(cluster)
+    }
+
+    /// Data keeps its shards: another number of them cannot be had.
+    fn check_shards(&self, options: &Options, directory: &Path) -> anyhow::Result<()> {
+        let process = self.nodes.iter().find_map(|node| node.process.as_ref());
+        let held = process.and_then(|process| {
+            let catalog = process.node().catalog();
+            catalog.read(|catalog| catalog.cluster().map(|cluster| cluster.shards))
+        });
+        let (Some(held), Some(asked)) = (held.map(u32::from), options.shards) else {
+            return Ok(());
+        };
+        if held != asked {
+            bail!(
+                "{} holds the data of {held} shards, not of {asked}: say --shards {held}, or name \
+                 another folder",
+                directory.display()
+            );
+        }
+        Ok(())
     }
 
     /// host:port of every client listener.

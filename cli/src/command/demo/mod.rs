@@ -65,7 +65,7 @@ impl Demo {
         let started = Instant::now();
         let options = Options {
             nodes: 3,
-            shards: 8,
+            shards: None,
             data_dir: None,
             port: 0,
         };
