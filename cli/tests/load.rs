@@ -29,6 +29,9 @@ fn load_with_a_clean_ledger() {
     let clean = dev.stdout(&format!("load check {produced} {consumed}"));
     assert_eq!(clean.trim(), "sent=500 acked=500 lost=0 duplicates=0");
     assert_eq!(code(&dev.run(&format!("load check {produced}"))), Some(1));
+    let nothing = dev.run("load check /dev/null");
+    assert_eq!(code(&nothing), Some(1), "{nothing:?}");
+    assert!(stderr(&nothing).contains("proves nothing"), "{nothing:?}");
 }
 
 #[test]

@@ -39,6 +39,12 @@ impl Check {
         }
         let findings = check(&records);
         output.print(&json(&findings), || findings.to_string())?;
+        if findings.is_clean() && findings.sent == 0 {
+            bail!(
+                "the ledger holds no acknowledged send, so it proves nothing; name the ledgers of \
+                 the producers too"
+            );
+        }
         if findings.is_clean() {
             return Ok(());
         }
@@ -59,7 +65,7 @@ fn json(findings: &Findings) -> Value {
         .iter()
         .map(|(name, key)| format!("{name} of key {key}"));
     json!({
-        "clean": findings.is_clean(),
+        "clean": findings.is_clean() && findings.sent > 0,
         "sent": findings.sent,
         "failed": findings.failed,
         "maybe": findings.maybe,
@@ -131,6 +137,14 @@ mod tests {
     fn a_line_that_is_no_record_is_named() {
         let error = run("sent\tp/1\ta\t\t4\nhello\n", false).unwrap_err();
         assert!(format!("{error:#}").contains("ledger:2"), "{error:#}");
-        assert!(run("hello\n", true).is_ok());
+        assert!(run("hello\nsent\tp/1\ta\t\t4\nreceived\tp/1\ta\t\t5\n", true).is_ok());
+    }
+
+    #[test]
+    fn without_a_send_nothing_is_proved() {
+        for nothing in ["", "hello\n"] {
+            let said = run(nothing, true).unwrap_err().to_string();
+            assert!(said.contains("proves nothing"), "{said}");
+        }
     }
 }

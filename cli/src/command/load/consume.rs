@@ -86,16 +86,18 @@ fn unsettled(left: &Left) -> Option<Failure> {
     let what = match left {
         Left { acks: 1.., .. } => format!(
             "{} messages were received and their acks not confirmed, so they may be delivered \
-             again",
+             again: no leader of their partitions answered in the time that each ack had; whether \
+             one answers now, say: roadstead cluster status",
             left.acks
         ),
         Left { fetched: true, .. } => {
-            "what was fetched ahead did not go back; it is delivered when its leases end".to_owned()
+            "what was fetched ahead did not go back, as no leader of its partitions answered at \
+             the end; it is delivered when its leases end"
+                .to_owned()
         }
         Left { .. } => return None,
     };
-    let message = format!("{what}: no leader of the partitions answered in time");
-    Some(Failure(Kind::Unreachable, message))
+    Some(Failure(Kind::Unreachable, what))
 }
 
 #[cfg(test)]
@@ -110,6 +112,8 @@ mod tests {
             let failure = said(acks, fetched).unwrap();
             assert_eq!(failure.0, Kind::Unreachable);
             assert!(failure.1.contains(words), "{failure}");
+            let of_now = failure.1.contains("now, say: roadstead cluster status");
+            assert_eq!(of_now, acks > 0, "{failure}");
         }
     }
 }

@@ -70,8 +70,23 @@ impl Produce {
             });
             output.print(&value, || text(&tally))?;
         }
-        tally.first_error.map_or(Ok(()), |error| Err(error.into()))
+        outcome(tally)
     }
+}
+
+/// What became of a run. The first failure may be long over.
+fn outcome(tally: Tally) -> anyhow::Result<()> {
+    let all = tally.acknowledged + tally.failed;
+    let what = format!("{} of {all} messages were not acknowledged", tally.failed);
+    let Some(error) = tally.first_error else {
+        return Ok(());
+    };
+    let last = if tally.last_acknowledged {
+        "the last one was"
+    } else {
+        "nor was the last one"
+    };
+    Err(anyhow::Error::new(error).context(format!("{what}, {last}; the first failed so")))
 }
 
 fn text(tally: &Tally) -> String {
@@ -86,4 +101,32 @@ fn text(tally: &Tally) -> String {
         units::show(tally.slowest),
         attempts.collect::<Vec<_>>().join(" "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_client::SendError;
+
+    use super::*;
+    use crate::exit;
+
+    #[test]
+    fn a_failure_that_is_over_is_told_from_one_that_lasts() {
+        let said = |last_acknowledged| {
+            let tally = Tally {
+                acknowledged: 5,
+                failed: 2,
+                last_acknowledged,
+                first_error: Some(SendError::Closed),
+                ..Tally::default()
+            };
+            exit::text(&outcome(tally).unwrap_err())
+        };
+        let over = said(true);
+        assert!(over.starts_with("2 of 7 messages"), "{over}");
+        assert!(over.contains("the last one was; "), "{over}");
+        assert!(over.contains(&SendError::Closed.to_string()), "{over}");
+        assert!(said(false).contains("nor was the last one"));
+        assert!(outcome(Tally::default()).is_ok());
+    }
 }

@@ -34,6 +34,8 @@ pub struct Plan {
 pub struct Tally {
     pub acknowledged: u64,
     pub failed: u64,
+    /// Whether the message that was sent last was acknowledged.
+    pub last_acknowledged: bool,
     /// Messages by the number of times they were handed to a server.
     pub attempts: BTreeMap<u32, u64>,
     /// The longest from call to acknowledgement.
@@ -150,6 +152,7 @@ impl Source {
         let Some((name, key, since, _)) = self.unanswered.pop_front() else {
             return;
         };
+        self.tally.last_acknowledged = outcome.is_ok();
         match outcome {
             Ok(Accepted {
                 message_id: id,
