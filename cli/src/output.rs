@@ -63,6 +63,15 @@ pub fn json_is_asked_for(arguments: impl IntoIterator<Item = OsString>) -> bool 
     false
 }
 
+/// The path by which this binary was started, for commands that are to be tried next.
+pub fn program() -> String {
+    let path = std::env::args_os().next();
+    path.map_or_else(
+        || "roadstead".to_owned(),
+        |path| path.to_string_lossy().into_owned(),
+    )
+}
+
 /// Prints a line on stdout.
 ///
 /// # Errors

@@ -136,12 +136,30 @@ fn a_demo_ends_with_its_ledger() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", stderr(&output));
     assert!(text.contains("sent 4,000, failed 0, "), "{text}");
+    let crash = text.lines().find(|line| line.ends_with("now a crash"));
+    let crash: Vec<&str> = crash.unwrap().split(' ').collect();
+    let count = |word: &str| word.replace([',', '.'], "").parse::<u64>().unwrap();
+    let (sent, left) = (count(crash[1]), count(crash[4]));
+    assert_eq!(sent + left, 4_000, "{text}");
+    assert!(sent >= 1_600 && left > 0, "{text}");
+    assert!(
+        text.contains(&format!("\n  {BINARY} dev --nodes 3")),
+        "{text}"
+    );
     let ledger = text.lines().find(|line| line.starts_with("sent=")).unwrap();
     let duplicates = ledger.strip_prefix("sent=4000 acked=4000 lost=0 duplicates=");
     assert!(
         duplicates.is_some_and(|count| count.parse::<u64>().is_ok()),
         "{text}"
     );
+}
+
+#[test]
+fn a_demo_whose_sends_are_over_before_the_crash_fails() {
+    let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart");
+    let path = quickstart.to_str().unwrap();
+    let said = refusal_of(&["demo", "--messages", "1", "-f", path], 1);
+    assert!(said.contains("raise --messages"), "{said}");
 }
 
 #[test]

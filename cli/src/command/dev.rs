@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::connection::Connection;
 use crate::embedded::{Cluster, Options, manifests};
-use crate::output::{Output, note};
+use crate::output::{Output, note, program};
 
 /// What kind of cluster.
 #[derive(Debug, Args)]
@@ -111,9 +111,10 @@ fn print(cluster: &Cluster, queues: &[&str], output: &Output) -> anyhow::Result<
             cluster.admin_tls.display(),
         );
         lines.push(format!(
-            "administration needs its certificate:\n  roadstead cluster members --endpoint {admin} \
+            "administration needs its certificate:\n  {} cluster members --endpoint {admin} \
              --server-name {id} --ca-file {dir}/ca.crt --cert-file {dir}/tls.crt --key-file \
-             {dir}/tls.key"
+             {dir}/tls.key",
+            program()
         ));
         lines.push(format!(
             "\nexport ROADSTEAD_ENDPOINT={endpoint}\nCtrl-C stops it"

@@ -23,7 +23,7 @@ use super::load::source::Tally;
 use crate::connection::Connection;
 use crate::embedded::{Cluster, Options, manifests};
 use crate::exit::{Failure, Kind};
-use crate::output::{line, note};
+use crate::output::{line, note, program};
 use crate::units;
 
 /// How much, and of what.
@@ -52,6 +52,8 @@ struct Run {
     client: Client,
     queue: String,
     journal: Journal,
+    /// Messages to send.
+    messages: u64,
     sent: Arc<AtomicU64>,
     acked: Arc<AtomicU64>,
 }
@@ -109,11 +111,12 @@ impl Demo {
             client,
             queue,
             journal: Journal::in_memory(),
+            messages: self.messages,
             sent: Arc::default(),
             acked: Arc::default(),
         };
-        let mut traffic = Traffic::start(&run, self.clients, self.messages).await?;
-        traffic.until_acked(&run, self.messages * 2 / 5).await?;
+        let mut traffic = Traffic::start(&run, self.clients).await?;
+        traffic.until_in_the_middle(&run).await?;
         crash(&run, cluster).await?;
         traffic.until_sent(&run).await?;
         say_sent(&traffic.tallies)?;
@@ -170,8 +173,11 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
     };
     let (name, client) = (node.name.clone(), node.client);
     let (sent, acked) = run.counts();
-    let (sent, acked) = (HumanCount(sent), HumanCount(acked));
-    line(&format!("sent {sent}, acked {acked}: now a crash"))?;
+    let left = still_to_send(sent, run.messages)?;
+    let (sent, acked, left) = (HumanCount(sent), HumanCount(acked), HumanCount(left));
+    line(&format!(
+        "sent {sent}, acked {acked}, {left} still to be sent: now a crash"
+    ))?;
     let at = Instant::now();
     cluster.kill(victim.node).await;
     let led: Vec<String> = victim.shards.iter().map(ToString::to_string).collect();
@@ -185,6 +191,18 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
         units::show(at.elapsed())
     ))?;
     Ok(())
+}
+
+/// Messages that the crash finds unsent.
+fn still_to_send(sent: u64, messages: u64) -> anyhow::Result<u64> {
+    match messages.saturating_sub(sent) {
+        0 => bail!(
+            "all {} messages were sent before the crash, which would have shown nothing of sends: \
+             they were too few for this machine; raise --messages",
+            HumanCount(messages)
+        ),
+        left => Ok(left),
+    }
 }
 
 fn say_sent(tallies: &[Tally]) -> anyhow::Result<()> {
@@ -216,13 +234,27 @@ fn finish(findings: &Findings, queue: &str) -> anyhow::Result<()> {
     }
     line(&findings.to_string())?;
     let name = queue.rsplit('/').next().unwrap_or(queue);
+    let roadstead = program();
     line(&format!(
-        "\nTry next:\n  roadstead dev --nodes 3 -f examples/quickstart\n  \
-         roadstead send {name} 'hello'\n  roadstead receive {name} --ack"
+        "\nTry next:\n  {roadstead} dev --nodes 3 -f examples/quickstart\n  \
+         {roadstead} send {name} 'hello'\n  {roadstead} receive {name} --ack"
     ))?;
     let settled = findings.acked + findings.unanswered;
     if !findings.is_clean() || findings.failed > 0 || settled < findings.sent {
         bail!("the ledger is not clean");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_after_the_last_send_is_none_in_the_middle() {
+        assert_eq!(still_to_send(8_000, 20_000).unwrap(), 12_000);
+        let said = still_to_send(20_000, 20_000).unwrap_err().to_string();
+        assert!(said.contains("all 20,000 messages were sent"), "{said}");
+        assert!(said.contains("raise --messages"), "{said}");
+    }
 }

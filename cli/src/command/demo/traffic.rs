@@ -37,7 +37,7 @@ pub struct Traffic {
 
 impl Traffic {
     /// So many producers and as many consumers.
-    pub async fn start(run: &Run, clients: u64, messages: u64) -> anyhow::Result<Self> {
+    pub async fn start(run: &Run, clients: u64) -> anyhow::Result<Self> {
         let mut traffic = Self {
             sources: JoinSet::new(),
             sinks: JoinSet::new(),
@@ -50,7 +50,7 @@ impl Traffic {
             traffic.consume(run).await?;
         }
         for number in 0..clients {
-            let share = messages / clients + u64::from(number < messages % clients);
+            let share = run.messages / clients + u64::from(number < run.messages % clients);
             traffic.produce(run, number, share).await?;
         }
         Ok(traffic)
@@ -91,12 +91,13 @@ impl Traffic {
         Ok(())
     }
 
-    /// Waits until so many messages were acked.
+    /// Waits until two of five sends were acknowledged and one message was acked: most sends are
+    /// still to come, and consumers are at work.
     ///
     /// # Errors
     /// When that cannot come: a message was not accepted, a consumer failed, or nothing moves.
-    pub async fn until_acked(&mut self, run: &Run, goal: u64) -> anyhow::Result<()> {
-        while run.acked.load(Ordering::Relaxed) < goal {
+    pub async fn until_in_the_middle(&mut self, run: &Run) -> anyhow::Result<()> {
+        while !is_in_the_middle(run.counts(), run.messages) {
             self.step(run, Duration::from_millis(5)).await?;
             if let Some(bad) = self.tallies.iter().find(|tally| tally.failed > 0) {
                 let why = bad.first_error.as_ref().map(ToString::to_string);
@@ -181,5 +182,23 @@ impl Traffic {
             );
         }
         Ok(())
+    }
+}
+
+/// Whether so many sent and acked messages are enough for a crash.
+fn is_in_the_middle((sent, acked): (u64, u64), messages: u64) -> bool {
+    sent >= (messages.saturating_mul(2) / 5).max(1) && acked > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_one_of_sends_not_of_acks() {
+        assert!(!is_in_the_middle((7_999, 7_999), 20_000));
+        assert!(!is_in_the_middle((8_000, 0), 20_000));
+        assert!(is_in_the_middle((8_000, 1), 20_000));
+        assert!(!is_in_the_middle((0, 1), 1));
     }
 }
