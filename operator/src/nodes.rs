@@ -218,6 +218,12 @@ impl Links {
             .cloned()
     }
 
+    /// The id of a cluster that was seen.
+    pub fn cluster_id(&self, cluster: &ClusterKey) -> Option<String> {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(cluster).map(|link| link.cluster_id.clone())
+    }
+
     /// Clusters whose nodes can be asked.
     pub fn all(&self) -> Vec<(ClusterKey, Arc<Link>)> {
         let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);

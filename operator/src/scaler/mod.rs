@@ -1,10 +1,11 @@
 //! Consumers that follow the backlog.
+mod loads;
 mod scale;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,7 +20,7 @@ use roadstead_crds::{
 use roadstead_operator_core::conditions::{Finding, is_true, merge};
 use roadstead_operator_core::queue::queue_name;
 use roadstead_operator_core::scale::{
-    Decision, LoadStore, Memory, Millis, Policy, Snapshot, SourceKey, SourceLoad, decide, rival,
+    Decision, Memory, Millis, Policy, Snapshot, SourceKey, SourceLoad, decide, rival,
 };
 use tracing::info;
 
@@ -27,6 +28,7 @@ use crate::apply::write_status;
 use crate::context::Context;
 use crate::error::{Doing, ReconcileError, is_conflict};
 use crate::queue::cluster_key;
+pub use loads::Loads;
 pub use scale::Targets;
 pub use watch::{Listener, watch_all};
 
@@ -45,39 +47,12 @@ pub struct Scalers {
     pub queues: Store<Queue>,
     /// Scalers as they were last seen.
     pub scalers: Store<ConsumerScaler>,
-    /// What the nodes said, by cluster.
+    /// What the nodes said.
     pub loads: Arc<Loads>,
     /// What can be scaled.
     pub targets: Targets,
     /// What one decision hands to the next, by the scaler's uid.
     memories: Mutex<BTreeMap<String, Memory>>,
-}
-
-/// What the nodes of all clusters said of the load.
-pub struct Loads {
-    start: Instant,
-    stores: Mutex<BTreeMap<(String, String), LoadStore>>,
-}
-
-impl Default for Loads {
-    fn default() -> Self {
-        Self {
-            start: Instant::now(),
-            stores: Mutex::default(),
-        }
-    }
-}
-
-impl Loads {
-    /// Milliseconds since the operator leads.
-    pub fn now(&self) -> Millis {
-        Millis::try_from(self.start.elapsed().as_millis()).unwrap_or(Millis::MAX)
-    }
-
-    fn with<T>(&self, cluster: &(String, String), f: impl FnOnce(&mut LoadStore) -> T) -> T {
-        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        f(stores.entry(cluster.clone()).or_default())
-    }
 }
 
 impl Scalers {
@@ -102,19 +77,17 @@ impl Scalers {
         let namespace = scaler.namespace().unwrap_or_default();
         let source = |source: &roadstead_crds::Source| {
             let object = ObjectRef::new(&source.queue).within(&namespace);
-            let load = self
-                .queues
-                .get(&object)
-                .map_or_else(SourceLoad::default, |queue| {
-                    let key = SourceKey {
-                        namespace: namespace.clone(),
-                        queue: queue_name(&queue),
-                        group: source.group.clone(),
-                    };
-                    let partitions = u32::try_from(queue.spec.partitions).unwrap_or(1);
-                    self.loads
-                        .with(&cluster_key(&queue), |store| store.source(&key, partitions))
-                });
+            let load = self.queues.get(&object).and_then(|queue| {
+                let id = self.context.links.cluster_id(&cluster_key(&queue))?;
+                let key = SourceKey {
+                    namespace: namespace.clone(),
+                    queue: queue_name(&queue),
+                    group: source.group.clone(),
+                };
+                let partitions = u32::try_from(queue.spec.partitions).unwrap_or(1);
+                Some(self.loads.source(&id, &key, partitions))
+            });
+            let load = load.unwrap_or_default();
             let status = SourceStatus {
                 queue: source.queue.clone(),
                 group: source.group.clone(),

@@ -1,5 +1,5 @@
 //! Listening to the load of all clusters: one stream per node, kept as long as the node is there.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,6 @@ use crate::queue::cluster_key;
 
 const LOOK: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
-/// Loads of queues that nobody spoke of for this long are forgotten.
-const FORGET_MILLIS: u64 = 3_600_000;
 
 /// Scalers that have to decide anew.
 pub type Wakes = mpsc::Sender<ObjectRef<ConsumerScaler>>;
@@ -44,26 +42,31 @@ pub async fn watch_all(links: Arc<Links>, listener: Listener) {
     let mut streams = Streams::default();
     loop {
         let mut present = BTreeMap::new();
+        let mut ids = BTreeSet::new();
         for (cluster, link) in links.all() {
             for node in &link.nodes {
-                present.insert((cluster.clone(), node.pod.clone()), node.clone());
+                let key = (link.cluster_id.clone(), node.pod.clone());
+                present.insert(key, (cluster.clone(), node.clone()));
             }
-            let before = listener.loads.now().saturating_sub(FORGET_MILLIS);
-            listener.loads.with(&cluster, |store| store.forget(before));
+            ids.insert(link.cluster_id.clone());
         }
+        listener.loads.keep(&ids);
         streams.follow(present, &listener);
         tokio::time::sleep(LOOK).await;
     }
 }
 
+/// Id of a cluster, and a pod of it.
+type Place = (String, String);
+
 /// The running streams; they end when this is dropped.
 #[derive(Default)]
 struct Streams {
-    running: BTreeMap<(ClusterKey, String), AbortHandle>,
+    running: BTreeMap<Place, AbortHandle>,
 }
 
 impl Streams {
-    fn follow(&mut self, present: BTreeMap<(ClusterKey, String), Node>, listener: &Listener) {
+    fn follow(&mut self, present: BTreeMap<Place, (ClusterKey, Node)>, listener: &Listener) {
         self.running.retain(|key, stream| {
             let stays = present.contains_key(key) && !stream.is_finished();
             if !stays {
@@ -71,10 +74,10 @@ impl Streams {
             }
             stays
         });
-        for (key, node) in present {
-            let cluster = key.0.clone();
+        for (key, (cluster, node)) in present {
+            let id = key.0.clone();
             self.running.entry(key).or_insert_with(|| {
-                tokio::spawn(listen(cluster, node, listener.clone())).abort_handle()
+                tokio::spawn(listen((cluster, id), node, listener.clone())).abort_handle()
             });
         }
     }
@@ -88,7 +91,7 @@ impl Drop for Streams {
 
 /// Reads one node's frames until the stream ends; then a new one is opened with the node's present
 /// address.
-async fn listen(cluster: ClusterKey, node: Node, listener: Listener) {
+async fn listen((cluster, id): (ClusterKey, String), node: Node, listener: Listener) {
     let stream = node
         .admin()
         .watch_consumer_load(WatchConsumerLoadRequest {})
@@ -104,11 +107,7 @@ async fn listen(cluster: ClusterKey, node: Node, listener: Listener) {
     loop {
         match stream.message().await {
             Ok(Some(frame)) => {
-                let now = listener.loads.now();
-                let changed = listener
-                    .loads
-                    .with(&cluster, |store| store.apply(&frame, now));
-                for source in changed {
+                for source in listener.loads.apply(&id, &frame) {
                     wake(&cluster, &source, &listener).await;
                 }
             }

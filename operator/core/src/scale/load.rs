@@ -19,7 +19,6 @@ pub struct SourceKey {
 /// What the leader of one partition said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Part {
-    term: u64,
     heard: Millis,
     lag: u64,
     in_flight: u64,
@@ -27,10 +26,14 @@ struct Part {
 
 /// What the nodes of one cluster said of its sources.
 ///
-/// A leader that a later one has replaced is told apart by its term. A part that its leader no
-/// longer names stays, and grows old, until another leader names it: a gap is never an empty queue.
+/// A leader that a later one has replaced is told apart by its term, which counts within its shard:
+/// a queue that is made anew may lie on a shard whose leaders changed less. A part that its leader
+/// no longer names stays, and grows old, until another leader names it: a gap is never an empty
+/// queue.
 #[derive(Debug, Default)]
 pub struct LoadStore {
+    /// The highest term that was heard of, by shard.
+    terms: BTreeMap<u32, u64>,
     parts: BTreeMap<SourceKey, BTreeMap<u32, Part>>,
 }
 
@@ -39,13 +42,17 @@ impl LoadStore {
     pub fn apply(&mut self, frame: &v1::ConsumerLoadFrame, now: Millis) -> Vec<SourceKey> {
         let mut changed = Vec::new();
         for load in &frame.loads {
+            let term = self.terms.entry(load.shard).or_default();
+            if *term > load.term {
+                continue;
+            }
+            *term = load.term;
             let key = SourceKey {
                 namespace: load.namespace.clone(),
                 queue: load.queue.clone(),
                 group: load.group.clone(),
             };
             let part = Part {
-                term: load.term,
                 heard: now,
                 lag: load
                     .ready
@@ -54,11 +61,7 @@ impl LoadStore {
                 in_flight: load.in_flight,
             };
             let parts = self.parts.entry(key.clone()).or_default();
-            let before = parts.get(&load.partition).copied();
-            if before.is_some_and(|before| before.term > part.term) {
-                continue;
-            }
-            parts.insert(load.partition, part);
+            let before = parts.insert(load.partition, part);
             let same = before.is_some_and(|b| (b.lag, b.in_flight) == (part.lag, part.in_flight));
             if !same && changed.last() != Some(&key) {
                 changed.push(key);
@@ -162,6 +165,19 @@ mod tests {
             Some(1),
             "nor does it make data fresh"
         );
+    }
+
+    #[test]
+    fn a_queue_made_anew_on_a_shard_of_a_lower_term_is_heard() {
+        let mut store = LoadStore::default();
+        store.apply(&frame(1, vec![load(0, 7, 500)]), 1);
+        let elsewhere = v1::ConsumerLoad {
+            shard: 3,
+            ..load(0, 2, 10)
+        };
+        assert_eq!(store.apply(&frame(2, vec![elsewhere]), 9), [orders()]);
+        let source = store.source(&orders(), 1);
+        assert_eq!((source.lag, source.heard), (11, Some(9)));
     }
 
     #[test]
