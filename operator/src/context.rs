@@ -19,6 +19,8 @@ use crate::refusal::{self, Told};
 
 /// A reconcile may take so long.
 const LONGEST: Duration = Duration::from_mins(1);
+/// The action of an event has at most so many bytes.
+const ACTION_MAX: usize = 128;
 
 /// What every controller needs.
 pub struct Context {
@@ -76,17 +78,7 @@ impl Context {
         warning: bool,
         (reason, note): (&str, String),
     ) {
-        let event = Event {
-            type_: if warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(1_000).collect()),
-            action: reason.to_owned(),
-            secondary: None,
-        };
+        let event = told(warning, reason, &note);
         if let Err(error) = self.recorder.publish(&event, object).await {
             warn!(%error, reason, "cannot write an event");
         }
@@ -136,4 +128,85 @@ impl Context {
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let namespace = object.namespace().unwrap_or_default();
     format!("{} {namespace}/{}", K::kind(&()), object.name_any())
+}
+
+/// The recorder folds events of one action and keeps the note of the first: so the action holds
+/// what the note speaks of, which stands before its colon.
+fn told(warning: bool, reason: &str, note: &str) -> Event {
+    let about = note.split(": ").next().unwrap_or_default();
+    let mut action = format!("{reason}: {about}");
+    action.truncate(action.floor_char_boundary(ACTION_MAX));
+    Event {
+        type_: if warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: reason.to_owned(),
+        note: Some(note.chars().take(1_000).collect()),
+        action,
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::http::{Method, header};
+    use serde_json::Value;
+
+    use super::*;
+
+    type Written = Arc<Mutex<Vec<(Method, String)>>>;
+
+    /// An API server that takes everything, and what it was given: the method, and the note.
+    async fn api_server() -> (Client, Written) {
+        // Another test of this process may have chosen it already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let written = Written::default();
+        let takes = written.clone();
+        let take = async move |method: Method, body: Bytes| {
+            let event: Value = serde_json::from_slice(&body).unwrap();
+            let note = event["note"].as_str().unwrap().to_owned();
+            takes.lock().unwrap().push((method, note));
+            ([(header::CONTENT_TYPE, "application/json")], body)
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = axum::serve(listener, Router::new().fallback(take));
+        tokio::spawn(server.into_future());
+        let config = kube::Config::new(url.parse().unwrap());
+        (Client::try_from(config).unwrap(), written)
+    }
+
+    #[tokio::test]
+    async fn events_about_different_nodes_are_not_folded() {
+        let (client, written) = api_server().await;
+        let recorder = Recorder::new(client, "operator".into());
+        let object = ObjectReference {
+            name: Some("main".into()),
+            namespace: Some("queues".into()),
+            ..ObjectReference::default()
+        };
+        for (pod, reason) in [("main-1", "a"), ("main-2", "b"), ("main-1", "c")] {
+            let event = told(false, "Restart", &format!("Restart {pod}: {reason}"));
+            recorder.publish(&event, &object).await.unwrap();
+        }
+        let said = |method, note: &str| (method, note.to_owned());
+        let wanted = [
+            said(Method::POST, "Restart main-1: a"),
+            said(Method::POST, "Restart main-2: b"),
+            said(Method::PATCH, "Restart main-1: a"),
+        ];
+        assert_eq!(*written.lock().unwrap(), wanted);
+    }
+
+    #[test]
+    fn an_action_is_no_longer_than_the_api_server_takes() {
+        let event = told(true, "Refused", &"ü".repeat(500));
+        assert_eq!(event.action.len(), 127);
+    }
 }
