@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource, ResourceExt};
-use tracing::warn;
+use kube::{Client, Resource};
+use tracing::{debug, warn};
 
 use crate::apply::Applier;
 use crate::authority::Authorities;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, key};
 use crate::config::Config;
 use crate::error::ReconcileError;
 use crate::metrics::Metrics;
@@ -40,8 +40,9 @@ pub struct Context {
     pub applier: Applier,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Objects that failed.
+    pub backoff: Arc<Backoff>,
     recorder: Recorder,
-    backoff: Backoff,
 }
 
 impl Context {
@@ -62,7 +63,7 @@ impl Context {
             recorder: Recorder::new(client.clone(), reporter),
             links: Arc::default(),
             applier: Applier::default(),
-            backoff: Backoff::default(),
+            backoff: Arc::default(),
             client,
             config,
             fence,
@@ -120,14 +121,17 @@ impl Context {
         error: &ReconcileError,
     ) -> Action {
         let object = key(object);
-        warn!(object, %error, "reconcile failed");
-        Action::requeue(self.backoff.failed(&object, rand::random()))
+        let said = error.to_string();
+        let failed = self
+            .backoff
+            .failed(&object, &said, (rand::random(), Instant::now()));
+        if failed.is_new {
+            warn!(object, error = said, "reconcile failed");
+        } else {
+            debug!(object, error = said, "reconcile failed as before");
+        }
+        Action::requeue(failed.wait)
     }
-}
-
-fn key<K: Resource<DynamicType = ()>>(object: &K) -> String {
-    let namespace = object.namespace().unwrap_or_default();
-    format!("{} {namespace}/{}", K::kind(&()), object.name_any())
 }
 
 /// The recorder folds events of one action and keeps the note of the first: so the action holds

@@ -50,6 +50,7 @@ pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) {
         loads: loads.clone(),
         scalers: scalers.store(),
         queues: queues.store(),
+        backoff: context.backoff.clone(),
         wakes,
     };
     let queue_context = Arc::new(Queues {

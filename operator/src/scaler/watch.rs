@@ -1,7 +1,7 @@
 //! Listening to the load of all clusters: one stream per node, kept as long as the node is there.
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tracing::debug;
 
 use super::Loads;
-use crate::backoff::jitter;
+use crate::backoff::{Backoff, jitter, key};
 use crate::nodes::{ClusterKey, Links, Node};
 use crate::queue::cluster_key;
 
@@ -33,6 +33,8 @@ pub struct Listener {
     pub scalers: Store<ConsumerScaler>,
     /// Queues as they were last seen.
     pub queues: Store<Queue>,
+    /// Scalers that failed: what is said of the load wakes none of them early.
+    pub backoff: Arc<Backoff>,
     /// Where to say that a scaler has to decide anew.
     pub wakes: Wakes,
 }
@@ -136,7 +138,13 @@ async fn wake(cluster: &ClusterKey, source: &SourceKey, listener: &Listener) {
                     queue_name(&queue) == source.queue && cluster_key(&queue) == *cluster
                 })
         });
+        let rests = || {
+            listener
+                .backoff
+                .rests(&key(scaler.as_ref()), Instant::now())
+        };
         if names
+            && !rests()
             && listener
                 .wakes
                 .send(ObjectRef::from_obj(scaler.as_ref()))
@@ -145,5 +153,56 @@ async fn wake(cluster: &ClusterKey, source: &SourceKey, listener: &Listener) {
         {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector::store;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn load_wakes_a_scaler_unless_it_failed_just_now() {
+        let queue = json!({
+            "apiVersion": "roadstead.dev/v1alpha1", "kind": "Queue",
+            "metadata": {"name": "orders", "namespace": "shop"},
+            "spec": {"clusterRef": {"name": "main"}},
+        });
+        let scaler = json!({
+            "apiVersion": "roadstead.dev/v1alpha1", "kind": "ConsumerScaler",
+            "metadata": {"name": "worker", "namespace": "shop"},
+            "spec": {
+                "scaleTargetRef": {"name": "worker"}, "sources": [{"queue": "orders"}],
+                "objective": {"messagesPerReplica": 100}, "maxReplicas": 10,
+            },
+        });
+        let scaler: ConsumerScaler = serde_json::from_value(scaler).unwrap();
+        let ((queues, mut queue_writer), (scalers, mut scaler_writer)) = (store(), store());
+        let queue = serde_json::from_value(queue).unwrap();
+        queue_writer.apply_watcher_event(&Event::Apply(queue));
+        scaler_writer.apply_watcher_event(&Event::Apply(scaler.clone()));
+        let (wakes, mut woken) = mpsc::channel(8);
+        let listener = Listener {
+            loads: Arc::default(),
+            scalers,
+            queues,
+            backoff: Arc::default(),
+            wakes,
+        };
+        let source = SourceKey {
+            namespace: "shop".into(),
+            queue: "orders".into(),
+            group: "default".into(),
+        };
+        let cluster = ("shop".to_owned(), "main".to_owned());
+        wake(&cluster, &source, &listener).await;
+        assert!(woken.try_recv().is_ok());
+        let now = Instant::now();
+        listener.backoff.failed(&key(&scaler), "no", (1.0, now));
+        wake(&cluster, &source, &listener).await;
+        assert!(woken.try_recv().is_err(), "it is tried again later");
     }
 }
