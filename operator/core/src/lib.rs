@@ -18,4 +18,5 @@ pub mod rollout;
 pub mod sample;
 pub mod scale;
 pub mod status;
+pub mod trouble;
 pub mod validate;

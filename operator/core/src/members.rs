@@ -71,7 +71,7 @@ fn no_answer(observed: &Observed) -> String {
         .pods
         .keys()
         .filter(|pod| !observed.nodes.contains_key(*pod))
-        .cloned()
+        .map(|pod| observed.explain(pod, pod.clone()))
         .collect();
     if silent.is_empty() {
         "a majority of the catalog's voters".to_owned()
@@ -105,7 +105,7 @@ fn found(goal: &Goal, observed: &Observed) -> Step {
             return Step::wait(
                 &pod,
                 "every founder has to be there",
-                format!("no answer from {pod}"),
+                observed.explain(&pod, format!("no answer from {pod}")),
             );
         };
         let zone = observed
@@ -238,8 +238,11 @@ fn missing(goal: &Goal, observed: &Observed) -> Option<Step> {
         .map(|ordinal| goal.names.pod(ordinal))
         .find(|pod| !observed.nodes.get(pod).is_some_and(|node| node.ready))?;
     let why = match (observed.pods.get(&pod), observed.nodes.get(&pod)) {
-        (None, _) => "it does not exist".to_owned(),
-        (Some(_), None) => "it does not answer".to_owned(),
+        (None, _) => format!(
+            "it does not exist: see the events of StatefulSet {}",
+            goal.names.cluster
+        ),
+        (Some(_), None) => observed.explain(&pod, "it does not answer".to_owned()),
         (Some(_), Some(node)) if node.reason.is_empty() => "it is not ready".to_owned(),
         (Some(_), Some(node)) => node.reason.clone(),
     };

@@ -24,6 +24,24 @@ impl Observed {
     pub fn served(&self) -> Option<&ClusterView> {
         self.cluster.as_ref().filter(|view| !view.shards.is_empty())
     }
+
+    /// `text`, and why this pod does not run, where that is known.
+    pub fn explain(&self, pod: &str, text: String) -> String {
+        let trouble = self.pods.get(pod).map(|view| view.trouble.as_str());
+        match trouble.unwrap_or_default() {
+            "" => text,
+            trouble => format!("{text}: {trouble}"),
+        }
+    }
+
+    /// `text`, and why the first pod does not run that says so.
+    pub fn explain_all(&self, text: String) -> String {
+        let first = self.pods.iter().find(|(_, view)| !view.trouble.is_empty());
+        match first {
+            Some((pod, view)) => format!("{text}; {pod}: {}", view.trouble),
+            None => text,
+        }
+    }
 }
 
 /// A pod.
@@ -41,6 +59,8 @@ pub struct PodView {
     pub terminating: bool,
     /// Zone of the node that it runs on, where known.
     pub zone: String,
+    /// Why it does not run; see [`crate::trouble`].
+    pub trouble: String,
 }
 
 /// What a node says of itself.

@@ -70,7 +70,11 @@ fn unsettled(goal: &Goal, observed: &Observed, members: &Step, reason: &str) -> 
     }
     let absent = absent(&goal.names, goal.replicas, observed);
     if let Some(pod) = absent {
-        return Some(Step::wait(&pod, reason, format!("{pod} is not ready")));
+        return Some(Step::wait(
+            &pod,
+            reason,
+            observed.explain(&pod, format!("{pod} is not ready")),
+        ));
     }
     let behind = cluster.members.iter().find(|member| !member.caught_up)?;
     Some(Step::wait(
@@ -258,6 +262,17 @@ mod tests {
         assert_eq!(plan(&goal, &outdated(3, &[])).action, Action::Done);
         goal.approved = false;
         assert_eq!(plan(&goal, &outdated(3, &[0])).action, Action::Wait);
+    }
+
+    #[test]
+    fn who_does_not_come_back_says_why() {
+        let mut observed = outdated(3, &[1, 2]);
+        observed.nodes.remove("main-0");
+        let pod = observed.pods.get_mut("main-0").unwrap();
+        (pod.ready, pod.trouble) = (false, "ImagePullBackOff: no x:1".into());
+        let step = plan(&goal(3), &observed);
+        let said = "it does not answer: ImagePullBackOff: no x:1";
+        assert_eq!(step.blocked_by, said);
     }
 
     #[test]

@@ -152,10 +152,12 @@ fn ready(goal: &Goal, observed: &Observed) -> Finding {
             "{there} of {} nodes are there to found the cluster",
             goal.replicas
         );
+        let message = observed.explain_all(message);
         return Finding::new(kind, false, "Bootstrapping", message);
     }
     let Some(view) = observed.served() else {
         let message = "no node can say how the cluster is: see its pods and their logs";
+        let message = observed.explain_all(message.to_owned());
         return Finding::new(kind, false, "NoAnswer", message);
     };
     if let Some(shard) = view.leaderless() {
@@ -171,6 +173,7 @@ fn ready(goal: &Goal, observed: &Observed) -> Finding {
             "{ready} of {} nodes are ready; every shard is served",
             goal.replicas
         );
+        let message = observed.explain_all(message);
         return Finding::new(kind, false, "NodesMissing", message);
     }
     Finding::new(
@@ -370,7 +373,8 @@ mod tests {
     fn a_lost_node_shows() {
         let mut observed = healthy(3);
         observed.nodes.remove("main-1");
-        observed.pods.get_mut("main-1").unwrap().ready = false;
+        let pod = observed.pods.get_mut("main-1").unwrap();
+        (pod.ready, pod.trouble) = (false, "Evicted".into());
         let cluster = observed.cluster.as_mut().unwrap();
         cluster.members[1].state = MemberState::Unreachable as i32;
         for shard in &mut cluster.shards {
@@ -382,6 +386,9 @@ mod tests {
         assert!(!holds("Ready") && holds("Degraded") && holds("QuorumAtRisk"));
         assert!(!holds("Redundant") && holds("Progressing"));
         assert_eq!(status.members["main-1"].state, MemberStatusState::Lost);
-        assert_eq!(status.plan[0].blocked_by, "it does not answer");
+        assert_eq!(status.plan[0].blocked_by, "it does not answer: Evicted");
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+        let message = &ready.unwrap().message;
+        assert!(message.ends_with("; main-1: Evicted"), "{message}");
     }
 }

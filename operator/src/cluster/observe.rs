@@ -11,6 +11,7 @@ use roadstead_crds::QueueCluster;
 use roadstead_operator_core::names::REVISION;
 use roadstead_operator_core::observed::{ClusterView, NodeView, Observed, PodView};
 use roadstead_operator_core::plan::Goal;
+use roadstead_operator_core::trouble::trouble;
 use roadstead_proto::v1::{GetNodeRequest, ListMembersRequest};
 use tokio::time::timeout;
 use tracing::debug;
@@ -86,6 +87,7 @@ fn view(pod: &Pod, zone: String) -> PodView {
         ready,
         terminating: pod.metadata.deletion_timestamp.is_some(),
         zone,
+        trouble: trouble(pod),
     }
 }
 

@@ -40,6 +40,18 @@ fn founders_are_written_down_before_the_order_is_given() {
 }
 
 #[test]
+fn a_founder_that_does_not_answer_says_why() {
+    let (goal, mut observed) = unfounded(3);
+    observed.nodes.remove("main-1");
+    observed.pods.get_mut("main-1").unwrap().trouble = "Unschedulable: no disk".into();
+    let said = "no answer from main-1: Unschedulable: no disk";
+    assert_eq!(next(&goal, &observed).blocked_by, said);
+    let mut founded = goal;
+    founded.founded = true;
+    assert_eq!(next(&founded, &observed).blocked_by, said);
+}
+
+#[test]
 fn half_a_bootstrap_is_finished_and_never_begun_anew() {
     let (mut goal, mut observed) = unfounded(3);
     let Action::RecordFounders(founders) = next(&goal, &observed).action else {
