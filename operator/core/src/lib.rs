@@ -3,6 +3,7 @@
 //! Nothing here has a client, a clock or chance: what was observed comes in as plain values, what
 //! shall happen goes out as plain values.
 
+pub mod account;
 pub mod claim;
 pub mod conditions;
 pub mod controls;

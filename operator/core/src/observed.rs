@@ -59,6 +59,8 @@ pub struct PodView {
     pub terminating: bool,
     /// Zone of the node that it runs on, where known.
     pub zone: String,
+    /// Its token is of a ServiceAccount that is gone; see [`crate::account`].
+    pub former_account: bool,
     /// Why it does not run; see [`crate::trouble`].
     pub trouble: String,
 }

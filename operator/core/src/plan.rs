@@ -6,7 +6,7 @@ use roadstead_crds::{FounderStatus, PlanEntry};
 use crate::controls::Controls;
 use crate::members;
 use crate::names::Names;
-use crate::observed::Observed;
+use crate::observed::{Observed, PodView};
 use crate::rollout;
 
 /// What shall be, as far as members and pods are concerned.
@@ -28,6 +28,13 @@ pub struct Goal {
     pub approved: bool,
     /// What a control run does without.
     pub controls: Controls,
+}
+
+impl Goal {
+    /// Whether a pod has to be restarted to become what pods shall be.
+    pub fn is_outdated(&self, pod: &PodView) -> bool {
+        pod.revision != self.revision || pod.former_account
+    }
 }
 
 /// The one next step. Each is safe to repeat.

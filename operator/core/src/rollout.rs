@@ -10,17 +10,13 @@ pub fn next(goal: &Goal, observed: &Observed, members: &Step) -> Step {
     let outdated: Vec<_> = observed
         .pods
         .iter()
-        .filter(|(_, pod)| pod.revision != goal.revision)
+        .filter(|(_, pod)| goal.is_outdated(pod))
         .map(|(name, pod)| (name.as_str(), pod))
         .collect();
     let Some((first, _)) = outdated.first() else {
         return Step::done();
     };
-    let reason = format!(
-        "{} of {} pods have older settings",
-        outdated.len(),
-        observed.pods.len()
-    );
+    let reason = why(observed, &outdated);
     if !goal.approved {
         let blocked = format!("approval of revision {}", goal.revision);
         return Step::wait(first, reason, blocked);
@@ -38,6 +34,15 @@ pub fn next(goal: &Goal, observed: &Observed, members: &Step) -> Step {
     idle(observed, &outdated)
         .or_else(|| unsettled(goal, observed, members, &reason))
         .unwrap_or_else(|| serving(observed, &outdated, &reason))
+}
+
+fn why(observed: &Observed, outdated: &[(&str, &PodView)]) -> String {
+    let (pods, all) = (outdated.len(), observed.pods.len());
+    if outdated.iter().any(|(_, pod)| pod.former_account) {
+        format!("{pods} of {all} pods have older settings or a token of a deleted ServiceAccount")
+    } else {
+        format!("{pods} of {all} pods have older settings")
+    }
 }
 
 /// A pod that serves nothing: nothing is lost by restarting it, and new settings may heal it.
@@ -262,6 +267,19 @@ mod tests {
         assert_eq!(plan(&goal, &outdated(3, &[])).action, Action::Done);
         goal.approved = false;
         assert_eq!(plan(&goal, &outdated(3, &[0])).action, Action::Wait);
+    }
+
+    #[test]
+    fn a_token_of_a_deleted_account_is_renewed_by_a_restart() {
+        let mut observed = outdated(3, &[]);
+        let pods = observed.pods.values_mut();
+        pods.for_each(|pod| pod.former_account = true);
+        let step = plan(&goal(3), &observed);
+        assert_eq!(restarts(&step), Some(("main-1", None)), "one at a time");
+        assert!(step.reason.contains("deleted ServiceAccount"), "{step:?}");
+        observed.pods.get_mut("main-1").unwrap().former_account = false;
+        let step = plan(&goal(3), &observed);
+        assert_eq!(restarts(&step), Some(("main-2", Some(102))));
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
     let outdated = observed
         .pods
         .values()
-        .filter(|pod| pod.revision != goal.revision)
+        .filter(|pod| goal.is_outdated(pod))
         .count();
     if outdated > 0 && !goal.approved {
         let message = format!(

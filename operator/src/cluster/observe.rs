@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Node as Machine, Pod};
+use k8s_openapi::api::core::v1::{Node as Machine, Pod, ServiceAccount};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use roadstead_crds::QueueCluster;
+use roadstead_operator_core::account::is_former;
 use roadstead_operator_core::names::REVISION;
 use roadstead_operator_core::observed::{ClusterView, NodeView, Observed, PodView};
 use roadstead_operator_core::plan::Goal;
@@ -41,6 +42,11 @@ pub async fn observe(
         .list(&params)
         .await
         .doing(|| "list the pods".to_owned())?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), namespace);
+    let name = goal.names.service_account();
+    let account = accounts.get_metadata_opt(&name).await;
+    let account = account.doing(|| "read the ServiceAccount".to_owned())?;
+    let account = account.as_ref().map(|account| &account.metadata);
     let mut seen = Observed {
         statefulset_replicas: set.and_then(|set| set.spec).and_then(|spec| spec.replicas),
         ..Observed::default()
@@ -50,8 +56,9 @@ pub async fn observe(
         .iter()
         .filter(|pod| goal.names.ordinal(&pod.name_any()).is_some())
     {
-        seen.pods
-            .insert(pod.name_any(), view(pod, zone(cluster, pod, context).await));
+        let mut view = view(pod, zone(cluster, pod, context).await);
+        view.former_account = is_former(cluster, &pod.metadata, account);
+        seen.pods.insert(pod.name_any(), view);
     }
     let links = connect(&seen.pods, goal, issued, context)?;
     seen.nodes = ask(&links).await;
@@ -87,6 +94,7 @@ fn view(pod: &Pod, zone: String) -> PodView {
         ready,
         terminating: pod.metadata.deletion_timestamp.is_some(),
         zone,
+        former_account: false,
         trouble: trouble(pod),
     }
 }
