@@ -29,8 +29,8 @@ use crate::error::{Doing, ReconcileError, is_conflict};
 /// Field manager of everything that this controller applies.
 pub const MANAGER: &str = "roadstead-cluster";
 const FINALIZER: &str = "roadstead.dev/cluster";
-/// Where all is well, one looks again after this time.
-const CALM: Duration = Duration::from_secs(30);
+/// Where all is well, one looks again after this time: a tenth more is less than 30 s.
+const CALM: Duration = Duration::from_secs(27);
 const WAITING: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(200);
 
@@ -89,15 +89,15 @@ async fn advance(
     goal.controls = context.config.controls;
     let seen = observe::observe(cluster, &goal, &issued, context).await?;
     let active = cluster.spec.reconciliation == Reconciliation::Active;
+    let step = if active { plan(&goal, &seen) } else { paused() };
     if active {
         let around = desired::Surroundings {
             operator_namespace: context.config.namespace.clone(),
             image,
             replicas: members::statefulset_replicas(&goal, &seen),
         };
-        objects::apply(cluster, &cluster_id, (&around, &issued), context).await?;
+        objects::apply(cluster, &cluster_id, (&around, &issued), &step, context).await?;
     }
-    let step = if active { plan(&goal, &seen) } else { paused() };
     let mut wanted = status::cluster(cluster, &goal, &seen, &step, now);
     step::record(&step, &mut wanted);
     if !write(api, cluster, &wanted).await? {

@@ -9,11 +9,11 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use roadstead_crds::{NamespacesFrom, QueueCluster};
-use roadstead_operator_core::conditions::is_true;
 use roadstead_operator_core::desired::{
     self, Surroundings, admin_secret, ca_config_map, desired, names, tls_secret,
     token_review_binding,
 };
+use roadstead_operator_core::plan::{Action, Step};
 use roadstead_operator_core::queue::allows;
 
 use super::MANAGER;
@@ -21,10 +21,10 @@ use crate::authority::Issued;
 use crate::context::Context;
 use crate::error::{Doing, ReconcileError};
 
-/// A Secret, which may be written and not read, is written again after this time.
-const BLIND: Duration = Duration::from_mins(5);
-/// The same while a node is not ready: it may be the Secret that is missing.
-const BLIND_IN_TROUBLE: Duration = Duration::from_secs(30);
+/// A Secret, which may be written and not read, is written again after this time: shorter than the
+/// time after which one looks at a cluster that is well. The API server stores no write that
+/// changes nothing.
+const BLIND: Duration = Duration::from_secs(20);
 
 /// The image of the nodes; see [`desired::image`].
 pub async fn image(cluster: &QueueCluster, context: &Context) -> Result<String, ReconcileError> {
@@ -36,17 +36,20 @@ pub async fn image(cluster: &QueueCluster, context: &Context) -> Result<String, 
     Ok(desired::image(cluster, live.as_ref(), default))
 }
 
-/// Whether the last look found all nodes ready, so that none of them can lack a Secret.
-fn is_ready(cluster: &QueueCluster) -> bool {
-    let status = cluster.status.as_ref();
-    status.is_some_and(|status| is_true(&status.conditions, "Ready"))
+/// How old the last write of a Secret may be: a pod that is restarted finds it there.
+fn stale(step: &Step) -> Duration {
+    match step.action {
+        Action::Restart { .. } => Duration::ZERO,
+        _ => BLIND,
+    }
 }
 
-/// Applies everything; what is unchanged costs no write.
+/// Applies everything, before the step is taken; what is unchanged costs no write.
 pub async fn apply(
     cluster: &QueueCluster,
     cluster_id: &str,
     (around, issued): (&Surroundings, &Issued),
+    step: &Step,
     context: &Context,
 ) -> Result<(), ReconcileError> {
     let names = names(cluster);
@@ -54,17 +57,12 @@ pub async fn apply(
     let client = &context.client;
     let applier = &context.applier;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let stale = if is_ready(cluster) {
-        BLIND
-    } else {
-        BLIND_IN_TROUBLE
-    };
     for secret in [
         tls_secret(cluster, &issued.node, &issued.client),
         admin_secret(cluster, &issued.admin),
     ] {
         applier
-            .apply_blind(&secrets, &names.tls_manager(), (&secret, stale))
+            .apply_blind(&secrets, &names.tls_manager(), (&secret, stale(step)))
             .await?;
     }
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
@@ -136,4 +134,20 @@ async fn allowed(
         !terminating && allows(cluster, &namespace.name_any(), namespace.labels())
     });
     Ok(usable.map(ResourceExt::name_any).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::CALM;
+    use super::*;
+
+    #[test]
+    fn secrets_are_there_before_a_restart_and_soon_otherwise() {
+        let restart = Action::Restart {
+            node: None,
+            uid: "u".into(),
+        };
+        assert_eq!(stale(&Step::new(restart, "main-0", "")), Duration::ZERO);
+        assert!(stale(&Step::done()) < CALM * 9 / 10, "each look writes");
+    }
 }
