@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct Listener {
     /// Its name.
     #[schemars(length(min = 1, max = 15), pattern(r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[x_kube(validation = Rule::new("self != 'peer' && self != 'http'")
+        .message("the names peer and http are taken by the node itself: choose another"))]
     pub name: String,
     /// What it speaks.
     #[serde(default)]

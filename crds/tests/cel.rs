@@ -197,6 +197,14 @@ fn cluster_creation() {
             "taken by the node itself",
         ),
         (
+            json!({"listeners": [{"name": "peer"}]}),
+            "peer and http are taken by the node itself",
+        ),
+        (
+            json!({"listeners": [{"name": "http"}]}),
+            "peer and http are taken by the node itself",
+        ),
+        (
             json!({"queueNamespaces": {"from": "Selector"}}),
             "goes with from: Selector",
         ),
