@@ -6,6 +6,9 @@ use crate::desired::revision;
 use crate::names::{APPROVED_REVISION, Names};
 use crate::plan::Goal;
 
+/// A node does not start with less memory.
+const MEMORY_MIN: u64 = 64 << 20;
+
 /// A field that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
@@ -66,6 +69,12 @@ pub fn cluster(spec: &QueueClusterSpec) -> Vec<Violation> {
             format!("{limit} is no whole number of bytes: write it like 2Gi"),
         ));
     }
+    if memory_limit(spec).is_some_and(|bytes| bytes < MEMORY_MIN) {
+        violations.push(Violation::new(
+            "spec.resources.limits.memory",
+            "a node does not run with less than 64Mi: give it 512Mi or more",
+        ));
+    }
     violations
 }
 
@@ -123,6 +132,16 @@ mod tests {
         );
         let fields: Vec<_> = cluster(&spec).into_iter().map(|v| v.field).collect();
         assert_eq!(fields, ["spec.pod.labels", "spec.resources.limits.memory"]);
+    }
+
+    #[test]
+    fn a_limit_that_no_node_can_live_with_is_refused() {
+        for (limit, refused) in [("1Mi", true), ("65535Ki", true), ("64Mi", false)] {
+            let limits = serde_json::json!({"limits": {"memory": limit}});
+            let mut spec = example().spec;
+            spec.resources = Some(serde_json::from_value(limits).unwrap());
+            assert_eq!(!cluster(&spec).is_empty(), refused, "{limit}");
+        }
     }
 
     #[test]
