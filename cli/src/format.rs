@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
-use roadstead_client::proto::{self, DeadLetterInfo, Ordering, QueueSpec, QueueStats};
+use roadstead_client::proto::{self, BackoffType, DeadLetterInfo, Ordering, QueueSpec, QueueStats};
 use serde_json::{Map, Value, json};
 
 use crate::units;
@@ -53,6 +53,12 @@ pub fn spec(spec: &QueueSpec) -> Value {
         "maxDeliveries",
         json!(spec.retries.map_or(0, |retries| retries.max_deliveries)),
     );
+    let action = spec.expiry_action();
+    if action != proto::ExpiryAction::Unspecified {
+        let dead = action == proto::ExpiryAction::DeadLetter;
+        put("onExpiry", json!(if dead { "DeadLetter" } else { "Drop" }));
+    }
+    put("backoff", backoff(spec));
     put(
         "deadLetter",
         json!(spec.dead_letter.as_ref().map(|policy| &policy.queue)),
@@ -62,6 +68,24 @@ pub fn spec(spec: &QueueSpec) -> Value {
     put("maxMessageBytes", json!(limits.max_message_bytes));
     put("maxInFlight", json!(limits.max_in_flight));
     Value::Object(object)
+}
+
+fn backoff(spec: &QueueSpec) -> Value {
+    let Some(backoff) = spec.retries.and_then(|retries| retries.backoff) else {
+        return Value::Null;
+    };
+    let growth = match backoff.r#type() {
+        BackoffType::Unspecified | BackoffType::Exponential => "Exponential",
+        BackoffType::None => return json!({"type": "None"}),
+        BackoffType::Fixed => "Fixed",
+        BackoffType::Linear => "Linear",
+    };
+    json!({
+        "type": growth,
+        "initial": duration(backoff.initial),
+        "max": duration(backoff.max),
+        "jitterPercent": backoff.jitter_percent,
+    })
 }
 
 /// Live counts.

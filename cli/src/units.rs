@@ -2,7 +2,7 @@
 
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Reads `30s`, `1h30m`, `250ms`, `7d`.
 ///
@@ -69,6 +69,16 @@ pub fn some_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("it must be more than 0".to_owned()),
         some => Ok(some),
     }
+}
+
+/// Reads a time of RFC 3339: `2026-12-24T18:00:00Z`.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn time(text: &str) -> Result<SystemTime, String> {
+    let time: Option<prost_types::Timestamp> = text.parse().ok();
+    time.and_then(|time| time.try_into().ok())
+        .ok_or_else(|| format!("{text:?} is no time; write for example 2026-12-24T18:00:00Z"))
 }
 
 /// Reads `1024`, `64Ki`, `10Mi`, `2Gi` as bytes.
@@ -158,6 +168,16 @@ mod tests {
         for text in ["", "-", "a", "-a", "4294967296"] {
             let said = at_least_one::<u32>(text).unwrap_err();
             assert!(!said.contains("at least 1"), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        let at = |seconds| Ok(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(time("1970-01-01T00:00:05Z"), at(5));
+        assert_eq!(time("1970-01-01T02:00:00+01:00"), at(3_600));
+        for text in ["", "tomorrow", "2026-13-01T00:00:00Z", "5s"] {
+            assert!(time(text).unwrap_err().contains("is no time"), "{text}");
         }
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::{BINARY, Dev, code, signal, stderr};
 use roadstead_client::{Client, Message, Outcome, SendError};
+use serde_json::Value;
 
 /// A receiver of the queue orders, whose stderr is kept.
 fn receiver(dev: &Dev, arguments: &[&str]) -> Child {
@@ -245,7 +246,7 @@ fn as_many_as_are_wanted_come_from_one_partition_of_several() {
     };
     loop {
         let now = leaders();
-        if now.len() == 2 && now[0] != now[1] && !now.contains(&serde_json::Value::Null) {
+        if now.len() == 2 && now[0] != now[1] && !now.contains(&Value::Null) {
             break;
         }
         assert!(start.elapsed() < Duration::from_secs(40), "{now:?}");
@@ -256,6 +257,20 @@ fn as_many_as_are_wanted_come_from_one_partition_of_several() {
     }
     let looked = dev.stdout("receive wide -c 3");
     assert_eq!(looked.lines().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+/// Why the message of that body is dead, once it is.
+fn dead(dev: &Dev, body: &str) -> Value {
+    let start = Instant::now();
+    loop {
+        let peeked = dev.json("queue peek dead");
+        let mut messages = peeked.as_array().unwrap().iter();
+        if let Some(found) = messages.find(|message| message["body"] == body) {
+            return found["deadLetter"].clone();
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{peeked}");
+        sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
@@ -283,16 +298,7 @@ fn peek_shows_why_a_message_is_dead() {
     dev.stdout("send jobs poison");
     dev.stdout("send dead sent-here");
     dev.run("receive jobs --exec false");
-    let start = Instant::now();
-    let found = loop {
-        let peeked = dev.json("queue peek dead");
-        let mut messages = peeked.as_array().unwrap().iter();
-        if let Some(found) = messages.find(|message| message["body"] == "poison") {
-            break found["deadLetter"].clone();
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "{peeked}");
-        sleep(Duration::from_millis(50));
-    };
+    let found = dead(&dev, "poison");
     assert_eq!(found["reason"], "MAX_DELIVERIES", "{found}");
     assert_eq!(found["sourceQueue"], "default/jobs", "{found}");
     assert_eq!(found["deliveryCount"], 1, "{found}");
@@ -303,4 +309,59 @@ fn peek_shows_why_a_message_is_dead() {
         "{table}"
     );
     assert!(!dev.stdout("queue peek jobs").contains("DEAD LETTER"));
+}
+
+#[test]
+fn what_failed_waits_as_the_queue_says() {
+    let dev = Dev::start();
+    dev.stdout("queue create jobs --backoff fixed --backoff-initial 2s --backoff-jitter 0");
+    let spec = dev.json("queue get jobs")["spec"]["backoff"].clone();
+    assert_eq!(
+        (&spec["type"], &spec["initial"]),
+        (&"Fixed".into(), &"2s".into())
+    );
+    dev.stdout("send jobs x");
+    let failed = Instant::now();
+    dev.run("receive jobs --exec false");
+    while dev.stdout("receive jobs --ack").is_empty() {
+        assert!(
+            failed.elapsed() < Duration::from_secs(20),
+            "it never came back"
+        );
+    }
+    assert!(
+        failed.elapsed() >= Duration::from_secs(2),
+        "{:?}",
+        failed.elapsed()
+    );
+
+    dev.stdout("queue update jobs --backoff none");
+    dev.stdout("send jobs y");
+    dev.run("receive jobs --exec false");
+    assert_eq!(dev.json("queue peek jobs")[0]["state"], "Ready");
+}
+
+#[test]
+fn a_message_has_times_of_its_own() {
+    let dev = Dev::start();
+    dev.stdout("queue create dead");
+    dev.stdout("queue create jobs --dead-letter dead --on-expiry dead-letter");
+    dev.stdout("send jobs brief --time-to-live 200ms");
+    assert_eq!(dead(&dev, "brief")["reason"], "EXPIRED");
+    dev.stdout("send jobs past --not-before 2001-01-01T00:00:00Z");
+    dev.stdout("send jobs soon --not-before 2000-01-01T00:00:00Z --delay 1h");
+    let peeked = dev.json("queue peek jobs");
+    let state = |n: usize| (peeked[n]["body"].clone(), peeked[n]["state"].clone());
+    assert_eq!(state(0), ("past".into(), "Ready".into()));
+    assert_eq!(state(1), ("soon".into(), "Delayed".into()));
+    let far = dev.run("send jobs far --not-before 2999-01-01T00:00:00Z");
+    assert!(
+        stderr(&far).contains("choose an earlier not_before"),
+        "{far:?}"
+    );
+    let none = dev.run("queue create plain --on-expiry dead-letter");
+    assert!(
+        stderr(&none).contains("need a dead-letter queue"),
+        "{none:?}"
+    );
 }

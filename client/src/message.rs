@@ -60,6 +60,22 @@ impl Message {
         self
     }
 
+    /// Not receivable before this, by cluster time: at most one year away. Of this and the delay
+    /// the later counts.
+    #[must_use]
+    pub fn not_before(mut self, at: SystemTime) -> Self {
+        self.0.not_before = Some(at.into());
+        self
+    }
+
+    /// How long it waits at most, from when it is receivable on, if that is shorter than the
+    /// queue's time to live: 1 ms to one year.
+    #[must_use]
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.0.time_to_live = prost_types::Duration::try_from(time_to_live).ok();
+        self
+    }
+
     /// The W3C `traceparent` of the work that this message continues.
     #[must_use]
     pub fn trace_parent(mut self, trace_parent: impl Into<String>) -> Self {

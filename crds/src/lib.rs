@@ -14,6 +14,7 @@ mod generate;
 mod listener;
 mod quantity;
 mod queue;
+mod retries;
 mod scaler;
 mod time;
 
@@ -31,9 +32,10 @@ pub use listener::{
 };
 pub use quantity::ByteSize;
 pub use queue::{
-    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Expiry, Group, Limits, Ordering, Overflow,
-    Queue, QueueObjectRef, QueueSample, QueueSpec, QueueStatus, Retries,
+    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Group, Limits, Ordering, Overflow, Queue,
+    QueueObjectRef, QueueSample, QueueSpec, QueueStatus,
 };
+pub use retries::{Backoff, BackoffType, Expiry, ExpiryAction, Retries};
 pub use scaler::{
     ConsumerScaler, ConsumerScalerSpec, ConsumerScalerStatus, DecisionStatus, LimitedBy, Objective,
     OnDelete, OnStaleData, ScaleDown, ScaleTargetRef, ScalerMode, Source, SourceStatus,

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::retries::{Expiry, Retries};
 use crate::{ByteSize, Span, Timestamp};
 
 /// What a queue promises. Absent fields take the default that is named.
@@ -62,6 +63,9 @@ use crate::{ByteSize, Span, Timestamp};
     )
 )]
 #[x_kube(
+    validation = Rule::new("self.expiry.action != 'DeadLetter' || has(self.deadLetter)").message(
+        "expiry.action DeadLetter needs deadLetter.queueRef: name the Queue that takes what expires"
+    ),
     validation = Rule::new("self.ordering != 'Strict' || self.partitions == 1").message(
         "ordering Strict needs partitions: 1 (order holds within a partition); for more partitions \
          use ordering PerKey"
@@ -163,44 +167,6 @@ pub enum Delivery {
     AtLeastOnce,
     /// A delivery is acked by being delivered.
     AtMostOnce,
-}
-
-/// When a waiting message is given up.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Expiry {
-    /// How long a message waits at most: 1 s..1 year; then it is dropped.
-    #[serde(default = "default_time_to_live")]
-    #[x_kube(validation = Rule::new(
-        "duration(self) >= duration('1s') && duration(self) <= duration('8760h')"
-    ).message("expiry.timeToLive must be between 1s and 8760h"))]
-    pub time_to_live: Span,
-}
-
-impl Default for Expiry {
-    fn default() -> Self {
-        Self {
-            time_to_live: default_time_to_live(),
-        }
-    }
-}
-
-/// What happens to a message that was not acked.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retries {
-    /// Deliveries before a message is dead-lettered: 1..1000.
-    #[serde(default = "default_max_deliveries")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_deliveries: i32,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self {
-            max_deliveries: default_max_deliveries(),
-        }
-    }
 }
 
 /// Where messages go that failed too often or were rejected.
@@ -332,14 +298,6 @@ fn one() -> i32 {
 
 fn default_lease() -> Span {
     "30s".into()
-}
-
-fn default_time_to_live() -> Span {
-    "96h".into()
-}
-
-fn default_max_deliveries() -> i32 {
-    5
 }
 
 fn default_max_in_flight() -> i32 {

@@ -106,6 +106,18 @@ fn queue_creation() {
             "between 1s and 8760h",
         ),
         (
+            json!({"expiry": {"action": "DeadLetter"}}),
+            "needs deadLetter.queueRef",
+        ),
+        (
+            json!({"retries": {"backoff": {"initial": "10m"}}}),
+            "max must be at least retries.backoff.initial",
+        ),
+        (
+            json!({"retries": {"backoff": {"initial": "1s", "max": "13h"}}}),
+            "max must be at most 12h",
+        ),
+        (
             json!({"deadLetter": {"queueRef": {"name": "orders"}}}),
             "its own dead-letter queue",
         ),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, stderr, stdin};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{ArgGroup, Args};
@@ -52,6 +52,12 @@ pub struct Send {
     /// Not receivable before this has passed
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     delay: Option<Duration>,
+    /// Not receivable before this, for example 2026-12-24T18:00:00Z; with a delay the later counts
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
+    not_before: Option<SystemTime>,
+    /// How long it waits at most, if that is shorter than the queue's time to live
+    #[arg(long, value_parser = units::some_duration, allow_hyphen_values = true)]
+    time_to_live: Option<Duration>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -110,6 +116,12 @@ impl Send {
         }
         if let Some(delay) = self.delay {
             message = message.delay(delay);
+        }
+        if let Some(at) = self.not_before {
+            message = message.not_before(at);
+        }
+        if let Some(time_to_live) = self.time_to_live {
+            message = message.time_to_live(time_to_live);
         }
         for (name, value) in &self.attribute {
             message = message.attribute(name, value);

@@ -83,10 +83,11 @@ impl Delivery {
         self.settle(Action::Ack(Ack {}))
     }
 
-    /// Not done: deliver it again, after a delay of at most 12 h. The text is kept for the case
-    /// that it becomes a dead letter.
-    pub fn nack(mut self, delay: Duration, error: impl Into<String>) -> Settled {
-        let delay = prost_types::Duration::try_from(delay).ok();
+    /// Not done: deliver it again, not before a delay of at most 12 h has passed; `None`: as the
+    /// queue's backoff says. The text is kept for the case that it becomes a dead letter.
+    pub fn nack(mut self, delay: impl Into<Option<Duration>>, error: impl Into<String>) -> Settled {
+        let delay = delay.into();
+        let delay = delay.and_then(|delay| prost_types::Duration::try_from(delay).ok());
         self.settle(Action::Nack(Nack {
             delay,
             error: error.into(),

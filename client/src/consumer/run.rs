@@ -17,10 +17,9 @@ use crate::message::ReceivedMessage;
 pub enum Outcome {
     /// Done.
     Ack,
-    /// Not done: deliver it again after `delay`; `None`: 1 s, doubled with each delivery, at most
-    /// 1 min.
+    /// Not done: deliver it again.
     Nack {
-        /// At most 12 h.
+        /// Not before this has passed, at most 12 h; `None`: as the queue's backoff says.
         delay: Option<Duration>,
         /// Kept for the case that it becomes a dead letter.
         error: String,
@@ -145,12 +144,7 @@ async fn handle<O: Into<Outcome>>(delivery: Delivery, work: impl Future<Output =
 async fn settle(delivery: Delivery, outcome: Outcome) -> Result<(), SettleError> {
     match outcome {
         Outcome::Ack => delivery.ack().await,
-        Outcome::Nack { delay, error } => {
-            let doublings = delivery.delivery_count.saturating_sub(1).min(6);
-            let most = Duration::from_mins(1);
-            let delay = delay.unwrap_or(Duration::from_secs(1 << doublings).min(most));
-            delivery.nack(delay, error).await
-        }
+        Outcome::Nack { delay, error } => delivery.nack(delay, error).await,
         Outcome::Reject { error } => delivery.reject(error).await,
     }
 }

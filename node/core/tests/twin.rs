@@ -131,7 +131,9 @@ fn check(coverage: &Coverage) {
         }
         for state in ["Ready", "InFlight", "Delayed"] {
             wanted.push(format!("state {state} {order}"));
+            wanted.push(format!("own time to live {state} {order}"));
         }
+        wanted.push(format!("backoff {order}"));
     }
     for name in [
         "state Blocked PerKey",
@@ -142,6 +144,7 @@ fn check(coverage: &Coverage) {
         "sent ByteLimit",
         "sent TooLarge",
         "sent KeyRequired",
+        "sent TooLate",
         "sent OutOfRange",
         "sent Overtaken",
         "settled Done",
@@ -152,7 +155,9 @@ fn check(coverage: &Coverage) {
         "event LeaseExpired",
         "event SessionReleased",
         "event Nacked",
-        "event DeadLettered",
+        "event DeadLettered MaxDeliveries",
+        "event DeadLettered Rejected",
+        "event DeadLettered Expired",
         "event Dropped",
         "event Expired",
         "refused NoPartition",

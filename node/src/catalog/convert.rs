@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prost_types::Timestamp;
-use roadstead_core::catalog::{Queue, QueueName, QueueSpec};
-use roadstead_core::shard::{Delivery, Ordering};
+use roadstead_core::catalog::{DEFAULT_BACKOFF, Queue, QueueName, QueueSpec};
+use roadstead_core::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering};
 use roadstead_proto::v1;
 
 use crate::gateway::ApiError;
@@ -15,6 +15,7 @@ use crate::shard::wire::millis;
 pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
     let defaults = QueueSpec::default();
     let limits = wire.limits.unwrap_or_default();
+    let retries = wire.retries.unwrap_or_default();
     let or = |value: u32, default: u32| if value == 0 { default } else { value };
     Ok(QueueSpec {
         partitions: or(wire.partitions, defaults.partitions),
@@ -35,16 +36,61 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
             wire.time_to_live.as_ref(),
             defaults.ttl_ms,
         )?,
-        max_deliveries: or(
-            wire.retries.unwrap_or_default().max_deliveries,
-            defaults.max_deliveries,
-        ),
+        on_expiry: match known("spec.expiry_action", wire.expiry_action)? {
+            v1::ExpiryAction::Unspecified | v1::ExpiryAction::Drop => OnExpiry::Drop,
+            v1::ExpiryAction::DeadLetter => OnExpiry::DeadLetter,
+        },
+        max_deliveries: or(retries.max_deliveries, defaults.max_deliveries),
+        backoff: backoff_from_wire(&retries.backoff.unwrap_or_default())?,
         dead_letter: wire.dead_letter.as_ref().map(|policy| policy.queue.clone()),
         max_messages: limits.max_messages,
         max_bytes: limits.max_bytes,
         max_message_bytes: or(limits.max_message_bytes, defaults.max_message_bytes),
         max_in_flight: or(limits.max_in_flight, defaults.max_in_flight),
     })
+}
+
+fn backoff_from_wire(wire: &v1::Backoff) -> Result<Option<Backoff>, ApiError> {
+    let defaults = DEFAULT_BACKOFF;
+    let growth = match known("spec.retries.backoff.type", wire.r#type)? {
+        v1::BackoffType::None => return Ok(None),
+        v1::BackoffType::Fixed => Growth::Fixed,
+        v1::BackoffType::Linear => Growth::Linear,
+        v1::BackoffType::Unspecified | v1::BackoffType::Exponential => Growth::Exponential,
+    };
+    let field = "spec.retries.backoff.initial";
+    let initial_ms = milliseconds(field, wire.initial.as_ref(), defaults.initial_ms)?;
+    // The default gives way: an initial wait alone is not refused for being longer than it.
+    let longest = defaults.max_ms.max(initial_ms);
+    let max_ms = milliseconds("spec.retries.backoff.max", wire.max.as_ref(), longest)?;
+    let jitter = wire.jitter_percent.map(u8::try_from);
+    Ok(Some(Backoff {
+        growth,
+        initial_ms,
+        max_ms,
+        jitter_percent: jitter.map_or(defaults.jitter_percent, |jitter| jitter.unwrap_or(u8::MAX)),
+    }))
+}
+
+fn backoff_to_wire(backoff: Option<&Backoff>) -> v1::Backoff {
+    let duration = |ms| prost_types::Duration::try_from(Duration::from_millis(ms)).ok();
+    let Some(backoff) = backoff else {
+        return v1::Backoff {
+            r#type: v1::BackoffType::None.into(),
+            ..v1::Backoff::default()
+        };
+    };
+    let growth = match backoff.growth {
+        Growth::Fixed => v1::BackoffType::Fixed,
+        Growth::Linear => v1::BackoffType::Linear,
+        Growth::Exponential => v1::BackoffType::Exponential,
+    };
+    v1::Backoff {
+        r#type: growth.into(),
+        initial: duration(backoff.initial_ms),
+        max: duration(backoff.max_ms),
+        jitter_percent: Some(u32::from(backoff.jitter_percent)),
+    }
 }
 
 /// The specification as the API shows it, defaults filled in.
@@ -67,7 +113,13 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
         time_to_live: duration(spec.ttl_ms),
         retries: Some(v1::RetryPolicy {
             max_deliveries: spec.max_deliveries,
+            backoff: Some(backoff_to_wire(spec.backoff.as_ref())),
         }),
+        expiry_action: match spec.on_expiry {
+            OnExpiry::Drop => v1::ExpiryAction::Drop,
+            OnExpiry::DeadLetter => v1::ExpiryAction::DeadLetter,
+        }
+        .into(),
         dead_letter: spec.dead_letter.as_ref().map(|queue| v1::DeadLetterPolicy {
             queue: queue.clone(),
         }),
@@ -140,6 +192,29 @@ mod tests {
         let spec = spec_from_wire(&v1::QueueSpec::default()).expect("valid");
         assert_eq!(spec, QueueSpec::default());
         assert_eq!(spec_from_wire(&spec_to_wire(&spec)).expect("valid"), spec);
+    }
+
+    #[test]
+    fn a_backoff_comes_back_and_one_without_a_wait_is_none() {
+        let back = |wire| backoff_from_wire(&wire).expect("valid");
+        let backoff = |r#type: v1::BackoffType, initial: u64| v1::Backoff {
+            r#type: r#type.into(),
+            initial: Some(crate::shard::wire::duration_ms(initial)),
+            ..v1::Backoff::default()
+        };
+        assert_eq!(back(backoff(v1::BackoffType::None, 5)), None);
+        let fixed = back(backoff(v1::BackoffType::Fixed, 5)).expect("there is one");
+        assert_eq!((fixed.growth, fixed.initial_ms), (Growth::Fixed, 5));
+        let long = back(backoff(v1::BackoffType::Linear, 3_600_000)).expect("there is one");
+        assert_eq!((long.initial_ms, long.max_ms), (3_600_000, 3_600_000));
+        for known in [None, Some(fixed), Some(long)] {
+            assert_eq!(back(backoff_to_wire(known.as_ref())), known);
+        }
+        let percent = v1::Backoff {
+            jitter_percent: Some(1_000),
+            ..v1::Backoff::default()
+        };
+        assert_eq!(back(percent).map(|b| b.jitter_percent), Some(u8::MAX));
     }
 
     #[test]

@@ -120,6 +120,14 @@ fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> R
         let why = "is empty: this queue orders per key, so every message needs one".into();
         return Err(("ordering_key", why));
     }
+    let ttl = message.time_to_live.as_ref();
+    if ttl.is_some_and(|ttl| millis(ttl) == Some(0)) {
+        return Err((
+            "time_to_live",
+            "is 0: leave it out or set 1 ms and more".into(),
+        ));
+    }
+    within(ttl, YEAR).map_err(|why| ("time_to_live", why))?;
     within(message.delay.as_ref(), YEAR).map_err(|why| ("delay", why))
 }
 

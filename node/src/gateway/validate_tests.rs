@@ -57,6 +57,10 @@ fn every_field_of_a_message_has_its_limit() {
         nanos: 0,
     };
     assert_eq!(refused(|m| m.delay = Some(long)), "messages[1].delay");
+    for ttl in [negative, long, prost_types::Duration::default()] {
+        let field = refused(|m| m.time_to_live = Some(ttl));
+        assert_eq!(field, "messages[1].time_to_live");
+    }
     let none = AttributeValue { value: None };
     let attributes = BTreeMap::from([("a".to_owned(), none)]);
     assert_eq!(

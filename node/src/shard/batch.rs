@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use roadstead_core::shard::{Action, EntryBuilder, Op, Ordering, PartitionId, ShardMachine};
+use roadstead_core::shard::{
+    Action, EntryBuilder, NewMessage, Op, Ordering, PartitionId, ShardMachine,
+};
 use tokio::sync::oneshot;
 
 use super::consumers::{Asked, Consumers};
@@ -91,20 +93,22 @@ impl Batch {
         self.bytes += job.bytes;
         let (partition, coming) = match &job.op {
             Op::Send(op) => {
-                let now = op.messages.iter().filter(|message| message.delay_ms == 0);
+                let at_once = |m: &&NewMessage| m.delay_ms == 0 && m.not_before == 0;
+                let now = op.messages.iter().filter(at_once);
                 (op.partition, now.count() as u64)
             }
             Op::Accept(op) => (op.target, op.messages.len() as u64),
             Op::Settle(op) => {
                 // An ack makes room for the next message of its key.
-                let ordering = machine.config(op.partition).map(|config| config.ordering);
-                let keyed = ordering.is_some_and(|ordering| ordering != Ordering::None);
+                let config = machine.config(op.partition);
+                let keyed = config.is_some_and(|config| config.ordering != Ordering::None);
+                let waits = config.is_some_and(|config| config.backoff.is_some());
                 let frees = |action: &Action| match action {
                     Action::Nack {
                         unstarted,
                         delay_ms,
                         ..
-                    } => *unstarted || *delay_ms == 0,
+                    } => *unstarted || delay_ms.map_or(!waits, |delay_ms| delay_ms == 0),
                     Action::Ack | Action::Reject { .. } => keyed,
                     Action::Extend { .. } => false,
                 };

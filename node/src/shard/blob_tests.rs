@@ -15,8 +15,8 @@ fn message() -> OutgoingMessage {
         ]),
         content_type: "text/plain".into(),
         ordering_key: "k".into(),
-        delay: None,
         trace_parent: "00-t".into(),
+        ..OutgoingMessage::default()
     }
 }
 

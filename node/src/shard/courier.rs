@@ -190,6 +190,7 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
                 reason: match message.reason {
                     Reason::MaxDeliveries => DeadLetterReason::MaxDeliveries.into(),
                     Reason::Rejected => DeadLetterReason::Rejected.into(),
+                    Reason::Expired => DeadLetterReason::Expired.into(),
                 },
                 error: String::from_utf8_lossy(&message.error).into_owned(),
                 source_queue: source_queue.clone(),

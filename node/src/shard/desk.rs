@@ -139,7 +139,7 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
             return;
         }
         let unstarted = Action::Nack {
-            delay_ms: 0,
+            delay_ms: None,
             error: bytes::Bytes::new(),
             unstarted: true,
         };

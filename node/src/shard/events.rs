@@ -55,5 +55,6 @@ const fn reason_text(reason: DeadLetterReason) -> &'static str {
     match reason {
         DeadLetterReason::MaxDeliveries => "delivered too often",
         DeadLetterReason::Rejected => "rejected",
+        DeadLetterReason::Expired => "expired",
     }
 }

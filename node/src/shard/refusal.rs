@@ -34,6 +34,7 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             "raise limits.max_message_bytes",
         ),
         Refusal::KeyRequired => (Code::InvalidArgument, false, "set ordering_key"),
+        Refusal::TooLate => (Code::InvalidArgument, false, "choose an earlier not_before"),
         Refusal::OutOfRange => (
             Code::OutOfRange,
             false,

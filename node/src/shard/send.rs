@@ -14,7 +14,7 @@ use super::desk::Desk;
 use super::intake::Answer;
 use super::refusal::{entry_error, not_taken, refused, unapplied};
 use super::replica::Replica;
-use super::wire::millis;
+use super::wire::{millis, since_1970};
 use crate::gateway::ApiError;
 use crate::runtime::Runtime;
 
@@ -116,6 +116,8 @@ fn new_message(message: OutgoingMessage, scratch: &mut BytesMut) -> NewMessage {
     NewMessage {
         key: key.map(|key| key_hash(key.as_bytes())),
         delay_ms: message.delay.as_ref().and_then(millis).unwrap_or(0),
+        not_before: message.not_before.as_ref().map_or(0, since_1970),
+        ttl_ms: message.time_to_live.as_ref().and_then(millis).unwrap_or(0),
         header: blob::header(&message, scratch),
         body: message.body,
     }

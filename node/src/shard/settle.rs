@@ -85,7 +85,7 @@ fn action(settlement: WireSettlement) -> Option<Action> {
     Some(match settlement.action? {
         WireAction::Ack(_) => Action::Ack,
         WireAction::Nack(nack) => Action::Nack {
-            delay_ms: nack.delay.as_ref().and_then(millis).unwrap_or(0),
+            delay_ms: nack.delay.as_ref().and_then(millis),
             error: error(&nack.error),
             unstarted: nack.unstarted,
         },

@@ -22,6 +22,14 @@ pub fn millis(duration: &Duration) -> Option<u64> {
         .checked_add(nanos.div_ceil(1_000_000))
 }
 
+/// Milliseconds since 1970 of the wire's form, rounded up; 0 before 1970.
+pub fn since_1970(at: &Timestamp) -> u64 {
+    let seconds = u64::try_from(at.seconds).unwrap_or(0);
+    let nanos = u64::try_from(at.nanos).unwrap_or(0);
+    let ms = seconds.saturating_mul(1_000);
+    ms.saturating_add(nanos.div_ceil(1_000_000))
+}
+
 /// The wire's form of a duration in milliseconds.
 pub fn duration_ms(ms: u64) -> Duration {
     Duration {
@@ -44,6 +52,14 @@ mod tests {
         assert_eq!(of(0, 1_000_000_000), None);
         assert_eq!(of(i64::MAX, 0), None);
         assert_eq!(millis(&duration_ms(1_500)), Some(1_500));
+        for ms in [0, 1, 1_999] {
+            assert_eq!(since_1970(&timestamp(ms)), ms);
+        }
+        let before = Timestamp {
+            seconds: -5,
+            nanos: 0,
+        };
+        assert_eq!(since_1970(&before), 0);
         assert_eq!(
             timestamp(1_250),
             Timestamp {

@@ -2,7 +2,8 @@
 use std::time::Duration;
 
 use roadstead_crds::{
-    ByteSize, Delivery, NamespacesFrom, Ordering, Queue, QueueCluster, QueueSpec, Span,
+    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, NamespacesFrom, Ordering, Queue,
+    QueueCluster, QueueSpec, Span,
 };
 use roadstead_proto::v1;
 
@@ -89,7 +90,13 @@ pub fn specification(
         )?),
         retries: Some(v1::RetryPolicy {
             max_deliveries: positive(spec.retries.max_deliveries),
+            backoff: Some(backoff(&spec.retries.backoff)?),
         }),
+        expiry_action: match spec.expiry.action {
+            ExpiryAction::Drop => v1::ExpiryAction::Drop,
+            ExpiryAction::DeadLetter => v1::ExpiryAction::DeadLetter,
+        }
+        .into(),
         dead_letter,
         limits: Some(v1::QueueLimits {
             max_messages: u64::try_from(spec.limits.max_messages.unwrap_or(0)).unwrap_or(0),
@@ -98,6 +105,27 @@ pub fn specification(
             max_in_flight: positive(max_in_flight),
         }),
     })
+}
+
+/// A schedule as the node shows it: without waits where there is none.
+fn backoff(spec: &Backoff) -> Result<v1::Backoff, Violation> {
+    let growth = match spec.growth {
+        BackoffType::None => v1::BackoffType::None,
+        BackoffType::Fixed => v1::BackoffType::Fixed,
+        BackoffType::Linear => v1::BackoffType::Linear,
+        BackoffType::Exponential => v1::BackoffType::Exponential,
+    };
+    let mut backoff = v1::Backoff {
+        r#type: growth.into(),
+        ..v1::Backoff::default()
+    };
+    if growth != v1::BackoffType::None {
+        let (initial, max) = (&spec.initial, &spec.max);
+        backoff.initial = Some(duration(initial, "spec.retries.backoff.initial")?);
+        backoff.max = Some(duration(max, "spec.retries.backoff.max")?);
+        backoff.jitter_percent = Some(positive(spec.jitter_percent));
+    }
+    Ok(backoff)
 }
 
 fn positive(number: i32) -> u32 {
@@ -175,6 +203,18 @@ fn settled(spec: &v1::QueueSpec) -> v1::QueueSpec {
     spec.time_to_live.get_or_insert(seconds(96 * 3_600));
     let retries = spec.retries.get_or_insert_default();
     set_default(&mut retries.max_deliveries, 5);
+    let backoff = retries.backoff.get_or_insert_default();
+    if backoff.r#type() == v1::BackoffType::Unspecified {
+        backoff.set_type(v1::BackoffType::Exponential);
+    }
+    if backoff.r#type() != v1::BackoffType::None {
+        backoff.initial.get_or_insert(seconds(1));
+        backoff.max.get_or_insert(seconds(300));
+        backoff.jitter_percent.get_or_insert(10);
+    }
+    if spec.expiry_action() == v1::ExpiryAction::Unspecified {
+        spec.set_expiry_action(v1::ExpiryAction::Drop);
+    }
     let limits = spec.limits.get_or_insert_default();
     set_default(&mut limits.max_message_bytes, 256 * 1_024);
     set_default(&mut limits.max_in_flight, 20_000);
@@ -285,7 +325,11 @@ mod tests {
     fn every_field_arrives() {
         let queue = queue(&json!({
             "queueName": "o.fifo", "partitions": 8, "ordering": "PerKey", "delivery": "AtMostOnce",
-            "lease": "1m", "expiry": {"timeToLive": "2h"}, "retries": {"maxDeliveries": 9},
+            "lease": "1m", "expiry": {"timeToLive": "2h", "action": "DeadLetter"},
+            "retries": {
+                "maxDeliveries": 9,
+                "backoff": {"type": "Linear", "initial": "3s", "max": "4s", "jitterPercent": 0},
+            },
             "deadLetter": {"queueRef": {"name": "dlq"}},
             "groups": [{"name": "default", "maxInFlight": 7}],
             "limits": {"maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi"},
@@ -305,7 +349,14 @@ mod tests {
             ),
             (60, 7_200)
         );
-        assert_eq!(spec.retries.unwrap().max_deliveries, 9);
+        assert_eq!(spec.expiry_action(), v1::ExpiryAction::DeadLetter);
+        let retries = spec.retries.unwrap();
+        let backoff = retries.backoff.unwrap();
+        assert_eq!(retries.max_deliveries, 9);
+        assert_eq!(backoff.r#type(), v1::BackoffType::Linear);
+        let seconds = |wait: Option<prost_types::Duration>| wait.unwrap().seconds;
+        assert_eq!((seconds(backoff.initial), seconds(backoff.max)), (3, 4));
+        assert_eq!(backoff.jitter_percent, Some(0));
         assert_eq!(spec.dead_letter.unwrap().queue, "orders-dead");
         assert_eq!((limits.max_messages, limits.max_bytes), (10, 1_024));
         assert_eq!(

@@ -11,7 +11,7 @@ use crate::nodes::{Link, NodeError};
 #[derive(Debug)]
 pub enum Outcome {
     /// The queue is there, as specified.
-    There(v1::Queue),
+    There(Box<v1::Queue>),
     /// It cannot be.
     Refused {
         /// In one word.
@@ -81,7 +81,7 @@ async fn change(
         found.spec.as_ref().unwrap_or(&v1::QueueSpec::default()),
         &want,
     ) {
-        Difference::None => Ok(Outcome::There(found)),
+        Difference::None => Ok(Outcome::There(Box::new(found))),
         Difference::Fixed(what) => {
             let message = format!(
                 "the cluster has a queue {}/{} that differs in what cannot change: {what}",
@@ -112,7 +112,7 @@ fn settled(
     doing: &str,
 ) -> Result<Outcome, ReconcileError> {
     match answer {
-        Ok(queue) => Ok(Outcome::There(queue.unwrap_or_default())),
+        Ok(queue) => Ok(Outcome::There(Box::new(queue.unwrap_or_default()))),
         Err(error)
             if matches!(
                 error.code(),

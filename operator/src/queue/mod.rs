@@ -311,7 +311,7 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
             let findings = [accepted, ready].into_iter().chain(overflow);
             Ok(Found {
                 findings: findings.collect(),
-                queue: Some(there),
+                queue: Some(*there),
                 stats,
                 again,
             })

@@ -74,7 +74,10 @@ pub async fn create(channel: &Channel, queue: Queue) -> Result<(), String> {
                 seconds: 8,
                 nanos: 0,
             }),
-            retries: Some(RetryPolicy { max_deliveries }),
+            retries: Some(RetryPolicy {
+                max_deliveries,
+                ..RetryPolicy::default()
+            }),
             dead_letter,
             ..QueueSpec::default()
         }),

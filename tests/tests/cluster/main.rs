@@ -23,6 +23,7 @@ fn spec() -> QueueSpec {
     });
     let retries = Some(roadstead_proto::v1::RetryPolicy {
         max_deliveries: 1_000,
+        ..Default::default()
     });
     QueueSpec {
         partitions: PARTITIONS,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 use roadstead_client::proto::{
-    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueLimits, QueueSpec, RetryPolicy,
+    Backoff, BackoffType, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction, Ordering, QueueLimits,
+    QueueSpec,
 };
 
 use crate::units;
@@ -20,9 +21,31 @@ pub enum Order {
     Strict,
 }
 
+/// How the wait after a delivery that failed grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Growth {
+    /// There is no wait.
+    None,
+    /// It stays.
+    Fixed,
+    /// By the initial wait each time.
+    Linear,
+    /// It doubles.
+    Exponential,
+}
+
+/// What becomes of a message that has waited too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnExpiry {
+    /// It is gone.
+    Drop,
+    /// It goes to the dead-letter queue.
+    DeadLetter,
+}
+
 /// What the server fills in for a queue that is made; shown below the options.
 pub const DEFAULTS: &str = "Defaults: 1 partition, no order, at least once, a lease of 30s, a time \
-    to live of 4d, 5 deliveries, no dead-letter queue, no limit of messages and bytes, messages of \
+    to live of 4d, 5 deliveries with an exponential backoff of 1s to 5m, no dead-letter queue, no limit of messages and bytes, messages of \
     256Ki, 20000 deliveries in flight.";
 
 /// A size that 0 does not mean the default of.
@@ -51,9 +74,24 @@ pub struct Spec {
     /// How long a message waits at most, 1s..365d
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     time_to_live: Option<Duration>,
+    /// What becomes of it then; dead-letter needs a dead-letter queue
+    #[arg(long, value_enum)]
+    on_expiry: Option<OnExpiry>,
     /// Deliveries before a message is dead-lettered, 1..1000
     #[arg(long, value_parser = value_parser!(u32).range(1..=1000), allow_negative_numbers = true)]
     max_deliveries: Option<u32>,
+    /// How the wait after a delivery that failed grows
+    #[arg(long, value_enum)]
+    backoff: Option<Growth>,
+    /// Wait after the first failure, 0s..12h
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
+    backoff_initial: Option<Duration>,
+    /// Longest wait, up to 12h
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
+    backoff_max: Option<Duration>,
+    /// A wait is shorter by up to this percentage, 0..100
+    #[arg(long, value_parser = value_parser!(u32).range(0..=100), allow_negative_numbers = true)]
+    backoff_jitter: Option<u32>,
     /// Queue of the same namespace for what failed too often; without one it is dropped
     #[arg(long, value_name = "QUEUE")]
     dead_letter: Option<String>,
@@ -104,9 +142,13 @@ impl Spec {
         let duration = |duration: Duration| prost_types::Duration::try_from(duration).ok();
         spec.lease = self.lease.and_then(duration).or(spec.lease);
         spec.time_to_live = self.time_to_live.and_then(duration).or(spec.time_to_live);
-        if let Some(max_deliveries) = self.max_deliveries {
-            spec.retries = Some(RetryPolicy { max_deliveries });
+        if let Some(action) = self.on_expiry {
+            spec.set_expiry_action(match action {
+                OnExpiry::Drop => ExpiryAction::Drop,
+                OnExpiry::DeadLetter => ExpiryAction::DeadLetter,
+            });
         }
+        self.retries(spec);
         if let Some(queue) = self.dead_letter {
             spec.dead_letter = Some(DeadLetterPolicy { queue });
         }
@@ -119,6 +161,31 @@ impl Spec {
         };
         if limits != before {
             spec.limits = Some(limits);
+        }
+    }
+
+    fn retries(&self, spec: &mut QueueSpec) {
+        let before = spec.retries.unwrap_or_default();
+        let mut retries = before;
+        retries.max_deliveries = self.max_deliveries.unwrap_or(before.max_deliveries);
+        let duration = |duration: Duration| prost_types::Duration::try_from(duration).ok();
+        let mut backoff = before.backoff.unwrap_or_default();
+        if let Some(growth) = self.backoff {
+            backoff.set_type(match growth {
+                Growth::None => BackoffType::None,
+                Growth::Fixed => BackoffType::Fixed,
+                Growth::Linear => BackoffType::Linear,
+                Growth::Exponential => BackoffType::Exponential,
+            });
+        }
+        backoff.initial = self.backoff_initial.and_then(duration).or(backoff.initial);
+        backoff.max = self.backoff_max.and_then(duration).or(backoff.max);
+        backoff.jitter_percent = self.backoff_jitter.or(backoff.jitter_percent);
+        if backoff != Backoff::default() {
+            retries.backoff = Some(backoff);
+        }
+        if retries != before {
+            spec.retries = Some(retries);
         }
     }
 }

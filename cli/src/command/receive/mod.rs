@@ -48,10 +48,10 @@ pub struct Receive {
     /// `_QUEUE`
     #[arg(long, value_name = "COMMAND", group = "done")]
     exec: Option<String>,
-    /// How long a command that failed waits before its message is delivered again
-    #[arg(long, value_parser = units::duration, default_value = "1s", requires = "exec")]
-    #[arg(allow_hyphen_values = true)]
-    retry_after: Duration,
+    /// How long the message of a command that failed waits before it is delivered again; without
+    /// it, as the queue's backoff says
+    #[arg(long, value_parser = units::duration, requires = "exec", allow_hyphen_values = true)]
+    retry_after: Option<Duration>,
     /// How long a running command may take after SIGTERM or Ctrl-C; it is sent SIGTERM then and
     /// killed 2s later, and its message goes back. A second signal ends it at once
     #[arg(long, value_parser = units::duration, default_value = "25s", requires = "exec")]

@@ -2,8 +2,9 @@
 
 use super::machine::{CatalogMachine, Step};
 use super::model::{Queue, QueueName, QueueState};
+use super::names::{validate_namespace, validate_queue_name};
 use super::reply::Refusal;
-use super::spec::{QueueSpec, Violation, validate, validate_namespace, validate_queue_name};
+use super::spec::{QueueSpec, Violation, validate};
 use crate::shard::DeadLetterTarget;
 
 impl QueueName {

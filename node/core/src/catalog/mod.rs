@@ -5,6 +5,7 @@ mod dead_letter;
 mod entry;
 mod machine;
 mod model;
+mod names;
 mod op;
 mod reply;
 mod row;
@@ -15,14 +16,15 @@ pub use boot::Boot;
 pub use entry::encode_entry;
 pub use machine::{ApplyError, CatalogMachine};
 pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
+pub use names::{validate_namespace, validate_queue_name};
 pub use op::{
     AddMember, Bootstrap, CreateQueue, DeleteQueue, DrainMember, FinalizeVersion, FinishDelete, Op,
     RemoveMember, SetPlacement, UpdateMember, UpdateQueue,
 };
 pub use reply::{Applied, Refusal, Reply};
 pub use spec::{
-    MAX_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTITIONS, MAX_TTL_MS, MIN_TTL_MS, QueueSpec, Violation,
-    validate, validate_namespace, validate_queue_name,
+    DEFAULT_BACKOFF, MAX_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTITIONS, MAX_TTL_MS, MIN_TTL_MS,
+    QueueSpec, Violation, validate,
 };
 
 /// Highest command version that this binary can apply, of the catalog and of shards.

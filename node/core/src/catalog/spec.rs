@@ -1,7 +1,8 @@
 //! What a user may ask of a queue, and what is wrong with what was asked.
 
+use super::names::validate_queue_name;
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::{Delivery, Ordering};
+use crate::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering};
 
 /// Partitions of a queue at most.
 pub const MAX_PARTITIONS: u32 = 1_024;
@@ -13,6 +14,14 @@ pub const MIN_TTL_MS: u64 = 1_000;
 pub const MAX_TTL_MS: u64 = 366 * 24 * 3_600_000;
 /// Largest message: 16 MiB.
 pub const MAX_MESSAGE_BYTES: u32 = 16 * 1_024 * 1_024;
+
+/// How long a message waits after a delivery that failed, where the queue does not say.
+pub const DEFAULT_BACKOFF: Backoff = Backoff {
+    growth: Growth::Exponential,
+    initial_ms: 1_000,
+    max_ms: 300_000,
+    jitter_percent: 10,
+};
 
 /// What a queue promises.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +36,13 @@ pub struct QueueSpec {
     pub lease_ms: u64,
     /// How long a message waits at most: 1 s..=1 year in ms.
     pub ttl_ms: u64,
+    /// What becomes of it then; to be dead-lettered it needs a dead-letter queue.
+    pub on_expiry: OnExpiry,
     /// Deliveries without an ack before a message is dead-lettered: 1..=1,000.
     pub max_deliveries: u32,
+    /// How long a message waits after a delivery that failed: initial 0..=12 h, longest at least
+    /// the initial and at most 12 h, jitter 0..=100 percent; None: it does not wait.
+    pub backoff: Option<Backoff>,
     /// Name of a queue of the same namespace; None: failed messages are dropped.
     pub dead_letter: Option<String>,
     /// Live messages of the queue at most; 0: no limit.
@@ -49,7 +63,9 @@ impl Default for QueueSpec {
             delivery: Delivery::AtLeastOnce,
             lease_ms: 30_000,
             ttl_ms: 96 * 3_600_000,
+            on_expiry: OnExpiry::Drop,
             max_deliveries: 5,
+            backoff: Some(DEFAULT_BACKOFF),
             dead_letter: None,
             max_messages: 0,
             max_bytes: 0,
@@ -87,6 +103,18 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
         1,
         1_000,
     );
+    if let Some(backoff) = &spec.backoff {
+        let initial = backoff.initial_ms;
+        checks.time("retries.backoff.initial", initial, 0, MAX_LEASE_MS);
+        let least = initial.min(MAX_LEASE_MS);
+        checks.time("retries.backoff.max", backoff.max_ms, least, MAX_LEASE_MS);
+        let jitter = u64::from(backoff.jitter_percent);
+        checks.range("retries.backoff.jitter_percent", jitter, 0, 100);
+    }
+    if spec.on_expiry == OnExpiry::DeadLetter && spec.dead_letter.is_none() {
+        let why = "to be dead-lettered on expiry, messages need a dead-letter queue".into();
+        checks.add("expiry_action", why);
+    }
     if let Some(name) = &spec.dead_letter
         && let Err(violation) = validate_queue_name(name)
     {
@@ -124,39 +152,6 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
     } else {
         Err(checks.0)
     }
-}
-
-/// Checks the name of a queue: `^[A-Za-z0-9_-]{1,80}([.]fifo)?$`.
-pub fn validate_queue_name(name: &str) -> Result<(), Violation> {
-    let stem = name.strip_suffix(".fifo").unwrap_or(name);
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if (1..=80).contains(&stem.len()) && stem.bytes().all(allowed) {
-        return Ok(());
-    }
-    let message = "must be 1 to 80 of A-Z a-z 0-9 _ -, with .fifo behind it or not".into();
-    Err(Violation {
-        field: "queue.name",
-        message,
-    })
-}
-
-/// Checks a namespace: a DNS label of 1 to 63 characters.
-pub fn validate_namespace(namespace: &str) -> Result<(), Violation> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let edge = |b: Option<&u8>| b.is_some_and(|b| *b != b'-');
-    let bytes = namespace.as_bytes();
-    if bytes.len() <= 63
-        && bytes.iter().all(|b| allowed(*b))
-        && edge(bytes.first())
-        && edge(bytes.last())
-    {
-        return Ok(());
-    }
-    let message = "must be 1 to 63 of a-z 0-9 -, and begin and end with a letter or digit".into();
-    Err(Violation {
-        field: "queue.namespace",
-        message,
-    })
 }
 
 /// A time as people write it.
@@ -209,7 +204,9 @@ impl QueueSpec {
         out.push(self.delivery.code());
         out.put_varint(self.lease_ms);
         out.put_varint(self.ttl_ms);
+        out.push(self.on_expiry.code());
         out.put_varint(u64::from(self.max_deliveries));
+        Backoff::encode(self.backoff.as_ref(), out);
         out.put_prefixed(self.dead_letter.as_deref().unwrap_or_default().as_bytes());
         out.put_varint(self.max_messages);
         out.put_varint(self.max_bytes);
@@ -225,7 +222,9 @@ impl QueueSpec {
             delivery: Delivery::read(r)?,
             lease_ms: r.varint("lease")?,
             ttl_ms: r.varint("time to live")?,
+            on_expiry: OnExpiry::read(r)?,
             max_deliveries: r.varint_u32("max deliveries")?,
+            backoff: Backoff::decode(r)?,
             dead_letter: Some(r.text(255, "dead-letter queue")?).filter(|name| !name.is_empty()),
             max_messages: r.varint("max messages")?,
             max_bytes: r.varint("max bytes")?,
@@ -274,6 +273,12 @@ mod tests {
             lease_ms: MAX_LEASE_MS + 1,
             ttl_ms: MIN_TTL_MS - 1,
             max_deliveries: 0,
+            backoff: Some(Backoff {
+                growth: Growth::Fixed,
+                initial_ms: 2_000,
+                max_ms: 1_000,
+                jitter_percent: 101,
+            }),
             dead_letter: Some("no spaces".into()),
             max_message_bytes: 0,
             max_in_flight: 0,
@@ -284,11 +289,30 @@ mod tests {
             "lease",
             "time_to_live",
             "retries.max_deliveries",
+            "retries.backoff.max",
+            "retries.backoff.jitter_percent",
             "dead_letter.queue",
             "limits.max_message_bytes",
             "limits.max_in_flight",
         ];
         assert_eq!(fields(&spec), expected);
+    }
+
+    #[test]
+    fn dead_letters_on_expiry_need_a_queue() {
+        let spec = QueueSpec {
+            on_expiry: OnExpiry::DeadLetter,
+            ..QueueSpec::default()
+        };
+        assert_eq!(fields(&spec), ["expiry_action"]);
+        let dead_letter = Some("dead".to_owned());
+        assert!(
+            fields(&QueueSpec {
+                dead_letter,
+                ..spec
+            })
+            .is_empty()
+        );
     }
 
     #[test]
@@ -329,22 +353,5 @@ mod tests {
             }),
             ["partitions"]
         );
-    }
-
-    #[test]
-    fn names() {
-        let long = "a".repeat(80);
-        for good in ["a", "A_b-9", "jobs.fifo", &long, &format!("{long}.fifo")] {
-            assert!(validate_queue_name(good).is_ok(), "{good}");
-        }
-        for bad in ["", ".fifo", "a.b", "a b", "ü", &format!("{long}a")] {
-            assert!(validate_queue_name(bad).is_err(), "{bad}");
-        }
-        for good in ["a", "a-1", &"a".repeat(63)] {
-            assert!(validate_namespace(good).is_ok(), "{good}");
-        }
-        for bad in ["", "-a", "a-", "A", "a.b", &"a".repeat(64)] {
-            assert!(validate_namespace(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -4,6 +4,7 @@ use super::config::Ordering;
 use super::header::{Header, encode_single};
 use super::partition::{Partition, Step};
 use super::reply::Refusal;
+use super::timer::Timer;
 use crate::kv::KvError;
 
 impl Partition {
@@ -41,6 +42,9 @@ impl Partition {
         }
         if self.state.expiry_timer == 0 && self.config.ttl_ms != 0 {
             self.file_expiry_cursor(step, step.now.saturating_add(self.config.ttl_ms));
+        }
+        if let Some(due) = header.own_expiry() {
+            self.file(step.kv, due, Timer::Expiry(position));
         }
         Ok(())
     }

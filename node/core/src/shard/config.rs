@@ -1,5 +1,6 @@
 //! What one partition promises.
 
+use super::backoff::Backoff;
 use crate::codec::{Decoded, Put, Reader};
 
 /// What order a queue keeps.
@@ -61,6 +62,33 @@ impl Delivery {
     }
 }
 
+/// What becomes of a message whose time to live is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExpiry {
+    /// It is gone.
+    #[default]
+    Drop,
+    /// It goes to the dead-letter queue.
+    DeadLetter,
+}
+
+impl OnExpiry {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Drop => 0,
+            Self::DeadLetter => 1,
+        }
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        match r.u8("action on expiry")? {
+            0 => Ok(Self::Drop),
+            1 => Ok(Self::DeadLetter),
+            _ => r.fail("action on expiry"),
+        }
+    }
+}
+
 /// Where failed messages go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterTarget {
@@ -83,8 +111,12 @@ pub struct PartitionConfig {
     pub lease_ms: u64,
     /// How long a message waits at most, in ms; 0: for ever.
     pub ttl_ms: u64,
+    /// What becomes of it then.
+    pub on_expiry: OnExpiry,
     /// Deliveries without an ack before a message is dead-lettered, at least 1.
     pub max_deliveries: u32,
+    /// How long a message waits after a delivery that failed; None: it does not.
+    pub backoff: Option<Backoff>,
     /// Where failed messages go; None: they are dropped.
     pub dead_letter: Option<DeadLetterTarget>,
     /// Live messages at most; 0: no limit.
@@ -105,7 +137,9 @@ impl Default for PartitionConfig {
             delivery: Delivery::AtLeastOnce,
             lease_ms: 30_000,
             ttl_ms: 96 * 3_600_000,
+            on_expiry: OnExpiry::Drop,
             max_deliveries: 5,
+            backoff: None,
             dead_letter: None,
             max_messages: 0,
             max_bytes: 0,
@@ -125,7 +159,9 @@ impl PartitionConfig {
         out.push(self.delivery.code());
         out.put_varint(self.lease_ms);
         out.put_varint(self.ttl_ms);
+        out.push(self.on_expiry.code());
         out.put_varint(u64::from(self.max_deliveries));
+        Backoff::encode(self.backoff.as_ref(), out);
         match self.dead_letter {
             None => out.put_varint(0),
             Some(target) => {
@@ -147,7 +183,9 @@ impl PartitionConfig {
             delivery: Delivery::read(r)?,
             lease_ms: r.varint("lease")?,
             ttl_ms: r.varint("time to live")?,
+            on_expiry: OnExpiry::read(r)?,
             max_deliveries: r.varint_u32("max deliveries")?.max(1),
+            backoff: Backoff::decode(r)?,
             dead_letter: match r.varint_u32("dead-letter partitions")? {
                 0 => None,
                 partitions => Some(DeadLetterTarget {

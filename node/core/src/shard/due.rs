@@ -146,8 +146,8 @@ impl Partition {
         if place == Place::Leased {
             return Ok(false);
         }
-        let has_error = self.leave_place(step, position, place);
-        self.expire(step, position, has_error)?;
+        let back = self.leave_place(step, position, place);
+        self.expire(step, position, back)?;
         Ok(true)
     }
 

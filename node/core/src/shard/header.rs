@@ -18,6 +18,8 @@ pub(crate) struct Header {
     pub(crate) ready_from: u64,
     /// Hash of its ordering key; 0: none.
     pub(crate) key: u64,
+    /// Its own time to live in ms, from `ready_from` on; 0: none.
+    pub(crate) ttl: u64,
     /// Of a delayed message that has its position already, because it has to keep its key's
     /// order: when it is due, ms; 0: none.
     pub(crate) due: u64,
@@ -33,6 +35,7 @@ const HAS_DUE: u8 = 2;
 const HAS_ORIGIN: u8 = 4;
 const LOOSE: u8 = 8;
 const HAS_READY_FROM: u8 = 16;
+const HAS_TTL: u8 = 32;
 
 /// What the next header of a row is written relative to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,6 +64,11 @@ impl Header {
         })
     }
 
+    /// When its own time to live is over, ms.
+    pub(crate) fn own_expiry(&self) -> Option<u64> {
+        (self.ttl != 0).then(|| self.ready_from.saturating_add(self.ttl))
+    }
+
     fn base(&self) -> Base {
         let Self {
             sequence,
@@ -82,7 +90,8 @@ impl Header {
                 | flag(self.due != 0, HAS_DUE)
                 | flag(self.origin.is_some(), HAS_ORIGIN)
                 | flag(self.loose, LOOSE)
-                | flag(self.ready_from != self.enqueued_at, HAS_READY_FROM),
+                | flag(self.ready_from != self.enqueued_at, HAS_READY_FROM)
+                | flag(self.ttl != 0, HAS_TTL),
         );
         out.put_varint(zigzag(self.sequence, base.sequence));
         out.put_varint(zigzag(self.payload.index, base.index));
@@ -101,12 +110,15 @@ impl Header {
         if self.ready_from != self.enqueued_at {
             out.put_varint(self.ready_from);
         }
+        if self.ttl != 0 {
+            out.put_varint(self.ttl);
+        }
         *base = self.base();
     }
 
     pub(crate) fn decode(base: &mut Base, r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("header flags")?;
-        if flags & !(HAS_KEY | HAS_DUE | HAS_ORIGIN | LOOSE | HAS_READY_FROM) != 0 {
+        if flags & !(HAS_KEY | HAS_DUE | HAS_ORIGIN | LOOSE | HAS_READY_FROM | HAS_TTL) != 0 {
             return r.fail("header flags");
         }
         let has = |bit| flags & bit != 0;
@@ -137,6 +149,11 @@ impl Header {
                 r.varint("ready time")?
             } else {
                 enqueued_at
+            },
+            ttl: if has(HAS_TTL) {
+                r.varint("time to live")?
+            } else {
+                0
             },
         };
         *base = header.base();
@@ -272,15 +289,17 @@ mod tests {
             any::<u64>(),
             proptest::option::of(id),
             any::<bool>(),
+            any::<u64>(),
         )
             .prop_map(
-                |(sequence, payload, (enqueued_at, ready_from, due), key, origin, loose)| Header {
+                |(sequence, payload, times, key, origin, loose, ttl)| Header {
                     sequence,
                     payload,
-                    enqueued_at,
-                    ready_from,
+                    enqueued_at: times.0,
+                    ready_from: times.1,
+                    due: times.2,
+                    ttl,
                     key,
-                    due,
                     origin,
                     loose,
                 },
@@ -322,6 +341,7 @@ mod tests {
             },
             enqueued_at: 1_000,
             ready_from: 1_000,
+            ttl: 0,
             key: 0,
             due: 0,
             origin: None,
@@ -338,6 +358,7 @@ mod tests {
             }),
             loose: true,
             ready_from: 1_001,
+            ttl: 60_000,
             ..plain
         };
         let mut block = Block::new();
@@ -347,7 +368,8 @@ mod tests {
             &[1],
             &[0, 2, 20, 20, 0xac, 2, 0xd0, 15],
             &[
-                31, 2, 0, 20, 0xac, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 5, 7, 1, 9, 0xe9, 7,
+                63, 2, 0, 20, 0xac, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 5, 7, 1, 9, 0xe9, 7, 0xe0, 0xd4,
+                3,
             ],
         ];
         assert_eq!(block.encoded(), expected.concat());
@@ -359,6 +381,7 @@ mod tests {
         let mut block = Block::new();
         let header = Header {
             sequence: 1,
+            ttl: 0,
             payload: PayloadRef {
                 index: 0,
                 offset: 0,

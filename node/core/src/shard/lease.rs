@@ -1,6 +1,7 @@
 //! Leases: who holds which messages, until when.
 
 use super::delivery::{Delivered, Returned, Slot};
+use super::header::Header;
 use super::id::SessionId;
 use super::keys;
 use super::outbox::Failed;
@@ -219,11 +220,11 @@ impl Partition {
             has_error,
         } = lease;
         self.group.lease_expired += 1;
-        let id = self.header(step.kv, position)?.id(self.id());
+        let header = self.header(step.kv, position)?;
         let expired = EventKind::LeaseExpired(delivery_count);
         self.event(
             step,
-            id,
+            header.id(self.id()),
             session.map_or(expired, EventKind::SessionReleased),
         );
         if delivery_count >= self.config.max_deliveries {
@@ -243,15 +244,23 @@ impl Partition {
                 },
             );
         }
+        let due = step.now + self.backoff(delivery_count, &header);
         self.give_back(
             step,
             Back {
                 position,
-                due: 0,
+                due,
                 delivery_count,
                 has_error,
             },
         )
+    }
+
+    /// How long a message waits after so many deliveries that failed, ms.
+    pub(crate) fn backoff(&self, failures: u32, header: &Header) -> u64 {
+        let backoff = self.config.backoff.as_ref();
+        let wait = backoff.map_or(0, |backoff| backoff.wait(failures, header.sequence));
+        wait.min(MAX_LEASE_MS)
     }
 
     /// Ends the leases of a session, at most `max`. How many, and whether there are more.

@@ -7,6 +7,7 @@
 //! the log or the rows cannot be read, and the group must stop.
 
 mod add;
+mod backoff;
 mod blocks;
 mod config;
 mod delivery;
@@ -32,7 +33,8 @@ mod sweep;
 mod take;
 mod timer;
 
-pub use config::{DeadLetterTarget, Delivery, Ordering, PartitionConfig};
+pub use backoff::{Backoff, Growth};
+pub use config::{DeadLetterTarget, Delivery, OnExpiry, Ordering, PartitionConfig};
 pub(crate) use entry::read_time;
 pub use entry::{EntryBuilder, inspect};
 pub use id::{

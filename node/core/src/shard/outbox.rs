@@ -59,6 +59,7 @@ impl OutboxMessage {
         out.push(match self.reason {
             DeadLetterReason::MaxDeliveries => 0,
             DeadLetterReason::Rejected => 1,
+            DeadLetterReason::Expired => 2,
         });
         put_message_id(&mut out, self.id);
         out.put_varint(self.enqueued_at);
@@ -78,6 +79,7 @@ impl OutboxMessage {
         let reason = match r.u8("reason")? {
             0 => DeadLetterReason::MaxDeliveries,
             1 => DeadLetterReason::Rejected,
+            2 => DeadLetterReason::Expired,
             _ => return r.fail("reason"),
         };
         let message = Self {
@@ -110,7 +112,7 @@ pub(crate) struct Failed<'a> {
 }
 
 impl Partition {
-    /// Removes a message that was leased and failed for good: to its dead-letter queue by way of
+    /// Removes a message that has left its place and failed for good: to its dead-letter queue by way of
     /// the outbox, or for ever where there is none.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
         let error = match failed.error {

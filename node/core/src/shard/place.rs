@@ -13,11 +13,12 @@
 //!
 //! In strict order what waits behind an engaged message counts as blocked.
 
-use super::config::Ordering;
+use super::config::{OnExpiry, Ordering};
 use super::delivery::Returned;
 use super::header::Header;
+use super::outbox::Failed;
 use super::partition::{Partition, Step, corrupt};
-use super::reply::EventKind;
+use super::reply::{DeadLetterReason, EventKind};
 use super::timer::Timer;
 use crate::kv::{Kv, KvError};
 
@@ -92,18 +93,18 @@ impl Partition {
             delivery_count,
             has_error,
         } = back;
-        let header = self.header(step.kv, position)?;
-        if self
-            .expiry(&header)
-            .is_some_and(|expiry| expiry <= step.now)
-        {
-            return self.expire(step, position, has_error);
-        }
         let returned = Returned {
             due,
             delivery_count,
             has_error,
         };
+        let header = self.header(step.kv, position)?;
+        if self
+            .expiry(&header)
+            .is_some_and(|expiry| expiry <= step.now)
+        {
+            return self.expire(step, position, returned);
+        }
         if due > step.now {
             self.make_backing_off(step, position, returned);
         } else {
@@ -113,8 +114,13 @@ impl Partition {
     }
 
     /// Takes a live message that is not leased out of its place. Its counters are right then; the
-    /// message itself must be removed next. Whether it has an error text.
-    pub(crate) fn leave_place(&mut self, step: &mut Step<'_>, position: u64, place: Place) -> bool {
+    /// message itself must be removed next. What is known of its deliveries.
+    pub(crate) fn leave_place(
+        &mut self,
+        step: &mut Step<'_>,
+        position: u64,
+        place: Place,
+    ) -> Returned {
         match place {
             Place::Waiting => self.group.holes += 1,
             Place::Blocked => self.group.blocked -= 1,
@@ -122,16 +128,16 @@ impl Partition {
             Place::Returned(back) => {
                 step.kv.delete(&self.keys.returned(position));
                 self.group.returned -= 1;
-                return back.has_error;
+                return back;
             }
             Place::BackingOff(back) => {
                 step.kv.delete(&self.keys.backing_off(position));
                 self.unfile(step.kv, back.due, Timer::BackOff(position));
                 self.group.backing_off -= 1;
-                return back.has_error;
+                return back;
             }
         }
-        false
+        Returned::default()
     }
 
     /// Removes a message that has left its place: it is no longer live here, and the next one of
@@ -148,6 +154,9 @@ impl Partition {
         self.state.bytes -= u64::from(header.payload.len);
         if has_error {
             step.kv.delete(&self.keys.error(position));
+        }
+        if let Some(due) = header.own_expiry() {
+            self.unfile(step.kv, due, Timer::Expiry(position));
         }
         match self.config.ordering {
             Ordering::None => {}
@@ -170,9 +179,21 @@ impl Partition {
         &mut self,
         step: &mut Step<'_>,
         position: u64,
-        has_error: bool,
+        back: Returned,
     ) -> Result<(), KvError> {
-        let header = self.remove(step, position, has_error)?;
+        if self.config.on_expiry == OnExpiry::DeadLetter && self.config.dead_letter.is_some() {
+            let reason = DeadLetterReason::Expired;
+            return self.fail(
+                step,
+                &Failed {
+                    position,
+                    back,
+                    reason,
+                    error: None,
+                },
+            );
+        }
+        let header = self.remove(step, position, back.has_error)?;
         Self::free(step, &header);
         self.state.expired += 1;
         self.event(step, header.id(self.id()), EventKind::Expired);
@@ -182,6 +203,7 @@ impl Partition {
     /// When a message's time to live is over; None: never.
     pub(crate) fn expiry(&self, header: &Header) -> Option<u64> {
         let ttl = self.config.ttl_ms;
-        (ttl != 0).then(|| header.ready_from.saturating_add(ttl))
+        let of_queue = (ttl != 0).then(|| header.ready_from.saturating_add(ttl));
+        [of_queue, header.own_expiry()].into_iter().flatten().min()
     }
 }

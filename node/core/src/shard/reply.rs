@@ -103,6 +103,9 @@ pub enum Refusal {
     /// The queue orders by key, and the message has none.
     #[error("the queue orders by key and the message has no ordering key")]
     KeyRequired,
+    /// It may not be received for more than a year.
+    #[error("the message is not receivable for more than a year")]
+    TooLate,
     /// A producer's number is too far below its newest one to tell whether it was accepted.
     #[error("the producer's sequence is below the remembered window")]
     OutOfRange,
@@ -197,6 +200,8 @@ pub enum DeadLetterReason {
     MaxDeliveries,
     /// Rejected by a consumer.
     Rejected,
+    /// Its time to live was over.
+    Expired,
 }
 
 /// Something that happened to a message, for the log and for metrics.

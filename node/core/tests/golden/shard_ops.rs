@@ -63,6 +63,13 @@ fn configure() -> Op {
         }),
         max_messages: 1_000,
         max_bytes: 2_000,
+        on_expiry: OnExpiry::DeadLetter,
+        backoff: Some(Backoff {
+            growth: Growth::Linear,
+            initial_ms: 1_000,
+            max_ms: 60_000,
+            jitter_percent: 10,
+        }),
         ..PartitionConfig::default()
     };
     Op::Configure(Configure {
@@ -82,12 +89,17 @@ fn settle() -> Op {
     let items = vec![
         item(Action::Ack),
         item(Action::Nack {
-            delay_ms: 9,
+            delay_ms: Some(9),
             error: text.clone(),
             unstarted: false,
         }),
         item(Action::Nack {
-            delay_ms: 0,
+            delay_ms: None,
+            error: text.clone(),
+            unstarted: false,
+        }),
+        item(Action::Nack {
+            delay_ms: None,
             error: Bytes::new(),
             unstarted: true,
         }),
@@ -105,6 +117,8 @@ fn send() -> Op {
     let message = NewMessage {
         key: Some(0x0102),
         delay_ms: 500,
+        not_before: 70_000,
+        ttl_ms: 80_000,
         header: Bytes::from_static(b"h"),
         body: Bytes::from_static(b"body"),
     };
@@ -226,7 +240,11 @@ fn fail() -> Op {
     let reject = Action::Reject {
         error: error.clone(),
     };
-    let items = vec![item(0, nack(0)), item(1, nack(50)), item(2, reject)];
+    let items = vec![
+        item(0, nack(Some(0))),
+        item(1, nack(Some(50))),
+        item(2, reject),
+    ];
     Op::Settle(Settle {
         partition: PARTITION,
         group: DEFAULT_GROUP,

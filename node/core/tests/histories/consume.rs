@@ -40,7 +40,7 @@ impl Shard {
 
     pub fn settle(&mut self, command: &Command) -> Vec<String> {
         let error = Bytes::from(command.text("error", "").to_owned());
-        let delay_ms = command.number("delay", 0);
+        let delay_ms = command.option("delay").map(|_| command.number("delay", 0));
         let action = match command.verb.as_str() {
             "ack" => Action::Ack,
             "nack" => Action::Nack {
@@ -49,7 +49,7 @@ impl Shard {
                 unstarted: false,
             },
             "return" => Action::Nack {
-                delay_ms: 0,
+                delay_ms: None,
                 error,
                 unstarted: true,
             },

@@ -156,7 +156,12 @@ impl Shard {
             },
             lease_ms: command.number("lease", 100),
             ttl_ms: command.number("ttl", 0),
+            on_expiry: match command.text("on-expiry", "") {
+                "DeadLetter" => OnExpiry::DeadLetter,
+                _ => OnExpiry::Drop,
+            },
             max_deliveries: command.number("max-deliveries", 3) as u32,
+            backoff: command.option("backoff").map(backoff),
             dead_letter: command.option("dead-letter").map(|name| DeadLetterTarget {
                 queue: self.queues.get(name).copied().unwrap_or(99),
                 partitions: 1,
@@ -189,7 +194,7 @@ impl Shard {
             return vec![format!("{reply:?}")];
         };
         let told = |(word, outcome): (&String, SendOutcome)| {
-            let body = word.split(['@', '+']).next().unwrap_or_default();
+            let body = word.split(['@', '+', '^', '~']).next().unwrap_or_default();
             match outcome {
                 SendOutcome::Accepted { sequence } => format!("{body} is {sequence}"),
                 SendOutcome::Duplicate { sequence } => format!("{body} was {sequence} already"),
@@ -226,8 +231,29 @@ impl Shard {
     }
 }
 
-/// `BODY@KEY+DELAY`
+/// `Exponential:INITIAL:MAX`, without jitter.
+fn backoff(text: &str) -> Backoff {
+    let parts: Vec<_> = text.split(':').collect();
+    let number = |at: usize| parts[at].parse().expect("a number of ms");
+    Backoff {
+        growth: match parts[0] {
+            "Fixed" => Growth::Fixed,
+            "Linear" => Growth::Linear,
+            _ => Growth::Exponential,
+        },
+        initial_ms: number(1),
+        max_ms: number(2),
+        jitter_percent: 0,
+    }
+}
+
+/// `BODY@KEY+DELAY^NOT_BEFORE~TTL`
 fn message(word: &str) -> NewMessage {
+    let (word, ttl) = word.split_once('~').unwrap_or((word, "0"));
+    let (word, not_before) = match word.split_once('^') {
+        Some((word, at)) => (word, BEGIN + at.parse::<u64>().expect("a time in ms")),
+        None => (word, 0),
+    };
     let (word, delay) = word.split_once('+').unwrap_or((word, "0"));
     let (body, key) = match word.split_once('@') {
         Some((body, key)) => (body, Some(key_hash(key.as_bytes()))),
@@ -237,6 +263,8 @@ fn message(word: &str) -> NewMessage {
     NewMessage {
         key,
         delay_ms,
+        not_before,
+        ttl_ms: ttl.parse().expect("a number of ms"),
         header: Bytes::new(),
         body: body.to_owned().into(),
     }

@@ -147,7 +147,9 @@ impl World {
             delivery: config.delivery,
             lease_ms: config.lease_ms,
             ttl_ms: config.ttl_ms,
+            on_expiry: config.on_expiry,
             max_deliveries: config.max_deliveries,
+            backoff: config.backoff,
             dead_letter,
             max_messages: config.max_messages,
             max_bytes: config.max_bytes,
@@ -163,6 +165,12 @@ impl World {
         NewMessage {
             key: sent.key.map(|key| key_hash(&[key])),
             delay_ms: sent.delay,
+            not_before: if sent.not_before == 0 {
+                0
+            } else {
+                self.now + sent.not_before - 10
+            },
+            ttl_ms: sent.ttl,
             header: Bytes::from_static(b"h"),
             body: body.into(),
         }

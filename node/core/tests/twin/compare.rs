@@ -325,9 +325,16 @@ fn cover(world: &mut World) {
         let order = p.config.ordering;
         let of = move |m: &Message| {
             let name = format!("{:?}", state(p, m));
-            format!("state {name} {order:?}")
+            let mut reached = vec![format!("state {name} {order:?}")];
+            if m.count > 0 && p.config.backoff.is_some() && name == "Delayed" {
+                reached.push(format!("backoff {order:?}"));
+            }
+            if m.ttl != 0 {
+                reached.push(format!("own time to live {name} {order:?}"));
+            }
+            reached
         };
-        p.messages.iter().map(of).collect::<Vec<_>>()
+        p.messages.iter().flat_map(of).collect::<Vec<_>>()
     };
     let reached: Vec<String> = world.twin.partitions.values().flat_map(states).collect();
     for name in reached {

@@ -110,13 +110,14 @@ impl Partition {
                 if !error.is_empty() {
                     m.error = error.clone();
                 }
-                let (id, count) = (m.id, m.count);
+                let (id, count, failed) = (m.id, m.count, m.clone());
                 self.totals.nacked += 1;
                 if count >= self.config.max_deliveries {
                     self.fail(sequence, DeadLetterReason::MaxDeliveries, fx);
                 } else {
                     fx.events.push((self.id, id, EventKind::Nacked(count)));
-                    self.give_back(sequence, fx.now + delay_ms, fx);
+                    let wait = delay_ms.unwrap_or_else(|| self.backoff(&failed));
+                    self.give_back(sequence, fx.now + wait, fx);
                 }
             }
             Action::Reject { error } => {

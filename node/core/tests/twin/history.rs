@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use roadstead_core::shard::{Delivery, Ordering};
+use roadstead_core::shard::{Backoff, Delivery, Growth, MAX_DELAY_MS, OnExpiry, Ordering};
 
 /// Partitions of the shard in a history.
 pub const SLOTS: usize = 4;
@@ -66,6 +66,9 @@ pub enum Happening {
 pub struct Sent {
     pub key: Option<u8>,
     pub delay: u64,
+    /// Not before the present time, less 10, and this has passed; 0: at once.
+    pub not_before: u64,
+    pub ttl: u64,
     pub len: usize,
 }
 
@@ -73,7 +76,7 @@ pub struct Sent {
 pub enum Settled {
     Ack,
     Nack {
-        delay: u64,
+        delay: Option<u64>,
         error: bool,
         unstarted: bool,
     },
@@ -92,7 +95,9 @@ pub struct Config {
     pub delivery: Delivery,
     pub lease_ms: u64,
     pub ttl_ms: u64,
+    pub on_expiry: OnExpiry,
     pub max_deliveries: u32,
+    pub backoff: Option<Backoff>,
     pub dead_letter: DeadLetter,
     pub max_messages: u64,
     pub max_bytes: u64,
@@ -119,6 +124,26 @@ fn ordering() -> impl Strategy<Value = Ordering> {
     ]
 }
 
+fn backoff() -> impl Strategy<Value = Backoff> {
+    let growth = prop_oneof![
+        Just(Growth::Fixed),
+        Just(Growth::Linear),
+        Just(Growth::Exponential)
+    ];
+    let jitter = prop_oneof![Just(0_u8), Just(50)];
+    (
+        growth,
+        prop_oneof![Just(0_u64), Just(10), Just(600)],
+        jitter,
+    )
+        .prop_map(|(growth, initial_ms, jitter_percent)| Backoff {
+            growth,
+            initial_ms,
+            max_ms: initial_ms + 15,
+            jitter_percent,
+        })
+}
+
 pub fn config() -> impl Strategy<Value = Config> {
     let delivery = prop_oneof![6 => Just(Delivery::AtLeastOnce), 1 => Just(Delivery::AtMostOnce)];
     let dead_letter = prop_oneof![
@@ -131,6 +156,8 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![1 => Just(0_u64), 2 => Just(10), 4 => Just(1_000)],
         prop_oneof![3 => Just(0_u64), 2 => Just(50), 1 => Just(400), 2 => Just(5_000)],
     );
+    let on_expiry = prop_oneof![Just(OnExpiry::Drop), Just(OnExpiry::DeadLetter)];
+    let failing = (1_u32..4, of(backoff()), on_expiry);
     let limits = (
         prop_oneof![4 => Just(0_u64), 1 => Just(4)],
         prop_oneof![4 => Just(0_u64), 1 => Just(60)],
@@ -141,17 +168,19 @@ pub fn config() -> impl Strategy<Value = Config> {
         proptest::option::weighted(0.2, ordering()),
         delivery,
         times,
-        1_u32..4,
+        failing,
         dead_letter,
         limits,
     )
         .prop_map(
-            |(ordering, delivery, times, max_deliveries, dead_letter, limits)| Config {
+            |(ordering, delivery, times, failing, dead_letter, limits)| Config {
                 ordering,
                 delivery,
                 lease_ms: times.0,
                 ttl_ms: times.1,
-                max_deliveries,
+                on_expiry: failing.2,
+                max_deliveries: failing.0,
+                backoff: failing.1,
                 dead_letter,
                 max_messages: limits.0,
                 max_bytes: limits.1,
@@ -164,14 +193,22 @@ pub fn config() -> impl Strategy<Value = Config> {
 fn sent() -> impl Strategy<Value = Sent> {
     let key = prop_oneof![1 => Just(None), 6 => (0_u8..3).prop_map(Some)];
     let delay = prop_oneof![5 => Just(0_u64), 1 => Just(5), 1 => Just(40), 1 => Just(3_000)];
-    (key, delay, 6_usize..16).prop_map(|(key, delay, len)| Sent { key, delay, len })
+    let not_before = prop_oneof![12 => Just(0_u64), 2 => 1_u64..60, 1 => Just(2 * MAX_DELAY_MS)];
+    let ttl = prop_oneof![5 => Just(0_u64), 1 => 1_u64..100, 1 => Just(800)];
+    (key, delay, not_before, ttl, 6_usize..16).prop_map(|(key, delay, not_before, ttl, len)| Sent {
+        key,
+        delay,
+        not_before,
+        ttl,
+        len,
+    })
 }
 
 fn settled() -> impl Strategy<Value = Settled> {
     let delay = prop_oneof![2 => Just(0_u64), 1 => Just(1), 1 => Just(20), 1 => Just(500)];
     prop_oneof![
         4 => Just(Settled::Ack),
-        3 => (delay, any::<bool>(), weighted(0.25))
+        3 => (of(delay), any::<bool>(), weighted(0.25))
             .prop_map(|(delay, error, unstarted)| Settled::Nack { delay, error, unstarted }),
         1 => any::<bool>().prop_map(|error| Settled::Reject { error }),
         1 => prop_oneof![Just(0_u64), Just(15), Just(4_000)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DeadLetterReason, EventKind, MessageId, Ordering, PartitionConfig, PartitionId, SessionId,
-    Totals, partition_of_key,
+    DeadLetterReason, EventKind, MessageId, OnExpiry, Ordering, PartitionConfig, PartitionId,
+    SessionId, Totals, partition_of_key,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Message {
     pub size: u64,
     pub enqueued_at: u64,
     pub ready_from: u64,
+    /// Its own time to live; 0: none.
+    pub ttl: u64,
     /// When it is due; 0: at once.
     pub due: u64,
     pub state: State,
@@ -123,7 +125,9 @@ impl Partition {
     }
 
     pub fn expires_at(&self, m: &Message) -> Option<u64> {
-        (self.config.ttl_ms != 0).then(|| m.ready_from + self.config.ttl_ms)
+        let ttls = [self.config.ttl_ms, m.ttl];
+        let shortest = ttls.into_iter().filter(|ttl| *ttl != 0).min();
+        shortest.map(|ttl| m.ready_from + ttl)
     }
 
     /// Adds a message at the end of the line.
@@ -181,6 +185,9 @@ impl Partition {
     }
 
     pub fn expire(&mut self, sequence: u64, fx: &mut Effects) {
+        if self.config.on_expiry == OnExpiry::DeadLetter && self.config.dead_letter.is_some() {
+            return self.fail(sequence, DeadLetterReason::Expired, fx);
+        }
         let gone = self.remove(sequence, fx.now);
         self.totals.expired += 1;
         fx.events.push((self.id, gone.id, EventKind::Expired));
@@ -201,7 +208,13 @@ impl Partition {
         };
     }
 
-    /// A leased message failed for good.
+    /// How long a message waits after a delivery that failed.
+    pub fn backoff(&self, m: &Message) -> u64 {
+        let backoff = self.config.backoff;
+        backoff.map_or(0, |backoff| backoff.wait(m.count, m.sequence))
+    }
+
+    /// A message failed for good.
     pub fn fail(&mut self, sequence: u64, reason: DeadLetterReason, fx: &mut Effects) {
         let gone = self.remove(sequence, fx.now);
         let Some(to) = self.config.dead_letter else {
@@ -247,7 +260,7 @@ impl Partition {
         if m.count >= self.config.max_deliveries {
             self.fail(sequence, DeadLetterReason::MaxDeliveries, fx);
         } else {
-            self.give_back(sequence, 0, fx);
+            self.give_back(sequence, fx.now + self.backoff(&m), fx);
         }
     }
 

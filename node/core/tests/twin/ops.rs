@@ -209,6 +209,9 @@ impl Partition {
         if self.config.ordering == Ordering::PerKey && m.key.is_none() {
             return SendOutcome::Refused(Refusal::KeyRequired);
         }
+        if m.not_before > now + MAX_DELAY_MS {
+            return SendOutcome::Refused(Refusal::TooLate);
+        }
         let size = size(&m.header, &m.body);
         if let Err(refusal) = self.room(size) {
             return SendOutcome::Refused(refusal);
@@ -217,7 +220,8 @@ impl Partition {
         self.totals.sent += 1;
         let sequence = self.sequence;
         let PartitionId { queue, partition } = self.id;
-        let due = if m.delay_ms == 0 { 0 } else { now + m.delay_ms };
+        let due = (now + m.delay_ms).max(m.not_before);
+        let due = if due <= now { 0 } else { due };
         let message = Message {
             id: MessageId {
                 queue,
@@ -230,6 +234,7 @@ impl Partition {
             size,
             enqueued_at: now,
             ready_from: due.max(now),
+            ttl: m.ttl_ms,
             due,
             state: State::Waiting,
             count: 0,
@@ -283,6 +288,7 @@ impl Partition {
                 size,
                 enqueued_at: m.enqueued_at,
                 ready_from: fx.now,
+                ttl: 0,
                 due: 0,
                 state: State::Waiting,
                 count: 0,

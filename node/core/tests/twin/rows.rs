@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::prop_assert_eq;
+use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::Ordering;
 
 use super::model::{Partition, State};
@@ -45,6 +45,10 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
     let backing_off = of(|s| matches!(s, State::BackingOff(_)));
     prop_assert_eq!(count('w'), backing_off, "backing off");
     prop_assert_eq!(count('W'), backing_off, "timers of what backs off");
+    if p.config.ordering == Ordering::None {
+        let own = p.messages.iter().filter(|m| m.ttl != 0).count();
+        prop_assert!(count('X') <= own, "timers of messages' own times to live");
+    }
     prop_assert_eq!(count('d'), p.delayed.len(), "delayed");
     prop_assert_eq!(count('o'), p.outbox.len(), "outbox");
     prop_assert_eq!(count('p'), p.producers.len(), "producers");

@@ -179,8 +179,13 @@ impl World {
         proptest::prop_assert_eq!(events, expected, "events");
         for event in &applied.events {
             let kind = format!("{:?}", event.kind);
-            let name = kind.split('(').next().unwrap_or_default();
-            self.count(format!("event {name}"));
+            let mut words = kind.split(['(', ',']);
+            let name = words.next().unwrap_or_default();
+            let reason = match event.kind {
+                EventKind::DeadLettered(..) => words.next().unwrap_or_default(),
+                _ => "",
+            };
+            self.count(format!("event {name} {reason}").trim_end().to_owned());
         }
         Ok(())
     }

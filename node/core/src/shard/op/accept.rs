@@ -168,6 +168,7 @@ impl LoggedMoved {
             ready_from: step.now,
             key,
             due: 0,
+            ttl: 0,
             origin: Some(self.id),
             loose: false,
         };

@@ -145,7 +145,7 @@ fn purge_positions(
         if header.sequence >= from.before || place == Place::Leased {
             continue;
         }
-        let has_error = p.leave_place(step, position, place);
+        let has_error = p.leave_place(step, position, place).has_error;
         let header = p.remove(step, position, has_error)?;
         Partition::free(step, &header);
         messages += 1;

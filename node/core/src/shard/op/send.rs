@@ -44,15 +44,23 @@ pub struct NewMessage {
     pub key: Option<u64>,
     /// Not receivable before this has passed, in ms: 0..=[`MAX_DELAY_MS`].
     pub delay_ms: u64,
+    /// Not receivable before this, in ms since 1970; 0: at once. Refused when it is more than
+    /// [`MAX_DELAY_MS`] away.
+    pub not_before: u64,
+    /// How long it waits at most, in ms, if that is shorter than the queue's time to live: from
+    /// when it is receivable on; 0: as the queue says.
+    pub ttl_ms: u64,
     /// Header block: attributes and the like, opaque to the core.
     pub header: Bytes,
     /// What the consumer gets.
     pub body: Bytes,
 }
 
-// Frozen: these bits are in logs. The others are reserved (lane, time to live, deduplication id).
+// Frozen: these bits are in logs. The others are reserved (lane, deduplication id).
 const HAS_KEY: u8 = 1;
 const HAS_DELAY: u8 = 2;
+const HAS_NOT_BEFORE: u8 = 4;
+const HAS_TTL: u8 = 8;
 
 impl Send {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -80,18 +88,28 @@ impl Send {
 impl NewMessage {
     /// Bytes that this message adds to an entry, at most.
     pub fn encoded_len_max(&self) -> usize {
-        self.header.len() + self.body.len() + 40
+        self.header.len() + self.body.len() + 60
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let key = if self.key.is_some() { HAS_KEY } else { 0 };
-        let delay = if self.delay_ms == 0 { 0 } else { HAS_DELAY };
-        out.push(key | delay);
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        out.push(
+            flag(self.key.is_some(), HAS_KEY)
+                | flag(self.delay_ms != 0, HAS_DELAY)
+                | flag(self.not_before != 0, HAS_NOT_BEFORE)
+                | flag(self.ttl_ms != 0, HAS_TTL),
+        );
         if let Some(key) = self.key {
             out.put_u64(key);
         }
         if self.delay_ms != 0 {
             out.put_varint(self.delay_ms.min(MAX_DELAY_MS));
+        }
+        if self.not_before != 0 {
+            out.put_varint(self.not_before);
+        }
+        if self.ttl_ms != 0 {
+            out.put_varint(self.ttl_ms);
         }
         put_payload(out, &self.header, &self.body);
     }
@@ -145,6 +163,10 @@ pub(crate) struct LoggedMessage {
     /// 0: none.
     pub(crate) key: u64,
     pub(crate) delay_ms: u64,
+    /// 0: none.
+    pub(crate) not_before: u64,
+    /// 0: none.
+    pub(crate) ttl_ms: u64,
     pub(crate) payload: LoggedPayload,
 }
 
@@ -173,7 +195,7 @@ impl<'a> LoggedSend<'a> {
 impl LoggedMessage {
     fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("message flags")?;
-        if flags & !(HAS_KEY | HAS_DELAY) != 0 {
+        if flags & !(HAS_KEY | HAS_DELAY | HAS_NOT_BEFORE | HAS_TTL) != 0 {
             return r.fail("message flags");
         }
         let key = if flags & HAS_KEY == 0 {
@@ -181,14 +203,18 @@ impl LoggedMessage {
         } else {
             r.u64("key hash")?.max(1)
         };
-        let delay_ms = if flags & HAS_DELAY == 0 {
-            0
-        } else {
-            r.varint("delay")?
+        let mut number = |bit: u8, what| {
+            if flags & bit == 0 {
+                Ok(0)
+            } else {
+                r.varint(what)
+            }
         };
         Ok(Self {
             key,
-            delay_ms: delay_ms.min(MAX_DELAY_MS),
+            delay_ms: number(HAS_DELAY, "delay")?,
+            not_before: number(HAS_NOT_BEFORE, "time of first delivery")?,
+            ttl_ms: number(HAS_TTL, "time to live")?,
             payload: read_payload(r)?,
         })
     }
@@ -254,7 +280,7 @@ impl LoggedMessage {
                 Err(refusal) => return Ok(SendOutcome::Refused(refusal)),
             }
         }
-        if let Err(refusal) = self.check(p) {
+        if let Err(refusal) = self.check(p, step.now) {
             return Ok(SendOutcome::Refused(refusal));
         }
         let sequence = p.state.sequence + 1;
@@ -263,18 +289,20 @@ impl LoggedMessage {
             payload: self.payload.at(step.index),
             enqueued_at: step.now,
             ready_from: step.now,
+            ttl: self.ttl_ms,
             key: self.key,
             due: 0,
             origin: None,
             loose: false,
         };
-        if self.delay_ms == 0 {
+        let due = self.due(step.now);
+        if due <= step.now {
             p.add(step, header)?;
         } else if p.config.ordering == Ordering::None {
-            p.add_delayed(step, header, step.now + self.delay_ms);
+            p.add_delayed(step, header, due);
         } else {
-            header.due = step.now + self.delay_ms;
-            header.ready_from = header.due;
+            header.due = due;
+            header.ready_from = due;
             p.add(step, header)?;
         }
         if let Some((id, number)) = producer {
@@ -283,13 +311,22 @@ impl LoggedMessage {
         Ok(SendOutcome::Accepted { sequence })
     }
 
-    fn check(&self, p: &Partition) -> Result<(), Refusal> {
+    /// When it is receivable at the earliest, ms.
+    fn due(&self, now: u64) -> u64 {
+        let delayed = now.saturating_add(self.delay_ms.min(MAX_DELAY_MS));
+        delayed.max(self.not_before)
+    }
+
+    fn check(&self, p: &Partition, now: u64) -> Result<(), Refusal> {
         let max = p.config.max_message_bytes;
         if max != 0 && self.payload.body_len > max {
             return Err(Refusal::TooLarge);
         }
         if p.config.ordering == Ordering::PerKey && self.key == 0 {
             return Err(Refusal::KeyRequired);
+        }
+        if self.not_before > now.saturating_add(MAX_DELAY_MS) {
+            return Err(Refusal::TooLate);
         }
         p.has_room(self.payload.len)
     }

@@ -66,8 +66,9 @@ pub enum Action {
     Ack,
     /// Not done: deliver it again.
     Nack {
-        /// Not before this has passed: 0..=12 h in ms, more is cut.
-        delay_ms: u64,
+        /// Not before this has passed: 0..=12 h in ms, more is cut; None: as the queue's backoff
+        /// says.
+        delay_ms: Option<u64>,
         /// Kept for the dead letter.
         error: Bytes,
         /// It was not tried: this delivery does not count, and the delay is not waited.
@@ -91,6 +92,7 @@ const NACK: u8 = 1;
 const NACK_UNSTARTED: u8 = 2;
 const REJECT: u8 = 3;
 const EXTEND: u8 = 4;
+const NACK_AFTER: u8 = 5;
 
 impl Settle {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -112,11 +114,12 @@ impl Settlement {
         let kind = match &self.action {
             Action::Ack => ACK,
             Action::Nack {
-                unstarted: false, ..
-            } => NACK,
-            Action::Nack {
                 unstarted: true, ..
             } => NACK_UNSTARTED,
+            Action::Nack { delay_ms: None, .. } => NACK,
+            Action::Nack {
+                delay_ms: Some(_), ..
+            } => NACK_AFTER,
             Action::Reject { .. } => REJECT,
             Action::Extend { .. } => EXTEND,
         };
@@ -127,9 +130,13 @@ impl Settlement {
         match &self.action {
             Action::Ack => {}
             Action::Nack {
-                delay_ms, error, ..
+                delay_ms,
+                error,
+                unstarted,
             } => {
-                out.put_varint(*delay_ms);
+                if let Some(delay_ms) = delay_ms.filter(|_| !unstarted) {
+                    out.put_varint(delay_ms);
+                }
                 out.put_prefixed(cut(error));
             }
             Action::Reject { error } => out.put_prefixed(cut(error)),
@@ -160,7 +167,7 @@ pub(crate) struct LoggedSettlement<'a> {
 pub(crate) enum LoggedAction<'a> {
     Ack,
     Nack {
-        delay_ms: u64,
+        delay_ms: Option<u64>,
         error: &'a [u8],
         unstarted: bool,
     },
@@ -197,8 +204,12 @@ impl<'a> LoggedSettlement<'a> {
         let epoch = r.varint_u32("epoch")?;
         let action = match kind {
             ACK => LoggedAction::Ack,
-            NACK | NACK_UNSTARTED => LoggedAction::Nack {
-                delay_ms: r.varint("delay")?,
+            NACK | NACK_UNSTARTED | NACK_AFTER => LoggedAction::Nack {
+                delay_ms: if kind == NACK_AFTER {
+                    Some(r.varint("delay")?)
+                } else {
+                    None
+                },
                 error: r.prefixed(MAX_ERROR_BYTES, "error text")?,
                 unstarted: kind == NACK_UNSTARTED,
             },
@@ -317,7 +328,7 @@ fn nack(
     p: &mut Partition,
     step: &mut Step<'_>,
     lease: Lease,
-    (delay_ms, error): (u64, &[u8]),
+    (delay_ms, error): (Option<u64>, &[u8]),
 ) -> Result<(), KvError> {
     p.group.nacked += 1;
     if lease.delivery_count >= p.config.max_deliveries {
@@ -328,13 +339,14 @@ fn nack(
         delivery_count,
         mut has_error,
     } = lease;
-    let id = p.header(step.kv, position)?.id(p.id());
-    p.event(step, id, EventKind::Nacked(delivery_count));
+    let header = p.header(step.kv, position)?;
+    p.event(step, header.id(p.id()), EventKind::Nacked(delivery_count));
     if !error.is_empty() {
         has_error = true;
         let row = [&[1], error].concat();
         step.kv.put(&p.keys.error(position), row.into());
     }
+    let delay_ms = delay_ms.unwrap_or_else(|| p.backoff(delivery_count, &header));
     let due = step.now + delay_ms.min(MAX_LEASE_MS);
     p.give_back(
         step,
