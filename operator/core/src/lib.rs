@@ -4,6 +4,7 @@
 //! shall happen goes out as plain values.
 
 pub mod account;
+pub mod admission;
 pub mod claim;
 pub mod conditions;
 pub mod controls;

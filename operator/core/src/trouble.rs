@@ -54,12 +54,12 @@ mod tests {
 
     use super::*;
 
-    fn of(status: Value) -> String {
+    fn of(status: &Value) -> String {
         let pod = json!({"metadata": {"name": "main-0"}, "status": status});
         trouble(&serde_json::from_value(pod).unwrap())
     }
 
-    fn container(state: Value, last: Value) -> Value {
+    fn container(state: &Value, last: &Value) -> Value {
         json!({"containerStatuses": [{
             "name": "node", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": state, "lastState": last,
@@ -84,11 +84,11 @@ mod tests {
             ("ContainerCreating", "", ""),
             ("PodInitializing", "", ""),
         ] {
-            assert_eq!(of(container(waits(reason, message), json!({}))), said);
+            assert_eq!(of(&container(&waits(reason, message), &json!({}))), said);
         }
         let killed = json!({"terminated": {"reason": "OOMKilled", "exitCode": 137}});
         assert_eq!(
-            of(container(waits("CrashLoopBackOff", "back-off"), killed)),
+            of(&container(&waits("CrashLoopBackOff", "back-off"), &killed)),
             "CrashLoopBackOff: back-off; it ended last with OOMKilled, exit code 137"
         );
     }
@@ -103,10 +103,10 @@ mod tests {
         };
         let class = "storageclass.storage.k8s.io \"fast\" not found";
         let said = format!("Unschedulable: {class}");
-        assert_eq!(of(scheduled("False", class)), said);
-        assert_eq!(of(scheduled("True", "")), "");
+        assert_eq!(of(&scheduled("False", class)), said);
+        assert_eq!(of(&scheduled("True", "")), "");
         assert_eq!(
-            of(json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"})),
+            of(&json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"})),
             "Evicted: low on memory"
         );
     }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_pod_that_runs_says_nothing() {
         let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
-        assert_eq!(of(container(running, json!({}))), "");
-        assert_eq!(of(json!({})), "");
+        assert_eq!(of(&container(&running, &json!({}))), "");
+        assert_eq!(of(&json!({})), "");
     }
 }

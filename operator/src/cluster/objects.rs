@@ -9,12 +9,12 @@ use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use roadstead_crds::{NamespacesFrom, QueueCluster};
+use roadstead_operator_core::admission::allows;
 use roadstead_operator_core::desired::{
     self, Surroundings, admin_secret, ca_config_map, desired, names, tls_secret,
     token_review_binding,
 };
 use roadstead_operator_core::plan::{Action, Step};
-use roadstead_operator_core::queue::allows;
 
 use super::MANAGER;
 use crate::authority::Issued;

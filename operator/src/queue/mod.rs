@@ -13,9 +13,10 @@ use kube::runtime::finalizer::{Event, finalizer};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use roadstead_crds::{Queue, QueueCluster, QueueStatus};
+use roadstead_operator_core::admission::allows;
 use roadstead_operator_core::conditions::{Finding, is_true, merge};
 use roadstead_operator_core::overflow::overflowing;
-use roadstead_operator_core::queue::{allows, precedes, queue_name};
+use roadstead_operator_core::queue::{precedes, queue_name};
 use roadstead_operator_core::sample::{sample, worth_writing};
 use roadstead_proto::v1;
 

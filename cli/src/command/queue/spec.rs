@@ -45,8 +45,8 @@ pub enum OnExpiry {
 
 /// What the server fills in for a queue that is made; shown below the options.
 pub const DEFAULTS: &str = "Defaults: 1 partition, no order, at least once, a lease of 30s, a time \
-    to live of 4d, 5 deliveries with an exponential backoff of 1s to 5m, no dead-letter queue, no limit of messages and bytes, messages of \
-    256Ki, 20000 deliveries in flight.";
+    to live of 4d, 5 deliveries with an exponential backoff of 1s to 5m, no dead-letter queue, no \
+    limit of messages and bytes, messages of 256Ki, 20000 deliveries in flight.";
 
 /// A size that 0 does not mean the default of.
 fn message_bytes(text: &str) -> Result<u32, String> {

@@ -379,21 +379,7 @@ mod tests {
     #[test]
     fn a_block_has_64_places_at_most() {
         let mut block = Block::new();
-        let header = Header {
-            sequence: 1,
-            ttl: 0,
-            payload: PayloadRef {
-                index: 0,
-                offset: 0,
-                len: 0,
-            },
-            enqueued_at: 0,
-            ready_from: 0,
-            key: 0,
-            due: 0,
-            origin: None,
-            loose: false,
-        };
+        let header = decode_single(&[VERSION, 0, 2, 0, 0, 0, 0]).unwrap();
         (0..65).for_each(|_| block.push(header));
         assert!(Block::decode(block.encoded(), 0).is_err());
         assert!(Block::decode(&[2], 0).is_err());

@@ -112,8 +112,8 @@ pub(crate) struct Failed<'a> {
 }
 
 impl Partition {
-    /// Removes a message that has left its place and failed for good: to its dead-letter queue by way of
-    /// the outbox, or for ever where there is none.
+    /// Removes a message that has left its place and failed for good: to its dead-letter queue by
+    /// way of the outbox, or for ever where there is none.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
         let error = match failed.error {
             Some(text) if !text.is_empty() => Bytes::copy_from_slice(text),

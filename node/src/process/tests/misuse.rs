@@ -134,7 +134,7 @@ type Idle = (
 );
 
 /// A stream of deliveries without credit.
-async fn idle(client: &mut Client, session: &str) -> Result<Idle, tonic::Status> {
+async fn idle(client: &mut Client, session: &str) -> Result<Idle, Status> {
     let (sender, frames) = tokio::sync::mpsc::channel(4);
     let open = ReceiveStreamOpen {
         queue: Some(orders()),
