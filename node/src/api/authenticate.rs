@@ -1,6 +1,7 @@
 //! Finds out who calls, before any service sees the call.
 
 use std::future::{Ready, ready};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -85,7 +86,8 @@ where
                 let mut inner = std::mem::replace(&mut self.inner, next);
                 let call = async move {
                     let header = request.headers().get(AUTHORIZATION);
-                    match tokens.authenticate(header.map(HeaderValue::as_bytes)).await {
+                    let header = header.map(HeaderValue::as_bytes);
+                    match tokens.authenticate(header, address(&request)).await {
                         Err(error) => Ok(refusal(error)),
                         Ok(principal) => match admit(&mut request, principal, action) {
                             Err(error) => Ok(refusal(error)),
@@ -132,6 +134,12 @@ fn admit(
     authorize(&principal, action, None)?;
     request.extensions_mut().insert(principal);
     Ok(())
+}
+
+/// Where a request comes from.
+fn address(request: &Request<Body>) -> IpAddr {
+    let info = request.extensions().get::<ConnectionInfo>();
+    info.map_or(Ipv4Addr::UNSPECIFIED.into(), |info| info.remote.ip())
 }
 
 fn by_certificate(request: &Request<Body>) -> Principal {

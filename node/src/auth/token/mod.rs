@@ -4,19 +4,21 @@ mod cache;
 mod review;
 #[cfg(test)]
 mod tests;
+mod turns;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use ring::digest::{SHA256, digest};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
 use self::cache::{Cache, Found};
 pub use self::review::{ApiServer, ApiServerError};
+use self::turns::Turns;
 use super::Principal;
 use crate::gateway::ApiError;
 
@@ -25,8 +27,6 @@ pub const AUDIENCE: &str = "roadstead";
 
 /// Longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Reviews that may run at the same time; more wait.
-const MAX_REVIEWS: usize = 16;
 /// How long one caller waits for a review, the queue for it included.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,11 +44,12 @@ pub(crate) trait Reviewer: Send + Sync + 'static {
 ///
 /// A token is asked for once however many calls show it at the same time. What was found holds for
 /// 60 s, that a token is not valid for 10 s; what could not be found out is not remembered, but a
-/// caller known within the last 5 minutes stays known while the API server cannot be asked.
+/// caller known within the last 5 minutes stays known while the API server cannot be asked. A
+/// review that nobody waits for any more is given up.
 pub struct TokenAuthenticator {
     reviewer: Arc<dyn Reviewer>,
     cache: Cache<Pending>,
-    running: Arc<Semaphore>,
+    turns: Arc<Turns>,
     patience: Duration,
 }
 
@@ -59,32 +60,34 @@ impl TokenAuthenticator {
     }
 
     pub(crate) fn with_reviewer(reviewer: Arc<dyn Reviewer>, patience: Duration) -> Self {
-        let running = Arc::new(Semaphore::new(MAX_REVIEWS));
         Self {
             reviewer,
             cache: Cache::default(),
-            running,
+            turns: Arc::default(),
             patience,
         }
     }
 
-    /// Who shows this value of the `authorization` header.
+    /// Who at this address shows this value of the `authorization` header.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` without a valid token, `UNAVAILABLE` when that cannot be found out.
-    pub async fn authenticate(&self, header: Option<&[u8]>) -> Result<Principal, ApiError> {
+    pub async fn authenticate(
+        &self,
+        header: Option<&[u8]>,
+        address: IpAddr,
+    ) -> Result<Principal, ApiError> {
         let token = bearer(header)?;
         let mut key = [0; 32];
         key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         let now = Instant::now();
-        let (pending, stale) = match self.cache.find(key, now, || self.start(token)) {
+        let start = || self.start(token, address);
+        let (review, stale) = match self.cache.find(key, now, start) {
             Found::Known(verdict) => return verdict.ok_or_else(not_valid),
             Found::Pending { review, stale } => (review, stale),
         };
-        let verdict = pending.clone().await;
-        self.cache.finish(key, &verdict, Instant::now(), |other| {
-            other.ptr_eq(&pending)
-        });
+        let verdict = Pending::clone(&review).await;
+        self.cache.finish(key, &verdict, Instant::now(), &review);
         match (verdict, stale) {
             (Ok(Some(principal)), _) | (Err(_), Some(principal)) => Ok(principal),
             (Ok(None), _) => Err(not_valid()),
@@ -94,13 +97,13 @@ impl TokenAuthenticator {
         }
     }
 
-    fn start(&self, token: &str) -> Pending {
-        let (reviewer, running) = (Arc::clone(&self.reviewer), Arc::clone(&self.running));
+    fn start(&self, token: &str, address: IpAddr) -> Pending {
+        let (reviewer, turns) = (Arc::clone(&self.reviewer), Arc::clone(&self.turns));
         let token = token.to_owned();
         let review = async move {
-            let permit = running.acquire_owned().await.map_err(|e| e.to_string())?;
+            let turn = turns.take(address).await.map_err(|e| e.to_string())?;
             let verdict = reviewer.review(token).await;
-            drop(permit);
+            drop(turn);
             verdict
         };
         let patience = self.patience;

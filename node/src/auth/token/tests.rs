@@ -1,6 +1,6 @@
 //! Against an API server that this test plays.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::tls::testing::TestCa;
 use crate::tls::{ClientTls, Source};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Answers each request with a status line and body chosen by the token in it; ends with the test.
 async fn api_server(answer: fn(&str) -> String) -> (SocketAddr, TestCa, Arc<AtomicUsize>) {
@@ -84,7 +86,7 @@ async fn a_token_is_asked_for_once_and_remembered() {
     let directory = tempfile::tempdir().unwrap();
     let (address, ca, asked) = api_server(review).await;
     let tokens = client(address, &ca, directory.path());
-    let shown = || tokens.authenticate(Some(b"Bearer good"));
+    let shown = || tokens.authenticate(Some(b"Bearer good"), HERE);
     let (one, two, three) = tokio::join!(shown(), shown(), shown());
     for principal in [one, two, three, shown().await] {
         assert_eq!(principal.unwrap().to_string(), "serviceaccount shop/worker");
@@ -92,7 +94,10 @@ async fn a_token_is_asked_for_once_and_remembered() {
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 
     for _ in 0..2 {
-        let error = tokens.authenticate(Some(b"bearer bad")).await.unwrap_err();
+        let error = tokens
+            .authenticate(Some(b"bearer bad"), HERE)
+            .await
+            .unwrap_err();
         assert_eq!(error.code, Code::Unauthenticated);
         assert!(error.message.contains("audience than roadstead"), "{error}");
     }
@@ -105,13 +110,19 @@ async fn an_api_server_that_refuses_or_is_not_itself_leaves_callers_unknown() {
     let forbid = |_: &str| "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_owned();
     let (address, ca, _) = api_server(forbid).await;
     let tokens = client(address, &ca, directory.path());
-    let error = tokens.authenticate(Some(b"Bearer good")).await.unwrap_err();
+    let error = tokens
+        .authenticate(Some(b"Bearer good"), HERE)
+        .await
+        .unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("403 Forbidden"), "{error}");
     assert!(error.detail.retryable);
 
     let tokens = client(address, &TestCa::new(), directory.path());
-    let error = tokens.authenticate(Some(b"Bearer good")).await.unwrap_err();
+    let error = tokens
+        .authenticate(Some(b"Bearer good"), HERE)
+        .await
+        .unwrap_err();
     assert_eq!(error.code, Code::Unavailable, "{error}");
 }
 
@@ -124,7 +135,10 @@ async fn an_endless_answer_is_cut() {
     };
     let (address, ca, _) = api_server(long).await;
     let tokens = client(address, &ca, directory.path());
-    let error = tokens.authenticate(Some(b"Bearer good")).await.unwrap_err();
+    let error = tokens
+        .authenticate(Some(b"Bearer good"), HERE)
+        .await
+        .unwrap_err();
     assert!(error.message.contains("length limit exceeded"), "{error}");
 }
 
@@ -140,9 +154,66 @@ impl Reviewer for Silent {
 #[tokio::test]
 async fn a_silent_api_server_costs_a_bounded_time() {
     let tokens = TokenAuthenticator::with_reviewer(Arc::new(Silent), Duration::from_millis(20));
-    let error = tokens.authenticate(Some(b"Bearer good")).await.unwrap_err();
+    let error = tokens
+        .authenticate(Some(b"Bearer good"), HERE)
+        .await
+        .unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("did not answer in 20ms"), "{error}");
+}
+
+/// Knows one token at once; answers of no other.
+struct OneOnly;
+
+impl Reviewer for OneOnly {
+    fn review(self: Arc<Self>, token: String) -> BoxFuture<'static, Verdict> {
+        if token == "good" {
+            return std::future::ready(Ok(Some(Principal::Operator))).boxed();
+        }
+        std::future::pending().boxed()
+    }
+}
+
+/// Waits for tokens that were made up.
+fn make_up(tokens: &Arc<TokenAuthenticator>, address: IpAddr) -> tokio::task::JoinSet<()> {
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let tokens = Arc::clone(tokens);
+        callers.spawn(async move {
+            let header = format!("Bearer {number}-{address}");
+            let _ = tokens.authenticate(Some(header.as_bytes()), address).await;
+        });
+    }
+    callers
+}
+
+async fn is_known(tokens: &TokenAuthenticator) -> bool {
+    let good = tokens.authenticate(Some(b"Bearer good"), HERE);
+    let good = timeout(Duration::from_secs(1), good).await;
+    good.is_ok_and(|known| known.is_ok())
+}
+
+#[tokio::test]
+async fn tokens_that_somebody_makes_up_keep_no_other_address_waiting() {
+    let tokens = TokenAuthenticator::with_reviewer(Arc::new(OneOnly), REVIEW_TIMEOUT);
+    let tokens = Arc::new(tokens);
+    let _callers = make_up(&tokens, Ipv4Addr::new(10, 0, 0, 1).into());
+    tokio::task::yield_now().await;
+    assert!(is_known(&tokens).await);
+}
+
+#[tokio::test]
+async fn callers_who_went_away_keep_nobody_waiting() {
+    let tokens = TokenAuthenticator::with_reviewer(Arc::new(OneOnly), REVIEW_TIMEOUT);
+    let tokens = Arc::new(tokens);
+    let mut callers: Vec<_> = (1..=4)
+        .map(|last| make_up(&tokens, Ipv4Addr::new(10, 0, 0, last).into()))
+        .collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for callers in &mut callers {
+        callers.shutdown().await;
+    }
+    assert!(is_known(&tokens).await);
 }
 
 #[tokio::test]
@@ -159,7 +230,7 @@ async fn other_headers_are_refused_without_asking() {
         Some(long.as_bytes()),
     ];
     for header in headers {
-        let error = tokens.authenticate(header).await.unwrap_err();
+        let error = tokens.authenticate(header, HERE).await.unwrap_err();
         assert_eq!(error.code, Code::Unauthenticated, "{header:?}");
     }
 }
