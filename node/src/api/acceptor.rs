@@ -1,5 +1,5 @@
 //! Accepts connections: a bounded number, with a bounded time for the TLS handshake. Those that
-//! have not come so far have a bound of their own, so that strangers take no place of a friend.
+//! have proved nothing yet have a bound of their own, so that strangers leave room for friends.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,8 +24,10 @@ use crate::tls::{ClientTls, PeerIdentity, PeerTls, Reloader};
 
 /// How long a client may take for its TLS handshake, and again for its first byte after it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections that have not finished their handshake, or sent a byte where there is none.
+/// Connections without an admitted call, or without a certificate where there has to be one.
 const MAX_UNFINISHED: usize = 512;
+/// Where that is more than half of all: that half, but at least this many.
+const MIN_UNFINISHED: usize = 8;
 /// Pause after a connection that could not be accepted.
 const RETRY_ACCEPT: Duration = Duration::from_millis(50);
 
@@ -48,7 +50,7 @@ pub struct ConnectionNumbers {
     pub open: u64,
     /// Connections accepted so far.
     pub accepted: u64,
-    /// Closed at once because too many were open.
+    /// Closed because too many were open, or too many that had proved nothing.
     pub refused: u64,
     /// TLS handshakes that failed or took too long, and connections that said nothing.
     pub failed_handshakes: u64,
@@ -85,6 +87,13 @@ impl ConnectionCounts {
 #[derive(Debug)]
 pub struct OpenConnection(Arc<Counts>);
 
+impl OpenConnection {
+    /// It is closed for the sake of another.
+    pub fn made_room(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
@@ -107,7 +116,7 @@ pub enum Security {
 pub struct Limits {
     /// Open at the same time; further ones are closed at once.
     pub connections: usize,
-    /// Accepted and not open yet; where there are more, the oldest are closed.
+    /// Without an admitted call or a certificate; where there are more, the oldest are closed.
     pub unfinished: usize,
     /// How long the TLS handshake may take, and the first byte after it.
     pub patience: Duration,
@@ -118,7 +127,7 @@ impl Limits {
     pub fn of(connections: usize) -> Self {
         Self {
             connections,
-            unfinished: MAX_UNFINISHED,
+            unfinished: (connections / 2).clamp(MIN_UNFINISHED, MAX_UNFINISHED),
             patience: PATIENCE,
         }
     }
@@ -183,23 +192,30 @@ impl Acceptor {
             tokio::spawn(async move {
                 let (stop, patience) = (newcomer.stop.clone(), newcomer.patience);
                 let counts = newcomer.counts.clone();
-                let Some((socket, identity)) = newcomer.secure(tcp, remote).await else {
+                let Some(((socket, identity), newcomer)) = newcomer.secure(tcp, remote).await
+                else {
                     return;
                 };
                 let Ok(permit) = permits.try_acquire_owned() else {
                     tracing::debug!(%remote, "too many connections");
                     return counts.refused();
                 };
+                let proof = newcomer.proof();
+                if identity.is_some() {
+                    proof.give();
+                }
                 let info = ConnectionInfo {
                     remote,
                     identity: identity.map(Arc::new),
+                    proof,
                     requests,
                     answers,
                 };
                 let held = (counts.opened(), permit);
+                let ends = (stop, patience);
                 // When nobody listens any more the connection closes.
                 let _ = sender
-                    .send(Connection::new(socket, info, (stop, patience), held))
+                    .send(Connection::new(socket, info, ends, newcomer, held))
                     .await;
             });
         }
@@ -219,14 +235,14 @@ type Secured = (Socket, Option<PeerIdentity>);
 
 impl Welcome {
     /// The handshake; none when it failed, took too long or had to make room.
-    async fn secure(mut self, tcp: TcpStream, remote: SocketAddr) -> Option<Secured> {
+    async fn secure(mut self, tcp: TcpStream, remote: SocketAddr) -> Option<(Secured, Newcomer)> {
         let voice = self.newcomer.voice();
         let handshake = handshake(tcp, &self.security, &voice);
         let why = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
             secured = timeout(self.patience, handshake) => match secured {
-                Ok(Ok(secured)) => return Some(secured),
+                Ok(Ok(secured)) => return Some((secured, self.newcomer)),
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it took too long".to_owned(),
             },

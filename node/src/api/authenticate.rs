@@ -43,7 +43,8 @@ impl<S> Layer<S> for Authenticator {
 /// Calls `inner` with the caller's [`Principal`] among the request's extensions.
 ///
 /// What has no rule is not served; what the caller may not do at all is refused here. Rights to
-/// one queue are decided where the queue is known.
+/// one queue are decided where the queue is known. The first call that is let in proves the
+/// connection; what is public proves nothing.
 #[derive(Clone)]
 pub struct Authenticated<S> {
     inner: S,
@@ -132,6 +133,9 @@ fn admit(
     action: Action,
 ) -> Result<(), ApiError> {
     authorize(&principal, action, None)?;
+    if let Some(info) = request.extensions().get::<ConnectionInfo>() {
+        info.proof.give();
+    }
     request.extensions_mut().insert(principal);
     Ok(())
 }

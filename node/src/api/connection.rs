@@ -17,6 +17,7 @@ use tonic::transport::server::Connected;
 
 use super::acceptor::OpenConnection;
 use super::budget::Share;
+use super::unfinished::{Newcomer, Proof};
 use crate::tls::PeerIdentity;
 
 /// Who is at the other end.
@@ -26,6 +27,8 @@ pub struct ConnectionInfo {
     pub remote: SocketAddr,
     /// Whose certificate it showed, on the peer and admin listener.
     pub identity: Option<Arc<PeerIdentity>>,
+    /// Given when a call was admitted, or with a certificate.
+    pub proof: Proof,
     /// What its requests may hold.
     pub requests: Arc<Share>,
     /// What the answers may hold that it has not read.
@@ -46,17 +49,20 @@ pub struct Connection {
     info: ConnectionInfo,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     first_byte: Option<Pin<Box<Sleep>>>,
-    _counted: OpenConnection,
+    /// Until it has proved who is at its other end.
+    newcomer: Option<Newcomer>,
+    counted: OpenConnection,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    /// Wraps a socket. It breaks when the token is cancelled, or when the other end has sent
-    /// nothing within the duration.
+    /// Wraps a socket. It breaks when the token is cancelled, when the other end has sent nothing
+    /// within the duration, or when it makes room for another before its proof was given.
     pub fn new(
         socket: Socket,
         info: ConnectionInfo,
         (stop, patience): (CancellationToken, Duration),
+        newcomer: Newcomer,
         held: (OpenConnection, OwnedSemaphorePermit),
     ) -> Self {
         Self {
@@ -64,7 +70,8 @@ impl Connection {
             info,
             stopped: Box::pin(stop.cancelled_owned()),
             first_byte: Some(Box::pin(tokio::time::sleep(patience))),
-            _counted: held.0,
+            newcomer: Some(newcomer),
+            counted: held.0,
             _permit: held.1,
         }
     }
@@ -76,6 +83,9 @@ impl Connection {
                 "node stopped",
             ));
         }
+        if let Poll::Ready(error) = self.poll_must_go(cx) {
+            return Poll::Ready(error);
+        }
         match &mut self.first_byte {
             Some(timer) => {
                 ready!(timer.as_mut().poll(cx));
@@ -83,6 +93,22 @@ impl Connection {
             }
             None => Poll::Pending,
         }
+    }
+
+    /// Asked for writes too: who reads nothing is not read from any more.
+    fn poll_must_go(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(newcomer) = &mut self.newcomer else {
+            return Poll::Pending;
+        };
+        if self.info.proof.given() {
+            self.newcomer = None;
+            return Poll::Pending;
+        }
+        ready!(newcomer.poll_must_go(cx));
+        self.counted.made_room();
+        let why = "it made no call that was admitted, and had to make room for another";
+        tracing::debug!(remote = %self.info.remote, why, "a connection was closed");
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, why))
     }
 }
 
@@ -113,6 +139,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(error) = self.poll_must_go(cx) {
+            return Poll::Ready(Err(error));
+        }
         match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Socket::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
@@ -124,6 +153,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(error) = self.poll_must_go(cx) {
+            return Poll::Ready(Err(error));
+        }
         match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
@@ -138,6 +170,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(error) = self.poll_must_go(cx) {
+            return Poll::Ready(Err(error));
+        }
         match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
@@ -145,6 +180,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(error) = self.poll_must_go(cx) {
+            return Poll::Ready(Err(error));
+        }
         match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_shutdown(cx),

@@ -30,3 +30,4 @@ pub use connection::{Connection, ConnectionInfo};
 pub use peer_listener::PeerListener;
 pub use status::{detail_of, to_status};
 pub use streams::Streams;
+pub use unfinished::{Newcomer, Unfinished};

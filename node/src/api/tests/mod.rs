@@ -4,6 +4,7 @@
 mod limits;
 mod links;
 mod metering;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
