@@ -1,6 +1,7 @@
 //! The HTTP listener: health for Kubernetes, metrics for Prometheus. It shows no messages and no
 //! names beside those of queues, and changes nothing.
 
+mod connections;
 mod metrics;
 mod observation;
 mod process;
@@ -19,7 +20,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use observation::{Observation, Observe};
+use self::connections::{Limits, accept};
+pub use self::observation::{Observation, Observe};
 
 /// Serves until `stop` is cancelled.
 ///
@@ -29,12 +31,22 @@ pub use observation::{Observation, Observe};
 /// * `/metrics`: the node's numbers.
 ///
 /// # Errors
-/// When the listener breaks.
+/// Never: the log tells of a connection that cannot be accepted.
 pub async fn serve(
     listener: TcpListener,
     node: Arc<dyn Observe>,
     stop: CancellationToken,
 ) -> io::Result<()> {
+    serve_within(listener, node, stop, Limits::default()).await;
+    Ok(())
+}
+
+async fn serve_within(
+    listener: TcpListener,
+    node: Arc<dyn Observe>,
+    stop: CancellationToken,
+    limits: Limits,
+) {
     let app = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -42,8 +54,8 @@ pub async fn serve(
         .with_state(node);
     tokio::select! {
         biased;
-        () = stop.cancelled() => Ok(()),
-        served = axum::serve(listener, app).into_future() => served,
+        () = stop.cancelled() => {}
+        never = accept(listener, app, limits) => match never {},
     }
 }
 
