@@ -10,9 +10,9 @@ use std::time::Duration;
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -22,6 +22,8 @@ use crate::api::{Newcomer, Unfinished};
 
 /// Longest header of a request in bytes.
 const MAX_HEADER: usize = 16 << 10;
+/// Requests of one HTTP/2 connection at the same time.
+const MAX_STREAMS: u32 = 8;
 /// Pause after a connection that could not be accepted.
 const RETRY_ACCEPT: Duration = Duration::from_millis(50);
 
@@ -87,14 +89,22 @@ async fn answer(
         voice.store(true, Ordering::Relaxed);
         app.clone().oneshot(request)
     });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header)
-            .max_buf_size(MAX_HEADER)
-            .serve_connection(TokioIo::new(tcp), service)
-    );
+    // HTTP/2 as well: a gRPC client that comes here hears of it in words that it understands.
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(MAX_HEADER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER as u32);
     let ended = async {
+        // Who says nothing is not known by its version yet.
+        timeout(limits.header, tcp.peek(&mut [0])).await??;
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(tcp), service));
         if let Ok(ended) = timeout(limits.life, connection.as_mut()).await {
             return ended.map_err(io::Error::other);
         }

@@ -15,8 +15,10 @@ use indicatif::HumanCount;
 use roadstead_client::ledger::{Findings, check};
 use roadstead_client::proto::DeliveryGuarantee;
 use roadstead_client::{Client, terminated};
+use tokio::time::sleep;
 
 use self::traffic::Traffic;
+use self::watch::Leader;
 use super::load::check::examples;
 use super::load::journal::Journal;
 use super::load::source::Tally;
@@ -116,8 +118,8 @@ impl Demo {
             acked: Arc::default(),
         };
         let mut traffic = Traffic::start(&run, self.clients).await?;
-        traffic.until_in_the_middle(&run).await?;
-        crash(&run, cluster).await?;
+        let victim = victim(&run, traffic.until_in_the_middle(&run)).await?;
+        crash(&run, cluster, &victim).await?;
         traffic.until_sent(&run).await?;
         say_sent(&traffic.tallies)?;
         traffic.until_empty(&run, run.lease().await?).await?;
@@ -164,10 +166,30 @@ impl Run {
     }
 }
 
-/// Kills the node that leads most of the queue's shards, and waits for their new leaders.
-async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
+/// The node that leads most of the queue's shards when the `middle` has come. It is looked up
+/// before that: under load an answer takes as long as thousands of sends.
+async fn victim(
+    run: &Run,
+    middle: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Leader> {
     let shards = run.client.queue(&run.queue).await?.shards;
-    let victim = watch::busiest(&run.client, &shards).await?;
+    let mut victim = watch::busiest(&run.client, &shards).await?;
+    let mut middle = std::pin::pin!(middle);
+    loop {
+        let again = async {
+            sleep(Duration::from_millis(100)).await;
+            watch::busiest(&run.client, &shards).await
+        };
+        tokio::select! {
+            biased;
+            come = &mut middle => return come.map(|()| victim),
+            found = again => victim = found?,
+        }
+    }
+}
+
+/// Kills a node, and waits for new leaders of the shards that it led.
+async fn crash(run: &Run, cluster: &mut Cluster, victim: &Leader) -> anyhow::Result<()> {
     let Some(node) = cluster.nodes.iter().find(|node| node.id == victim.node) else {
         bail!("node {:x} leads, and is none of this cluster", victim.node)
     };
@@ -185,7 +207,7 @@ async fn crash(run: &Run, cluster: &mut Cluster) -> anyhow::Result<()> {
         "killed {name} ({client}), leader of shards {}",
         led.join(" ")
     ))?;
-    watch::until_led(&run.client, &victim).await?;
+    watch::until_led(&run.client, victim).await?;
     line(&format!(
         "no leader for {}: all shards are led again",
         units::show(at.elapsed())

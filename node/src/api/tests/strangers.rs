@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -83,35 +83,6 @@ async fn whoever_makes_no_call_that_is_admitted_leaves_room_for_friends() {
     assert_eq!(numbers.accepted, 32);
     assert_eq!(listener.counts.read().accepted, 32);
     assert_eq!(numbers.refused, 23, "those that made room are counted");
-}
-
-/// Sends pings and reads nothing until it cannot go on.
-async fn deaf(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(BEGIN).await.unwrap();
-    let pings = b"\0\0\x08\x06\0\0\0\0\0ping----".repeat(1_000);
-    let patience = Duration::from_millis(200);
-    while let Ok(written) = tokio::time::timeout(patience, stream.write_all(&pings)).await {
-        written.unwrap();
-    }
-    stream
-}
-
-#[tokio::test]
-async fn strangers_who_read_nothing_make_room_too() {
-    let listener = by_token().await;
-    let mut deaf = futures_util::future::join_all((0..8).map(|_| deaf(listener.address))).await;
-    let mut others = Vec::new();
-    for _ in 0..8 {
-        others.push(connect(listener.address).await);
-    }
-    until_open(&listener, 8).await;
-    for stream in &mut deaf {
-        let mut rest = Vec::new();
-        let ended = stream.read_to_end(&mut rest);
-        let ended = tokio::time::timeout(Duration::from_secs(5), ended).await;
-        assert!(ended.is_ok(), "it is closed");
-    }
 }
 
 #[tokio::test]
