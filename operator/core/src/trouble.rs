@@ -68,7 +68,10 @@ mod tests {
 
     #[test]
     fn a_container_says_what_it_waits_for() {
-        let waits = |reason: &str, message: &str| json!({"waiting": {"reason": reason, "message": message}});
+        let waits = |reason: &str, message: &str| {
+            let waiting = json!({"reason": reason, "message": message});
+            json!({ "waiting": waiting })
+        };
         for (reason, message, said) in [
             ("ImagePullBackOff", "no x:1", "ImagePullBackOff: no x:1"),
             (
