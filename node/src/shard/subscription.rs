@@ -132,11 +132,14 @@ pub async fn run<R: Runtime, P: Replica>(
                 Select2::Second(Some(push)) => pass_on(&mut seat, push, &down).await,
                 Select2::Second(None) => false,
             }
-        } else if unread < seat.desk.window() || seat.leased.are_consumed() {
-            deliver(&mut seat, &down, &mut unread).await
         } else {
-            let frame = up.recv().await;
-            heard(&seat, frame, &mut unread)
+            let window = seat.desk.window();
+            if unread < window || seat.leased.are_consumed() {
+                deliver(&mut seat, &down, FRAME_BYTES.min(window), &mut unread).await
+            } else {
+                let frame = up.recv().await;
+                heard(&seat, frame, &mut unread)
+            }
         };
         if !going_on {
             return;
@@ -200,14 +203,15 @@ async fn pass_on<R: Runtime, P: Replica>(
         && !last
 }
 
-/// Writes one frame of what is leased, or all of it where it was consumed; false when the stream is
-/// over.
+/// Writes one frame of what is leased, of about `bytes`, or all of it where it was consumed; false
+/// when the stream is over.
 async fn deliver<R: Runtime, P: Replica>(
     seat: &mut Seat<R, P>,
     down: &mpsc::Sender<SubscriptionDown>,
+    bytes: usize,
     unread: &mut usize,
 ) -> bool {
-    let leased = seat.leased.take(FRAME_BYTES.min(seat.desk.window()));
+    let leased = seat.leased.take(bytes);
     let deliveries = deliver::frame(&*seat.desk.replica, &leased).await;
     let messages: usize = leased.iter().map(|received| received.messages.len()).sum();
     let missing = messages - deliveries.len();
