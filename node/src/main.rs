@@ -1,7 +1,8 @@
 //! The `roadstead-node` binary.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -72,10 +73,31 @@ fn run(config: NodeConfig) -> anyhow::Result<ExitCode> {
     config.validate()?;
     logging::start(&config)?;
     let runtime = runtime(config.worker_threads)?;
-    let code = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config));
     // Whatever still blocks has had its time.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    code
+    match served? {
+        Served::Until(code) => Ok(code),
+        Served::Damaged => Err(start_anew().into()),
+    }
+}
+
+/// How a node's run ended.
+enum Served {
+    /// With this exit code.
+    Until(ExitCode),
+    /// What it holds is damaged: what to do about that is found out by the next start.
+    Damaged,
+}
+
+/// Becomes the same command again; comes back only with an error.
+fn start_anew() -> std::io::Error {
+    match std::env::current_exe() {
+        Ok(binary) => process::Command::new(binary)
+            .args(std::env::args_os().skip(1))
+            .exec(),
+        Err(error) => error,
+    }
 }
 
 fn runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
@@ -89,15 +111,15 @@ fn runtime(workers: Option<usize>) -> std::io::Result<Runtime> {
     }
 }
 
-async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
+async fn serve(config: NodeConfig) -> anyhow::Result<Served> {
     let walker = std::env::current_exe()?;
     let grace = config.shutdown_grace;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut process = tokio::select! {
         biased;
-        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => return Ok(Served::Until(ExitCode::SUCCESS)),
+        _ = interrupt.recv() => return Ok(Served::Until(ExitCode::SUCCESS)),
         started = NodeProcess::start_with(config, Some(walker)) => started?,
     };
     let failure = tokio::select! {
@@ -105,6 +127,11 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         ending = process.failed() => {
+            if process.is_damaged() {
+                tracing::warn!("starting anew");
+                process.kill().await;
+                return Ok(Served::Damaged);
+            }
             ensure!(ending.in_order, "the node stops: {}", ending.why);
             Some(ending.why)
         }
@@ -121,7 +148,9 @@ async fn serve(config: NodeConfig) -> anyhow::Result<ExitCode> {
     match tokio::time::timeout(grace + CLOSING, stopped).await {
         Ok(true) => {
             tracing::info!("stopped");
-            failure.map_or(Ok(ExitCode::SUCCESS), |why| bail!("the node stops: {why}"))
+            failure.map_or(Ok(Served::Until(ExitCode::SUCCESS)), |why| {
+                bail!("the node stops: {why}")
+            })
         }
         Ok(false) => bail!("told to stop twice: stopped without finishing"),
         Err(_) => bail!("not stopped in order within {:?}", grace + CLOSING),

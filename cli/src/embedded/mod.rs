@@ -232,6 +232,7 @@ async fn start_node(directory: &Path, number: u16, port: u16) -> anyhow::Result<
         memory_limit: Some(512 << 20),
         reserve: None,
         segment_size: 64 << 20,
+        journal_window: None,
         shutdown_grace: GRACE,
         log_format: LogFormat::Text,
         log: "off".into(),

@@ -2,7 +2,11 @@
 //!
 //! The catalog's leader asks [`plan`] again after every step, with what it then sees.
 
+mod spare;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use spare::{Needed, Why, spare};
 
 /// A member of the cluster, as the planner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,10 @@ use roadstead_proto::v1::admin_service_server::AdminService;
 use roadstead_proto::v1::peer_service_server::PeerService;
 use roadstead_proto::v1::{
     AddMemberRequest, AddMemberResponse, BootstrapRequest, BootstrapResponse, ConsumerLoadFrame,
-    DrainMemberRequest, DrainMemberResponse, GetNodeRequest, GetNodeResponse, ListMembersRequest,
-    ListMembersResponse, PeerFrame, RemoveMemberRequest, RemoveMemberResponse,
-    TransferLeadershipRequest, TransferLeadershipResponse, WatchConsumerLoadRequest,
+    DrainMemberRequest, DrainMemberResponse, FetchStateRequest, GetNodeRequest, GetNodeResponse,
+    ListMembersRequest, ListMembersResponse, PeerFrame, RemoveMemberRequest, RemoveMemberResponse,
+    ReplaceMemberRequest, ReplaceMemberResponse, StateChunk, TransferLeadershipRequest,
+    TransferLeadershipResponse, WatchConsumerLoadRequest,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -73,6 +74,7 @@ pub struct PeerLinks(pub Arc<Node<TokioRuntime>>);
 #[async_trait]
 impl PeerService for PeerLinks {
     type ExchangeStream = Replies<PeerFrame>;
+    type FetchStateStream = Replies<StateChunk>;
 
     async fn exchange(
         &self,
@@ -83,5 +85,26 @@ impl PeerService for PeerLinks {
         Ok(Response::new(Box::pin(
             ReceiverStream::new(outgoing).map(Ok),
         )))
+    }
+
+    async fn fetch_state(
+        &self,
+        request: Request<FetchStateRequest>,
+    ) -> Reply<Self::FetchStateStream> {
+        let FetchStateRequest { cluster_id, group } = request.into_inner();
+        let chunks = self.0.state_of(&cluster_id, group).await;
+        let chunks = ReceiverStream::new(chunks.map_err(to_status)?);
+        Ok(Response::new(Box::pin(
+            chunks.map(|chunk| chunk.map_err(to_status)),
+        )))
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<ReplaceMemberRequest>,
+    ) -> Reply<ReplaceMemberResponse> {
+        let replaced = self.0.replace_member(request.into_inner()).await;
+        let done = |()| Response::new(ReplaceMemberResponse {});
+        replaced.map(done).map_err(to_status)
     }
 }

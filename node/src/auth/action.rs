@@ -92,7 +92,7 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.AdminService", "RemoveMember") => A::RemoveMember,
         ("roadstead.v1.AdminService", "TransferLeadership") => A::TransferLeadership,
         ("roadstead.v1.AdminService", "WatchConsumerLoad") => A::WatchConsumerLoad,
-        ("roadstead.v1.PeerService", "Exchange") => A::Exchange,
+        ("roadstead.v1.PeerService", "Exchange" | "FetchState" | "ReplaceMember") => A::Exchange,
         _ => return None,
     };
     Some(Rule::Needs(action))

@@ -53,6 +53,7 @@ impl<R: Runtime> CatalogService<R> {
         self.propose(Op::DrainMember(DrainMember {
             node_id,
             drain,
+            lost: false,
             fence,
         }))
         .await?;

@@ -7,6 +7,7 @@
 mod convert;
 mod members;
 mod queues;
+mod replacement;
 pub mod reports;
 mod service;
 mod status;

@@ -1,6 +1,7 @@
 //! The calls that change the catalog, answered by its leader.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use roadstead_core::catalog::{Op, Refusal, Reply, encode_entry};
@@ -26,6 +27,8 @@ pub struct CatalogService<R: Runtime> {
     pub(super) directory: Directory<R>,
     pub(super) router: Arc<Router<R>>,
     pub(super) reports: Arc<Reports>,
+    /// Somebody decides on giving up a node's data.
+    pub(super) giving_up: AtomicBool,
 }
 
 impl<R: Runtime> CatalogService<R> {
@@ -36,6 +39,7 @@ impl<R: Runtime> CatalogService<R> {
             directory,
             router,
             reports: Arc::default(),
+            giving_up: AtomicBool::new(false),
         }
     }
 
@@ -72,6 +76,10 @@ impl<R: Runtime> CatalogService<R> {
             }
             Some(Call::RemoveMember(request)) => {
                 self.remove_member(&principal, request).await?;
+                R::Done(true)
+            }
+            Some(Call::ReplaceMember(request)) => {
+                self.replace_member(request).await?;
                 R::Done(true)
             }
             Some(Call::ReportMember(report)) => R::Report(self.report(report).await?),
@@ -121,6 +129,7 @@ fn refused(refusal: &Refusal) -> ApiError {
     let code = match refusal {
         Refusal::NotFounded
         | Refusal::StillPlaced { .. }
+        | Refusal::Lost(_)
         | Refusal::Immutable { .. }
         | Refusal::OtherCluster(_)
         | Refusal::OldBoot { .. }

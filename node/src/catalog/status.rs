@@ -115,6 +115,7 @@ fn status_of(
             binary_version: node.binary_version.clone(),
             command_version: node.command_version,
             draining: member.draining,
+            lost: member.lost,
         }
     });
     let cluster = catalog.cluster();

@@ -122,7 +122,7 @@ impl<R: Runtime> CatalogService<R> {
         }
     }
 
-    fn candidates(&self) -> Option<(Vec<Candidate>, usize)> {
+    pub(super) fn candidates(&self) -> Option<(Vec<Candidate>, usize)> {
         let now = self.directory.monotonic_ms();
         self.view.read(|catalog| {
             let cluster = catalog.cluster()?;

@@ -107,6 +107,13 @@ impl NodeConfig {
                 self.segment_size
             ));
         }
+        if let Some(window) = self.journal_window
+            && window < 2 * self.segment_size
+        {
+            problems.push(format!(
+                "--journal-window {window}: give two segments (--segment-size) or more"
+            ));
+        }
         let grace = Duration::from_secs(1)..=Duration::from_mins(10);
         if !grace.contains(&self.shutdown_grace) {
             problems.push(format!(

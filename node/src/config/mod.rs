@@ -112,6 +112,11 @@ pub struct NodeConfig {
     #[arg(default_value = "64Mi")]
     pub segment_size: u64,
 
+    /// Journal that is kept for members that were away: at least two segments [default: an eighth
+    /// of the volume, at most 1Gi]
+    #[arg(long, env = "ROADSTEAD_JOURNAL_WINDOW", value_name = "SIZE", value_parser = units::bytes)]
+    pub journal_window: Option<u64>,
+
     /// How long a stopping node may take to hand over and finish: 1s..10m
     #[arg(long, env = "ROADSTEAD_SHUTDOWN_GRACE", value_name = "DURATION")]
     #[arg(value_parser = units::duration, default_value = "25s")]

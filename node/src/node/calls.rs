@@ -132,6 +132,7 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         | Call::Reconfigure(_)
         | Call::Transfer(_)
         | Call::ReportMember(_)
+        | Call::ReplaceMember(_)
         | Call::ReadIndex(_) => (Action::Exchange, None),
     }
 }

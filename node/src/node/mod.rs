@@ -8,6 +8,8 @@ mod directory;
 mod groups;
 mod hand_over;
 mod load;
+mod mending;
+mod notes;
 mod orders;
 mod placement;
 mod readiness;
@@ -45,8 +47,8 @@ use crate::raft::types::{CATALOG, GroupId, NodeId};
 use crate::runtime::Runtime;
 use crate::scope::{Clock, NodeScope};
 use crate::shard::{ShardOptions, ShardService};
-use crate::store::Store;
 use crate::store::data_dir::DataDir;
+use crate::store::{Store, StoreFailure};
 use crate::transport::{Link, Transport};
 
 /// How a node calls itself and where it is reached.
@@ -188,6 +190,9 @@ impl<R: Runtime> Node<R> {
         let node = self.clone();
         scope.spawn(async move {
             let failure = node.shared.store.failure().wait().await;
+            if let StoreFailure::Damage(damage) = &failure {
+                node.note_damage(damage.clone());
+            }
             node.fence(&failure.to_string());
         });
         let node = self.clone();
@@ -278,25 +283,6 @@ impl<R: Runtime> Node<R> {
         &self.receiving
     }
 
-    /// Checks that a peer belongs to this node's cluster. A node that knows none joins.
-    pub(crate) fn join_cluster(&self, cluster_id: &str) -> Result<(), String> {
-        if cluster_id.is_empty() {
-            return Err("the peer belongs to no cluster yet".to_owned());
-        }
-        let mut data_dir = lock(&self.data_dir);
-        match data_dir.cluster_id() {
-            Some(known) if known == cluster_id => Ok(()),
-            Some(known) => Err(format!("this node belongs to cluster {known}")),
-            None => {
-                data_dir
-                    .set_cluster_id(cluster_id)
-                    .map_err(|error| error.to_string())?;
-                self.shared.peers.set_cluster(cluster_id);
-                Ok(())
-            }
-        }
-    }
-
     /// Tells the links where the members are and which start of each is its latest, as the catalog
     /// has it here; gives the ids of the others.
     fn meet_members(&self) -> BTreeSet<NodeId> {
@@ -309,15 +295,9 @@ impl<R: Runtime> Node<R> {
             peers.set_address(member.node_id, &member.peer_address);
             peers.learn_boot(member.node_id, &member.boot);
         }
-        let ids = members.into_iter().map(|member| member.node_id);
-        ids.filter(|id| *id != self.node_id()).collect()
-    }
-
-    /// The cluster has taken note of this start of the node.
-    pub(crate) fn note_boot(&self) {
-        if let Err(error) = lock(&self.data_dir).note_boot() {
-            self.fence(&error.to_string());
-        }
+        let others = members.iter().filter(|one| one.node_id != self.node_id());
+        self.note_members(others.clone().map(|one| one.peer_address.clone()).collect());
+        others.map(|one| one.node_id).collect()
     }
 
     /// Whether the catalog still names a group's founders as its voters.

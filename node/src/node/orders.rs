@@ -24,19 +24,24 @@ pub fn node(field: &str, node: NodeId) -> Result<(), ApiError> {
 
 /// A node that is to join.
 pub fn member(request: &AddMemberRequest) -> Result<(), ApiError> {
-    let Some(Founder {
+    match &request.member {
+        Some(member) => founder(member),
+        None => Err(ApiError::invalid(
+            "member",
+            "member is missing: say which node shall join",
+        )),
+    }
+}
+
+/// A node, as it introduces itself.
+pub fn founder(member: &Founder) -> Result<(), ApiError> {
+    let Founder {
         node_id,
         name,
         peer_address,
         client_address,
         ..
-    }) = &request.member
-    else {
-        return Err(ApiError::invalid(
-            "member",
-            "member is missing: say which node shall join",
-        ));
-    };
+    } = member;
     node("member.node_id", *node_id)?;
     for (field, value) in [
         ("member.name", name),

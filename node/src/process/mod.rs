@@ -3,8 +3,11 @@
 mod clock;
 mod listeners;
 pub mod logging;
+mod members;
 mod memory;
 mod observer;
+mod rebuild;
+mod replacement;
 pub mod storage;
 #[cfg(test)]
 mod tests;
@@ -14,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use openraft_rt_tokio::TokioRuntime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +25,17 @@ use tokio_util::sync::CancellationToken;
 pub use clock::SystemClock;
 
 use self::listeners::Listeners;
+use self::members::Members;
 use self::observer::Observer;
-use self::storage::Storage;
+use self::storage::{Opened, Storage};
 use crate::config::NodeConfig;
 use crate::node::{Ending, Identity, Node, NodeParts};
 use crate::raft::timing::Timing;
 use crate::scope::NodeScope;
 use crate::shard::ShardOptions;
+use crate::store::StoreFailure;
 use crate::store::drivers::StoreThreads;
+use crate::tls::{PeerTls, Reloader};
 use crate::transport::grpc::GrpcTransport;
 
 /// How long open calls may take once the node has handed over.
@@ -91,21 +97,23 @@ impl NodeProcess {
         let serving = listeners.serve_http(&mut servers, &observer, &stages.stop);
 
         let limit = memory::limit(config.memory_limit);
-        let opened = config.clone();
-        let open = move || Storage::open(&opened, limit, walker.as_deref());
-        let storage = tokio::task::spawn_blocking(open).await??;
+        let peer_tls = serving.peer_tls();
         let Storage {
             data_dir,
             store,
             threads,
-        } = storage;
+        } = open(&config, limit, walker, &peer_tls).await?;
+        let members = Members::new(data_dir.members(), Arc::clone(&peer_tls));
+        let cluster = data_dir.cluster_id().unwrap_or_default();
+        rebuild::run(&store, cluster, &members).await?;
+        let former = data_dir.replaces();
         let scope = NodeScope::default();
         let parts = NodeParts {
             identity: identity(&config),
             timing: Timing::default(),
             data_dir,
             store,
-            transport: Arc::new(GrpcTransport::new(serving.peer_tls())),
+            transport: Arc::new(GrpcTransport::new(peer_tls)),
             clock: Arc::new(SystemClock::default()),
             scope: scope.clone(),
             controls: config.controls,
@@ -117,6 +125,9 @@ impl NodeProcess {
         };
         let node = Node::start(parts).await.context("the node cannot start")?;
         observer.watch(&node);
+        if let Some(former) = former {
+            scope.spawn(replacement::take_place(Arc::clone(&node), members, former));
+        }
         serving.serve(&mut servers, &node, &stages);
         tracing::info!(
             node = %format_args!("{:016x}", node.node_id()),
@@ -156,6 +167,14 @@ impl NodeProcess {
     /// The node itself.
     pub fn node(&self) -> &Arc<Node<TokioRuntime>> {
         &self.node
+    }
+
+    /// Whether its data was found damaged: started anew, it mends it or gives it up.
+    pub fn is_damaged(&self) -> bool {
+        matches!(
+            self.node.store().failure().get(),
+            Some(StoreFailure::Damage(_))
+        )
     }
 
     /// Waits until the node cannot go on by itself, and says why.
@@ -209,6 +228,37 @@ impl NodeProcess {
         if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
             tracing::warn!(%error, "the store did not close in order");
         }
+    }
+}
+
+/// Opens the data directory; where that is damaged and the cluster can do without it, an empty
+/// one in its place.
+async fn open(
+    config: &NodeConfig,
+    memory: u64,
+    walker: Option<PathBuf>,
+    tls: &Arc<Reloader<PeerTls>>,
+) -> anyhow::Result<Storage> {
+    let config = Arc::new(config.clone());
+    let open = || {
+        let (config, walker) = (Arc::clone(&config), walker.clone());
+        tokio::task::spawn_blocking(move || Storage::open(&config, memory, walker.as_deref()))
+    };
+    let damaged = match open().await?? {
+        Opened::Sound(storage) => return Ok(storage),
+        Opened::Damaged(damaged) => damaged,
+    };
+    tracing::error!(damage = %damaged.damage, "the data is damaged; the cluster is asked");
+    let members = Members::new(damaged.data_dir.members(), Arc::clone(tls));
+    let cluster = damaged.data_dir.cluster_id().unwrap_or_default();
+    let node = damaged.data_dir.node_id();
+    let given_up = replacement::give_up(&members, cluster, node).await;
+    given_up.map_err(|why| damaged.why_it_stays(&why))?;
+    let kept = tokio::task::spawn_blocking(|| damaged.set_aside()).await??;
+    tracing::warn!(kept = %kept.display(), "the data is set aside; this is a new node");
+    match open().await?? {
+        Opened::Sound(storage) => Ok(storage),
+        Opened::Damaged(again) => bail!(again.damage),
     }
 }
 

@@ -14,7 +14,24 @@ use crate::store::data_dir::DataDir;
 use crate::store::disk::{Disk, FsDisk};
 use crate::store::drivers::StoreThreads;
 use crate::store::env::LmdbEnv;
-use crate::store::{Store, give_up_reserve};
+use crate::store::{Damage, Store, StoreError, give_up_reserve};
+
+/// What a data directory holds.
+pub enum Opened {
+    /// It can be used.
+    Sound(Storage),
+    /// It must not be used again.
+    Damaged(Damaged),
+}
+
+/// A data directory whose data must not be used again.
+pub struct Damaged {
+    /// What is wrong.
+    pub damage: Damage,
+    /// Whose it is.
+    pub data_dir: DataDir,
+    root: PathBuf,
+}
 
 /// An open data directory; its background threads run.
 pub struct Storage {
@@ -43,10 +60,12 @@ impl Storage {
     /// Opens the directory of a node that may use `memory` bytes. Blocks while the data is checked
     /// and the journal is read. After a crash every row is walked by `walker`, where it is given.
     ///
+    /// Rows that are damaged are made anew from the journal, as far as that goes back: see
+    /// [`Store::lost_groups`].
+    ///
     /// # Errors
-    /// When the data is damaged beyond what the journal can mend, with what to do about it: only
-    /// whoever knows that the other replicas are well may give it up.
-    pub fn open(config: &NodeConfig, memory: u64, walker: Option<&Path>) -> anyhow::Result<Self> {
+    /// When it cannot be read, or it cannot be told whose it is.
+    pub fn open(config: &NodeConfig, memory: u64, walker: Option<&Path>) -> anyhow::Result<Opened> {
         let disk = FsDisk::open(&config.data_dir)?;
         let root = disk.root().to_owned();
         let disk: Arc<dyn Disk> = Arc::new(disk);
@@ -61,29 +80,74 @@ impl Storage {
             );
         }
         let opened = DataDir::open(Arc::clone(&disk), rand::random());
-        let data_dir = opened.with_context(|| give_up(&root))?;
+        let mut data_dir = opened.with_context(|| give_up(&root))?;
         if data_dir.was_clean() {
             // It served and stopped in order since: what was made anew is whole.
             check::forget_lmdb(&root).context("LMDB's damaged files cannot be removed")?;
         }
         let walker = walker.filter(|_| !data_dir.was_clean());
-        mend(&root, walker).with_context(|| give_up(&root))?;
+        match found(&data_dir, &root, walker)? {
+            Outcome::Clean => {}
+            Outcome::RebuildLmdb(damage) => {
+                tracing::error!(%damage, "LMDB is damaged; it is made anew");
+                check::drop_lmdb(&root).context("LMDB's files cannot be removed")?;
+                data_dir.note_damage(None)?;
+            }
+            Outcome::Damaged(damage) => return Ok(Opened::damaged(damage, data_dir, root)),
+        }
         let env = LmdbEnv::open(&root.join(STATE), map)?;
         let mut options = memory::store_options(memory, space.total, config.segment_size);
         options.nonce = rand::random();
+        options.window_bytes = config.journal_window.unwrap_or(options.window_bytes);
         if let Some(reserve) = config.reserve {
             (options.reserve_bytes, options.reserve_percent) = (reserve, 0);
         }
-        let opened = Store::open(disk, Arc::new(env), &options);
-        let (store, drivers) = opened.with_context(|| give_up(&root))?;
+        let (store, drivers) = match Store::open(disk, Arc::new(env), &options) {
+            Err(StoreError::Damage(damage)) => {
+                return Ok(Opened::damaged(damage, data_dir, root));
+            }
+            opened => opened?,
+        };
         let threads = drivers
             .start_threads()
             .context("a thread of the store cannot start")?;
-        Ok(Self {
+        Ok(Opened::Sound(Self {
             data_dir,
             store,
             threads,
+        }))
+    }
+}
+
+impl Opened {
+    fn damaged(damage: Damage, data_dir: DataDir, root: PathBuf) -> Self {
+        Self::Damaged(Damaged {
+            damage,
+            data_dir,
+            root,
         })
+    }
+}
+
+impl Damaged {
+    /// Renames the data, so that the next start is that of a node that takes this one's place.
+    /// Only where the cluster has said that it does without it. Returns where the data went.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub fn set_aside(self) -> anyhow::Result<PathBuf> {
+        self.data_dir.write_successor(rand::random())?;
+        let root = &self.root;
+        check::set_aside(root).with_context(|| format!("{} cannot be set aside", root.display()))
+    }
+
+    /// Why it is not given up, and what a person can do.
+    pub fn why_it_stays(&self, why: &anyhow::Error) -> anyhow::Error {
+        let (damage, otherwise) = (&self.damage, give_up(&self.root));
+        anyhow::anyhow!(
+            "{damage}; the cluster cannot do without it now: {why:#}; started again, the node asks \
+             again; {otherwise}"
+        )
     }
 }
 
@@ -123,18 +187,28 @@ fn belongs_to_a_node(root: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Drops LMDB's file when it is damaged: the store makes it anew from the journal, or refuses.
-fn mend(root: &Path, walker: Option<&Path>) -> anyhow::Result<()> {
-    let damage = match check::shape(root)? {
-        Outcome::Damaged(damage) => bail!(damage),
-        Outcome::RebuildLmdb(damage) => Some(damage.to_string()),
-        Outcome::Clean => walker.and_then(|binary| walk_apart(binary, root, WALK)),
-    };
-    if let Some(damage) = damage {
-        tracing::error!(damage, "LMDB is damaged; it is made anew from the journal");
-        check::drop_lmdb(root).context("LMDB's files cannot be removed")?;
+/// What was found while the node ran, or is found now.
+fn found(data_dir: &DataDir, root: &Path, walker: Option<&Path>) -> anyhow::Result<Outcome> {
+    if let Some(damage) = data_dir.damage().cloned() {
+        let of_rows = damage.file.starts_with(STATE);
+        return Ok(if of_rows {
+            Outcome::RebuildLmdb(damage)
+        } else {
+            Outcome::Damaged(damage)
+        });
     }
-    Ok(())
+    let shape = check::shape(root)?;
+    if shape != Outcome::Clean {
+        return Ok(shape);
+    }
+    let walked = walker.and_then(|binary| walk_apart(binary, root, WALK));
+    Ok(walked.map_or(Outcome::Clean, |what| {
+        Outcome::RebuildLmdb(Damage {
+            file: format!("{STATE}/data.mdb"),
+            offset: 0,
+            what,
+        })
+    }))
 }
 
 /// Walks the data in a process of its own: LMDB may crash on what is damaged. Says what is wrong.
@@ -240,14 +314,29 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_state_file_is_dropped_and_made_anew() {
+    fn what_was_noted_counts_before_what_can_be_seen() {
         let directory = tempfile::tempdir().unwrap();
-        let state = directory.path().join(STATE);
+        let root = directory.path();
+        let state = root.join(STATE);
+        let disk: Arc<dyn Disk> = Arc::new(FsDisk::open(root).unwrap());
+        let mut data_dir = DataDir::open(disk, 7).unwrap();
         drop(LmdbEnv::open(&state, 1 << 20).unwrap());
-        mend(directory.path(), None).unwrap();
-        assert!(state.join("data.mdb").exists());
+        assert_eq!(found(&data_dir, root, None).unwrap(), Outcome::Clean);
+        let damage = |file: &str| Damage {
+            file: file.to_owned(),
+            offset: 4_096,
+            what: "it has rotted".to_owned(),
+        };
+        let (rows, journal) = (damage("lmdb/data.mdb"), damage("journal/00000003"));
+        data_dir.note_damage(Some(rows.clone())).unwrap();
+        let expected = Outcome::RebuildLmdb(rows);
+        assert_eq!(found(&data_dir, root, None).unwrap(), expected);
+        data_dir.note_damage(Some(journal.clone())).unwrap();
+        let expected = Outcome::Damaged(journal);
+        assert_eq!(found(&data_dir, root, None).unwrap(), expected);
+        data_dir.note_damage(None).unwrap();
         std::fs::write(state.join("data.mdb"), [0; 8192]).unwrap();
-        mend(directory.path(), None).unwrap();
-        assert!(!state.exists());
+        let rebuild = found(&data_dir, root, None).unwrap();
+        assert!(matches!(rebuild, Outcome::RebuildLmdb(_)), "{rebuild:?}");
     }
 }

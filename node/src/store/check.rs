@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::data_dir::SUCCESSOR;
 use super::env::{Env, LmdbEnv, Table};
 use super::failure::Damage;
 
@@ -162,6 +163,10 @@ const OLD: &str = "lmdb-damaged";
 /// Takes LMDB's files away, to be made again from the journal; [`forget_lmdb`] removes them once
 /// that is done.
 pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
+    if !dir.join("lmdb").exists() {
+        // A crash came between this and whoever asked for it.
+        return Ok(());
+    }
     remove(&dir.join(OLD))?;
     fs::rename(dir.join("lmdb"), dir.join(OLD))?;
     File::open(dir)?.sync_all()
@@ -192,7 +197,8 @@ pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     names.sort_by_key(|entry| entry.file_name() == "identity");
     for entry in names {
         let name = entry.file_name();
-        if name != "lock" && !name.to_string_lossy().starts_with("damaged-") {
+        let stays = name == "lock" || name == SUCCESSOR;
+        if !stays && !name.to_string_lossy().starts_with("damaged-") {
             fs::rename(entry.path(), target.join(name))?;
         }
     }

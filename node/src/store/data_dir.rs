@@ -1,7 +1,10 @@
 //! Who this data directory belongs to, and how often it was started.
 //!
 //! One small file, `identity`, replaced as a whole: version, node id, whether the last stop was
-//! orderly, the starts since the last that the cluster has noted, cluster id, CRC32C.
+//! orderly, the starts since the last that the cluster has noted, cluster id, where other members
+//! are, what is damaged, whose place this node takes, CRC32C.
+
+mod identity;
 
 use std::io;
 use std::sync::Arc;
@@ -9,14 +12,21 @@ use std::sync::Arc;
 use roadstead_core::catalog::Boot;
 use thiserror::Error;
 
-use super::codec::Take;
+use self::identity::Identity;
 use super::disk::Disk;
 use super::failure::Damage;
 use crate::raft::types::NodeId;
 
 const NAME: &str = "identity";
 const NEW: &str = "identity.new";
-const VERSION: u8 = 1;
+/// Of the node that comes after this one, while its data is given up.
+pub const SUCCESSOR: &str = "identity.successor";
+/// Addresses of other members that are kept: any of them leads to all.
+const MAX_MEMBERS: usize = 32;
+/// Longest address or text that is kept, in bytes.
+const MAX_TEXT: usize = 512;
+/// More bytes than any identity has.
+const MAX_BYTES: u64 = 64 << 10;
 
 /// Why the identity of a data directory cannot be read or written.
 #[derive(Debug, Error)]
@@ -51,14 +61,6 @@ pub struct DataDir {
     was_clean: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
-    node: NodeId,
-    boot: Boot,
-    clean: bool,
-    cluster: Option<String>,
-}
-
 impl DataDir {
     /// Reads the identity, or mints the node id `random` (0 becomes 1) for an empty directory, and
     /// notes this start durably, with `random` as its nonce. A journal without an identity is
@@ -68,12 +70,7 @@ impl DataDir {
         let was_clean = found.as_ref().is_none_or(|identity| identity.clean);
         let mut identity = match found {
             Some(identity) => identity,
-            None => Identity {
-                node: random.max(1),
-                boot: Boot::default(),
-                clean: true,
-                cluster: None,
-            },
+            None => Identity::new(random.max(1)),
         };
         identity.boot = identity.boot.next(random);
         identity.clean = false;
@@ -89,15 +86,19 @@ impl DataDir {
     }
 
     fn save(&self) -> Result<(), DataDirError> {
-        let save = || {
-            let bytes = self.identity.encode();
+        self.write(&self.identity, NAME)
+    }
+
+    fn write(&self, identity: &Identity, name: &str) -> Result<(), DataDirError> {
+        let write = || {
+            let bytes = identity.encode();
             let file = self.disk.create(NEW)?;
             file.write_all_at(&bytes, 0)?;
             file.sync()?;
-            self.disk.rename(NEW, NAME)?;
+            self.disk.rename(NEW, name)?;
             self.disk.sync_dir("")
         };
-        save().map_err(|source| io_error("writing", source))
+        write().map_err(|source| io_error("writing", source))
     }
 
     /// The Raft id minted with this directory.
@@ -141,6 +142,63 @@ impl DataDir {
         self.save()
     }
 
+    /// Where other members listen for peers, as far as they are known: host:port each.
+    pub fn members(&self) -> &[String] {
+        &self.identity.members
+    }
+
+    /// Notes where other members listen, durably; in any order, so many that one will answer.
+    pub fn note_members(&mut self, mut members: Vec<String>) -> Result<(), DataDirError> {
+        members.retain(|address| !address.is_empty() && address.len() <= MAX_TEXT);
+        members.sort_unstable();
+        members.dedup();
+        members.truncate(MAX_MEMBERS);
+        if self.identity.members == members {
+            return Ok(());
+        }
+        self.identity.members = members;
+        self.save()
+    }
+
+    /// What was found damaged while the node ran, and is not mended yet.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.identity.damage.as_ref()
+    }
+
+    /// Notes damage durably: the next start may not find it by itself. `None`: it is mended.
+    pub fn note_damage(&mut self, damage: Option<Damage>) -> Result<(), DataDirError> {
+        let cut = |text: &str| text.chars().take(MAX_TEXT / 4).collect();
+        self.identity.damage = damage.map(|damage| Damage {
+            file: cut(&damage.file),
+            what: cut(&damage.what),
+            ..damage
+        });
+        self.save()
+    }
+
+    /// The node whose data was given up here, until it is out of the cluster.
+    pub fn replaces(&self) -> Option<NodeId> {
+        self.identity.replaces
+    }
+
+    /// The node that was replaced is out of the cluster.
+    pub fn note_replaced(&mut self) -> Result<(), DataDirError> {
+        self.identity.replaces = None;
+        self.save()
+    }
+
+    /// Writes down the node `random` (0 becomes 1) that comes in this one's place once its data is
+    /// out of the way: it knows the cluster and whom it replaces.
+    pub fn write_successor(&self, random: u64) -> Result<(), DataDirError> {
+        let successor = Identity {
+            cluster: self.identity.cluster.clone(),
+            members: self.identity.members.clone(),
+            replaces: Some(self.identity.node),
+            ..Identity::new(random.max(1))
+        };
+        self.write(&successor, SUCCESSOR)
+    }
+
     /// Whether the last stop was orderly; if not, check the data before LMDB is opened.
     pub fn was_clean(&self) -> bool {
         self.was_clean
@@ -175,60 +233,25 @@ fn read(disk: &dyn Disk) -> Result<Option<Identity>, DataDirError> {
             let journal = disk
                 .list("journal")
                 .map_err(|e| io_error("looking beside", e))?;
-            if journal.is_empty() {
-                return Ok(None);
+            if !journal.is_empty() {
+                return Err(damage("it is missing beside a journal"));
             }
-            return Err(damage("it is missing beside a journal"));
+            match disk.rename(SUCCESSOR, NAME) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                renamed => renamed.map_err(|e| io_error("renaming", e))?,
+            }
+            disk.open(NAME).map_err(|e| io_error("opening", e))?
         }
         opened => opened.map_err(|e| io_error("opening", e))?,
     };
     let length = file.len().map_err(|e| io_error("reading", e))?;
-    let mut bytes = vec![0; length.min(4096) as usize];
+    let mut bytes = vec![0; length.min(MAX_BYTES) as usize];
     file.read_exact_at(&mut bytes, 0)
         .map_err(|e| io_error("reading", e))?;
     let identity = Identity::decode(&bytes);
     identity
         .map(Some)
         .ok_or_else(|| damage("its CRC32C or its contents are wrong"))
-}
-
-impl Identity {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        out.extend_from_slice(&self.node.to_le_bytes());
-        out.extend_from_slice(&[u8::from(self.clean), u8::from(self.cluster.is_some())]);
-        out.extend_from_slice(&self.boot.first().to_le_bytes());
-        out.push(self.boot.nonces().len() as u8);
-        for nonce in self.boot.nonces() {
-            out.extend_from_slice(&nonce.to_le_bytes());
-        }
-        out.extend_from_slice(self.cluster.as_deref().unwrap_or_default().as_bytes());
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, crc) = bytes.split_last_chunk::<4>()?;
-        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-            return None;
-        }
-        let mut take = Take(body);
-        if take.u8()? != VERSION {
-            return None;
-        }
-        let node = take.u64()?;
-        let (clean, known) = (take.flag()?, take.flag()?);
-        let (first, starts) = (take.u64()?, take.u8()?);
-        let nonces = (0..starts).map(|_| take.u64()).collect::<Option<_>>()?;
-        let cluster = std::str::from_utf8(take.0).ok()?.to_owned();
-        Some(Self {
-            node,
-            boot: Boot::new(first, nonces),
-            clean,
-            cluster: known.then_some(cluster),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -277,6 +300,50 @@ mod tests {
         );
         second.mark_clean().unwrap();
         assert!(open(&disk, 79).unwrap().was_clean());
+    }
+
+    #[test]
+    fn a_successor_takes_over_when_the_data_is_out_of_the_way() {
+        let disk = SimDisk::new(4);
+        let mut old = open(&disk, 7).unwrap();
+        old.set_cluster_id("c1").unwrap();
+        let many = (0..100).map(|n| format!("node-{n}:7702")).collect();
+        old.note_members(many).unwrap();
+        let found = Damage {
+            file: "journal/00000003".into(),
+            offset: 4_096,
+            what: "x".repeat(10_000),
+        };
+        old.note_damage(Some(found)).unwrap();
+        disk.create("journal/00000003").unwrap();
+        disk.sync_dir("journal").unwrap();
+        disk.crash();
+        let old = open(&disk, 8).unwrap();
+        let known = old.damage().unwrap();
+        assert_eq!(
+            (known.file.as_str(), known.offset),
+            ("journal/00000003", 4_096)
+        );
+        assert_eq!(old.members().len(), MAX_MEMBERS);
+        old.write_successor(9).unwrap();
+        disk.crash();
+        assert_eq!(
+            open(&disk, 10).unwrap().node_id(),
+            7,
+            "its data is still here"
+        );
+        disk.remove(NAME).unwrap();
+        disk.sync_dir("").unwrap();
+        assert!(open(&disk, 10).is_err(), "so is its journal");
+        disk.remove("journal/00000003").unwrap();
+        disk.sync_dir("journal").unwrap();
+        let mut new = open(&disk, 10).unwrap();
+        assert_eq!((new.node_id(), new.replaces()), (9, Some(7)));
+        assert_eq!((new.cluster_id(), new.damage()), (Some("c1"), None));
+        assert_eq!(new.members(), old.members());
+        new.note_replaced().unwrap();
+        disk.crash();
+        assert_eq!(open(&disk, 11).unwrap().replaces(), None);
     }
 
     #[test]

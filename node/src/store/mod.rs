@@ -21,6 +21,7 @@ pub mod failure;
 mod jobs;
 mod journal;
 pub mod log_store;
+mod lost;
 pub mod metrics;
 mod mover;
 pub mod payloads;
@@ -217,7 +218,9 @@ impl Store {
     /// The rows of a group, for its state machine. Blocks shortly the first time.
     pub fn rows(&self, group: GroupId) -> Result<GroupRows, StoreError> {
         let env = &self.0.payloads.env;
-        Ok(GroupRows::new(self.shared(group)?, env.clone()))
+        let shared = self.shared(group)?;
+        self.check_gap(&shared)?;
+        Ok(GroupRows::new(shared, env.clone()))
     }
 
     fn shared(&self, group: GroupId) -> Result<Arc<Shared>, StoreError> {
@@ -231,26 +234,11 @@ impl Store {
             return Ok(shared.clone());
         }
         let value = self.0.payloads.env.get(Table::Groups, &group.to_be_bytes());
-        let damaged = |what: String| {
-            let file = "lmdb/data.mdb".into();
-            StoreError::Damage(Damage {
-                file,
-                offset: 0,
-                what,
-            })
-        };
         let row = match value.map_err(|e| StoreError::Stopped(e.to_string()))? {
             Some(bytes) => GroupRow::decode(&bytes)
-                .ok_or_else(|| damaged(format!("the row of group {group} is unreadable")))?,
+                .ok_or_else(|| lost::damaged(format!("the row of group {group} is unreadable")))?,
             None => GroupRow::default(),
         };
-        let purged = self.0.journal.group(group).ends().purged;
-        if row.applied < purged {
-            return Err(damaged(format!(
-                "rows of group {group} end at {:?}, but its log begins after {purged:?}",
-                row.applied
-            )));
-        }
         let shared = Arc::new(Shared::new(group, self.0.overlay.clone(), row));
         groups.insert(group, shared.clone());
         Ok(shared)

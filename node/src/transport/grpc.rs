@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::{Lane, Link, Transport};
 use crate::tls::{PeerTls, Reloader};
@@ -41,32 +41,11 @@ impl GrpcTransport {
     }
 
     async fn connect(&self, address: String, lane: Lane) -> io::Result<Link> {
-        let tls = self.tls.current();
-        let connector = tower::service_fn(move |_| {
-            let (address, tls) = (address.clone(), Arc::clone(&tls));
-            async move {
-                let tcp = TcpStream::connect(&address).await?;
-                tcp.set_nodelay(true)?;
-                let connector = TlsConnector::from(Arc::clone(&tls.client));
-                let stream = connector.connect(tls.server_name.clone(), tcp).await?;
-                Ok::<_, io::Error>(TokioIo::new(stream))
-            }
-        });
         let windows = match lane {
             Lane::Urgent => (256 << 10, 512 << 10),
             Lane::Bulk => (4 << 20, 8 << 20),
         };
-        let endpoint = Endpoint::from_static("http://peer")
-            .initial_stream_window_size(windows.0)
-            .initial_connection_window_size(windows.1)
-            .max_frame_size(256 << 10)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true);
-        let channel = endpoint
-            .connect_with_connector(connector)
-            .await
-            .map_err(other)?;
+        let channel = channel(address, self.tls.current(), windows).await?;
         let (sender, outgoing) = mpsc::channel(WAITING_FRAMES);
         let mut client = PeerServiceClient::new(channel)
             .max_decoding_message_size(MAX_FRAME)
@@ -80,6 +59,37 @@ impl GrpcTransport {
             receiver: receive(answer.into_inner()),
         })
     }
+}
+
+/// A connection to the peer listener at `address`, with windows of so many bytes for each stream
+/// and for all.
+///
+/// # Errors
+/// When nobody listens there, or shows a certificate of another cluster.
+pub async fn channel(
+    address: String,
+    tls: Arc<PeerTls>,
+    windows: (u32, u32),
+) -> io::Result<Channel> {
+    let connector = tower::service_fn(move |_| {
+        let (address, tls) = (address.clone(), Arc::clone(&tls));
+        async move {
+            let tcp = TcpStream::connect(&address).await?;
+            tcp.set_nodelay(true)?;
+            let connector = TlsConnector::from(Arc::clone(&tls.client));
+            let stream = connector.connect(tls.server_name.clone(), tcp).await?;
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://peer")
+        .initial_stream_window_size(windows.0)
+        .initial_connection_window_size(windows.1)
+        .max_frame_size(256 << 10)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    let connected = endpoint.connect_with_connector(connector);
+    connected.await.map_err(other)
 }
 
 impl Transport for GrpcTransport {

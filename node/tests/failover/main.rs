@@ -12,6 +12,7 @@
 )]
 
 mod certificates;
+mod damage;
 mod prober;
 mod process;
 

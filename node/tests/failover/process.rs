@@ -1,8 +1,9 @@
 //! Three `roadstead-node` processes. They end with the test, also when that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, read_to_string};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -86,6 +87,53 @@ impl Cluster {
             .spawn()
             .unwrap();
         node.child = Some(child);
+    }
+
+    /// The data of one node.
+    pub fn data(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("node-{}", index + 1))
+    }
+
+    /// The id of one node, as soon as it answers.
+    pub async fn node_id(&self, index: usize) -> u64 {
+        let node = self
+            .until("a node answers", async || {
+                let node = self.admin(index).get_node(GetNodeRequest {}).await;
+                node.map_err(|status| status.to_string())
+            })
+            .await;
+        node.into_inner().node_id
+    }
+
+    /// The ids of all members.
+    pub async fn members(&self) -> BTreeSet<u64> {
+        let status = self.until("a node answers", async || self.status().await);
+        let members = status.await.members;
+        members.into_iter().map(|member| member.node_id).collect()
+    }
+
+    /// Waits for a line in the log of one node that holds `text`; gives what it logged.
+    pub async fn logged(&self, index: usize, text: &str) -> String {
+        let log = self.folder.path().join(format!("node-{}.log", index + 1));
+        self.until(text, async || {
+            let log = read_to_string(&log).unwrap_or_default();
+            log.contains(text).then_some(log).ok_or(String::new())
+        })
+        .await
+    }
+
+    /// Waits until a node has ended by itself; whether it said that all was well.
+    pub async fn ended(&mut self, index: usize) -> bool {
+        let began = Instant::now();
+        loop {
+            let child = self.nodes[index].child.as_mut().unwrap();
+            if let Some(status) = child.try_wait().unwrap() {
+                self.nodes[index].child = None;
+                return status.success();
+            }
+            assert!(began.elapsed() < PATIENCE, "it goes on\n{}", self.logs());
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// SIGKILL.
@@ -215,7 +263,7 @@ impl Cluster {
             let status = self.status().await?;
             let up = status.members.iter().filter(|member| member.caught_up);
             let led = status.shards.iter().all(|shard| shard.leader != 0);
-            if up.count() == NODES && led {
+            if up.count() == NODES && status.members.len() == NODES && led {
                 Ok(())
             } else {
                 Err(format!("{status:?}"))

@@ -138,14 +138,15 @@ fn order(pod: &str) -> Step {
 }
 
 /// A member that shall stay although it is being drained: the scale-in was taken back. Of two with
-/// one name the former is drained because of the other.
+/// one name the former is drained because of the other; one that is lost is drained for good.
 fn take_back(goal: &Goal, cluster: &ClusterView) -> Option<Step> {
     let alone = |member: &Member| {
         let mut all = cluster.members.iter();
         all.all(|other| other.name != member.name || other.node_id == member.node_id)
     };
     let member = cluster.members.iter().find(|member| {
-        member.draining && ordinal(goal, member).is_some_and(|o| o < goal.replicas) && alone(member)
+        let stays = ordinal(goal, member).is_some_and(|ordinal| ordinal < goal.replicas);
+        member.draining && !member.lost && stays && alone(member)
     })?;
     let reason = format!("replicas is {} again", goal.replicas);
     Some(Step::new(

@@ -25,6 +25,9 @@ pub fn node_id(id: u64) -> String {
 }
 
 fn state(member: &Member) -> &'static str {
+    if member.lost {
+        return "Lost";
+    }
     match member.state() {
         MemberState::Unspecified => "?",
         MemberState::Joining => "Joining",

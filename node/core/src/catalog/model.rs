@@ -122,6 +122,8 @@ pub struct Member {
     pub node: NodeInfo,
     /// It shall hold no replica and lead nothing.
     pub draining: bool,
+    /// Its data is given up: nobody comes back under its id. It is draining, for good.
+    pub lost: bool,
     /// Cluster time in ms since 1970.
     pub joined_at: u64,
 }

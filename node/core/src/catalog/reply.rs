@@ -76,6 +76,11 @@ pub enum Refusal {
         /// The group.
         group: u16,
     },
+    /// A node's data was given up.
+    #[error(
+        "the data of node {0:016x} is given up: it takes no part again, add the node in its place"
+    )]
+    Lost(u64),
     /// A placement is none.
     #[error("placement of group {group}: {why}")]
     BadPlacement {

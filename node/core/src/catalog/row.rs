@@ -146,14 +146,22 @@ impl NodeInfo {
 impl Member {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         self.node.encode(out);
-        out.push(u8::from(self.draining));
+        out.push(u8::from(self.draining) | u8::from(self.lost) << 1);
         out.put_varint(self.joined_at);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let node = NodeInfo::decode(r)?;
+        let (draining, lost) = match r.u8("draining")? {
+            0 => (false, false),
+            1 => (true, false),
+            3 => (true, true),
+            _ => return r.fail("draining"),
+        };
         Ok(Self {
-            node: NodeInfo::decode(r)?,
-            draining: r.u8("draining")? != 0,
+            node,
+            draining,
+            lost,
             joined_at: r.varint("time of joining")?,
         })
     }

@@ -78,6 +78,7 @@ fn members_join_drain_and_leave_in_that_order() {
         Op::DrainMember(DrainMember {
             node_id: 4,
             drain: true,
+            lost: false,
             fence,
         })
     };
@@ -87,6 +88,20 @@ fn members_join_drain_and_leave_in_that_order() {
     );
     assert_eq!(world.apply(drain(0)), Reply::Done);
     assert!(world.machine.members()[&4].draining);
+    let drain = |drain, lost| {
+        Op::DrainMember(DrainMember {
+            node_id: 4,
+            drain,
+            lost,
+            fence: 0,
+        })
+    };
+    assert_eq!(world.apply(drain(false, false)), Reply::Done);
+    assert!(!world.machine.members()[&4].draining, "it was taken back");
+    assert_eq!(world.apply(drain(true, true)), Reply::Done);
+    assert_eq!(world.apply(drain(true, false)), Reply::Done);
+    assert!(world.machine.members()[&4].lost, "for good");
+    assert_eq!(world.refused(drain(false, false)), Refusal::Lost(4));
     let placement = Placement {
         voters: vec![1, 2, 4],
         learners: vec![],

@@ -30,6 +30,7 @@ fn members() -> Vec<(&'static str, Op)> {
     let drain = DrainMember {
         node_id,
         drain: true,
+        lost: false,
         fence: 0,
     };
     vec![
@@ -46,6 +47,13 @@ fn members() -> Vec<(&'static str, Op)> {
             Op::UpdateMember(UpdateMember { node: node() }),
         ),
         ("drain member", Op::DrainMember(drain)),
+        (
+            "give up a member",
+            Op::DrainMember(DrainMember {
+                lost: true,
+                ..drain
+            }),
+        ),
         (
             "remove member",
             Op::RemoveMember(RemoveMember { node_id, fence: 0 }),

@@ -17,10 +17,11 @@ use roadstead_proto::v1::message_service_client::MessageServiceClient;
 use roadstead_proto::v1::message_service_server::MessageService;
 use roadstead_proto::v1::peer_service_server::{PeerService, PeerServiceServer};
 use roadstead_proto::v1::{
-    GetClusterStatusRequest, GetClusterStatusResponse, GetNodeRequest, GetTopologyRequest,
-    GetTopologyResponse, PeerFrame, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
-    ReceiveStreamResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
-    SettleRequest, SettleResponse,
+    FetchStateRequest, GetClusterStatusRequest, GetClusterStatusResponse, GetNodeRequest,
+    GetTopologyRequest, GetTopologyResponse, PeerFrame, ReceiveRequest, ReceiveResponse,
+    ReceiveStreamRequest, ReceiveStreamResponse, ReplaceMemberRequest, ReplaceMemberResponse,
+    SendRequest, SendResponse, SendStreamRequest, SendStreamResponse, SettleRequest,
+    SettleResponse, StateChunk,
 };
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
@@ -107,6 +108,21 @@ impl MessageService for Echo {
 #[async_trait]
 impl PeerService for Echo {
     type ExchangeStream = Replies<PeerFrame>;
+    type FetchStateStream = Replies<StateChunk>;
+
+    async fn fetch_state(
+        &self,
+        _: Request<FetchStateRequest>,
+    ) -> Result<Response<Self::FetchStateStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn replace_member(
+        &self,
+        _: Request<ReplaceMemberRequest>,
+    ) -> Result<Response<ReplaceMemberResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
 
     async fn exchange(
         &self,

@@ -50,6 +50,7 @@ fn config(directory: &Path, ca: &TestCa) -> NodeConfig {
         worker_threads: None,
         reserve: Some(1 << 20),
         segment_size: 1 << 20,
+        journal_window: None,
         shutdown_grace: Duration::from_secs(5),
         log_format: LogFormat::Text,
         log: "info".to_owned(),

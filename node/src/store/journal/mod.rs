@@ -79,6 +79,15 @@ impl Journal {
         }
     }
 
+    /// Every group of which something was written.
+    pub(crate) fn groups(&self) -> Vec<GroupJournal> {
+        let journal = |group| GroupJournal {
+            journal: self.clone(),
+            group,
+        };
+        self.all().into_iter().map(journal).collect()
+    }
+
     fn all(&self) -> Vec<Arc<Group>> {
         let groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.values().cloned().collect()

@@ -49,6 +49,7 @@ impl AddMember {
                     Member {
                         node: self.node,
                         draining: false,
+                        lost: false,
                         joined_at,
                     },
                 );

@@ -87,6 +87,7 @@ impl Bootstrap {
                 Member {
                     node,
                     draining: false,
+                    lost: false,
                     joined_at: step.now,
                 },
             );

@@ -1,0 +1,145 @@
+//! Bits that are wrong on one disk: the node finds them, and mends or gives up what it holds, while
+//! the others go on; where they cannot do without it, it says so and stays as it is.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::prober::Probers;
+use super::process::Cluster;
+use super::{ALONE, PARTITIONS};
+
+/// The journal is so short that it soon begins later than the rows.
+const SHORT: &[&str] = &["--segment-size", "1Mi", "--journal-window", "2Mi"];
+/// Messages of 1 KiB that fill its segments several times.
+const SENT: usize = 12_288;
+
+async fn start() -> (Cluster, Probers) {
+    let cluster = Cluster::start(SHORT).await;
+    cluster.create_queue(PARTITIONS).await;
+    let probers = Probers::start(&cluster, PARTITIONS);
+    (cluster, probers)
+}
+
+/// Every message that was acknowledged is there, once.
+async fn settle(cluster: &Cluster, probers: Probers) {
+    cluster.wait_until_redundant().await;
+    let acknowledged = probers.stop().await;
+    let found = cluster.ready_messages().await;
+    println!("acknowledged={acknowledged} found={found}");
+    assert_eq!(found, acknowledged, "every acknowledged message once");
+}
+
+fn segments(data: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(data.join("journal")).unwrap();
+    let mut segments: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    segments.sort();
+    segments
+}
+
+fn flip(path: &Path, offset: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+}
+
+/// Flips one bit in the middle of what the fullest segment but the newest holds.
+fn damage_journal(data: &Path) {
+    let used = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0)
+    };
+    let fullest = segments(data).into_iter().max_by_key(used).unwrap();
+    let middle = used(&fullest) / 2;
+    flip(&fullest, middle as u64);
+}
+
+/// Nothing but the rows is gone: what the journal does not have any more comes from other nodes,
+/// and the node stays who it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_rows_are_made_anew() {
+    let _alone = ALONE.lock().await;
+    let (mut cluster, probers) = start().await;
+    let node = cluster.busiest().await;
+    let id = cluster.node_id(node).await;
+    until_recycled(&cluster, &probers).await;
+    cluster.kill(node);
+    let rows = cluster.data(node).join("lmdb/data.mdb");
+    File::options()
+        .write(true)
+        .open(&rows)
+        .unwrap()
+        .set_len(5_000)
+        .unwrap();
+    cluster.start_node(node);
+    let log = cluster.logged(node, "rows fetched").await;
+    assert!(log.contains("LMDB is damaged"), "{log}");
+    cluster.wait_until_redundant().await;
+    assert_eq!(cluster.node_id(node).await, id, "it is the same node");
+    settle(&cluster, probers).await;
+}
+
+/// It could have acknowledged what it does not have any more: it must not vote again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_journal_is_given_up_and_a_new_node_comes() {
+    let _alone = ALONE.lock().await;
+    let (mut cluster, probers) = start().await;
+    let node = cluster.busiest().await;
+    let id = cluster.node_id(node).await;
+    until_recycled(&cluster, &probers).await;
+    cluster.kill(node);
+    damage_journal(&cluster.data(node));
+    cluster.start_node(node);
+    cluster.logged(node, "the data is set aside").await;
+    cluster.logged(node, "the former node is out").await;
+    cluster.wait_until_redundant().await;
+    assert_ne!(cluster.node_id(node).await, id, "it is another node");
+    assert!(!cluster.members().await.contains(&id));
+    assert!(
+        cluster.data(node).join("damaged-0/journal").exists(),
+        "it is kept"
+    );
+    settle(&cluster, probers).await;
+}
+
+/// Of two damaged nodes of three none may go: the majority of some group would be gone for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_damaged_nodes_of_three_stay_as_they_are() {
+    let _alone = ALONE.lock().await;
+    let (mut cluster, probers) = start().await;
+    until_recycled(&cluster, &probers).await;
+    probers.stop().await;
+    for node in [0, 1] {
+        cluster.kill(node);
+        damage_journal(&cluster.data(node));
+    }
+    let kept = [0, 1].map(|node| segments(&cluster.data(node)));
+    for node in [0, 1] {
+        cluster.start_node(node);
+    }
+    for node in [0, 1] {
+        assert!(!cluster.ended(node).await, "it must not go on");
+        let log = cluster.logged(node, "set-aside").await;
+        assert!(log.contains("is damaged at byte"), "{log}");
+        assert_eq!(segments(&cluster.data(node)), kept[node]);
+        assert!(!cluster.data(node).join("damaged-0").exists());
+    }
+}
+
+/// Waits until more was sent than a journal keeps, so that its segments were used again.
+async fn until_recycled(cluster: &Cluster, probers: &Probers) {
+    while probers.answers().iter().map(Vec::len).sum::<usize>() < SENT {
+        probers.wait_until_answered().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for node in 0..3 {
+        let kept = segments(&cluster.data(node)).len();
+        assert!(
+            kept <= SENT / 2_048,
+            "node-{} keeps {kept} segments",
+            node + 1
+        );
+    }
+}
