@@ -24,10 +24,10 @@ from swallow import Swallower  # noqa: E402
 
 BINARIES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "debug"
 MESSAGES = 6_000
-LIMIT = 120  # s, of one run
+LIMIT = 180  # s, of one run
 # Deliveries after the first that may be. Where a session does not go on, each message is one that
 # is worked on for longer than the leases of a lost session last.
-FEW = 1
+FEW = 2
 
 
 def dead_address():

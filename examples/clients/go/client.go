@@ -22,8 +22,8 @@ import (
 
 const (
 	patience = 45 * time.Second // a send that is repeated within a minute is known again
-	credit   = 64               // messages that are with the handlers at the same time
-	lease    = 5 * time.Second
+	credit   = 100              // messages that are with the handlers at the same time
+	lease    = 10 * time.Second
 )
 
 // Fault says why a call, or one entry of a batch, failed.

@@ -43,7 +43,7 @@ func (l *Ledger) Handle(ctx context.Context, delivery *pb.Delivery) error {
 	l.mu.Unlock()
 	if strings.HasSuffix(body, slow) {
 		select {
-		case <-time.After(3 * lease):
+		case <-time.After(lease * 3 / 2):
 		case <-ctx.Done(): // the lease is lost
 			return ctx.Err()
 		}

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import grpc from "@grpc/grpc-js";
 import { Fault, queueRef, unary } from "./client.js";
 
-const CREDIT = 64; // messages that are with the handlers at the same time
-export const LEASE = 5; // s
+const CREDIT = 100; // messages that are with the handlers at the same time
+export const LEASE = 10; // s
 
 /** Calls `handle` for up to CREDIT messages at once, and `onAck` when one is gone for good. */
 export class Consumer {

@@ -24,7 +24,7 @@ class Ledger {
     const text = body.toString();
     if (!text.startsWith(this.run)) return; // an earlier run did not take it
     this.came.set(text, [...(this.came.get(text) ?? []), messageId]);
-    if (text.endsWith(SLOW)) await sleep(3 * LEASE * 1_000, null, { signal: lost });
+    if (text.endsWith(SLOW)) await sleep(1.5 * LEASE * 1_000, null, { signal: lost });
   };
 
   onAck = ({ body }) => {

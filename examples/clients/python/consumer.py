@@ -14,8 +14,8 @@ from client import Cluster, Fault, queue_ref
 from roadstead.v1 import message_pb2 as pb
 from roadstead.v1.message_pb2_grpc import MessageServiceStub
 
-CREDIT = 64  # messages that are with the handlers at the same time
-LEASE = 5  # s
+CREDIT = 100  # messages that are with the handlers at the same time
+LEASE = 10  # s
 NOT_FOUND: int = grpc.StatusCode.NOT_FOUND.value[0]
 
 

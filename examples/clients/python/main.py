@@ -33,7 +33,7 @@ class Ledger:
         if delivery.body.startswith(self.run):  # else an earlier run did not take it
             self.came[delivery.body][delivery.message_id] += 1
             if delivery.body.endswith(SLOW):
-                await asyncio.sleep(3 * LEASE)
+                await asyncio.sleep(1.5 * LEASE)
 
     def on_ack(self, delivery: Delivery) -> None:
         if delivery.body.startswith(self.run):

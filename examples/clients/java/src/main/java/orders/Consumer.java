@@ -28,9 +28,9 @@ import roadstead.v1.QueueOuterClass.QueueRef;
 /** Has a handler called for up to {@link #CREDIT} messages at once. */
 final class Consumer {
   /** Messages that are with the handler at the same time. */
-  private static final int CREDIT = 64;
+  private static final int CREDIT = 100;
 
-  static final int LEASE_SECONDS = 5;
+  static final int LEASE_SECONDS = 10;
   private static final Duration LEASE = Duration.newBuilder().setSeconds(LEASE_SECONDS).build();
 
   interface Handler {

@@ -40,7 +40,7 @@ final class Ledger implements Consumer.Handler {
       came.computeIfAbsent(body, any -> new ArrayList<>()).add(delivery.getMessageId());
     }
     if (body.endsWith(SLOW)) {
-      Thread.sleep(Consumer.LEASE_SECONDS * 3_000);
+      Thread.sleep(Consumer.LEASE_SECONDS * 1_500);
     }
   }
 
