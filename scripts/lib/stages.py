@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import typing
 
+import clients
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CLUSTER = "e2e/cluster"
 # Without `controls`, and else with the features that the tests are built with.
@@ -130,6 +132,12 @@ ALL = (
     ),
     Stage("sim", "Rust, cc", (3, 2), steps=(tests("--test", "simulation"),)),
     Stage("cluster", "Rust, cc", (2, 1), steps=(tests("--test", "cluster"),)),
+    Stage(
+        "clients", "Rust, Go, npm, mvn, protoc", (4, 3),
+        # With the features that the tests are built with, so that nothing is built anew.
+        steps=(cargo("build", *CONTROL_BINARIES), ("python3", "scripts/tests/clients.py")),
+        ready=go_ready, packages=clients.packages, hang=15,
+    ),
     Stage(
         "e2e", "Docker; or root and Go", (22, 14),
         steps=(

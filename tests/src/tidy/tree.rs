@@ -5,7 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Directories that hold no sources of ours.
-const SKIPPED: &[&str] = &[".git", "target", "__pycache__", "node_modules"];
+const SKIPPED: &[&str] = &[
+    ".git",
+    "target",
+    "__pycache__",
+    "node_modules",
+    ".venv",
+    "stubs",
+];
 
 /// Files that are data, not text of ours.
 const DATA: &[&str] = &["ndjson", "png", "svg", "lock", "sum", "tar", "gz"];
