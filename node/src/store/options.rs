@@ -15,7 +15,8 @@ pub struct StoreOptions {
     pub tail_bytes: usize,
     /// Bytes of uncommitted rows that start a commit before its time.
     pub overlay_bytes: usize,
-    /// Bytes of uncommitted rows from which appliers wait (see [`room`](super::rows::DurableApplied::room)).
+    /// Bytes of uncommitted rows from which appliers wait, in
+    /// [`DurableApplied::room`](super::rows::DurableApplied::room).
     pub overlay_limit: usize,
     /// Time between two commits of rows.
     pub commit_interval: Duration,
@@ -23,7 +24,8 @@ pub struct StoreOptions {
     pub move_bytes_per_second: u64,
     /// Bytes set aside on disk for settles, ticks, purges and votes when it is full.
     pub reserve_bytes: u64,
-    /// Per cent of the file system below which sends are refused ([`room_for_sends`](super::Store::room_for_sends)).
+    /// Per cent of the file system below which sends are refused, by
+    /// [`Store::room_for_sends`](super::Store::room_for_sends).
     pub reserve_percent: u64,
     /// A random number that marks the frames of a new journal, so that no payload can look like
     /// one. Not used when there is a journal.

@@ -151,7 +151,11 @@ impl Loaded {
         self.rows.put(&key(index), data(index).slice(..200));
         if refs.len() > BACKLOG {
             // Not in order: holes of all sizes are used again.
-            let settled = refs.remove(if index % 3 == 0 { BACKLOG / 2 } else { 0 });
+            let settled = refs.remove(if index.is_multiple_of(3) {
+                BACKLOG / 2
+            } else {
+                0
+            });
             let settled = settled.unwrap();
             self.rows.free(&[settled]);
             self.rows.delete(&key(settled.index));

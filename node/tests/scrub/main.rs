@@ -95,9 +95,11 @@ async fn a_bit_of_a_payload_in_the_state_file_is_found_by_the_process_beside() {
 /// `ROADSTEAD_SCRUB_DIR` is a file system that is mounted from the file `ROADSTEAD_SCRUB_IMAGE`:
 /// what is changed there the page cache above does not see.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "wants a file system that is mounted from a file"]
 async fn a_bit_that_rots_beneath_the_page_cache_is_found_by_the_process_beside() {
-    let image = std::env::var("ROADSTEAD_SCRUB_IMAGE").expect("ROADSTEAD_SCRUB_IMAGE is given");
+    let Ok(image) = std::env::var("ROADSTEAD_SCRUB_IMAGE") else {
+        println!("not looked at: it wants a file system over a file, see docs/testing.md");
+        return;
+    };
     let mut loaded = Loaded::open(256 << 20, Duration::from_millis(300));
     let moved = loaded.until_moved().await;
     let file = loaded.state_file();

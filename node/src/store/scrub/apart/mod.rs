@@ -105,7 +105,7 @@ pub fn walk(dir: &Path, pace: Pace, rest: &mut dyn Rest) -> io::Result<Walked> {
     }
     if walked.damage.is_none() {
         let bad = rows::walk(&dir.join(STATE), &mut walk, &mut || {
-            pages.drop_others(&cached)
+            pages.drop_others(&cached);
         })?;
         walked.damage = bad.map(|what| damage(0, what));
     }

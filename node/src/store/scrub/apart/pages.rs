@@ -130,7 +130,7 @@ pub(super) fn compare(
             }
         }
         cached.gaps(first, &mut |offset, length| {
-            pages.drop_cached(offset, length)
+            pages.drop_cached(offset, length);
         });
         walk.read(size as u64, misses * MISS, took)?;
         at += size as u64;
@@ -186,7 +186,7 @@ impl FilePages {
     /// Drops from the cache what it did not hold before, but for what some process has mapped.
     pub(super) fn drop_others(&self, cached: &Cached) {
         cached.gaps(0, &mut |offset, length| {
-            self.direct.drop_cached(offset, length)
+            self.direct.drop_cached(offset, length);
         });
     }
 }
@@ -343,7 +343,7 @@ mod tests {
         let cached = found(&mut pages).1;
         let mut gaps = Vec::new();
         cached.gaps(0, &mut |offset, length| {
-            gaps.push((offset / 4096, length / 4096))
+            gaps.push((offset / 4096, length / 4096));
         });
         assert_eq!(gaps, [(0, 1), (5, 2), (63, 3), (129, 1)]);
     }

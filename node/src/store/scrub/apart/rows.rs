@@ -1,6 +1,7 @@
 //! Every row of the state file, in transactions so short that they keep no page from being used
 //! again.
 
+use std::fmt::Write as _;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -92,8 +93,7 @@ fn piece(env: &LmdbEnv, table: Table, place: &mut Place) -> Result<Piece, EnvErr
     env.view()?
         .scan(table, &from, &[0xFF; 24], &mut |key, value| {
             if let Some(what) = row_is_bad(table, place.before.as_deref(), key, value) {
-                let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-                piece.bad = Some(format!("{what} (table {table:?}, row {key})"));
+                piece.bad = Some(format!("{what} (table {table:?}, row {})", hex(key)));
                 return ControlFlow::Break(());
             }
             place.before = Some(key.to_vec());
@@ -107,6 +107,13 @@ fn piece(env: &LmdbEnv, table: Table, place: &mut Place) -> Result<Piece, EnvErr
             ControlFlow::Continue(())
         })?;
     Ok(piece)
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
