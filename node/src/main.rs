@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::{Parser, Subcommand};
-use roadstead_node::config::NodeConfig;
-use roadstead_node::process::{NodeProcess, logging, storage};
+use roadstead_node::config::{NodeConfig, units};
+use roadstead_node::process::{NodeProcess, logging, scrub, storage};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,8 +36,15 @@ struct Cli {
 enum Command {
     /// Reads every row of a data directory, for a node that starts after a crash
     CheckData {
-        /// The directory; no node may be using it
+        /// The directory; without --while-running no node may be using it
         directory: PathBuf,
+        /// Reads beside a node that uses it, and writes down what was found
+        #[arg(long)]
+        while_running: bool,
+        /// Bytes a second that are read beside a node: 64Ki or more
+        #[arg(long, value_name = "SIZE", value_parser = units::bytes, default_value = "8Mi")]
+        #[arg(requires = "while_running")]
+        rate: u64,
     },
     /// Gives up damaged data: the node comes back as a new one, the old data is kept beside
     SetAside {
@@ -49,7 +56,15 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match (cli.command, cli.config) {
-        (Some(Command::CheckData { directory }), _) => check_data(&directory),
+        (
+            Some(Command::CheckData {
+                directory,
+                while_running: true,
+                rate,
+            }),
+            _,
+        ) => check_beside(&directory, rate),
+        (Some(Command::CheckData { directory, .. }), _) => check_data(&directory),
         (Some(Command::SetAside { directory }), _) => set_aside(&directory),
         (None, Some(config)) => run(config),
         (None, None) => Err(anyhow::anyhow!(
@@ -162,6 +177,16 @@ fn check_data(directory: &Path) -> anyhow::Result<ExitCode> {
         ExitCode::SUCCESS
     } else {
         storage::DAMAGED.into()
+    })
+}
+
+fn check_beside(directory: &Path, rate: u64) -> anyhow::Result<ExitCode> {
+    ensure!(rate >= 64 << 10, "--rate {rate}: give 64Ki or more");
+    let walked = scrub::walk(directory, rate)?;
+    std::io::Write::write_all(&mut std::io::stdout(), walked.lines().as_bytes())?;
+    Ok(match walked.damage {
+        None => ExitCode::SUCCESS,
+        Some(_) => storage::DAMAGED.into(),
     })
 }
 

@@ -233,6 +233,8 @@ async fn start_node(directory: &Path, number: u16, port: u16) -> anyhow::Result<
         reserve: None,
         segment_size: 64 << 20,
         journal_window: None,
+        scrub_rate: 8 << 20,
+        scrub_interval: Duration::from_hours(24),
         shutdown_grace: GRACE,
         log_format: LogFormat::Text,
         log: "off".into(),

@@ -114,6 +114,19 @@ impl NodeConfig {
                 "--journal-window {window}: give two segments (--segment-size) or more"
             ));
         }
+        if !(self.scrub_rate == 0 || (MIB / 16..=1024 * MIB).contains(&self.scrub_rate)) {
+            problems.push(format!(
+                "--scrub-rate {}: give 64Ki to 1Gi, or 0 for no scrubbing",
+                self.scrub_rate
+            ));
+        }
+        let interval = Duration::from_secs(1)..=Duration::from_hours(720);
+        if !interval.contains(&self.scrub_interval) {
+            problems.push(format!(
+                "--scrub-interval {:?}: give 1s to 720h, or --scrub-rate 0 for no scrubbing",
+                self.scrub_interval
+            ));
+        }
         let grace = Duration::from_secs(1)..=Duration::from_mins(10);
         if !grace.contains(&self.shutdown_grace) {
             problems.push(format!(
@@ -202,6 +215,7 @@ mod tests {
             "--client-tls-dir=/client-tls",
             "--client-auth=service-account",
             "--memory-limit=2147483648",
+            "--scrub-rate=0",
         ];
         let config = config(&pod);
         assert_eq!(config.validate(), Ok(()));
@@ -211,7 +225,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_told_by_its_flag() {
-        let table: [(&[&str], &str); 10] = [
+        let table: [(&[&str], &str); 13] = [
             (&["--client-listen=0.0.0.0:1"], "--advertise-client"),
             (&["--advertise-peer=host"], "--advertise-peer"),
             (&["--advertise-peer=:1"], "--advertise-peer"),
@@ -222,6 +236,9 @@ mod tests {
             (&["--memory-limit=1Mi"], "--memory-limit"),
             (&["--shutdown-grace=0s"], "--shutdown-grace"),
             (&["--segment-size=2Gi"], "--segment-size"),
+            (&["--scrub-rate=1Ki"], "--scrub-rate"),
+            (&["--scrub-rate=2Gi"], "--scrub-rate"),
+            (&["--scrub-interval=999ms"], "--scrub-interval"),
         ];
         for (flags, expected) in table {
             let found = problems(flags);

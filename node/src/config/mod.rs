@@ -117,6 +117,16 @@ pub struct NodeConfig {
     #[arg(long, env = "ROADSTEAD_JOURNAL_WINDOW", value_name = "SIZE", value_parser = units::bytes)]
     pub journal_window: Option<u64>,
 
+    /// Bytes a second at which data on disk is read again, to find damage; 0 to never do it
+    #[arg(long, env = "ROADSTEAD_SCRUB_RATE", value_name = "SIZE", value_parser = units::bytes)]
+    #[arg(default_value = "8Mi")]
+    pub scrub_rate: u64,
+
+    /// Time between the end of such a pass and the beginning of the next: 1s..720h
+    #[arg(long, env = "ROADSTEAD_SCRUB_INTERVAL", value_name = "DURATION")]
+    #[arg(value_parser = units::duration, default_value = "24h")]
+    pub scrub_interval: Duration,
+
     /// How long a stopping node may take to hand over and finish: 1s..10m
     #[arg(long, env = "ROADSTEAD_SHUTDOWN_GRACE", value_name = "DURATION")]
     #[arg(value_parser = units::duration, default_value = "25s")]

@@ -8,6 +8,7 @@ mod memory;
 mod observer;
 mod rebuild;
 mod replacement;
+pub mod scrub;
 pub mod storage;
 #[cfg(test)]
 mod tests;
@@ -74,8 +75,8 @@ impl NodeProcess {
         Self::start_with(config, None).await
     }
 
-    /// As [`start`](Self::start); after a crash, `walker` (the `roadstead-node` binary) first
-    /// reads every row of the data in a process of its own.
+    /// As [`start`](Self::start); `walker` (the `roadstead-node` binary) reads every row of the
+    /// data in a process of its own: first, after a crash, and then now and then.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
@@ -200,6 +201,7 @@ impl NodeProcess {
     /// then closes connections and files.
     pub async fn shutdown(self, grace: Duration) {
         self.observer.stopping();
+        self.node.store().stop_scrubbing();
         self.node.retire(grace).await;
         self.stages.drain.cancel();
         let drained = self.stages.drained.cancelled();

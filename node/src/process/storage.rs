@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::memory;
+use super::{memory, scrub};
 use crate::config::NodeConfig;
+pub use crate::store::check::DAMAGED;
 use crate::store::check::{self, Outcome};
 use crate::store::data_dir::DataDir;
 use crate::store::disk::{Disk, FsDisk};
@@ -53,12 +54,11 @@ const WALK: Duration = Duration::from_mins(10);
 const POLL: Duration = Duration::from_millis(10);
 /// Bytes that a start needs for its own notes.
 const LEAST_FREE: u64 = 4 << 20;
-/// Exit code of a walk that found damage.
-pub const DAMAGED: u8 = 10;
 
 impl Storage {
     /// Opens the directory of a node that may use `memory` bytes. Blocks while the data is checked
-    /// and the journal is read. After a crash every row is walked by `walker`, where it is given.
+    /// and the journal is read. After a crash every row is walked by `walker`, where it is given;
+    /// it also reads them again and again while the node runs.
     ///
     /// Rows that are damaged are made anew from the journal, as far as that goes back: see
     /// [`Store::lost_groups`].
@@ -85,6 +85,10 @@ impl Storage {
             // It served and stopped in order since: what was made anew is whole.
             check::forget_lmdb(&root).context("LMDB's damaged files cannot be removed")?;
         }
+        let mut options = memory::store_options(memory, space.total, config.segment_size);
+        options.nonce = rand::random();
+        options.window_bytes = config.journal_window.unwrap_or(options.window_bytes);
+        options.scrub = scrub::options(config, walker, &root);
         let walker = walker.filter(|_| !data_dir.was_clean());
         match found(&data_dir, &root, walker)? {
             Outcome::Clean => {}
@@ -96,9 +100,6 @@ impl Storage {
             Outcome::Damaged(damage) => return Ok(Opened::damaged(damage, data_dir, root)),
         }
         let env = LmdbEnv::open(&root.join(STATE), map)?;
-        let mut options = memory::store_options(memory, space.total, config.segment_size);
-        options.nonce = rand::random();
-        options.window_bytes = config.journal_window.unwrap_or(options.window_bytes);
         if let Some(reserve) = config.reserve {
             (options.reserve_bytes, options.reserve_percent) = (reserve, 0);
         }
@@ -177,7 +178,7 @@ pub fn set_aside(root: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Its identity may be what is damaged, so a journal alone will do.
-fn belongs_to_a_node(root: &Path) -> anyhow::Result<()> {
+pub(super) fn belongs_to_a_node(root: &Path) -> anyhow::Result<()> {
     if root.join("identity").exists() || root.join("journal").exists() {
         return Ok(());
     }

@@ -12,9 +12,14 @@ use super::env::{Env, LmdbEnv, Table};
 use super::failure::Damage;
 
 const PAGE: usize = 4096;
+/// All tables, in the order in which they are walked.
+pub(super) const TABLES: [Table; 4] = [Table::Groups, Table::Rows, Table::Payloads, Table::Garbage];
 /// Where a meta page's contents begin, and what is in them (LMDB's data format 1).
 const META: usize = 16;
 const MAGIC: u32 = 0xBEEF_C0DE;
+
+/// Exit code of a process that walked and found damage.
+pub const DAMAGED: u8 = 10;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +109,7 @@ pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
     let walked = LmdbEnv::open(&state, map_bytes).and_then(|env| {
         let view = env.view()?;
         let mut bad = None;
-        for table in [Table::Groups, Table::Rows, Table::Payloads, Table::Garbage] {
+        for table in TABLES {
             let mut before: Option<Vec<u8>> = None;
             view.scan(table, &[0], &[0xFF; 24], &mut |key, value| {
                 bad = row_is_bad(table, before.as_deref(), key, value);
@@ -133,7 +138,8 @@ pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
     }))
 }
 
-fn row_is_bad(
+/// What is wrong with a row that follows the row `before`.
+pub(super) fn row_is_bad(
     table: Table,
     before: Option<&[u8]>,
     key: &[u8],

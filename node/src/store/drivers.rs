@@ -1,5 +1,6 @@
 //! The store's background loops, driven by threads or by simulated tasks.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -82,6 +83,31 @@ impl Wakeup {
             None => told.await,
         }
         self.take();
+    }
+}
+
+/// Wakes or ends a loop. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct LoopControl(Arc<ControlInner>);
+
+#[derive(Default)]
+struct ControlInner {
+    wakeup: Wakeup,
+    closed: AtomicBool,
+}
+
+impl LoopControl {
+    pub(super) fn wakeup(&self) -> &Wakeup {
+        &self.0.wakeup
+    }
+
+    pub(super) fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+        self.0.wakeup.wake();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Relaxed)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Upper bounds in microseconds of the sync latency histogram; the last bucket has none.
 pub const SYNC_BUCKETS_MICROS: [u64; 12] = [
@@ -30,6 +30,9 @@ struct Counters {
     lmdb_bytes: AtomicU64,
     payload_bytes_moved: AtomicU64,
     space_waits: AtomicU64,
+    scrubbed_bytes: AtomicU64,
+    scrubs: AtomicU64,
+    last_scrub_seconds: AtomicU64,
 }
 
 /// The values at one moment. Counters only grow; gauges say so.
@@ -65,6 +68,12 @@ pub struct StoreNumbers {
     pub payload_bytes_moved: u64,
     /// Times a write waited for disk space.
     pub space_waits: u64,
+    /// Bytes read again from the disk to see whether they are what was written.
+    pub scrubbed_bytes: u64,
+    /// Whole passes over the data.
+    pub scrubs: u64,
+    /// Gauge: when the last whole pass ended, in seconds since 1970; 0 before the first.
+    pub last_scrub_seconds: u64,
 }
 
 impl StoreMetrics {
@@ -88,6 +97,9 @@ impl StoreMetrics {
             lmdb_bytes: load(&c.lmdb_bytes),
             payload_bytes_moved: load(&c.payload_bytes_moved),
             space_waits: load(&c.space_waits),
+            scrubbed_bytes: load(&c.scrubbed_bytes),
+            scrubs: load(&c.scrubs),
+            last_scrub_seconds: load(&c.last_scrub_seconds),
         }
     }
 
@@ -147,5 +159,19 @@ impl StoreMetrics {
 
     pub(super) fn waited_for_space(&self) {
         self.0.space_waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn scrubbed(&self, bytes: u64) {
+        self.0.scrubbed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A pass over the data has ended; only one that left nothing out counts.
+    pub(super) fn scrub_ended(&self, whole: bool) {
+        if whole {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let seconds = now.unwrap_or_default().as_secs();
+            self.0.last_scrub_seconds.store(seconds, Ordering::Relaxed);
+            self.0.scrubs.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

@@ -24,18 +24,20 @@ pub mod log_store;
 mod lost;
 pub mod metrics;
 mod mover;
+mod options;
 pub mod payloads;
 pub mod rows;
+pub mod scrub;
 pub mod snapshot;
 mod space;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 pub use failure::{Damage, Failure, StoreFailure};
 pub use log_store::LogStore;
 pub use metrics::{StoreMetrics, StoreNumbers};
+pub use options::StoreOptions;
 pub use payloads::{LivePayloads, PayloadError, Payloads};
 pub use roadstead_core::shard::PayloadRef;
 pub use rows::{DurableApplied, GroupRows};
@@ -46,61 +48,19 @@ pub use space::give_up_reserve;
 use thiserror::Error;
 
 use self::disk::Disk;
-use self::drivers::Drivers;
+use self::drivers::{BackgroundLoop, Drivers, LoopControl};
 use self::env::{Env, Table};
 use self::jobs::{JobLoop, Jobs};
 use self::journal::Journal;
-use self::mover::{LiveSlot, Mover, MoverControl};
+use self::mover::{LiveSlot, Mover};
 use self::rows::keys::GroupRow;
 use self::rows::layers::{Overlay, Shared};
 use self::rows::{Around, Committer, Groups, Request, Requests};
+use self::scrub::Scrubber;
 use self::snapshot::{Needs, SPOOL};
 use self::space::Reserve;
 use crate::raft::types::GroupId;
 use crate::runtime::Runtime;
-
-/// Sizes and times of a store.
-#[derive(Debug, Clone)]
-pub struct StoreOptions {
-    /// Bytes of a journal segment; a multiple of 512, at least 1 MiB in production.
-    pub segment_bytes: u32,
-    /// Bytes of journal kept before segments are moved and used again.
-    pub window_bytes: u64,
-    /// Bytes of recent entries kept in memory, beside those not yet durable.
-    pub tail_bytes: usize,
-    /// Bytes of uncommitted rows that start a commit before its time.
-    pub overlay_bytes: usize,
-    /// Bytes of uncommitted rows from which appliers wait (see [`rows::DurableApplied::room`]).
-    pub overlay_limit: usize,
-    /// Time between two commits of rows.
-    pub commit_interval: Duration,
-    /// Bytes a second that moving payloads may take.
-    pub move_bytes_per_second: u64,
-    /// Bytes set aside on disk for settles, ticks, purges and votes when it is full.
-    pub reserve_bytes: u64,
-    /// Per cent of the file system below which sends are refused ([`Store::room_for_sends`]).
-    pub reserve_percent: u64,
-    /// A random number that marks the frames of a new journal, so that no payload can look like
-    /// one. Not used when there is a journal.
-    pub nonce: u64,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            window_bytes: 1 << 30,
-            tail_bytes: 64 << 20,
-            overlay_bytes: 16 << 20,
-            overlay_limit: 64 << 20,
-            commit_interval: Duration::from_millis(50),
-            move_bytes_per_second: 64 << 20,
-            reserve_bytes: 256 << 20,
-            reserve_percent: 5,
-            nonce: 0,
-        }
-    }
-}
 
 /// Why a store cannot be opened or has stopped.
 #[derive(Debug, Error)]
@@ -132,7 +92,8 @@ struct Inner {
     jobs: Jobs,
     overlay: Overlay,
     requests: Requests,
-    mover: MoverControl,
+    mover: LoopControl,
+    scrubber: LoopControl,
     live: LiveSlot,
     around: Around,
     spools: AtomicU64,
@@ -171,7 +132,8 @@ impl Store {
             failure: around.failure.clone(),
         };
         requests.look_for_garbage();
-        let (mover, live) = (MoverControl::default(), LiveSlot::default());
+        let (mover, live) = (LoopControl::default(), LiveSlot::default());
+        let scrubber = LoopControl::default();
         let committer =
             Committer::new(&payloads, requests.clone(), overlay.clone(), around.clone());
         let moving = Mover {
@@ -185,13 +147,18 @@ impl Store {
             work: None,
             lacks_spare: false,
         };
+        let mut loops: Vec<Box<dyn BackgroundLoop>> = vec![
+            Box::new(writer),
+            Box::new(committer),
+            Box::new(moving),
+            Box::new(JobLoop(jobs.clone())),
+        ];
+        if options.scrub.bytes_per_second > 0 {
+            let asked = (&scrubber, &options.scrub);
+            loops.push(Box::new(Scrubber::new(&payloads, &around, asked)));
+        }
         let drivers = Drivers {
-            loops: vec![
-                Box::new(writer),
-                Box::new(committer),
-                Box::new(moving),
-                Box::new(JobLoop(jobs.clone())),
-            ],
+            loops,
             disk: disk.clone(),
         };
         let spools = AtomicU64::new(0);
@@ -203,6 +170,7 @@ impl Store {
             overlay,
             requests,
             mover,
+            scrubber,
             live,
             around,
             spools,
@@ -352,8 +320,14 @@ impl Store {
         self.0.around.reserve.room()
     }
 
+    /// Ends the reading of what is on disk, now and for good.
+    pub fn stop_scrubbing(&self) {
+        self.0.scrubber.close();
+    }
+
     /// Ends the drivers after what is queued has been written and what is finished committed.
     pub fn close(&self) {
+        self.stop_scrubbing();
         self.0.mover.close();
         self.0.live.set(None);
         self.0.requests.close();

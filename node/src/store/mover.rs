@@ -2,13 +2,12 @@
 //! environment, then its file is used again. It also keeps the spare file and the reserve.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use roadstead_core::shard::PayloadRef;
 
-use super::drivers::{BackgroundLoop, Turn, Wakeup};
+use super::drivers::{BackgroundLoop, LoopControl, Turn, Wakeup};
 use super::payloads::{LivePayloads, PayloadError, Payloads};
 use super::rows::layers::Shared;
 use super::rows::{Around, Request, Requests};
@@ -27,7 +26,7 @@ pub(super) struct Mover {
     pub requests: Requests,
     pub live: LiveSlot,
     pub around: Around,
-    pub control: MoverControl,
+    pub control: LoopControl,
     pub window_bytes: u64,
     pub bytes_per_second: u64,
     pub work: Option<Work>,
@@ -49,23 +48,6 @@ impl LiveSlot {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-/// Wakes or ends the mover. Clones are the same.
-#[derive(Clone, Default)]
-pub(super) struct MoverControl(Arc<ControlInner>);
-
-#[derive(Default)]
-struct ControlInner {
-    wakeup: Wakeup,
-    closed: AtomicBool,
-}
-
-impl MoverControl {
-    pub(super) fn close(&self) {
-        self.0.closed.store(true, Ordering::Relaxed);
-        self.0.wakeup.wake();
     }
 }
 
@@ -155,7 +137,7 @@ impl Mover {
         let payloads = self.read(&shared, batch)?;
         let moved = refs.is_empty().then_some(last + 1);
         let answer = Arc::new(OnceLock::new());
-        let (tell, wakeup) = (answer.clone(), self.control.0.wakeup.clone());
+        let (tell, wakeup) = (answer.clone(), self.control.wakeup().clone());
         let whose = moved.map(|_| shared.clone());
         let told = move |done: Result<(), String>| {
             if let Some(shared) = whose {
@@ -273,11 +255,11 @@ impl BackgroundLoop for Mover {
     }
 
     fn wakeup(&self) -> Wakeup {
-        self.control.0.wakeup.clone()
+        self.control.wakeup().clone()
     }
 
     fn turn(&mut self) -> Turn {
-        if self.control.0.closed.load(Ordering::Relaxed) || self.around.failure.get().is_some() {
+        if self.control.is_closed() || self.around.failure.get().is_some() {
             return Turn::Stop;
         }
         let Some(mut work) = self.work.take().or_else(|| self.begin()) else {

@@ -90,6 +90,21 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
         "a child process checks LMDB before it is opened",
     ),
     (
+        "node/src/store/disk/direct",
+        &["Instant::now"],
+        "measures the real disk",
+    ),
+    (
+        "node/src/store/scrub/apart/",
+        ANYTHING,
+        "a process of its own reads LMDB beside the node, and the node looks after it",
+    ),
+    (
+        "node/src/store/metrics.rs",
+        &["SystemTime"],
+        "tells people when a scrub ended; decides nothing by it",
+    ),
+    (
         "node/src/store/journal/writer.rs",
         &["Instant::now"],
         "measures its own syncs for the metrics; decides nothing by it",

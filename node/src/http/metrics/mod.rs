@@ -185,11 +185,27 @@ fn store(to: &mut Families<'_>, seen: &Observation) -> fmt::Result {
         "Writes that waited for disk space",
         store.space_waits,
     )?;
+    scrubs(to, seen)?;
     let room = seen.room_for_sends;
     to.gauge(
         "disk_room_bytes",
         "Bytes that may be written before sends are refused",
         room,
+    )
+}
+
+fn scrubs(to: &mut Families<'_>, seen: &Observation) -> fmt::Result {
+    let store = &seen.store;
+    to.counter(
+        "scrubbed_bytes",
+        "Bytes on disk read again to find damage",
+        store.scrubbed_bytes,
+    )?;
+    to.counter("scrubs", "Whole passes over the data", store.scrubs)?;
+    to.gauge(
+        "scrub_last_timestamp_seconds",
+        "When the last whole pass ended; 0 before the first",
+        store.last_scrub_seconds,
     )
 }
 

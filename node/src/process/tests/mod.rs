@@ -51,6 +51,8 @@ fn config(directory: &Path, ca: &TestCa) -> NodeConfig {
         reserve: Some(1 << 20),
         segment_size: 1 << 20,
         journal_window: None,
+        scrub_rate: 8 << 20,
+        scrub_interval: Duration::from_hours(24),
         shutdown_grace: Duration::from_secs(5),
         log_format: LogFormat::Text,
         log: "info".to_owned(),

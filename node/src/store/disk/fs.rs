@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use thiserror::Error;
 
-use super::{Disk, DiskFile, DiskSpace};
+use super::{DirectFile, Disk, DiskFile, DiskSpace, UncachedFile};
 
 /// Magic numbers of file systems whose locks or syncs reach over a network.
 const REFUSED: &[(u64, &str)] = &[
@@ -109,6 +109,10 @@ impl Disk for FsDisk {
             .write(true)
             .open(self.root.join(name))?;
         Ok(Arc::new(FsFile(file)))
+    }
+
+    fn open_uncached(&self, name: &str) -> io::Result<Box<dyn UncachedFile>> {
+        Ok(Box::new(DirectFile::open(&self.root.join(name))?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {

@@ -1,5 +1,6 @@
 //! What the store asks of a file system, so that a simulated one can take its place.
 
+mod direct;
 mod fs;
 mod sim;
 
@@ -7,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use direct::DirectFile;
 pub use fs::{FsDisk, OpenDirError};
 pub use sim::{CrashPlan, SimDisk, SimFaults};
 
@@ -26,6 +28,12 @@ pub struct DiskSpace {
 pub trait Disk: Send + Sync + 'static {
     /// Opens a file that exists.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file that exists, to read what the disk itself holds of it. What a disk without a
+    /// page cache holds is what every reader sees.
+    fn open_uncached(&self, name: &str) -> io::Result<Box<dyn UncachedFile>> {
+        Ok(Box::new(Cacheless(self.open(name)?)))
+    }
 
     /// Creates an empty file or empties the one that is there.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
@@ -76,5 +84,23 @@ pub trait DiskFile: Send + Sync {
     /// Whether the file holds no byte.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
+    }
+}
+
+/// An open file of a [`Disk`] that is read past the page cache.
+pub trait UncachedFile: Send {
+    /// Fills `buffer` from `offset` and says how long the disk took, which is no time in a
+    /// simulation; an error of kind `UnexpectedEof` if the file ends before.
+    ///
+    /// What was synced before is seen; of what was written since, any part.
+    fn read_exact_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<Duration>;
+}
+
+struct Cacheless(Arc<dyn DiskFile>);
+
+impl UncachedFile for Cacheless {
+    fn read_exact_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<Duration> {
+        self.0.read_exact_at(buffer, offset)?;
+        Ok(Duration::ZERO)
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use heed::types::Bytes as Raw;
-use heed::{CommitOrAbort, Database, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 use rustix::io::Errno;
 
 use super::{Change, Env, EnvError, EnvView, Table, Visit};
@@ -62,6 +62,41 @@ impl LmdbEnv {
 }
 
 impl LmdbEnv {
+    /// Opens the environment in `dir` to read it beside the process that uses it; never in that
+    /// process itself. Nothing is written but a place in the table of readers, and no lock is
+    /// held between views.
+    #[allow(unsafe_code)]
+    pub fn open_beside(dir: &Path) -> Result<Self, EnvError> {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.max_dbs(8).max_readers(256);
+        // SAFETY: the map is only read, and changes under us by LMDB's own rules alone; where the
+        // file is damaged this process, which is made for that, may crash.
+        let env = unsafe {
+            options.flags(EnvFlags::READ_ONLY);
+            options.open(dir)
+        };
+        let env = env.map_err(refused)?;
+        let txn = env.clone().static_read_txn().map_err(refused)?;
+        let tables = env
+            .open_databases_and_commit(txn, |open, txn| {
+                let [a, b, c, d] = NAMES.map(|name| open.open_database(txn, Some(name)));
+                let tables = (a?, b?, c?, d?);
+                Ok::<_, heed::Error>(match tables {
+                    (Some(a), Some(b), Some(c), Some(d)) => CommitOrAbort::Commit((a, b, c, d)),
+                    _ => CommitOrAbort::Abort(()),
+                })
+            })
+            .map_err(refused)?;
+        let Some((a, b, c, d)) = tables.commit() else {
+            return Err(EnvError::Damaged("a table is missing".to_owned()));
+        };
+        Ok(Self {
+            file: File::open(dir.join("data.mdb"))?,
+            env,
+            tables: [a, b, c, d],
+        })
+    }
+
     /// LMDB calls a write that the file system took only a part of an input/output error
     /// (`mdb_page_flush`: "short write, filesystem full?"). Nothing of it was committed. An error
     /// of the disk is told to every open file of it once more, to this one too.
@@ -131,6 +166,12 @@ impl Env for LmdbEnv {
 
     fn size(&self) -> u64 {
         self.env.real_disk_size().unwrap_or(0)
+    }
+
+    fn forget_dead_readers(&self) {
+        if let Err(error) = self.env.clear_stale_readers() {
+            tracing::warn!(%error, "LMDB's table of readers could not be cleared");
+        }
     }
 
     fn reusable(&self) -> u64 {

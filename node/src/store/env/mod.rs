@@ -85,4 +85,7 @@ pub trait Env: Send + Sync + 'static {
     fn reusable(&self) -> u64 {
         0
     }
+
+    /// Forgets the views of processes that ended without giving theirs back.
+    fn forget_dead_readers(&self) {}
 }

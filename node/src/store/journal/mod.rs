@@ -7,6 +7,7 @@
 mod frame;
 mod log;
 mod queue;
+mod recheck;
 mod record;
 mod recover;
 mod segments;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use self::log::{DATA_OFFSET, Found, Place};
 pub(crate) use self::queue::Done;
 use self::queue::{Group, Queue, Write};
+pub(super) use self::recheck::{Checked, SegmentCheck};
 use self::record::Record;
 pub(super) use self::recover::open;
 use self::segments::{Segments, Slot};
@@ -35,6 +37,8 @@ use crate::raft::types::{Entry, GroupId, LogId, Vote};
 pub(crate) struct Journal(Arc<Inner>);
 
 struct Inner {
+    /// Marks the frames of this journal.
+    nonce: u64,
     groups: Mutex<BTreeMap<GroupId, Arc<Group>>>,
     queue: Arc<Queue>,
     segments: Arc<Segments>,
@@ -129,6 +133,24 @@ impl Journal {
     /// Makes the next segment's file ready. Blocks.
     pub(crate) fn prepare_spare(&self) -> io::Result<()> {
         self.0.segments.prepare()
+    }
+
+    /// Number of the newest segment in use.
+    pub(crate) fn newest_segment(&self) -> Option<u32> {
+        self.0.segments.newest()
+    }
+
+    /// Whether a segment is in use.
+    pub(crate) fn has_segment(&self, segment: u32) -> bool {
+        self.0.segments.get(segment).is_some()
+    }
+
+    /// Begins to read the first segment from `from` on once more, and says which one it is.
+    pub(crate) fn check_from(&self, from: u32) -> Option<(u32, io::Result<SegmentCheck>)> {
+        let (number, slot, end) = self.0.segments.first_from(from)?;
+        let segments = self.0.segments.clone();
+        let check = SegmentCheck::begin(segments, self.0.nonce, (number, slot, end));
+        Some((number, check))
     }
 
     /// Ends the writer once the queue is written.

@@ -10,7 +10,7 @@ use super::frame::{ALIGN, FRAME_HEADER, FrameHeader};
 use super::log::Place;
 use super::queue::{Group, Queue};
 use super::record::{self, Decoded};
-use super::segments::{DIR, Segments, Slot};
+use super::segments::{DIR, Segments, Slot, Used};
 use super::tail::Tail;
 use super::writer::{Position, Writer};
 use super::{Inner, Journal};
@@ -72,6 +72,8 @@ fn failed(what: &str) -> impl FnOnce(std::io::Error) -> StoreError + use<> {
 struct Replay {
     groups: BTreeMap<GroupId, Arc<Group>>,
     last_frame: u64,
+    /// Where the frames of each segment end.
+    ends: BTreeMap<u32, u32>,
 }
 
 /// Opens the journal. Blocks while it reads all of it.
@@ -98,6 +100,7 @@ pub(crate) fn open(
     let mut replay = Replay {
         groups: BTreeMap::new(),
         last_frame: 0,
+        ends: BTreeMap::new(),
     };
     let nonce = used
         .values()
@@ -130,11 +133,15 @@ pub(crate) fn open(
     }
     let used = used
         .into_iter()
-        .map(|(number, (_, file))| (number, file.slot))
+        .map(|(number, (_, file))| {
+            let (slot, end) = (file.slot, replay.ends.get(&number).map_or(0, |end| *end));
+            (number, Used { slot, end })
+        })
         .collect();
     let segments = Segments::new(disk, options.segment_bytes, used, spare);
     segments.count_in(&around.metrics);
     let inner = Arc::new(Inner {
+        nonce,
         groups: Mutex::new(replay.groups),
         queue: Arc::new(Queue::default()),
         segments: Arc::new(segments),
@@ -149,7 +156,7 @@ pub(crate) fn open(
 }
 
 /// Checks a frame's records. Returns them with their offsets in the file.
-fn whole(
+pub(super) fn whole(
     bytes: &Bytes,
     at: usize,
     header: &FrameHeader,
@@ -219,6 +226,7 @@ impl Replay {
                     Err(why) => break why,
                 }
             };
+            self.ends.insert(*number, at as u32);
             self.check_rest((file, &bytes), at + ALIGN, &ended, nonce)?;
             previous = Some(*number);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::disk::{Disk, DiskFile};
+use crate::store::disk::{Disk, DiskFile, UncachedFile};
 use crate::store::metrics::StoreMetrics;
 
 /// Directory of the segments.
@@ -25,9 +25,16 @@ pub(super) struct Segments {
     state: Mutex<State>,
 }
 
+/// A file in use.
+pub(super) struct Used {
+    pub slot: Slot,
+    /// Bytes at its beginning that hold frames that were synced.
+    pub end: u32,
+}
+
 #[derive(Default)]
 struct State {
-    used: BTreeMap<u32, Slot>,
+    used: BTreeMap<u32, Used>,
     /// Used again in the order in which they became free, so that the used ones stay in a row.
     spare: VecDeque<Slot>,
     next_name: u32,
@@ -37,11 +44,12 @@ impl Segments {
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         bytes: u32,
-        used: BTreeMap<u32, Slot>,
+        used: BTreeMap<u32, Used>,
         spare: VecDeque<Slot>,
     ) -> Self {
         let names = used
             .values()
+            .map(|used| &used.slot)
             .chain(&spare)
             .filter_map(|slot| number_of(&slot.name));
         let next_name = names.max().map_or(0, |n| n + 1);
@@ -76,7 +84,32 @@ impl Segments {
     }
 
     pub(super) fn get(&self, segment: u32) -> Option<Slot> {
-        self.state().used.get(&segment).cloned()
+        let state = self.state();
+        state.used.get(&segment).map(|used| used.slot.clone())
+    }
+
+    /// Notes that the frames in the first `end` bytes of a segment are on disk.
+    pub(super) fn synced(&self, segment: u32, end: u32) {
+        if let Some(used) = self.state().used.get_mut(&segment) {
+            used.end = end;
+        }
+    }
+
+    /// The first segment from `from` on with its file and its synced bytes.
+    pub(super) fn first_from(&self, from: u32) -> Option<(u32, Slot, u32)> {
+        let state = self.state();
+        let (number, used) = state.used.range(from..).next()?;
+        Some((*number, used.slot.clone(), used.end))
+    }
+
+    /// The newest segment in use.
+    pub(super) fn newest(&self) -> Option<u32> {
+        self.state().used.keys().next_back().copied()
+    }
+
+    /// Opens the file of a slot past the page cache.
+    pub(super) fn open_uncached(&self, slot: &Slot) -> io::Result<Box<dyn UncachedFile>> {
+        self.disk.open_uncached(&slot.name)
     }
 
     /// The oldest segment in use, unless it is also the newest.
@@ -93,7 +126,11 @@ impl Segments {
             Some(slot) => slot,
             None => self.create(false)?,
         };
-        self.state().used.insert(segment, slot.clone());
+        let used = Used {
+            slot: slot.clone(),
+            end: 0,
+        };
+        self.state().used.insert(segment, used);
         Ok(slot)
     }
 
@@ -112,8 +149,8 @@ impl Segments {
     /// power loss must still be followed by the segments after it.
     pub(super) fn free(&self, segment: u32, keep: usize) -> io::Result<()> {
         let mut state = self.state();
-        if let Some(slot) = state.used.remove(&segment) {
-            state.spare.push_back(slot);
+        if let Some(used) = state.used.remove(&segment) {
+            state.spare.push_back(used.slot);
         }
         if state.spare.len() <= keep {
             return Ok(());

@@ -238,7 +238,7 @@ impl Writer {
     }
 
     fn sync(&mut self, mut pending: Pending) -> Result<(), StoreFailure> {
-        let Some((_, slot)) = &self.at.segment else {
+        let Some((number, slot)) = &self.at.segment else {
             return Ok(());
         };
         let before = Instant::now();
@@ -250,6 +250,7 @@ impl Writer {
         self.inner.metrics.synced(before.elapsed());
         self.inner.metrics.wrote(self.buffer.len(), pending.entries);
         self.at.offset += self.buffer.len() as u32;
+        self.inner.segments.synced(*number, self.at.offset);
         self.at.before = self.at.next;
         self.at.next += 1;
         for (item, place) in &pending.items {

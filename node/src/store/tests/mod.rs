@@ -3,6 +3,7 @@
 mod crash;
 mod journal;
 mod rows;
+mod scrub;
 mod snapshot;
 mod suite;
 
