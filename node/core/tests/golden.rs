@@ -104,6 +104,25 @@ fn every_op_can_be_read_again() {
     }
 }
 
+#[test]
+fn a_digest_of_more_than_a_bounded_piece_is_refused() {
+    let (rows, bytes) = (MAX_DIGEST_ROWS, MAX_DIGEST_BYTES);
+    let digest = |key, rows, bytes| {
+        let from = Bytes::from(vec![1; key]);
+        let op = Digest { from, rows, bytes };
+        inspect(&shard_entry(&Op::Digest(op))).map_err(|error| error.what)
+    };
+    assert_eq!(digest(96, rows, bytes), Ok((1_000, 1)));
+    assert_eq!(digest(0, 1, 1), Ok((1_000, 1)));
+    assert_eq!(digest(97, rows, bytes), Err("first key of digest"));
+    for wrong in [0, rows + 1, u32::MAX] {
+        assert_eq!(digest(0, wrong, bytes), Err("rows of digest"));
+    }
+    for wrong in [0, bytes + 1, u32::MAX] {
+        assert_eq!(digest(0, rows, wrong), Err("bytes of digest"));
+    }
+}
+
 /// An entry with one byte changed, one cut off, or one put in.
 fn damaged() -> impl Strategy<Value = (bool, Vec<u8>)> {
     let shard = shard_ops()

@@ -24,7 +24,7 @@ use std::ops::ControlFlow;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use roadstead_core::kv::{Kv, MemoryKv};
 use roadstead_core::shard::ShardMachine;
-use twin::world::{Coverage, World};
+use twin::world::{Coverage, World, digests_of};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name)
@@ -75,14 +75,16 @@ fn replay(world: &World) -> Result<(), TestCaseError> {
     for reopen in [usize::MAX, half] {
         let mut kv = MemoryKv::new();
         let mut machine = ShardMachine::open(&kv).expect("no rows are an empty shard");
+        let mut digests = Vec::new();
         for (n, entry) in world.log.iter().enumerate() {
             if n == reopen {
                 machine = ShardMachine::open(&kv).expect("its own rows can be read");
             }
-            machine
-                .apply(&mut kv, n as u64 + 1, entry)
-                .expect("it was applied before");
+            let index = n as u64 + 1;
+            let applied = machine.apply(&mut kv, index, entry);
+            digests.extend(digests_of(index, &applied.expect("it was applied before")));
         }
+        proptest::prop_assert_eq!(&digests, &world.digests);
         if kv != world.kv {
             return Err(TestCaseError::fail(format!(
                 "rows differ: {}",
@@ -165,6 +167,8 @@ fn check(coverage: &Coverage) {
         "refused NotEmpty",
         "refused OrderingFixed",
         "refused OutOfRange",
+        "digest to the end",
+        "digest of a piece",
     ] {
         wanted.push(name.to_owned());
     }

@@ -7,10 +7,12 @@ use roadstead_proto::v1::{
     AddMemberRequest, DrainMemberRequest, Founder, RemoveMemberRequest, ReportMember, ReportReply,
 };
 
+use super::divergence::News;
 use super::service::CatalogService;
 use crate::auth::{Action, Principal, authorize};
 use crate::gateway::ApiError;
 use crate::peers::codec::boot_from_wire;
+use crate::raft::types::GroupId;
 use crate::runtime::Runtime;
 
 impl<R: Runtime> CatalogService<R> {
@@ -87,10 +89,38 @@ impl<R: Runtime> CatalogService<R> {
         }
         let now = self.directory.monotonic_ms();
         let epoch = self.group().leadership().epoch;
+        let node = report.node_id;
         self.reports.note(epoch, now, report);
+        let leaders = self.reports.leaders(now);
+        for (group, news) in self.reports.compare(node, &leaders) {
+            tell(group, &news);
+        }
         Ok(ReportReply {
-            groups: self.reports.leaders(now).into_values().collect(),
+            groups: leaders.into_values().collect(),
+            damaged: self.reports.damage(node).unwrap_or_default(),
         })
+    }
+}
+
+/// Says in the log what is never so while everything is well.
+fn tell(group: GroupId, news: &News) {
+    match news {
+        News::Differ {
+            entry: (term, index),
+            hashes,
+        } => tracing::error!(
+            group,
+            term,
+            index,
+            ?hashes,
+            "replicas hold different rows; where most of the voters agree the others are told to \
+             stop, else look at each with check-data"
+        ),
+        News::Damaged { node, why } => tracing::error!(
+            node = %format_args!("{node:016x}"),
+            why,
+            "a node is damaged, and told to stop"
+        ),
     }
 }
 

@@ -5,6 +5,7 @@
 //! ([`steward`]).
 
 mod convert;
+pub mod divergence;
 mod members;
 mod queues;
 mod replacement;

@@ -7,6 +7,8 @@ use roadstead_core::placement::GroupView;
 use roadstead_proto::v1::{GroupReport, ReportMember};
 use tokio::sync::Notify;
 
+use super::divergence::{DigestCounts, Divergence, EntryId, Hashes, News, Voters};
+use crate::raft::digests::REMEMBERED;
 use crate::raft::membership::CAUGHT_UP_ENTRIES;
 use crate::raft::types::{GroupId, NodeId};
 
@@ -31,6 +33,7 @@ struct State {
     /// In which epoch of its leadership.
     epoch: u64,
     members: BTreeMap<NodeId, (u64, ReportMember)>,
+    divergence: Divergence,
 }
 
 impl Reports {
@@ -118,6 +121,26 @@ impl Reports {
         self.lock().leaders(now_ms)
     }
 
+    /// Compares the digests of the groups that a member reported with those of the other voters,
+    /// which are those that `leaders` name.
+    pub fn compare(
+        &self,
+        node: NodeId,
+        leaders: &BTreeMap<GroupId, GroupReport>,
+    ) -> Vec<(GroupId, News)> {
+        self.lock().compare(node, leaders)
+    }
+
+    /// What is wrong with the rows of a member, if something is known to be.
+    pub fn damage(&self, node: NodeId) -> Option<String> {
+        self.lock().divergence.damage(node).cloned()
+    }
+
+    /// How often the replicas of each group were compared by this node.
+    pub fn digest_counts(&self) -> BTreeMap<GroupId, DigestCounts> {
+        self.lock().divergence.counts().clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +157,8 @@ impl State {
                 since_ms: now_ms,
                 epoch,
                 members: BTreeMap::new(),
+                // Who is damaged stays so; counts only grow.
+                divergence: std::mem::take(&mut self.divergence),
             };
         }
     }
@@ -162,11 +187,65 @@ impl State {
                     continue;
                 };
                 if leaders.get(&id).is_none_or(|known| known.term < group.term) {
-                    leaders.insert(id, group.clone());
+                    let digests = Vec::new();
+                    leaders.insert(
+                        id,
+                        GroupReport {
+                            digests,
+                            ..group.clone()
+                        },
+                    );
                 }
             }
         }
         leaders
+    }
+
+    fn compare(
+        &mut self,
+        node: NodeId,
+        leaders: &BTreeMap<GroupId, GroupReport>,
+    ) -> Vec<(GroupId, News)> {
+        let reported = self.members.get(&node).map(|(_, report)| &report.groups);
+        let digested = reported.into_iter().flatten();
+        let digested = digested.filter(|group| !group.digests.is_empty());
+        let groups: BTreeSet<u32> = digested.map(|group| group.group).collect();
+        let mut news = Vec::new();
+        for (id, leader) in leaders {
+            if groups.contains(&u32::from(*id)) {
+                let said = self.digests_of(*id);
+                let found = self.divergence.compare(*id, &voters(leader), &said);
+                news.extend(found.into_iter().map(|found| (*id, found)));
+            }
+        }
+        news
+    }
+
+    /// What the replicas of a group said last, entry by entry; of each no more than it remembers.
+    fn digests_of(&self, id: GroupId) -> BTreeMap<EntryId, Hashes> {
+        let mut said: BTreeMap<EntryId, Hashes> = BTreeMap::new();
+        for (node, (_, report)) in &self.members {
+            let group = report
+                .groups
+                .iter()
+                .find(|group| group.group == u32::from(id));
+            for digest in group
+                .iter()
+                .flat_map(|group| group.digests.iter().rev().take(REMEMBERED))
+            {
+                let hashes = said.entry((digest.term, digest.index)).or_default();
+                hashes.insert(*node, digest.hash);
+            }
+        }
+        said
+    }
+}
+
+fn voters(report: &GroupReport) -> Voters {
+    let voters = report.replicas.iter().filter(|replica| replica.voter);
+    Voters {
+        ids: voters.map(|replica| replica.node_id).collect(),
+        joint: report.joint,
     }
 }
 
@@ -194,69 +273,4 @@ pub fn group_view(id: GroupId, report: &GroupReport) -> GroupView {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(node_id: u64, term: u64) -> ReportMember {
-        let group = GroupReport {
-            group: 1,
-            term,
-            leader: node_id,
-            ..GroupReport::default()
-        };
-        ReportMember {
-            node_id,
-            groups: vec![group],
-            ..ReportMember::default()
-        }
-    }
-
-    #[test]
-    fn the_leader_of_the_newest_term_counts() {
-        let reports = Reports::default();
-        reports.note(1, 0, report(7, 5));
-        reports.note(1, 0, report(8, 4));
-        assert_eq!(reports.leaders(0)[&1].leader, 7);
-    }
-
-    #[test]
-    fn who_is_silent_leads_nothing_and_gets_nothing() {
-        let reports = Reports::default();
-        let ready = ReportMember {
-            may_lead: true,
-            ..report(7, 5)
-        };
-        reports.note(1, 1_000, ready);
-        let late = 1_000 + FRESH_MS;
-        assert!(reports.may_lead(7, late - 1) && !reports.may_lead(7, late));
-        assert_eq!(reports.leaders(late - 1).len(), 1);
-        assert_eq!(reports.leaders(late).len(), 0);
-    }
-
-    #[test]
-    fn a_new_leader_knows_all_when_every_group_or_every_member_is_heard_of() {
-        let reports = Reports::default();
-        let complete = |groups: [GroupId; 2], members: [NodeId; 2]| {
-            reports.are_complete(3, &groups.into(), &members.into())
-        };
-        reports.note(2, 10, report(7, 5));
-        assert!(!complete([1, 1], [7, 7]), "in an epoch before");
-        reports.begin(3, 20);
-        assert!(!complete([1, 1], [7, 7]));
-        reports.note(3, 30, report(7, 5));
-        assert!(complete([1, 1], [7, 8]) && complete([1, 2], [7, 7]));
-        assert!(!complete([1, 2], [7, 8]));
-        assert_eq!((reports.led_for(3, 50), reports.led_for(2, 50)), (30, 0));
-        assert!(reports.heard_since(7, 29) && !reports.heard_since(7, 30));
-    }
-
-    #[test]
-    fn who_is_silent_becomes_unreachable_and_a_new_leader_is_patient() {
-        let reports = Reports::default();
-        reports.begin(1, 1_000);
-        assert!(reports.alive(7, 1_000 + UNREACHABLE_AFTER_MS - 1));
-        assert!(!reports.alive(7, 1_000 + UNREACHABLE_AFTER_MS));
-        reports.note(1, 20_000, report(7, 1));
-        assert!(reports.alive(7, 20_001));
-    }
-}
+mod tests;

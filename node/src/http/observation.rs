@@ -1,9 +1,13 @@
 //! What a node shows of itself.
 
+use std::collections::BTreeMap;
+
 use roadstead_proto::v1::{ConsumerLoad, GroupReport};
 
 use crate::api::ConnectionNumbers;
+use crate::catalog::divergence::DigestCounts;
 use crate::metrics::LatencyNumbers;
+use crate::raft::types::GroupId;
 use crate::store::StoreNumbers;
 
 /// A node as its HTTP listener sees it.
@@ -24,6 +28,8 @@ pub struct Observation {
     pub groups: Vec<GroupReport>,
     /// This node's id.
     pub node_id: u64,
+    /// Comparisons of replicas that this node has made, leading the catalog, by group.
+    pub digests: BTreeMap<GroupId, DigestCounts>,
     /// Partitions that are led here.
     pub loads: Vec<ConsumerLoad>,
     /// Journal and state file.

@@ -46,6 +46,10 @@ impl<R: Runtime> Replica for Group<R> {
         Group::cluster_time(self)
     }
 
+    fn has_other_voters(&self) -> bool {
+        Group::has_other_voters(self)
+    }
+
     fn sends_allowed(&self) -> Result<(), String> {
         Group::sends_allowed(self)
     }

@@ -1,5 +1,6 @@
 //! This node tells the catalog's leader of itself, and hears who leads what.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,20 @@ use futures_util::future::select_all;
 use openraft::async_runtime::WatchReceiver;
 use openraft_rt::Select2;
 use roadstead_proto::v1::{
-    GroupReport, Replica, ReportMember, ShardCall, shard_call::Call, shard_reply::Reply,
+    GroupReport, LoggedDigest as Told, Replica, ReportMember, ShardCall, shard_call::Call,
+    shard_reply::Reply,
 };
 
 use super::Node;
 use crate::auth::Principal;
+use crate::catalog::divergence::DigestCounts;
 use crate::gateway::shards::Shards;
 use crate::raft::Group;
+use crate::raft::digests::LoggedDigest;
 use crate::raft::membership::lag_of;
-use crate::raft::types::CATALOG;
+use crate::raft::types::{CATALOG, GroupId};
 use crate::runtime::Runtime;
+use crate::store::Damage;
 
 /// Time between two reports.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -46,6 +51,10 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
             match directory.call(leader, CATALOG, call, PERIOD).await {
                 Ok(reply) => {
                     if let Some(Reply::Report(report)) = reply.reply {
+                        if !report.damaged.is_empty() {
+                            node.store().failure().set(diverged(report.damaged).into());
+                            return;
+                        }
                         directory.heard(&report.groups);
                         node.note_boot();
                     }
@@ -65,6 +74,15 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
             // Several may be about to move.
             R::sleep(GATHERING).await;
         }
+    }
+}
+
+/// Rows that are not those of the other replicas. Which of them, nobody can say from here.
+fn diverged(what: String) -> Damage {
+    Damage {
+        file: "lmdb/data.mdb".to_owned(),
+        offset: 0,
+        what,
     }
 }
 
@@ -110,6 +128,8 @@ pub fn report_group<R: Runtime>(group: &Group<R>) -> GroupReport {
             },
         })
         .collect();
+    let digests = group.state().lock().digests.all();
+    let digests = digests.into_iter().map(logged_digest).collect();
     let index = |id: Option<crate::raft::types::LogId>| id.map_or(0, |id| id.index);
     GroupReport {
         group: u32::from(group.id()),
@@ -119,5 +139,17 @@ pub fn report_group<R: Runtime>(group: &Group<R>) -> GroupReport {
         applied_index: index(seen.last_applied),
         replicas,
         joint: membership.membership().get_joint_config().len() > 1,
+        digests,
+    }
+}
+
+fn logged_digest(LoggedDigest { term, index, hash }: LoggedDigest) -> Told {
+    Told { term, index, hash }
+}
+
+impl<R: Runtime> Node<R> {
+    /// How often this node, leading the catalog, has compared the replicas of each group.
+    pub fn digest_counts(&self) -> BTreeMap<GroupId, DigestCounts> {
+        self.catalog_service.reports().digest_counts()
     }
 }

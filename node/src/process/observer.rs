@@ -87,6 +87,7 @@ impl Observe for Observer {
                 .iter()
                 .map(|group| report_group(group))
                 .collect();
+            seen.digests = node.digest_counts();
             let shards = node.shards();
             seen.loads = shards.iter().flat_map(|shard| shard.load()).collect();
             for shard in &shards {

@@ -1,6 +1,7 @@
 //! Raft: openraft's types, state machines and network, as Roadstead fills them in.
 
 mod append_stream;
+pub mod digests;
 mod disk_watch;
 pub mod group;
 pub mod membership;

@@ -13,6 +13,7 @@ use roadstead_core::kv::Kv;
 use roadstead_core::shard::{PayloadRef, ShardMachine};
 use tokio::sync::Notify;
 
+use super::digests::Digests;
 use super::snapshot::{Snapshot, SnapshotData};
 use super::types::{
     CATALOG, Entry, GroupId, LogId, NodeId, Response, StoredMembership, TypeConfig,
@@ -65,6 +66,8 @@ pub struct Applied {
     /// Latest cluster time that a follower's running clock showed, in ms, and when, in monotonic
     /// ns.
     pub heard: Option<(u64, u64)>,
+    /// What its rows hashed to lately.
+    pub digests: Digests,
 }
 
 impl Applied {
@@ -106,6 +109,7 @@ impl GroupState {
             timed_term: 0,
             clock_runs: false,
             heard: None,
+            digests: Digests::default(),
         };
         Ok(Arc::new(Self {
             node,
@@ -149,6 +153,7 @@ impl GroupState {
             rows,
             clock,
             timed_term,
+            digests,
             ..
         } = &mut *applied;
         let index = entry.log_id.index;
@@ -174,6 +179,7 @@ impl GroupState {
                         .apply(rows, index, &data.0)
                         .map_err(|e| failed(&e))?;
                     rows.free(&done.freed);
+                    digests.note(entry.log_id, &done.replies);
                     let now = self.clock.monotonic_ns();
                     if entry.log_id.leader_id.node_id == self.node {
                         clock.applied(machine.time(), now);
@@ -279,6 +285,7 @@ impl<R: Runtime> RaftStateMachine<TypeConfig<R>> for StateMachine {
             .map_err(io::Error::other)?;
         let mut applied = self.0.lock();
         applied.machine = Machine::open(self.0.group, &applied.rows)?;
+        applied.digests.clear();
         let time = applied.machine.time();
         applied.clock.followed(time, self.0.clock.monotonic_ns());
         drop(applied);

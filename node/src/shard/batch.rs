@@ -125,6 +125,8 @@ impl Batch {
                 self.tick = true;
                 return;
             }
+            // It changes nothing.
+            Op::Digest(_) => return,
         };
         if self.touched.last() != Some(&partition) {
             self.touched.push(partition);

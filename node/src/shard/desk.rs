@@ -27,6 +27,10 @@ pub struct ShardOptions {
     pub unread_bytes: usize,
     /// How long the leases of a session without a stream are kept.
     pub session_grace: Duration,
+    /// Between two pieces of the rows that are hashed to compare replicas.
+    pub digest_pause: Duration,
+    /// Between two passes over all rows.
+    pub digest_interval: Duration,
 }
 
 impl Default for ShardOptions {
@@ -35,6 +39,8 @@ impl Default for ShardOptions {
             intake_bytes: 32 << 20,
             unread_bytes: 64 << 20,
             session_grace: Duration::from_secs(10),
+            digest_pause: Duration::from_secs(1),
+            digest_interval: Duration::from_hours(1),
         }
     }
 }

@@ -6,8 +6,9 @@
 //!            credit ─► consumers ───────┘                   └─► deliveries
 //! ```
 //! One task per shard writes entries (`proposer`), one per subscription writes frames to its
-//! consumer (`subscription`), one carries dead letters to their queue (`courier`) and one
-//! follows the catalog (`configure`). What they share is the `desk`.
+//! consumer (`subscription`), one carries dead letters to their queue (`courier`), one follows the
+//! catalog (`configure`) and one has rows hashed to compare replicas (`digest`). What they share
+//! is the `desk`.
 
 mod accept;
 mod batch;
@@ -19,6 +20,7 @@ mod courier;
 mod delete;
 pub mod deliver;
 mod desk;
+mod digest;
 mod events;
 mod inspect;
 mod intake;

@@ -61,6 +61,9 @@ pub trait Replica: Send + Sync + 'static {
     /// Cluster time, in ms since 1970.
     fn cluster_time(&self) -> u64;
 
+    /// Whether others vote beside this replica.
+    fn has_other_voters(&self) -> bool;
+
     /// Whether sends may be accepted; the error says which disk is low.
     fn sends_allowed(&self) -> Result<(), String>;
 }

@@ -23,7 +23,7 @@ use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, delete, inspect, load, receive, send, settle};
+use super::{accept, delete, digest, inspect, load, receive, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -55,6 +55,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let parked = Arc::<Mutex<Parked>>::default();
         scope.spawn(Proposer::new(desk.clone()).run());
         scope.spawn(configure::follow(desk.clone(), queues.clone()));
+        scope.spawn(digest::run(desk.clone()));
         let courier = Courier::new(desk.clone(), queues.clone(), router, parked.clone());
         scope.spawn(courier.run());
         Arc::new(Self {

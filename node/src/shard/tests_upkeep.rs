@@ -7,11 +7,16 @@ use roadstead_core::shard::{DeadLetterTarget, PartitionConfig};
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
-use roadstead_proto::v1::{Ack, Reject, ShardReceive, subscription_down};
+use roadstead_proto::v1::{
+    Ack, OutgoingMessage, Reject, ShardReceive, ShardSend, subscription_down,
+};
 use tokio::time::{sleep, timeout};
 
-use super::tests_support::{Consumer, LONG, QUEUE, call, one_shard, receive, send, settle, stats};
-use super::twin::{NODE, queue_info};
+use super::ShardOptions;
+use super::tests_support::{
+    Consumer, LONG, QUEUE, call, one_shard, one_shard_with, receive, send, settle, stats,
+};
+use super::twin::{NODE, Twin, queue_info};
 use super::wire::duration_ms;
 
 #[tokio::test]
@@ -230,4 +235,76 @@ async fn the_load_names_consumers_and_wakes_who_scales_from_zero() {
     service.load();
     sleep(Duration::from_millis(5)).await;
     assert!(service.load()[0].consumers[0].idle_ms >= 5);
+}
+
+fn digesting() -> ShardOptions {
+    ShardOptions {
+        digest_pause: Duration::from_millis(1),
+        digest_interval: Duration::from_millis(60),
+        ..ShardOptions::default()
+    }
+}
+
+/// Waits until there are so many more digests.
+async fn more_digests(twin: &Twin, more: usize) {
+    let count = || twin.digests.lock().unwrap().len();
+    let wanted = count() + more;
+    let hashed = async {
+        while count() < wanted {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, hashed).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_are_hashed_in_pieces_over_and_over_while_there_is_something_to_compare() {
+    let cluster = one_shard_with(digesting());
+    let twin = &cluster.twins[&1];
+    let quiet = async |entries: u64, why: &str| {
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(twin.proposed.load(Ordering::SeqCst), entries, "{why}");
+    };
+    twin.other_voters.store(true, Ordering::SeqCst);
+    quiet(0, "an empty shard has nothing to hash").await;
+    twin.other_voters.store(false, Ordering::SeqCst);
+    let send = ShardSend {
+        queue_id: QUEUE,
+        messages: vec![
+            OutgoingMessage {
+                delay: Some(duration_ms(3_600_000)),
+                ..OutgoingMessage::default()
+            };
+            1_000
+        ],
+        ..ShardSend::default()
+    };
+    let sent = call(&cluster, Call::Send(send)).await.unwrap();
+    assert!(matches!(sent, Reply::Send(_)), "{sent:?}");
+    let before = twin.proposed.load(Ordering::SeqCst);
+    quiet(before, "one voter has nobody to be compared with").await;
+    twin.other_voters.store(true, Ordering::SeqCst);
+    more_digests(twin, 6).await;
+    let digests = twin.digests.lock().unwrap().clone();
+    for pass in digests.chunks_exact(2) {
+        assert_eq!(pass[0].rows, 1_000);
+        assert!(pass[0].next.is_some() && pass[0].next != pass[1].next);
+        assert!((1..1_000).contains(&pass[1].rows) && pass[1].next.is_none());
+    }
+}
+
+#[tokio::test]
+async fn rows_are_hashed_by_who_leads() {
+    let cluster = one_shard_with(digesting());
+    let twin = &cluster.twins[&1];
+    twin.other_voters.store(true, Ordering::SeqCst);
+    send(&cluster, &["x"], None).await.unwrap();
+    more_digests(twin, 2).await;
+    twin.lead(false, None);
+    sleep(Duration::from_millis(50)).await;
+    let before = twin.proposed.load(Ordering::SeqCst);
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(twin.proposed.load(Ordering::SeqCst), before);
+    twin.lead(true, Some(NODE));
+    more_digests(twin, 2).await;
 }

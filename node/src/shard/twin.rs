@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_core::kv::{Kv, MemoryKv};
-use roadstead_core::shard::{Applied, PartitionConfig, PayloadRef, ShardMachine};
+use roadstead_core::shard::{Applied, Digested, PartitionConfig, PayloadRef, Reply, ShardMachine};
 use roadstead_proto::v1::{
     GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall, ShardReply, SubscriptionOpen,
 };
@@ -47,6 +47,9 @@ pub struct Twin {
     /// Entries proposed.
     pub proposed: AtomicU64,
     pub disk_low: AtomicBool,
+    pub other_voters: AtomicBool,
+    /// What its rows hashed to.
+    pub digests: Mutex<Vec<Digested>>,
     start: Instant,
 }
 
@@ -75,6 +78,8 @@ impl Twin {
             released: Notify::new(),
             proposed: AtomicU64::new(0),
             disk_low: AtomicBool::new(false),
+            other_voters: AtomicBool::new(false),
+            digests: Mutex::default(),
             start: Instant::now(),
         })
     }
@@ -138,7 +143,13 @@ impl Replica for Twin {
         state.index += 1;
         let applied = state.machine.apply(&mut state.rows, state.index, &entry);
         state.entries.insert(state.index, entry);
-        Ok(applied.unwrap())
+        let applied = applied.unwrap();
+        for reply in &applied.replies {
+            if let Reply::Digested(digested) = reply {
+                self.digests.lock().unwrap().push(digested.clone());
+            }
+        }
+        Ok(applied)
     }
 
     fn read<T>(&self, f: impl FnOnce(&ShardMachine, &dyn Kv) -> T) -> T {
@@ -161,6 +172,10 @@ impl Replica for Twin {
 
     fn cluster_time(&self) -> u64 {
         self.ahead_ms.load(Ordering::SeqCst) + self.start.elapsed().as_millis() as u64
+    }
+
+    fn has_other_voters(&self) -> bool {
+        self.other_voters.load(Ordering::SeqCst)
     }
 
     fn sends_allowed(&self) -> Result<(), String> {

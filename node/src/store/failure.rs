@@ -28,8 +28,8 @@ pub enum StoreFailure {
 /// A place on disk that does not hold what was written there.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{file} is damaged at byte {offset}: {what}; this data directory must not vote again: \
-     let the node come back with an empty one"
+    "{file} is damaged at byte {offset}: {what}; started anew, the node makes its rows anew, or \
+     comes back as another one where its journal is damaged"
 )]
 pub struct Damage {
     /// File, relative to the data directory.

@@ -117,6 +117,8 @@ impl LiveHost {
             scope: NodeScope::default(),
             shard_options: ShardOptions {
                 session_grace: Duration::from_secs(2),
+                digest_pause: Duration::from_millis(100),
+                digest_interval: Duration::from_millis(300),
                 ..ShardOptions::default()
             },
             controls: self.controls,

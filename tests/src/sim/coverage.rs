@@ -42,6 +42,7 @@ pub const CELLS: &[&str] = &[
     "stream opened again with receipts",
     "session abandoned",
     "stats read",
+    "digest alike on all replicas",
 ];
 
 /// Counts by name.

@@ -26,6 +26,9 @@ const WALL_START: i64 = 1_800_000_000_000;
 /// How long a consumer session without a stream keeps its leases in simulations.
 pub const SESSION_GRACE: Duration = Duration::from_secs(2);
 
+/// Between two pieces of rows that are hashed, and between two passes.
+const DIGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// The clocks of one machine.
 #[derive(Debug)]
 pub struct HostClock {
@@ -196,6 +199,8 @@ impl Host {
             scope: NodeScope::default(),
             shard_options: ShardOptions {
                 session_grace: SESSION_GRACE,
+                digest_pause: DIGEST_PAUSE,
+                digest_interval: DIGEST_PAUSE,
                 ..ShardOptions::default()
             },
             controls: Controls::default(),

@@ -216,7 +216,9 @@ async fn live(
             .ok_or("a consumer did not stop")?
             .ok();
     }
-    Ok(compare(cluster).await)
+    let mut found = compare(cluster).await;
+    found.extend(digests(cluster));
+    Ok(found)
 }
 
 fn senders(channel: &Channel, ledger: &Ledger, enough: &Switch) -> Vec<Joined<()>> {
@@ -285,6 +287,23 @@ async fn compare(cluster: &Cluster) -> Vec<Violation> {
                     let what = format!("group {group}: {digests:x?}");
                     found.push(Violation::ReplicasDiffer(what));
                 }
+            }
+        }
+    }
+    found
+}
+
+/// What the nodes themselves found by their digests: never a difference.
+fn digests(cluster: &Cluster) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (host, running) in cluster.running() {
+        for (group, counts) in running.node.digest_counts() {
+            for _ in 0..counts.agreed {
+                count("digest alike on all replicas");
+            }
+            if counts.mismatched > 0 {
+                let what = format!("host {host} says so of shard {group}: {counts:?}");
+                found.push(Violation::ReplicasDiffer(what));
             }
         }
     }

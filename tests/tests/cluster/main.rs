@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "says what ran")]
 
 mod crashes;
+mod digests;
 mod leaders;
 mod members;
 mod volumes;
@@ -10,6 +11,7 @@ mod volumes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roadstead_node::catalog::divergence::DigestCounts;
 use roadstead_node::node::Ending;
 use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::QueueSpec;
@@ -59,6 +61,24 @@ async fn with_queue(founded: anyhow::Result<LiveCluster>) -> LiveCluster {
 }
 
 async fn settle(cluster: &Arc<LiveCluster>, load: Load) {
+    let DigestCounts { agreed, mismatched } = digests(cluster);
+    println!("{agreed} digests alike, {mismatched} not");
+    assert_eq!(mismatched, 0, "replicas differ");
+    settle_damaged(cluster, load).await;
+}
+
+/// What the nodes that run have found of all shards, as far as they led the catalog.
+fn digests(cluster: &LiveCluster) -> DigestCounts {
+    let nodes = cluster.hosts.iter().filter_map(LiveHost::node);
+    let counts = nodes.flat_map(|node| node.digest_counts().into_values());
+    counts.fold(DigestCounts::default(), |sum, more| DigestCounts {
+        agreed: sum.agreed + more.agreed,
+        mismatched: sum.mismatched + more.mismatched,
+    })
+}
+
+/// The same where a replica was damaged.
+async fn settle_damaged(cluster: &Arc<LiveCluster>, load: Load) {
     let count = load.acknowledged();
     let violations = load.stop(cluster).await.expect("the load comes to an end");
     println!("{count} messages acknowledged");

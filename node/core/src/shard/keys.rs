@@ -41,16 +41,19 @@ const ROWS: u8 = 0x10;
 /// The only stream until there are priorities and tenants.
 const STREAM: u32 = 0;
 
-/// A key, on the stack: at most 96 bytes.
+/// Bytes of a key at most.
+pub(crate) const LONGEST: usize = 96;
+
+/// A key, on the stack.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
-    bytes: [u8; 96],
+    bytes: [u8; LONGEST],
     len: usize,
 }
 
 impl Key {
     fn new(kind: u8) -> Self {
-        let mut bytes = [0; 96];
+        let mut bytes = [0; LONGEST];
         bytes[0] = kind;
         Self { bytes, len: 1 }
     }
@@ -84,6 +87,11 @@ impl Deref for Key {
 
 pub(crate) fn meta() -> Key {
     Key::new(META)
+}
+
+/// Beyond every row.
+pub(crate) fn end() -> Key {
+    Key::new(u8::MAX)
 }
 
 pub(crate) fn config(id: PartitionId) -> Key {

@@ -129,6 +129,11 @@ impl ShardMachine {
     fn carry_out(&mut self, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<Reply, KvError> {
         let id = match &op {
             LoggedOp::Tick => return self.tick(step),
+            LoggedOp::Digest(op) => {
+                // What the ops before it have left in caches is in rows then.
+                self.flush(step.kv);
+                return op.apply(step.kv);
+            }
             LoggedOp::Configure(op) if !self.partitions.contains_key(&op.partition) => {
                 return Ok(self.create(step, op.clone()));
             }
@@ -286,6 +291,7 @@ fn apply_to(p: &mut Partition, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<
         LoggedOp::Accept(op) => op.apply(p, step),
         LoggedOp::OutboxDone(op) => op.apply(p, step),
         LoggedOp::Purge(op) => op.apply(p, step),
+        LoggedOp::Digest(op) => op.apply(step.kv),
         // Not of one partition: the machine does it.
         LoggedOp::Tick => Ok(Reply::Ticked {
             steps: 0,

@@ -43,11 +43,12 @@ pub use id::{
 };
 pub use machine::{ApplyError, ShardMachine};
 pub use op::{
-    Accept, Action, Configure, DropPartition, MAX_DELAY_MS, MAX_ERROR_BYTES, MAX_RECEIVE, MAX_SEND,
-    MAX_SETTLE, MovedMessage, NewMessage, Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive,
-    ReleaseSession, Send, Settle, Settlement, TICK_BUDGET,
+    Accept, Action, Configure, Digest, DropPartition, MAX_DELAY_MS, MAX_DIGEST_BYTES,
+    MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_RECEIVE, MAX_SEND, MAX_SETTLE, MovedMessage, NewMessage,
+    Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive, ReleaseSession, Send, Settle,
+    Settlement, TICK_BUDGET,
 };
 pub use reply::{
-    Applied, DeadLetterReason, Delivered, Event, EventKind, MessageState, Outbox, OutboxMessage,
-    Peeked, Received, Refusal, Reply, SendOutcome, SettleOutcome, Stats, Totals,
+    Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, MessageState, Outbox,
+    OutboxMessage, Peeked, Received, Refusal, Reply, SendOutcome, SettleOutcome, Stats, Totals,
 };

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use xxhash_rust::xxh3::Xxh3Default;
-
 use super::config::Ordering;
 use super::header::{BLOCK, Block, Header, decode_single};
 use super::id::{DEFAULT_GROUP, PartitionId, SessionId};
 use super::keys::{self, Keys};
 use super::machine::ShardMachine;
+use super::op::hash_rows;
 use super::outbox::rows_of;
 use super::partition::{Partition, corrupt};
 use super::place::Place;
@@ -102,15 +101,7 @@ impl ShardMachine {
 
     /// A digest of all rows: equal on replicas that have applied the same entries. Reads them all.
     pub fn digest(kv: &dyn Kv) -> Result<u64, KvError> {
-        let mut hash = Xxh3Default::new();
-        kv.scan(&[], &[0xff; 16], &mut |key, value| {
-            for part in [key, value] {
-                hash.update(&(part.len() as u64).to_be_bytes());
-                hash.update(part);
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(hash.digest())
+        hash_rows(kv, &[], (usize::MAX, usize::MAX)).map(|all| all.hash)
     }
 }
 

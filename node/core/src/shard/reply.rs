@@ -68,6 +68,8 @@ pub enum Reply {
         /// Where to go on; None: done.
         next: Option<PurgeFrom>,
     },
+    /// To Digest.
+    Digested(Digested),
 }
 
 /// Why an op, or a part of it, did nothing.
@@ -144,6 +146,18 @@ pub enum SendOutcome {
     },
     /// It was not added.
     Refused(Refusal),
+}
+
+/// What a piece of the rows hashes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digested {
+    /// XXH3 (64 bits) over the rows in order: of key and value each the length (8 bytes,
+    /// big-endian) and the bytes.
+    pub hash: u64,
+    /// Rows hashed.
+    pub rows: usize,
+    /// Where to go on: the key of the next row; None: these were the last.
+    pub next: Option<Bytes>,
 }
 
 /// One delivery: messages leased together.

@@ -49,6 +49,10 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
                 from: None,
             }),
         ),
+        (
+            "digest",
+            Op::Digest(Digest::largest(Bytes::from_static(b"\x10k"))),
+        ),
     ]
 }
 

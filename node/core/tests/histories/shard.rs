@@ -57,6 +57,7 @@ impl Shard {
                 partition,
                 from: None,
             })),
+            "digest" => self.digest(command),
             "peek" => self.peek(&command.queue),
             "stats" => self.stats(&command.queue),
             "restart" => {
@@ -202,6 +203,25 @@ impl Shard {
             }
         };
         command.words.iter().zip(outcomes).map(told).collect()
+    }
+
+    /// Hashes all rows, so many at a time.
+    fn digest(&mut self, command: &Command) -> Vec<String> {
+        let rows = command.number("rows", 1_000) as u32;
+        let (mut from, mut told) = (Bytes::new(), Vec::new());
+        loop {
+            let op = Digest {
+                rows,
+                ..Digest::largest(from)
+            };
+            let Reply::Digested(piece) = self.apply(&Op::Digest(op)).0 else {
+                unreachable!("a digest")
+            };
+            let (rows, hash) = (piece.rows, piece.hash);
+            told.push(format!("{rows} rows, {hash:016x}"));
+            let Some(next) = piece.next else { return told };
+            from = next;
+        }
     }
 
     fn peek(&self, queue: &str) -> Vec<String> {

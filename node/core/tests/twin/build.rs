@@ -63,6 +63,16 @@ impl World {
                 from: None,
             })],
             Happening::Shuttle { .. } => self.shuttle(event),
+            Happening::Digest { from, rows, bytes } => {
+                let keys: Vec<_> = self.kv.rows().map(|(key, _)| key).collect();
+                let from = from.filter(|_| !keys.is_empty());
+                let from = from.map_or(&[][..], |pick| keys[pick.index(keys.len())]);
+                vec![Op::Digest(Digest {
+                    from: Bytes::copy_from_slice(from),
+                    rows: *rows,
+                    bytes: *bytes,
+                })]
+            }
         }
     }
 

@@ -5,7 +5,9 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use roadstead_core::shard::{Backoff, Delivery, Growth, MAX_DELAY_MS, OnExpiry, Ordering};
+use roadstead_core::shard::{
+    Backoff, Delivery, Growth, MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering,
+};
 
 /// Partitions of the shard in a history.
 pub const SLOTS: usize = 4;
@@ -59,6 +61,12 @@ pub enum Happening {
     },
     Purge {
         slot: usize,
+    },
+    /// Of the rows from one of those that are there on.
+    Digest {
+        from: Option<Index>,
+        rows: u32,
+        bytes: u32,
     },
 }
 
@@ -216,6 +224,14 @@ fn settled() -> impl Strategy<Value = Settled> {
     ]
 }
 
+fn few_rows() -> impl Strategy<Value = u32> {
+    prop_oneof![1_u32..6, Just(MAX_DIGEST_ROWS)]
+}
+
+fn few_bytes() -> impl Strategy<Value = u32> {
+    prop_oneof![1_u32..600, Just(MAX_DIGEST_BYTES)]
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     // The first slot gets half of the traffic, so that histories go deep.
     let slot = || prop_oneof![3 => Just(0_usize), 1 => 1..SLOTS];
@@ -240,6 +256,8 @@ fn happening() -> impl Strategy<Value = Happening> {
                 Happening::Shuttle { pick, max, accept, gap, done }
             }),
         1 => slot().prop_map(|slot| Happening::Purge { slot }),
+        2 => (of(any::<Index>()), few_rows(), few_bytes())
+            .prop_map(|(from, rows, bytes)| Happening::Digest { from, rows, bytes }),
     ]
 }
 

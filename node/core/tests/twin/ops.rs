@@ -17,6 +17,8 @@ pub enum Seen {
     },
     /// The twin does not predict the number of steps.
     Ticked,
+    /// The twin has no rows.
+    Digested,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone)]
@@ -41,6 +43,7 @@ impl Twin {
     pub fn apply(&mut self, op: &Op, fx: &mut Effects) -> Seen {
         let id = match op {
             Op::Tick => return self.tick(fx),
+            Op::Digest(_) => return Seen::Digested,
             Op::Configure(op) => return Seen::Same(self.configure(op)),
             Op::Drop(op) => return Seen::Same(self.drop_partition(op)),
             Op::Settle(op) => op.partition,
@@ -68,7 +71,9 @@ impl Twin {
             Op::Accept(op) => p.accept(op, fx),
             Op::OutboxDone(op) => p.outbox_done(op, fx),
             Op::Purge(_) => p.purge(fx),
-            Op::Tick | Op::Configure(_) | Op::Drop(_) => unreachable!("answered above"),
+            Op::Tick | Op::Digest(_) | Op::Configure(_) | Op::Drop(_) => {
+                unreachable!("answered above")
+            }
         }
     }
 

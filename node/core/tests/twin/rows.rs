@@ -1,9 +1,13 @@
-//! No row is left behind: of each kind there are as many as the twin has reasons for.
+//! No row is left behind: of each kind there are as many as the twin has reasons for. And what
+//! they hash to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use proptest::{prop_assert, prop_assert_eq};
-use roadstead_core::shard::Ordering;
+use roadstead_core::kv::MemoryKv;
+use roadstead_core::shard::{Digest, Digested, Ordering};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::model::{Partition, State};
 use super::world::{Check, World};
@@ -73,4 +77,21 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
         "engaged keys"
     );
     Ok(())
+}
+
+/// What a digest of these rows has to be.
+pub fn digested(kv: &MemoryKv, op: &Digest) -> Digested {
+    let size = |(key, value): &(&[u8], &Bytes)| key.len() + value.len();
+    let rest: Vec<_> = kv.rows().filter(|(key, _)| *key >= &op.from[..]).collect();
+    let fit = |n: &usize| rest[..*n].iter().map(size).sum::<usize>() <= op.bytes as usize;
+    let most = rest.len().min(op.rows as usize);
+    let rows = (0..=most).rev().find(fit).unwrap_or(0).max(1).min(most);
+    let part = |bytes: &[u8]| [&(bytes.len() as u64).to_be_bytes(), bytes].concat();
+    let hashed = rest[..rows].iter();
+    let bytes: Vec<u8> = hashed
+        .flat_map(|(key, value)| [part(key), part(value)].concat())
+        .collect();
+    let next = rest.get(rows).map(|(key, _)| Bytes::copy_from_slice(key));
+    let hash = xxh3_64(&bytes);
+    Digested { hash, rows, next }
 }

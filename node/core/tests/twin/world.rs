@@ -11,6 +11,7 @@ use roadstead_core::shard::*;
 use super::history::{Config, Entry, Happening, SLOTS};
 use super::model::Effects;
 use super::ops::{Seen, SeenMessage, Twin};
+use super::rows::digested;
 
 pub type Check = Result<(), TestCaseError>;
 
@@ -32,6 +33,17 @@ pub struct World {
     pub queues: u64,
     pub reopened_at: Vec<usize>,
     pub coverage: Coverage,
+    /// With the index of their entry.
+    pub digests: Vec<(u64, Digested)>,
+}
+
+/// The digests that an entry asked for.
+pub fn digests_of(index: u64, applied: &Applied) -> Vec<(u64, Digested)> {
+    let digests = applied.replies.iter().filter_map(|reply| match reply {
+        Reply::Digested(digested) => Some((index, digested.clone())),
+        _ => None,
+    });
+    digests.collect()
 }
 
 impl World {
@@ -51,6 +63,7 @@ impl World {
             queues: 3,
             reopened_at: Vec::new(),
             coverage: Coverage::new(),
+            digests: Vec::new(),
         }
     }
 
@@ -119,6 +132,12 @@ impl World {
                     .extend(receipts);
             }
         }
+        if let (Some(Op::Digest(op)), Some(Reply::Digested(got))) =
+            (ops.last(), applied.replies.last())
+        {
+            proptest::prop_assert_eq!(got, &digested(&self.kv, op));
+        }
+        self.digests.extend(digests_of(index, &applied));
         self.compare_effects(&applied, fx)?;
         super::compare::all(self)?;
         if entry.reopen {
@@ -141,6 +160,7 @@ impl World {
     fn see(&self, reply: &Reply) -> Seen {
         match reply {
             Reply::Ticked { .. } => Seen::Ticked,
+            Reply::Digested(_) => Seen::Digested,
             Reply::Received(received) => Seen::Received {
                 delivery: received.delivery,
                 messages: received.messages.iter().map(|m| self.seen(m)).collect(),
@@ -231,6 +251,8 @@ impl World {
             Reply::Accepted {
                 stopped: Some(why), ..
             } => self.count(format!("accept {why:?}")),
+            Reply::Digested(Digested { next: None, .. }) => self.count("digest to the end".into()),
+            Reply::Digested(_) => self.count("digest of a piece".into()),
             _ => {}
         }
     }

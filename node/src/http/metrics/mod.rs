@@ -15,6 +15,7 @@ use roadstead_proto::v1::GroupReport;
 use self::families::Families;
 use super::observation::Observation;
 use super::process::{self, MS_PER_TICK, ProcessNumbers};
+use crate::catalog::divergence::DigestCounts;
 use crate::metrics::{LATENCY_BUCKETS_MICROS, LatencyNumbers};
 use crate::raft::types::CATALOG;
 use crate::store::metrics::SYNC_BUCKETS_MICROS;
@@ -58,6 +59,7 @@ impl Collector for NodeNumbers {
         )?;
         queues::queues(&mut to, seen)?;
         shards(&mut to, seen)?;
+        digests(&mut to, seen)?;
         store(&mut to, seen)?;
         listeners(&mut to, seen)
     }
@@ -116,6 +118,24 @@ fn shards(to: &mut Families<'_>, seen: &Observation) -> fmt::Result {
         "From proposal to applied",
         *micros,
         histogram,
+    )
+}
+
+fn digests(to: &mut Families<'_>, seen: &Observation) -> fmt::Result {
+    let rows = |pick: fn(&DigestCounts) -> u64| {
+        seen.digests
+            .iter()
+            .map(move |(group, counts)| ([("shard", group.to_string())], pick(counts)))
+    };
+    to.counters(
+        "shard_digests_agreed",
+        "Pieces of rows that all voters have alike",
+        rows(|counts| counts.agreed),
+    )?;
+    to.counters(
+        "shard_digest_mismatches",
+        "Pieces of rows that two voters have not alike",
+        rows(|counts| counts.mismatched),
     )
 }
 
@@ -272,6 +292,11 @@ mod tests {
         observation.commits.buckets[3] = 2;
         observation.commits.buckets[14] = 1;
         observation.commits.micros = 1_500_000;
+        let counts = DigestCounts {
+            agreed: 4,
+            mismatched: 1,
+        };
+        observation.digests.insert(1, counts);
         observation
             .connections
             .push(("client", crate::api::ConnectionNumbers::default()));
@@ -285,6 +310,8 @@ mod tests {
             "roadstead_commit_latency_seconds_count 3",
             r#"roadstead_commit_latency_seconds_bucket{le="0.001"} 2"#,
             r#"roadstead_commit_latency_seconds_bucket{le="+Inf"} 3"#,
+            r#"roadstead_shard_digests_agreed_total{shard="1"} 4"#,
+            r#"roadstead_shard_digest_mismatches_total{shard="1"} 1"#,
             r#"roadstead_connections_accepted_total{listener="client"} 0"#,
             "# TYPE process_cpu_seconds counter",
         ] {

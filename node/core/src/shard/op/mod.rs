@@ -2,6 +2,7 @@
 
 mod accept;
 mod configure;
+mod digest;
 mod drop_partition;
 mod outbox_done;
 mod purge;
@@ -12,6 +13,7 @@ mod settle;
 
 pub use accept::{Accept, MovedMessage};
 pub use configure::Configure;
+pub use digest::{Digest, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS};
 pub use drop_partition::DropPartition;
 pub use outbox_done::OutboxDone;
 pub use purge::{Purge, PurgeFrom};
@@ -20,6 +22,7 @@ pub use release_session::ReleaseSession;
 pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
 
+pub(crate) use digest::hash_rows;
 pub(crate) use settle::LoggedSettle;
 
 use crate::codec::{Decoded, Reader};
@@ -47,6 +50,8 @@ pub enum Op {
     OutboxDone(OutboxDone),
     /// Removes messages that are not leased.
     Purge(Purge),
+    /// Hashes a piece of the shard's rows.
+    Digest(Digest),
 }
 
 /// Steps (a lease ended, a delayed message made ready, a message expired …) per [`Op::Tick`].
@@ -63,6 +68,7 @@ const TICK: u8 = 7;
 const ACCEPT: u8 = 8;
 const OUTBOX_DONE: u8 = 9;
 const PURGE: u8 = 10;
+const DIGEST: u8 = 11;
 
 /// An op as it stands in an entry: payloads are ranges of the entry's data.
 #[derive(Debug)]
@@ -77,6 +83,7 @@ pub(crate) enum LoggedOp<'a> {
     Accept(accept::LoggedAccept),
     OutboxDone(OutboxDone),
     Purge(Purge),
+    Digest(Digest),
 }
 
 impl Op {
@@ -92,6 +99,7 @@ impl Op {
             Self::Accept(op) => op.encode(tag(out, ACCEPT)),
             Self::OutboxDone(op) => op.encode(tag(out, OUTBOX_DONE)),
             Self::Purge(op) => op.encode(tag(out, PURGE)),
+            Self::Digest(op) => op.encode(tag(out, DIGEST)),
         }
     }
 }
@@ -115,6 +123,7 @@ impl<'a> LoggedOp<'a> {
             ACCEPT => Self::Accept(accept::LoggedAccept::decode(r)?),
             OUTBOX_DONE => Self::OutboxDone(OutboxDone::decode(r)?),
             PURGE => Self::Purge(Purge::decode(r)?),
+            DIGEST => Self::Digest(Digest::decode(r)?),
             _ => return r.fail("kind of op (a newer binary wrote it?)"),
         })
     }
