@@ -38,6 +38,7 @@ fn config(folder: &TempDir) -> NodeConfig {
         worker_threads: None,
         reserve: Some(1 << 20),
         segment_size: 1 << 20,
+        journal_window: None,
         scrub_rate: 64 << 20,
         scrub_interval: Duration::from_secs(1),
         shutdown_grace: Duration::from_secs(5),

@@ -68,6 +68,30 @@ fn a_bootstrap_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn a_drain_is_taken_back_but_not_of_who_is_lost() {
+    let mut world = World::founded();
+    world.apply(Op::AddMember(AddMember {
+        node: node(4),
+        fence: 0,
+    }));
+    let drain = |drain, lost| {
+        Op::DrainMember(DrainMember {
+            node_id: 4,
+            drain,
+            lost,
+            fence: 0,
+        })
+    };
+    assert_eq!(world.apply(drain(true, false)), Reply::Done);
+    assert_eq!(world.apply(drain(false, false)), Reply::Done);
+    assert!(!world.machine.members()[&4].draining, "it was taken back");
+    assert_eq!(world.apply(drain(true, true)), Reply::Done);
+    assert_eq!(world.apply(drain(true, false)), Reply::Done);
+    assert!(world.machine.members()[&4].lost, "for good");
+    assert_eq!(world.refused(drain(false, false)), Refusal::Lost(4));
+}
+
+#[test]
 fn members_join_drain_and_leave_in_that_order() {
     let mut world = World::founded();
     world.apply(Op::AddMember(AddMember {
@@ -88,20 +112,6 @@ fn members_join_drain_and_leave_in_that_order() {
     );
     assert_eq!(world.apply(drain(0)), Reply::Done);
     assert!(world.machine.members()[&4].draining);
-    let drain = |drain, lost| {
-        Op::DrainMember(DrainMember {
-            node_id: 4,
-            drain,
-            lost,
-            fence: 0,
-        })
-    };
-    assert_eq!(world.apply(drain(false, false)), Reply::Done);
-    assert!(!world.machine.members()[&4].draining, "it was taken back");
-    assert_eq!(world.apply(drain(true, true)), Reply::Done);
-    assert_eq!(world.apply(drain(true, false)), Reply::Done);
-    assert!(world.machine.members()[&4].lost, "for good");
-    assert_eq!(world.refused(drain(false, false)), Refusal::Lost(4));
     let placement = Placement {
         voters: vec![1, 2, 4],
         learners: vec![],
