@@ -12,6 +12,7 @@ use roadstead_node::shard::ShardOptions;
 use roadstead_node::store::data_dir::DataDir;
 use roadstead_node::store::disk::{Disk, SimDisk, SimFaults};
 use roadstead_node::store::env::MemoryEnv;
+use roadstead_node::store::scrub::ScrubOptions;
 use roadstead_node::store::{Store, StoreOptions};
 
 use super::context::{self, below, note};
@@ -173,6 +174,11 @@ impl Host {
             window_bytes: 192 << 10,
             tail_bytes: 64 << 10,
             nonce: below(u64::MAX),
+            scrub: ScrubOptions {
+                bytes_per_second: 1 << 20,
+                interval: Duration::from_secs(1),
+                ..ScrubOptions::default()
+            },
             ..StoreOptions::default()
         };
         let (store, drivers) = Store::open(disk, Arc::new(self.env.clone()), &options)

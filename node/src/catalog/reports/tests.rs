@@ -87,7 +87,8 @@ fn without_a_group_s_leader_nobody_knows_who_votes() {
     let reports = Reports::default();
     heard(&reports, (1, 0), digested(7, &[(10, 1)]));
     heard(&reports, (1, FRESH_MS), digested(8, &[(10, 2)]));
-    assert_eq!(reports.digest_counts(), BTreeMap::new());
+    let none = DigestCounts::default();
+    assert_eq!(reports.digest_counts(), BTreeMap::from([(1, none)]));
     assert_eq!(
         heard(&reports, (1, FRESH_MS), digested(7, &[(10, 1)])),
         (1, false)
