@@ -38,14 +38,17 @@ fn segments(data: &Path) -> Vec<PathBuf> {
     segments
 }
 
-fn flip(path: &Path, offset: u64) {
+/// Flips bits from `first` on, so that some are not padding.
+fn rot(path: &Path, first: u64) {
     let file = File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+    for offset in (first..first + 1_200).step_by(150) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+    }
 }
 
-/// Flips one bit in the middle of what the fullest segment but the newest holds.
+/// Flips bits in the middle of what the fullest segment but the newest holds.
 fn damage_journal(data: &Path) {
     let used = |path: &PathBuf| {
         let bytes = fs::read(path).unwrap();
@@ -53,7 +56,7 @@ fn damage_journal(data: &Path) {
     };
     let fullest = segments(data).into_iter().max_by_key(used).unwrap();
     let middle = used(&fullest) / 2;
-    flip(&fullest, middle as u64);
+    rot(&fullest, middle as u64);
 }
 
 /// Nothing but the rows is gone: what the journal does not have any more comes from other nodes,

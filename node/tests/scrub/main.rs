@@ -59,8 +59,11 @@ async fn a_healthy_store_under_load_is_never_taken_for_damaged() {
     let seconds = seconds.map_or(8, |text| text.parse().unwrap());
     let mut loaded = Loaded::open(256 << 20, Duration::from_millis(100));
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(seconds) || loaded.store.metrics().read().scrubs < 3
-    {
+    let is_exercised = |loaded: &Loaded| {
+        let numbers = loaded.store.metrics().read();
+        numbers.scrubs >= 3 && numbers.payload_bytes_moved > 0
+    };
+    while begun.elapsed() < Duration::from_secs(seconds) || !is_exercised(&loaded) {
         assert!(begun.elapsed() < PATIENCE + Duration::from_secs(seconds));
         loaded.write(50).await;
         if let Some(failure) = loaded.store.failure().get() {
