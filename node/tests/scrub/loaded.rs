@@ -30,6 +30,8 @@ const PAYLOAD: u32 = 20_000;
 const CHUNK: usize = 4_076;
 /// Payloads that live at a time.
 const BACKLOG: usize = 1_500;
+/// Of these, payloads that are never settled: however fast the others go, they are moved.
+const KEPT: usize = 200;
 
 /// The store, its files and its load.
 pub struct Loaded {
@@ -116,7 +118,7 @@ impl Loaded {
         }
     }
 
-    /// Appends so many entries, and settles the oldest payloads beyond the backlog.
+    /// Appends so many entries, and settles payloads beyond the backlog.
     pub async fn write(&mut self, count: u64) {
         let entries: Vec<Entry> = (self.next..self.next + count)
             .map(|index| Entry {
@@ -154,7 +156,7 @@ impl Loaded {
             let settled = refs.remove(if index.is_multiple_of(3) {
                 BACKLOG / 2
             } else {
-                0
+                KEPT
             });
             let settled = settled.unwrap();
             self.rows.free(&[settled]);
