@@ -89,10 +89,9 @@ impl Storage {
         options.nonce = rand::random();
         options.window_bytes = config.journal_window.unwrap_or(options.window_bytes);
         options.scrub = scrub::options(config, walker, &root);
-        let walker = walker.filter(|_| !data_dir.was_clean());
         match found(&data_dir, &root, walker)? {
             Outcome::Clean => {}
-            Outcome::RebuildLmdb(damage) => {
+            Outcome::RebuildLmdb(damage) | Outcome::Short(damage) => {
                 tracing::error!(%damage, "LMDB is damaged; it is made anew");
                 check::drop_lmdb(&root).context("LMDB's files cannot be removed")?;
                 data_dir.note_damage(None)?;
@@ -160,7 +159,7 @@ pub fn walk(root: &Path) -> anyhow::Result<bool> {
     belongs_to_a_node(root)?;
     match check::walk(root, usize::try_from(MIN_MAP).unwrap_or(usize::MAX))? {
         Outcome::Clean => Ok(true),
-        Outcome::RebuildLmdb(damage) | Outcome::Damaged(damage) => {
+        Outcome::RebuildLmdb(damage) | Outcome::Short(damage) | Outcome::Damaged(damage) => {
             tracing::error!(%damage, "the data is damaged");
             Ok(false)
         }
@@ -188,7 +187,8 @@ pub(super) fn belongs_to_a_node(root: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// What was found while the node ran, or is found now.
+/// What was found while the node ran, or is found now: by its shape, and where the last stop was
+/// not in order or the shape leaves a doubt, by a walk.
 fn found(data_dir: &DataDir, root: &Path, walker: Option<&Path>) -> anyhow::Result<Outcome> {
     if let Some(damage) = data_dir.damage().cloned() {
         let of_rows = damage.file.starts_with(STATE);
@@ -199,9 +199,11 @@ fn found(data_dir: &DataDir, root: &Path, walker: Option<&Path>) -> anyhow::Resu
         });
     }
     let shape = check::shape(root)?;
-    if shape != Outcome::Clean {
-        return Ok(shape);
-    }
+    let walker = match &shape {
+        Outcome::Clean => walker.filter(|_| !data_dir.was_clean()),
+        Outcome::Short(_) if walker.is_some() => walker,
+        _ => return Ok(shape),
+    };
     let walked = walker.and_then(|binary| walk_apart(binary, root, WALK));
     Ok(walked.map_or(Outcome::Clean, |what| {
         Outcome::RebuildLmdb(Damage {
@@ -312,6 +314,32 @@ mod tests {
         assert!(walk(root).unwrap(), "it has no rows yet");
         set_aside(root).unwrap();
         assert!(root.join("damaged-0").join("identity").exists());
+    }
+
+    /// LMDB does not write a page that it took and gave back within one transaction.
+    #[test]
+    fn a_file_that_ends_before_its_last_page_is_walked() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let state = root.join(STATE);
+        let disk: Arc<dyn Disk> = Arc::new(FsDisk::open(root).unwrap());
+        let data_dir = DataDir::open(disk, 7).unwrap();
+        drop(LmdbEnv::open(&state, 1 << 20).unwrap());
+        let file = std::fs::File::options()
+            .write(true)
+            .open(state.join("data.mdb"))
+            .unwrap();
+        let length = file.metadata().unwrap().len();
+        assert!(length > 3 * 4_096, "{length}");
+        file.set_len(length - 4_096).unwrap();
+        let walked = |script: &str| {
+            let walker = walker(root, script);
+            found(&data_dir, root, Some(&walker)).unwrap()
+        };
+        assert_eq!(walked("exit 0"), Outcome::Clean);
+        assert!(matches!(walked("exit 10"), Outcome::RebuildLmdb(_)));
+        let alone = found(&data_dir, root, None).unwrap();
+        assert!(matches!(alone, Outcome::Short(_)), "{alone:?}");
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub const DAMAGED: u8 = 10;
 pub enum Outcome {
     /// Nothing wrong, or nothing there yet.
     Clean,
+    /// LMDB's file ends before its last page. Where the pages that are missing are free ones,
+    /// which LMDB never wrote, nothing is wrong: [`walk`] tells.
+    Short(Damage),
     /// LMDB alone is damaged: [`drop_lmdb`], if the journal reaches back to each group's first
     /// entry (opening the store tells), else the whole directory must be given up.
     RebuildLmdb(Damage),
@@ -41,13 +44,12 @@ pub fn shape(dir: &Path) -> io::Result<Outcome> {
         opened => opened?,
     };
     let length = file.metadata()?.len();
-    let damage = |offset: usize, what: String| {
-        Ok(Outcome::RebuildLmdb(Damage {
-            file: name.into(),
-            offset: offset as u64,
-            what,
-        }))
+    let found = |offset: usize, what: String| Damage {
+        file: name.into(),
+        offset: offset as u64,
+        what,
     };
+    let damage = |offset, what| Ok(Outcome::RebuildLmdb(found(offset, what)));
     let mut pages = [0; 2 * PAGE];
     if length < pages.len() as u64 {
         return damage(0, format!("the file has only {length} bytes"));
@@ -86,10 +88,8 @@ pub fn shape(dir: &Path) -> io::Result<Outcome> {
     let last = if txn_a > txn_b { last_a } else { last_b };
     let wanted = last.saturating_add(1).saturating_mul(PAGE as u64);
     if length < wanted {
-        return damage(
-            0,
-            format!("the file has {length} bytes instead of {wanted}"),
-        );
+        let what = format!("the file has {length} bytes instead of {wanted}");
+        return Ok(Outcome::Short(found(0, what)));
     }
     Ok(Outcome::Clean)
 }
@@ -99,7 +99,7 @@ pub fn shape(dir: &Path) -> io::Result<Outcome> {
 /// whoever started it.
 pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
     match shape(dir)? {
-        Outcome::Clean => {}
+        Outcome::Clean | Outcome::Short(_) => {}
         damaged => return Ok(damaged),
     }
     let state = dir.join("lmdb");
