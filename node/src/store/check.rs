@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::data_dir::SUCCESSOR;
+use super::data_dir::{NAME as IDENTITY, SUCCESSOR};
 use super::env::{Env, LmdbEnv, Table};
 use super::failure::Damage;
 
@@ -20,6 +20,15 @@ const MAGIC: u32 = 0xBEEF_C0DE;
 
 /// Exit code of a process that walked and found damage.
 pub const DAMAGED: u8 = 10;
+
+/// Signals by which a process ends that met damage; others are sent to it.
+pub const CRASHES: [i32; 5] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGABRT,
+    libc::SIGILL,
+    libc::SIGFPE,
+];
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,8 +182,12 @@ pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
         // A crash came between this and whoever asked for it.
         return Ok(());
     }
-    remove(&dir.join(OLD))?;
-    fs::rename(dir.join("lmdb"), dir.join(OLD))?;
+    if dir.join(OLD).exists() {
+        // The first one holds what the node had; this one was being made anew.
+        remove(&dir.join("lmdb"))?;
+    } else {
+        fs::rename(dir.join("lmdb"), dir.join(OLD))?;
+    }
     File::open(dir)?.sync_all()
 }
 
@@ -192,22 +205,36 @@ fn remove(directory: &Path) -> io::Result<()> {
 
 /// Renames everything in a damaged data directory (but its lock) into `damaged-N` inside it, so
 /// that the node comes back as a new one. Returns where it went.
+///
+/// The identity goes first, durably: a journal without one is never used, while an identity whose
+/// journal is gone would be a node that has forgotten its votes.
 pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let free = (0..10_000)
         .map(|n| dir.join(format!("damaged-{n}")))
         .find(|path| !path.exists());
     let target = free.ok_or_else(|| io::Error::other("no name left for the damaged data"))?;
     fs::create_dir(&target)?;
-    // The identity last: while it is there the directory is still the old node's.
     let mut names: Vec<_> = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
-    names.sort_by_key(|entry| entry.file_name() == "identity");
+    names.sort_by_key(|entry| entry.file_name() != IDENTITY);
     for entry in names {
         let name = entry.file_name();
         let stays = name == "lock" || name == SUCCESSOR;
         if !stays && !name.to_string_lossy().starts_with("damaged-") {
-            fs::rename(entry.path(), target.join(name))?;
+            fs::rename(entry.path(), target.join(&name))?;
+            if name == IDENTITY {
+                File::open(dir)?.sync_all()?;
+            }
         }
     }
     File::open(dir)?.sync_all()?;
     Ok(target)
+}
+
+/// Goes on with [`set_aside`] where it was cut short after a successor was written down.
+pub fn finish_set_aside(dir: &Path) -> io::Result<()> {
+    let there = |name: &str| dir.join(name).exists();
+    if there(SUCCESSOR) && !there(IDENTITY) && (there("journal") || there("lmdb")) {
+        set_aside(dir)?;
+    }
+    Ok(())
 }
