@@ -254,7 +254,9 @@ fn a_directory_that_was_half_set_aside_is_nobodys() {
     let root = dir.path();
     let write = |name: &str| std::fs::write(root.join(name), name).unwrap();
     std::fs::create_dir(root.join("journal")).unwrap();
-    ["identity", "identity.successor", "journal/00000000", "lock"].map(write);
+    for name in ["identity", "identity.successor", "journal/00000000", "lock"] {
+        write(name);
+    }
     check::finish_set_aside(root).unwrap();
     assert!(root.join("identity").exists(), "it has not begun");
     // What is left when it is cut short after its first step.
