@@ -144,7 +144,9 @@ async fn serve(config: NodeConfig) -> anyhow::Result<Served> {
         ending = process.failed() => {
             if process.is_damaged() {
                 tracing::warn!("starting anew");
-                process.kill().await;
+                if tokio::time::timeout(CLOSING, process.kill()).await.is_err() {
+                    tracing::warn!("the store does not close; it is left");
+                }
                 return Ok(Served::Damaged);
             }
             ensure!(ending.in_order, "the node stops: {}", ending.why);

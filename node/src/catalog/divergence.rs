@@ -151,6 +151,11 @@ impl Divergence {
         self.damaged.get(&node)
     }
 
+    /// Forgets what was wrong with the rows of a node: it has made them anew.
+    pub fn forgive(&mut self, node: NodeId) {
+        self.damaged.remove(&node);
+    }
+
     /// Counts by group.
     pub fn counts(&self) -> &BTreeMap<GroupId, DigestCounts> {
         &self.counts

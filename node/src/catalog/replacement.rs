@@ -14,6 +14,9 @@ use crate::gateway::ApiError;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
 
+/// Whoever has not reported for so long is not counted on; members report every second.
+const LATELY_MS: u64 = 2_500;
+
 impl<R: Runtime> CatalogService<R> {
     /// Gives the data of a member up, or lets another node take its place; said again it does
     /// nothing.
@@ -34,6 +37,7 @@ impl<R: Runtime> CatalogService<R> {
             ApiError::unavailable("another node's data is being given up; ask again")
         })?;
         if self.is_lost(node_id) != Some(true) {
+            self.check_silent(node_id)?;
             self.check_spared(node_id)?;
         }
         let op = DrainMember {
@@ -53,15 +57,33 @@ impl<R: Runtime> CatalogService<R> {
             .read(|catalog| catalog.members().get(&node).map(|member| member.lost))
     }
 
+    /// Whoever reports runs on data that is whole: it is a copy of that data that is damaged.
+    fn check_silent(&self, node: NodeId) -> Result<(), ApiError> {
+        let now = self.directory.monotonic_ms();
+        if !self
+            .reports
+            .heard_since(node, now.saturating_sub(LATELY_MS))
+        {
+            return Ok(());
+        }
+        let message = format!("node {node:016x} still reports");
+        Err(ApiError::new(Code::FailedPrecondition, message))
+    }
+
     /// Whether the cluster can do without a node's data.
     fn check_spared(&self, node: NodeId) -> Result<(), ApiError> {
         let placed: Vec<GroupId> = self
             .view
             .read(|catalog| catalog.placements().keys().copied().collect());
-        let Some((candidates, _)) = self.candidates() else {
+        let Some((mut candidates, _)) = self.candidates() else {
             return Err(ApiError::unavailable("the cluster has not been founded"));
         };
-        let leaders = self.reports.leaders(self.directory.monotonic_ms());
+        let now = self.directory.monotonic_ms();
+        for one in &mut candidates {
+            let lately = now.saturating_sub(LATELY_MS);
+            one.alive = self.reports.heard_since(one.node, lately);
+        }
+        let leaders = self.reports.leaders(now);
         let missing = placed.iter().find(|group| !leaders.contains_key(group));
         let needed = if let Some(group) = missing {
             Err(format!("no leader of group {group} is heard of"))

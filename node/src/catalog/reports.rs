@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use roadstead_core::catalog::Boot;
 use roadstead_core::placement::GroupView;
 use roadstead_proto::v1::{GroupReport, ReportMember};
 use tokio::sync::Notify;
 
 use super::divergence::{DigestCounts, Divergence, EntryId, Hashes, News, Voters};
+use crate::peers::codec::boot_from_wire;
 use crate::raft::digests::REMEMBERED;
 use crate::raft::membership::CAUGHT_UP_ENTRIES;
 use crate::raft::types::{GroupId, NodeId};
@@ -34,6 +36,8 @@ struct State {
     epoch: u64,
     members: BTreeMap<NodeId, (u64, ReportMember)>,
     divergence: Divergence,
+    /// In which start each damaged member was told.
+    told: BTreeMap<NodeId, Boot>,
 }
 
 impl Reports {
@@ -131,9 +135,10 @@ impl Reports {
         self.lock().compare(node, leaders)
     }
 
-    /// What is wrong with the rows of a member, if something is known to be.
+    /// What is wrong with the rows of a member, to be told with the answer to its report. Nothing
+    /// after the start in which it was told: it has made them anew.
     pub fn damage(&self, node: NodeId) -> Option<String> {
-        self.lock().divergence.damage(node).cloned()
+        self.lock().damage(node)
     }
 
     /// How often the replicas of each group were compared by this node.
@@ -151,6 +156,19 @@ fn is_fresh(at_ms: u64, now_ms: u64) -> bool {
 }
 
 impl State {
+    fn damage(&mut self, node: NodeId) -> Option<String> {
+        let why = self.divergence.damage(node)?.clone();
+        let (_, report) = self.members.get(&node)?;
+        let boot = boot_from_wire(report.boot.as_ref());
+        let told = self.told.entry(node).or_insert_with(|| boot.clone());
+        if *told == boot {
+            return Some(why);
+        }
+        self.told.remove(&node);
+        self.divergence.forgive(node);
+        None
+    }
+
     fn begin(&mut self, epoch: u64, now_ms: u64) {
         if self.epoch != epoch {
             *self = Self {
@@ -159,6 +177,7 @@ impl State {
                 members: BTreeMap::new(),
                 // Who is damaged stays so; counts only grow.
                 divergence: std::mem::take(&mut self.divergence),
+                told: std::mem::take(&mut self.told),
             };
         }
     }

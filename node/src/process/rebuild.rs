@@ -13,6 +13,8 @@ use crate::store::Store;
 
 /// A chunk that does not come by then is lost, and the state with it.
 const CHUNK: Duration = Duration::from_secs(10);
+/// The first one comes when all rows have been read there.
+const FIRST_CHUNK: Duration = Duration::from_mins(5);
 /// Pause before the members are asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is said that nobody has given a state yet.
@@ -53,6 +55,8 @@ pub async fn run(store: &Store, cluster: &str, members: &Members) -> anyhow::Res
             tokio::time::sleep(PAUSE).await;
         }
     }
+    // Also after a crash between the two.
+    store.cut_tails()?;
     Ok(())
 }
 
@@ -66,7 +70,7 @@ async fn fetch(
 ) -> anyhow::Result<LogId> {
     let group = GroupId::try_from(request.group)?;
     let mut peer = members.peer(address).await?;
-    let answered = timeout(CHUNK, peer.fetch_state(request)).await;
+    let answered = timeout(FIRST_CHUNK, peer.fetch_state(request)).await;
     let mut chunks = answered.context("no answer in time")??.into_inner();
     let mut installer = store.begin_install(group)?;
     while let Some(chunk) = timeout(CHUNK, chunks.message())

@@ -1,5 +1,6 @@
 //! Opens what a node keeps on disk, after looking for damage.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use anyhow::{Context, bail};
 use super::{memory, scrub};
 use crate::config::NodeConfig;
 pub use crate::store::check::DAMAGED;
-use crate::store::check::{self, Outcome};
+use crate::store::check::{self, CRASHES, Outcome};
 use crate::store::data_dir::DataDir;
 use crate::store::disk::{Disk, FsDisk};
 use crate::store::drivers::StoreThreads;
@@ -79,6 +80,7 @@ impl Storage {
                 "no disk space to start: the reserve was given up"
             );
         }
+        check::finish_set_aside(&root).context("the damaged data cannot be set aside")?;
         let opened = DataDir::open(Arc::clone(&disk), rand::random());
         let mut data_dir = opened.with_context(|| give_up(&root))?;
         if data_dir.was_clean() {
@@ -89,10 +91,9 @@ impl Storage {
         options.nonce = rand::random();
         options.window_bytes = config.journal_window.unwrap_or(options.window_bytes);
         options.scrub = scrub::options(config, walker, &root);
-        let walker = walker.filter(|_| !data_dir.was_clean());
         match found(&data_dir, &root, walker)? {
             Outcome::Clean => {}
-            Outcome::RebuildLmdb(damage) => {
+            Outcome::RebuildLmdb(damage) | Outcome::Short(damage) => {
                 tracing::error!(%damage, "LMDB is damaged; it is made anew");
                 check::drop_lmdb(&root).context("LMDB's files cannot be removed")?;
                 data_dir.note_damage(None)?;
@@ -136,7 +137,9 @@ impl Damaged {
     ///
     /// # Errors
     /// When the disk refuses it.
-    pub fn set_aside(self) -> anyhow::Result<PathBuf> {
+    pub fn set_aside(mut self) -> anyhow::Result<PathBuf> {
+        // A disk that reads well the next time does not undo that it was given up.
+        self.data_dir.note_damage(Some(self.damage.clone()))?;
         self.data_dir.write_successor(rand::random())?;
         let root = &self.root;
         check::set_aside(root).with_context(|| format!("{} cannot be set aside", root.display()))
@@ -160,7 +163,7 @@ pub fn walk(root: &Path) -> anyhow::Result<bool> {
     belongs_to_a_node(root)?;
     match check::walk(root, usize::try_from(MIN_MAP).unwrap_or(usize::MAX))? {
         Outcome::Clean => Ok(true),
-        Outcome::RebuildLmdb(damage) | Outcome::Damaged(damage) => {
+        Outcome::RebuildLmdb(damage) | Outcome::Short(damage) | Outcome::Damaged(damage) => {
             tracing::error!(%damage, "the data is damaged");
             Ok(false)
         }
@@ -188,7 +191,8 @@ pub(super) fn belongs_to_a_node(root: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// What was found while the node ran, or is found now.
+/// What was found while the node ran, or is found now: by its shape, and where the last stop was
+/// not in order or the shape leaves a doubt, by a walk.
 fn found(data_dir: &DataDir, root: &Path, walker: Option<&Path>) -> anyhow::Result<Outcome> {
     if let Some(damage) = data_dir.damage().cloned() {
         let of_rows = damage.file.starts_with(STATE);
@@ -199,9 +203,11 @@ fn found(data_dir: &DataDir, root: &Path, walker: Option<&Path>) -> anyhow::Resu
         });
     }
     let shape = check::shape(root)?;
-    if shape != Outcome::Clean {
-        return Ok(shape);
-    }
+    let walker = match &shape {
+        Outcome::Clean => walker.filter(|_| !data_dir.was_clean()),
+        Outcome::Short(_) if walker.is_some() => walker,
+        _ => return Ok(shape),
+    };
     let walked = walker.and_then(|binary| walk_apart(binary, root, WALK));
     Ok(walked.map_or(Outcome::Clean, |what| {
         Outcome::RebuildLmdb(Damage {
@@ -236,18 +242,31 @@ fn walk_apart(binary: &Path, root: &Path, patience: Duration) -> Option<String> 
                 // It may have ended by itself just now.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Some(format!("walking the data took more than {patience:?}"));
+                tracing::warn!(
+                    ?patience,
+                    "walking the data took too long; it goes unwalked"
+                );
+                return None;
             }
         }
     }
 }
 
+/// Only what speaks of the data counts: a walk can also be killed, or fail by itself.
 fn verdict(status: ExitStatus) -> Option<String> {
-    match status.code() {
-        Some(0) => None,
-        Some(code) if code == i32::from(DAMAGED) => Some("rows are damaged".to_owned()),
-        _ => Some(format!("walking the data ended with {status}")),
+    if status.code() == Some(i32::from(DAMAGED)) {
+        return Some("rows are damaged".to_owned());
     }
+    if status
+        .signal()
+        .is_some_and(|signal| CRASHES.contains(&signal))
+    {
+        return Some(format!("walking the data ended with {status}"));
+    }
+    if !status.success() {
+        tracing::warn!(%status, "the data could not be walked; damage would be found in use");
+    }
+    None
 }
 
 fn map_bytes(volume: u64) -> usize {
@@ -277,14 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_crashes_finds_damage_or_hangs_is_damage() {
+    fn a_walk_tells_of_damage_by_what_it_finds_and_by_crashing_only() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
         let table = [
             ("test \"$1\" = check-data && test -d \"$2\"", None),
             ("exit 10", Some("rows are damaged")),
             ("kill -SEGV $$", Some("signal")),
-            ("exec sleep 60", Some("more than 300ms")),
+            ("exec sleep 60", None),
+            ("exit 1", None),
+            ("kill -TERM $$", None),
         ];
         for (script, expected) in table {
             let found = walk_apart(&walker(root, script), root, Duration::from_millis(300));
@@ -312,6 +333,32 @@ mod tests {
         assert!(walk(root).unwrap(), "it has no rows yet");
         set_aside(root).unwrap();
         assert!(root.join("damaged-0").join("identity").exists());
+    }
+
+    /// LMDB does not write a page that it took and gave back within one transaction.
+    #[test]
+    fn a_file_that_ends_before_its_last_page_is_walked() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let state = root.join(STATE);
+        let disk: Arc<dyn Disk> = Arc::new(FsDisk::open(root).unwrap());
+        let data_dir = DataDir::open(disk, 7).unwrap();
+        drop(LmdbEnv::open(&state, 1 << 20).unwrap());
+        let file = std::fs::File::options()
+            .write(true)
+            .open(state.join("data.mdb"))
+            .unwrap();
+        let length = file.metadata().unwrap().len();
+        assert!(length > 3 * 4_096, "{length}");
+        file.set_len(length - 4_096).unwrap();
+        let walked = |script: &str| {
+            let walker = walker(root, script);
+            found(&data_dir, root, Some(&walker)).unwrap()
+        };
+        assert_eq!(walked("exit 0"), Outcome::Clean);
+        assert!(matches!(walked("exit 10"), Outcome::RebuildLmdb(_)));
+        let alone = found(&data_dir, root, None).unwrap();
+        assert!(matches!(alone, Outcome::Short(_)), "{alone:?}");
     }
 
     #[test]

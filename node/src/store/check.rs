@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::data_dir::SUCCESSOR;
+use super::data_dir::{NAME as IDENTITY, SUCCESSOR};
 use super::env::{Env, LmdbEnv, Table};
 use super::failure::Damage;
 
@@ -21,11 +21,23 @@ const MAGIC: u32 = 0xBEEF_C0DE;
 /// Exit code of a process that walked and found damage.
 pub const DAMAGED: u8 = 10;
 
+/// Signals by which a process ends that met damage; others are sent to it.
+pub const CRASHES: [i32; 5] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGABRT,
+    libc::SIGILL,
+    libc::SIGFPE,
+];
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing wrong, or nothing there yet.
     Clean,
+    /// LMDB's file ends before its last page. Where the pages that are missing are free ones,
+    /// which LMDB never wrote, nothing is wrong: [`walk`] tells.
+    Short(Damage),
     /// LMDB alone is damaged: [`drop_lmdb`], if the journal reaches back to each group's first
     /// entry (opening the store tells), else the whole directory must be given up.
     RebuildLmdb(Damage),
@@ -41,13 +53,12 @@ pub fn shape(dir: &Path) -> io::Result<Outcome> {
         opened => opened?,
     };
     let length = file.metadata()?.len();
-    let damage = |offset: usize, what: String| {
-        Ok(Outcome::RebuildLmdb(Damage {
-            file: name.into(),
-            offset: offset as u64,
-            what,
-        }))
+    let found = |offset: usize, what: String| Damage {
+        file: name.into(),
+        offset: offset as u64,
+        what,
     };
+    let damage = |offset, what| Ok(Outcome::RebuildLmdb(found(offset, what)));
     let mut pages = [0; 2 * PAGE];
     if length < pages.len() as u64 {
         return damage(0, format!("the file has only {length} bytes"));
@@ -86,10 +97,8 @@ pub fn shape(dir: &Path) -> io::Result<Outcome> {
     let last = if txn_a > txn_b { last_a } else { last_b };
     let wanted = last.saturating_add(1).saturating_mul(PAGE as u64);
     if length < wanted {
-        return damage(
-            0,
-            format!("the file has {length} bytes instead of {wanted}"),
-        );
+        let what = format!("the file has {length} bytes instead of {wanted}");
+        return Ok(Outcome::Short(found(0, what)));
     }
     Ok(Outcome::Clean)
 }
@@ -99,7 +108,7 @@ pub fn shape(dir: &Path) -> io::Result<Outcome> {
 /// whoever started it.
 pub fn walk(dir: &Path, map_bytes: usize) -> io::Result<Outcome> {
     match shape(dir)? {
-        Outcome::Clean => {}
+        Outcome::Clean | Outcome::Short(_) => {}
         damaged => return Ok(damaged),
     }
     let state = dir.join("lmdb");
@@ -173,8 +182,12 @@ pub fn drop_lmdb(dir: &Path) -> io::Result<()> {
         // A crash came between this and whoever asked for it.
         return Ok(());
     }
-    remove(&dir.join(OLD))?;
-    fs::rename(dir.join("lmdb"), dir.join(OLD))?;
+    if dir.join(OLD).exists() {
+        // The first one holds what the node had; this one was being made anew.
+        remove(&dir.join("lmdb"))?;
+    } else {
+        fs::rename(dir.join("lmdb"), dir.join(OLD))?;
+    }
     File::open(dir)?.sync_all()
 }
 
@@ -192,22 +205,36 @@ fn remove(directory: &Path) -> io::Result<()> {
 
 /// Renames everything in a damaged data directory (but its lock) into `damaged-N` inside it, so
 /// that the node comes back as a new one. Returns where it went.
+///
+/// The identity goes first, durably: a journal without one is never used, while an identity whose
+/// journal is gone would be a node that has forgotten its votes.
 pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let free = (0..10_000)
         .map(|n| dir.join(format!("damaged-{n}")))
         .find(|path| !path.exists());
     let target = free.ok_or_else(|| io::Error::other("no name left for the damaged data"))?;
     fs::create_dir(&target)?;
-    // The identity last: while it is there the directory is still the old node's.
     let mut names: Vec<_> = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
-    names.sort_by_key(|entry| entry.file_name() == "identity");
+    names.sort_by_key(|entry| entry.file_name() != IDENTITY);
     for entry in names {
         let name = entry.file_name();
         let stays = name == "lock" || name == SUCCESSOR;
         if !stays && !name.to_string_lossy().starts_with("damaged-") {
-            fs::rename(entry.path(), target.join(name))?;
+            fs::rename(entry.path(), target.join(&name))?;
+            if name == IDENTITY {
+                File::open(dir)?.sync_all()?;
+            }
         }
     }
     File::open(dir)?.sync_all()?;
     Ok(target)
+}
+
+/// Goes on with [`set_aside`] where it was cut short after a successor was written down.
+pub fn finish_set_aside(dir: &Path) -> io::Result<()> {
+    let there = |name: &str| dir.join(name).exists();
+    if there(SUCCESSOR) && !there(IDENTITY) && (there("journal") || there("lmdb")) {
+        set_aside(dir)?;
+    }
+    Ok(())
 }

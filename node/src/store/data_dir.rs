@@ -17,7 +17,8 @@ use super::disk::Disk;
 use super::failure::Damage;
 use crate::raft::types::NodeId;
 
-const NAME: &str = "identity";
+/// The file.
+pub const NAME: &str = "identity";
 const NEW: &str = "identity.new";
 /// Of the node that comes after this one, while its data is given up.
 pub const SUCCESSOR: &str = "identity.successor";

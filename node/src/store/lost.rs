@@ -20,6 +20,27 @@ impl Store {
         Ok(lost)
     }
 
+    /// Cuts logs that end in another past than the one that their rows hold: a state that came from
+    /// another node is of committed entries, so what stands against them in the log never was.
+    ///
+    /// # Errors
+    /// When LMDB cannot be read or the journal has failed.
+    pub fn cut_tails(&self) -> Result<(), StoreError> {
+        for journal in self.0.journal.groups() {
+            let applied = self.shared(journal.id())?.layers().applied;
+            let ends = journal.ends();
+            let (Some(applied), Some(last)) = (applied, ends.last) else {
+                continue;
+            };
+            if last < applied && last.index >= applied.index {
+                tracing::warn!(group = journal.id(), %last, %applied, "entries never committed are cut");
+                let cut = journal.truncate_after(ends.purged);
+                cut.map_err(|error| StoreError::Stopped(error.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn check_gap(&self, shared: &Shared) -> Result<(), StoreError> {
         let Some((applied, purged)) = self.gap(shared) else {
             return Ok(());

@@ -1,6 +1,7 @@
 use roadstead_proto::v1::{LoggedDigest, Replica};
 
 use super::*;
+use crate::peers::codec::boot_to_wire;
 
 fn report(node_id: u64, term: u64) -> ReportMember {
     let group = GroupReport {
@@ -149,4 +150,26 @@ fn who_is_silent_becomes_unreachable_and_a_new_leader_is_patient() {
     assert!(!reports.alive(7, 1_000 + UNREACHABLE_AFTER_MS));
     reports.note(1, 20_000, report(7, 1));
     assert!(reports.alive(7, 20_001));
+}
+
+#[test]
+fn who_was_told_is_forgiven_from_the_next_start_on() {
+    let reports = Reports::default();
+    let started = |nonce, digests: &[(u64, u64)]| ReportMember {
+        boot: Some(boot_to_wire(&Boot::default().next(nonce))),
+        ..digested(8, digests)
+    };
+    heard(&reports, (1, 0), digested(7, &[(10, 1)]));
+    heard(&reports, (1, 0), digested(9, &[(10, 1)]));
+    assert_eq!(heard(&reports, (1, 0), started(5, &[(10, 2)])), (1, true));
+    assert!(heard(&reports, (1, 1), started(5, &[(10, 2)])).1);
+    // Another leader of the catalog on this node, and what the others say of that entry again.
+    assert!(!heard(&reports, (2, 2), started(6, &[])).1);
+    heard(&reports, (2, 3), digested(7, &[(10, 1)]));
+    heard(&reports, (2, 3), digested(9, &[(10, 1)]));
+    assert!(!heard(&reports, (2, 4), started(6, &[])).1);
+    assert!(
+        heard(&reports, (2, 5), started(6, &[(10, 2)])).1,
+        "rotten again"
+    );
 }

@@ -229,7 +229,7 @@ async fn damage_of_the_state_file_is_found_before_it_is_mapped() {
         std::fs::write(&path, bytes).unwrap();
         let found = check::shape(dir.path()).unwrap();
         assert!(
-            matches!(found, Outcome::RebuildLmdb(_)),
+            matches!(found, Outcome::RebuildLmdb(_) | Outcome::Short(_)),
             "{name}: {found:?}"
         );
     }
@@ -246,4 +246,32 @@ async fn damage_of_the_state_file_is_found_before_it_is_mapped() {
     assert!(!old.exists() && path.exists());
     let aside = check::set_aside(dir.path()).unwrap();
     assert!(aside.join("lmdb/data.mdb").exists() && !path.exists());
+}
+
+#[test]
+fn a_directory_that_was_half_set_aside_is_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let write = |name: &str| std::fs::write(root.join(name), name).unwrap();
+    std::fs::create_dir(root.join("journal")).unwrap();
+    for name in ["identity", "identity.successor", "journal/00000000", "lock"] {
+        write(name);
+    }
+    check::finish_set_aside(root).unwrap();
+    assert!(root.join("identity").exists(), "it has not begun");
+    // What is left when it is cut short after its first step.
+    std::fs::create_dir(root.join("damaged-0")).unwrap();
+    std::fs::rename(root.join("identity"), root.join("damaged-0/identity")).unwrap();
+    check::finish_set_aside(root).unwrap();
+    check::finish_set_aside(root).unwrap();
+    let mut left: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(
+        left,
+        ["damaged-0", "damaged-1", "identity.successor", "lock"]
+    );
+    assert!(root.join("damaged-1/journal/00000000").exists());
 }

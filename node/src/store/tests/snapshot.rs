@@ -176,3 +176,40 @@ async fn payloads_freed_while_a_snapshot_is_sent_stay_until_it_is_over() {
     stop(&from, from_threads);
     stop(&to, to_threads);
 }
+
+/// Copies the state of group 4.
+async fn copy(from: &Store, live: Vec<PayloadRef>, to: &Store) {
+    let capture = from.rows(4).unwrap().capture(live).unwrap();
+    let mut reader = from.open_snapshot(capture).await.unwrap();
+    let mut installer = to.begin_install(4).unwrap();
+    while let Some(chunk) = reader.next().await.unwrap() {
+        installer.write(chunk).await.unwrap();
+    }
+    to.install(installer.finish().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_were_lost_come_back_and_what_was_never_committed_goes() {
+    let (from, from_threads, live) = filled(3).await;
+    // Terms of its own entries, and whether these stand against the state up to 99 of term 1.
+    for (term, is_cut) in [(0, true), (1, false)] {
+        let (to, to_threads) = start(Arc::new(SimDisk::new(4)), Arc::new(MemoryEnv::default()));
+        let journal = to.0.journal.group(4);
+        let (done, told) = notice();
+        let entries = (0..120).map(|index| entry(term, index, 100)).collect();
+        journal.append(entries, done).unwrap();
+        told.await.unwrap().unwrap();
+        journal.purge(log_id(term, 10)).unwrap();
+        assert_eq!(to.lost_groups().unwrap(), [(4, log_id(term, 10))]);
+        let refused = to.rows(4).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("its log begins after"), "{refused}");
+        copy(&from, live.clone(), &to).await;
+        assert_eq!(to.lost_groups().unwrap(), []);
+        to.cut_tails().unwrap();
+        let last = if is_cut { 10 } else { 119 };
+        assert_eq!(journal.ends().last, Some(log_id(term, last)));
+        assert_eq!(count(&to.rows(4).unwrap()), 100);
+        stop(&to, to_threads);
+    }
+    stop(&from, from_threads);
+}

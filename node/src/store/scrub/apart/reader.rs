@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{FILE, Walked, damage};
-use crate::store::check::DAMAGED;
+use crate::store::check::{CRASHES, DAMAGED};
 use crate::store::failure::Damage;
 use crate::store::scrub::Walker;
 
@@ -17,15 +17,6 @@ const PATIENCE: Duration = Duration::from_hours(1);
 const SLACK: u64 = 20;
 /// The lines of a walk are shorter.
 const MOST_OUTPUT: u64 = 4096;
-
-/// Signals by which a process ends that met damage; others are sent to it.
-const CRASHES: [i32; 5] = [
-    libc::SIGSEGV,
-    libc::SIGBUS,
-    libc::SIGABRT,
-    libc::SIGILL,
-    libc::SIGFPE,
-];
 
 /// What a process has found.
 #[derive(Debug, PartialEq, Eq)]
