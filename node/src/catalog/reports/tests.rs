@@ -161,7 +161,8 @@ fn who_was_told_is_forgiven_from_the_next_start_on() {
     };
     heard(&reports, (1, 0), digested(7, &[(10, 1)]));
     heard(&reports, (1, 0), digested(9, &[(10, 1)]));
-    assert_eq!(heard(&reports, (1, 0), started(5, &[(10, 2)])), (1, true));
+    // That they differ, and who is damaged.
+    assert_eq!(heard(&reports, (1, 0), started(5, &[(10, 2)])), (2, true));
     assert!(heard(&reports, (1, 1), started(5, &[(10, 2)])).1);
     // Another leader of the catalog on this node, and what the others say of that entry again.
     assert!(!heard(&reports, (2, 2), started(6, &[])).1);
