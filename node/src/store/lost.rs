@@ -33,7 +33,8 @@ impl Store {
                 continue;
             };
             if last < applied && last.index >= applied.index {
-                tracing::warn!(group = journal.id(), %last, %applied, "entries never committed are cut");
+                let group = journal.id();
+                tracing::warn!(group, %last, %applied, "entries never committed are cut");
                 let cut = journal.truncate_after(ends.purged);
                 cut.map_err(|error| StoreError::Stopped(error.to_string()))?;
             }
