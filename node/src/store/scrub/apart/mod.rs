@@ -1,6 +1,6 @@
 //! The state file, read in a process of its own beside the node that uses it.
 //!
-//! [`Reader`] is that process as the node sees it; [`walk`] is what it does. It takes no lock of
+//! `Reader` is that process as the node sees it; [`walk`] is what it does. It takes no lock of
 //! the data directory and writes nothing but its place among LMDB's readers.
 
 mod pages;
@@ -34,7 +34,7 @@ pub struct Walked {
 }
 
 impl Walked {
-    /// The lines that the process writes, of which [`Walked::read`] makes this again.
+    /// The lines that the process writes, of which `Walked::read` makes this again.
     pub fn lines(&self) -> String {
         let mut text = format!("bytes {}\n", self.bytes);
         if let Some(note) = &self.note {
