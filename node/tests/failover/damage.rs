@@ -22,6 +22,16 @@ async fn start() -> (Cluster, Probers) {
     (cluster, probers)
 }
 
+/// Kills the node that leads most shards, once its journal begins later than its rows; which one,
+/// and its id.
+async fn kill_busiest(cluster: &mut Cluster, probers: &Probers) -> (usize, u64) {
+    let node = cluster.busiest().await;
+    let id = cluster.node_id(node).await;
+    until_recycled(cluster, probers).await;
+    cluster.kill(node);
+    (node, id)
+}
+
 /// Every message that was acknowledged is there, once.
 async fn settle(cluster: &Cluster, probers: Probers) {
     cluster.wait_until_redundant().await;
@@ -65,10 +75,7 @@ fn damage_journal(data: &Path) {
 async fn damaged_rows_are_made_anew() {
     let _alone = ALONE.lock().await;
     let (mut cluster, probers) = start().await;
-    let node = cluster.busiest().await;
-    let id = cluster.node_id(node).await;
-    until_recycled(&cluster, &probers).await;
-    cluster.kill(node);
+    let (node, id) = kill_busiest(&mut cluster, &probers).await;
     let rows = cluster.data(node).join("lmdb/data.mdb");
     File::options()
         .write(true)
@@ -89,10 +96,7 @@ async fn damaged_rows_are_made_anew() {
 async fn a_damaged_journal_is_given_up_and_a_new_node_comes() {
     let _alone = ALONE.lock().await;
     let (mut cluster, probers) = start().await;
-    let node = cluster.busiest().await;
-    let id = cluster.node_id(node).await;
-    until_recycled(&cluster, &probers).await;
-    cluster.kill(node);
+    let (node, id) = kill_busiest(&mut cluster, &probers).await;
     damage_journal(&cluster.data(node));
     cluster.start_node(node);
     cluster.logged(node, "the data is set aside").await;
