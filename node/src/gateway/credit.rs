@@ -114,9 +114,13 @@ impl CreditSplit {
         source.given = source.given.saturating_sub(messages);
     }
 
-    /// The shard has more than its credit covers.
+    /// The shard has more than its credit covers. It said so before it heard of what it has been
+    /// given since, where there is some left: it says so again once that is used.
     pub fn available(&mut self, index: usize) {
-        self.sources[index].claim = Claim::Hungry;
+        let source = &mut self.sources[index];
+        if source.given == 0 {
+            source.claim = Claim::Hungry;
+        }
     }
 
     /// The shard gave back credit that it was asked for.

@@ -6,7 +6,7 @@
 
 mod cache;
 mod cluster;
-mod credit;
+pub(crate) mod credit;
 mod error;
 mod held;
 mod messages;

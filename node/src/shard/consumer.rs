@@ -73,7 +73,7 @@ pub struct Consumer {
     pub idle_since_ms: Option<u64>,
     /// Leased to its session before, and to be delivered again.
     pub(super) owed: Vec<Received>,
-    /// Where something was ready while its credit was on its way: to be looked at again.
+    /// Where something may be ready that was not asked for while its credit was on its way.
     starved: Vec<PartitionId>,
     push: mpsc::UnboundedSender<Push>,
 }
@@ -143,15 +143,20 @@ impl Consumer {
             self.taking_back -= 1;
             let unused = std::mem::take(&mut self.credit);
             self.push(Push::Returned(unused));
-            if self.taking_back == 0 {
+            if self.taking_back == 0 && self.later > 0 {
                 self.credit = std::mem::take(&mut self.later);
+                self.hinted = false;
+                self.repay();
+                self.starved.extend(&self.wish.partitions);
             }
         }
-        if self.reserved == 0 {
-            std::mem::take(&mut self.starved)
-        } else {
-            Vec::new()
+        if self.reserved > 0 {
+            return Vec::new();
         }
+        if !self.owed.is_empty() {
+            self.hint();
+        }
+        std::mem::take(&mut self.starved)
     }
 
     /// It can be given something.

@@ -38,6 +38,8 @@ mod subscription;
 pub mod wire;
 
 #[cfg(test)]
+mod credit_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_support;

@@ -1,0 +1,224 @@
+//! Credit between a gateway and real shards, with frames and entries on their way.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use proptest::prelude::*;
+use roadstead_core::shard::{Delivered, MessageId, PartitionId, PayloadRef, Received};
+use tokio::sync::mpsc;
+
+use super::consumer::{ConsumerId, Push, Wish};
+use super::consumers::{Asked, Consumers};
+use crate::gateway::credit::{CreditSplit, Order};
+
+const SHARDS: usize = 3;
+
+fn partition(shard: usize) -> PartitionId {
+    PartitionId {
+        queue: 1,
+        partition: shard as u32,
+    }
+}
+
+fn leased(partition: PartitionId, messages: u32) -> Received {
+    let message = |slot| Delivered {
+        slot,
+        delivery_count: 1,
+        id: MessageId {
+            queue: 1,
+            partition: partition.partition,
+            sequence: 1,
+        },
+        sequence: 1,
+        payload: PayloadRef {
+            index: 1,
+            offset: 0,
+            len: 1,
+        },
+        enqueued_at: 0,
+        deadline: 0,
+    };
+    Received {
+        partition,
+        group: 0,
+        delivery: 1,
+        epoch: 0,
+        messages: (0..messages as u16).map(message).collect(),
+    }
+}
+
+/// A shard with one consumer, and what is on its way from the gateway (`up`) and to it (`down`).
+struct Shard {
+    partition: PartitionId,
+    consumers: Consumers,
+    id: ConsumerId,
+    up: VecDeque<u32>,
+    down: mpsc::UnboundedReceiver<Push>,
+    writing: VecDeque<Asked>,
+    ready: u64,
+}
+
+impl Shard {
+    fn open(number: usize) -> Self {
+        let partition = partition(number);
+        let (push, down) = mpsc::unbounded_channel();
+        let wish = Wish {
+            queue: Default::default(),
+            partitions: vec![partition],
+            session: None,
+            session_name: String::new(),
+            stream: 0,
+            lease_ms: None,
+            label: Default::default(),
+        };
+        let mut consumers = Consumers::default();
+        let id = consumers.open(wish, Vec::new(), push);
+        Self {
+            partition,
+            consumers,
+            id,
+            up: VecDeque::new(),
+            down,
+            writing: VecDeque::new(),
+            ready: 0,
+        }
+    }
+
+    fn arrive(&mut self) {
+        self.ready += 1;
+        self.consumers.touched(self.partition);
+    }
+
+    /// Hears one frame; false when there is none.
+    fn hear(&mut self) -> bool {
+        match self.up.pop_front() {
+            Some(0) => self.consumers.take_back(self.id),
+            Some(credit) => self.consumers.grant(self.id, credit),
+            None => return false,
+        }
+        true
+    }
+
+    fn write(&mut self) -> bool {
+        let ready = self.ready;
+        let asked = self.consumers.ask(&BTreeMap::new(), |_| ready);
+        self.writing.extend(&asked);
+        !asked.is_empty()
+    }
+
+    fn apply(&mut self) -> bool {
+        let Some(asked) = self.writing.pop_front() else {
+            return false;
+        };
+        let count = self.ready.min(asked.receive.max.into());
+        self.ready -= count;
+        let got = leased(self.partition, count as u32);
+        self.consumers.answered(&asked, Some(got), self.ready);
+        true
+    }
+}
+
+struct Stream {
+    split: CreditSplit,
+    shards: Vec<Shard>,
+    delivered: u64,
+}
+
+impl Stream {
+    fn open() -> Self {
+        let mut split = CreditSplit::new(SHARDS);
+        (0..SHARDS).for_each(|shard| split.opened(shard));
+        Self {
+            split,
+            shards: (0..SHARDS).map(Shard::open).collect(),
+            delivered: 0,
+        }
+    }
+
+    /// Reads one frame of a shard; false when there is none.
+    fn read(&mut self, shard: usize) -> bool {
+        let Ok(push) = self.shards[shard].down.try_recv() else {
+            return false;
+        };
+        match push {
+            Push::Leased(got) => {
+                self.delivered += got.messages.len() as u64;
+                self.split.delivered(shard, got.messages.len() as u32);
+            }
+            Push::Available => self.split.available(shard),
+            Push::Returned(unused) => self.split.returned(shard, unused),
+            Push::Closed(why) => panic!("{why:?}"),
+        }
+        self.obey();
+        true
+    }
+
+    fn obey(&mut self) {
+        for order in self.split.orders() {
+            let (shard, credit) = match order {
+                Order::Give(shard, credit) => (shard, credit),
+                Order::TakeBack(shard) => (shard, 0),
+            };
+            self.shards[shard].up.push_back(credit);
+        }
+    }
+
+    fn act(&mut self, action: u8, shard: usize) -> bool {
+        match action {
+            0 => self.shards[shard].hear(),
+            1 => self.shards[shard].write(),
+            2 => self.shards[shard].apply(),
+            _ => self.read(shard),
+        }
+    }
+
+    /// Until nothing is on its way; false when that never comes.
+    fn settle(&mut self) -> bool {
+        (0..1_000).any(|_| {
+            let all = (0..SHARDS).flat_map(|shard| (0..4).map(move |action| (action, shard)));
+            let acted: Vec<bool> = all.map(|(action, shard)| self.act(action, shard)).collect();
+            !acted.contains(&true)
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Grant(u32),
+    Arrive(usize),
+    Act(u8, usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (1u32..4).prop_map(Step::Grant),
+        2 => (0..SHARDS).prop_map(Step::Arrive),
+        8 => (0u8..4, 0..SHARDS).prop_map(|(action, shard)| Step::Act(action, shard)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever crosses on the way, in the end no credit lies idle while something is ready.
+    #[test]
+    fn credit_gets_to_what_is_ready(steps in prop::collection::vec(step(), 1..60)) {
+        let mut stream = Stream::open();
+        let mut granted = 0;
+        for step in steps {
+            match step {
+                Step::Grant(messages) => {
+                    granted += u64::from(messages);
+                    stream.split.grant(messages);
+                    stream.obey();
+                }
+                Step::Arrive(shard) => stream.shards[shard].arrive(),
+                Step::Act(action, shard) => drop(stream.act(action, shard)),
+            }
+        }
+        prop_assert!(stream.settle(), "credit goes to and fro for ever");
+        let ready: u64 = stream.shards.iter().map(|shard| shard.ready).sum();
+        prop_assert!(stream.delivered <= granted);
+        prop_assert!(ready == 0 || stream.delivered == granted,
+            "{ready} ready, {} of {granted} delivered", stream.delivered);
+    }
+}
