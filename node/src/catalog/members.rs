@@ -80,6 +80,7 @@ impl<R: Runtime> CatalogService<R> {
         let known = self
             .view
             .read(|catalog| catalog.members().get(&report.node_id).cloned());
+        let given_up = known.as_ref().is_some_and(|member| member.lost);
         if let Some(known) = known {
             let node = reported(&report);
             if changed(&known, &node) {
@@ -98,6 +99,7 @@ impl<R: Runtime> CatalogService<R> {
         Ok(ReportReply {
             groups: leaders.into_values().collect(),
             damaged: self.reports.damage(node).unwrap_or_default(),
+            given_up,
         })
     }
 }

@@ -55,6 +55,10 @@ pub(super) async fn run<R: Runtime>(node: Arc<Node<R>>) {
                             node.store().failure().set(diverged(report.damaged).into());
                             return;
                         }
+                        if report.given_up {
+                            node.store().failure().set(given_up().into());
+                            return;
+                        }
                         directory.heard(&report.groups);
                         node.note_boot();
                     }
@@ -83,6 +87,15 @@ fn diverged(what: String) -> Damage {
         file: "lmdb/data.mdb".to_owned(),
         offset: 0,
         what,
+    }
+}
+
+/// The cluster did without this data when it was asked to, and may have too few copies with it.
+fn given_up() -> Damage {
+    Damage {
+        file: "journal".to_owned(),
+        offset: 0,
+        what: "it was damaged before, and the cluster has given it up".to_owned(),
     }
 }
 

@@ -15,8 +15,20 @@ const SHORT: &[&str] = &["--segment-size", "1Mi", "--journal-window", "2Mi"];
 /// Messages of 1 KiB that fill its segments several times.
 const SENT: usize = 12_288;
 
-async fn start() -> (Cluster, Probers) {
-    let cluster = Cluster::start(SHORT).await;
+/// As `SHORT`, and what is on disk is read again all the time.
+const SCRUBBED: &[&str] = &[
+    "--segment-size",
+    "1Mi",
+    "--journal-window",
+    "2Mi",
+    "--scrub-rate",
+    "64Mi",
+    "--scrub-interval",
+    "1s",
+];
+
+async fn start(flags: &'static [&'static str]) -> (Cluster, Probers) {
+    let cluster = Cluster::start(flags).await;
     cluster.create_queue(PARTITIONS).await;
     let probers = Probers::start(&cluster, PARTITIONS);
     (cluster, probers)
@@ -58,15 +70,16 @@ fn rot(path: &Path, first: u64) {
     }
 }
 
-/// Flips bits in the middle of what the fullest segment but the newest holds.
+/// Flips bits in the middle of what each segment holds; a file that waits to be used again does not
+/// say so.
 fn damage_journal(data: &Path) {
-    let used = |path: &PathBuf| {
-        let bytes = fs::read(path).unwrap();
-        bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0)
-    };
-    let fullest = segments(data).into_iter().max_by_key(used).unwrap();
-    let middle = used(&fullest) / 2;
-    rot(&fullest, middle as u64);
+    for segment in segments(data) {
+        let bytes = fs::read(&segment).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        if used > 4_096 {
+            rot(&segment, used as u64 / 2);
+        }
+    }
 }
 
 /// Nothing but the rows is gone: what the journal does not have any more comes from other nodes,
@@ -74,7 +87,7 @@ fn damage_journal(data: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_rows_are_made_anew() {
     let _alone = ALONE.lock().await;
-    let (mut cluster, probers) = start().await;
+    let (mut cluster, probers) = start(SHORT).await;
     let (node, id) = kill_busiest(&mut cluster, &probers).await;
     let rows = cluster.data(node).join("lmdb/data.mdb");
     File::options()
@@ -91,31 +104,41 @@ async fn damaged_rows_are_made_anew() {
     settle(&cluster, probers).await;
 }
 
-/// It could have acknowledged what it does not have any more: it must not vote again.
+/// It could have acknowledged what it does not have any more: it must not vote again. One node's
+/// journal is damaged while it does not run; then another's rots while it does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_journal_is_given_up_and_a_new_node_comes() {
     let _alone = ALONE.lock().await;
-    let (mut cluster, probers) = start().await;
-    let (node, id) = kill_busiest(&mut cluster, &probers).await;
-    damage_journal(&cluster.data(node));
-    cluster.start_node(node);
+    let (mut cluster, probers) = start(SCRUBBED).await;
+    let (killed, id) = kill_busiest(&mut cluster, &probers).await;
+    damage_journal(&cluster.data(killed));
+    cluster.start_node(killed);
+    another_comes(&cluster, killed, id).await;
+    let rotten = (killed + 1) % 3;
+    let id = cluster.node_id(rotten).await;
+    damage_journal(&cluster.data(rotten));
+    another_comes(&cluster, rotten, id).await;
+    let log = cluster.logged(rotten, "the former node is out").await;
+    assert!(log.contains("the scrubber has found damage"), "{log}");
+    settle(&cluster, probers).await;
+}
+
+/// A node with the id `former` has been replaced.
+async fn another_comes(cluster: &Cluster, node: usize, former: u64) {
     cluster.logged(node, "the data is set aside").await;
     cluster.logged(node, "the former node is out").await;
     cluster.wait_until_redundant().await;
-    assert_ne!(cluster.node_id(node).await, id, "it is another node");
-    assert!(!cluster.members().await.contains(&id));
-    assert!(
-        cluster.data(node).join("damaged-0/journal").exists(),
-        "it is kept"
-    );
-    settle(&cluster, probers).await;
+    assert_ne!(cluster.node_id(node).await, former, "it is another node");
+    assert!(!cluster.members().await.contains(&former));
+    let kept = cluster.data(node).join("damaged-0/journal");
+    assert!(kept.exists(), "what it had is kept");
 }
 
 /// Of two damaged nodes of three none may go: the majority of some group would be gone for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_damaged_nodes_of_three_stay_as_they_are() {
     let _alone = ALONE.lock().await;
-    let (mut cluster, probers) = start().await;
+    let (mut cluster, probers) = start(SHORT).await;
     until_recycled(&cluster, &probers).await;
     probers.stop().await;
     for node in [0, 1] {
