@@ -10,6 +10,7 @@
 mod twin {
     pub mod build;
     pub mod compare;
+    pub mod dedup;
     pub mod deliver;
     pub mod history;
     pub mod model;
@@ -134,6 +135,15 @@ fn check(coverage: &Coverage) {
             wanted.push(format!("own time to live {state} {order}"));
         }
         wanted.push(format!("backoff {order}"));
+        for by in ["Id", "Content"] {
+            for state in ["Ready", "InFlight", "Delayed", "DeadLettered", "Gone"] {
+                wanted.push(format!("duplicate {state} {order} by {by}"));
+            }
+            for scope in ["Queue", "Key"] {
+                wanted.push(format!("duplicate {order} by {by} in {scope}"));
+            }
+        }
+        wanted.push(format!("duplicate {order} of a producer"));
     }
     for name in [
         "state Blocked PerKey",
@@ -147,6 +157,10 @@ fn check(coverage: &Coverage) {
         "sent TooLate",
         "sent OutOfRange",
         "sent Overtaken",
+        "sent NoDeduplication",
+        "sent IdLimit",
+        "duplicate Blocked PerKey by Id",
+        "duplicate Blocked Strict by Id",
         "settled Done",
         "settled Stale",
         "accept Gap",

@@ -1,6 +1,7 @@
 //! What one partition promises.
 
 use super::backoff::Backoff;
+use super::deduplication::Deduplication;
 use crate::codec::{Decoded, Put, Reader};
 
 /// What order a queue keeps.
@@ -127,6 +128,8 @@ pub struct PartitionConfig {
     pub max_message_bytes: u32,
     /// Deliveries in flight per group at most; 0: no limit.
     pub max_in_flight: u32,
+    /// How messages that are sent again are known; None: by their producer's numbers only.
+    pub deduplication: Option<Deduplication>,
 }
 
 impl Default for PartitionConfig {
@@ -145,15 +148,21 @@ impl Default for PartitionConfig {
             max_bytes: 0,
             max_message_bytes: 256 * 1024,
             max_in_flight: 20_000,
+            deduplication: None,
         }
     }
 }
 
 const VERSION: u8 = 1;
+/// With a setting of deduplication at the end.
+const DEDUPLICATING: u8 = 2;
 
 impl PartitionConfig {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(match self.deduplication {
+            None => VERSION,
+            Some(_) => DEDUPLICATING,
+        });
         out.put_varint(self.revision);
         out.push(self.ordering.code());
         out.push(self.delivery.code());
@@ -173,10 +182,16 @@ impl PartitionConfig {
         out.put_varint(self.max_bytes);
         out.put_varint(u64::from(self.max_message_bytes));
         out.put_varint(u64::from(self.max_in_flight));
+        if let Some(setting) = &self.deduplication {
+            setting.encode(out);
+        }
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.version(VERSION, "version of partition config")?;
+        let version = r.u8("version of partition config")?;
+        if version != VERSION && version != DEDUPLICATING {
+            return r.fail("version of partition config");
+        }
         Ok(Self {
             revision: r.varint("revision")?,
             ordering: Ordering::read(r)?,
@@ -197,6 +212,10 @@ impl PartitionConfig {
             max_bytes: r.varint("max bytes")?,
             max_message_bytes: r.varint_u32("max message bytes")?,
             max_in_flight: r.varint_u32("max in flight")?,
+            deduplication: match version {
+                DEDUPLICATING => Some(Deduplication::decode(r)?),
+                _ => None,
+            },
         })
     }
 }
