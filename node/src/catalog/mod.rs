@@ -5,6 +5,7 @@
 //! ([`steward`]).
 
 mod convert;
+mod deduplication;
 mod members;
 mod queues;
 pub mod reports;

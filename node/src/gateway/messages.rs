@@ -8,9 +8,10 @@ use roadstead_core::shard::Receipt;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    OutgoingMessage, Producer, SendRequest, SendResponse, SendResult, SettleRequest,
+    OutgoingMessage, Producer, QueueSpec, SendRequest, SendResponse, SendResult, SettleRequest,
     SettleResponse, SettleResult, Settlement, ShardCall, ShardSend, ShardSettle,
 };
+use roadstead_proto::{is_deduplicated, partition_of};
 
 use super::queues::odd_answer;
 use super::route::Again;
@@ -52,10 +53,14 @@ impl<R: Runtime> Gateway<R> {
             ..
         } = request;
         let about = |error: ApiError| error.about(info.reference());
-        validate::messages(&messages, &info.spec()).map_err(about)?;
+        let spec = info.spec();
+        validate::messages(&messages, &spec).map_err(about)?;
         check_partition(info, partition)?;
+        if let Some(partition) = partition {
+            check_place(&messages, &spec, (partition, info.partitions())).map_err(about)?;
+        }
         let count = messages.len();
-        let parts = self.split(info, partition, messages);
+        let parts = self.split(&spec, (partition, info.partitions()), messages);
         if let [(_, (places, _))] = &parts[..]
             && places.len() == count
         {
@@ -96,22 +101,22 @@ impl<R: Runtime> Gateway<R> {
         Ok(SendResponse { results })
     }
 
-    /// By ordering key; what has none goes to one partition, another one each time.
+    /// By deduplication id or ordering key; what has none goes to one partition, another one each time.
     fn split(
         &self,
-        info: &QueueInfo,
-        partition: Option<u32>,
+        spec: &QueueSpec,
+        (partition, partitions): (Option<u32>, u32),
         messages: Vec<OutgoingMessage>,
     ) -> Vec<(u32, Part)> {
-        let partitions = info.partitions().max(1);
+        let partitions = partitions.max(1);
         let chosen = partition.unwrap_or_else(|| self.next_turn() % partitions);
         let mut parts = BTreeMap::<u32, Part>::new();
         for (place, message) in messages.into_iter().enumerate() {
-            let key = &message.ordering_key;
             let partition = match partition {
-                None if !key.is_empty() => roadstead_proto::partition_of_key(key, partitions),
-                _ => chosen,
+                None => partition_of(&message, spec, partitions),
+                chosen => chosen,
             };
+            let partition = partition.unwrap_or(chosen);
             let part = parts.entry(partition).or_default();
             part.0.push(place);
             part.1.push(message);
@@ -256,6 +261,33 @@ pub(super) fn check_partition(info: &QueueInfo, partition: Option<u32>) -> Resul
         Some(partition) if info.shard(partition).is_none() => Err(no_partition(info, partition)),
         _ => Ok(()),
     }
+}
+
+/// Refuses messages that are deduplicated and that the request sends to another partition than the
+/// one that would know them again.
+fn check_place(
+    messages: &[OutgoingMessage],
+    spec: &QueueSpec,
+    (partition, partitions): (u32, u32),
+) -> Result<(), ApiError> {
+    if spec.deduplication.is_none() {
+        return Ok(());
+    }
+    for (index, message) in messages.iter().enumerate() {
+        let belongs = partition_of(message, spec, partitions);
+        if is_deduplicated(message, spec) && belongs != Some(partition) {
+            let belongs = belongs.unwrap_or_default();
+            let message = format!(
+                "messages[{index}] is deduplicated and belongs to partition {belongs}, not to \
+                 {partition}, which would not know it again: leave the partition out, or look the \
+                 queue up again"
+            );
+            let mut error = ApiError::new(tonic::Code::FailedPrecondition, message);
+            "partition".clone_into(&mut error.detail.field);
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn no_partition(info: &QueueInfo, partition: u32) -> ApiError {

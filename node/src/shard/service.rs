@@ -72,8 +72,9 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let reply = match call.call {
             Some(Call::Send(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
-                self.prepare(queue, &[call.partition]).await?;
-                Reply::Send(send::send(desk, call).await?)
+                let queue = self.prepare(queue, &[call.partition]).await?;
+                let deduplication = queue.config.deduplication;
+                Reply::Send(send::send(desk, call, deduplication).await?)
             }
             Some(Call::Receive(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());

@@ -65,6 +65,7 @@ pub(super) fn changeable(old: &QueueSpec, new: &QueueSpec) -> Result<(), Refusal
 mod tests {
     use super::*;
     use crate::catalog::spec::validate;
+    use crate::codec::Reader;
     use crate::shard::DeduplicateBy;
 
     const SETTING: Deduplication = Deduplication {
@@ -116,6 +117,16 @@ mod tests {
             })
         };
         assert_eq!(fields(&few), ["deduplication.max_ids"]);
+    }
+
+    #[test]
+    fn a_specification_with_it_comes_back() {
+        let mut out = Vec::new();
+        spec(SETTING).encode(&mut out);
+        let read = QueueSpec::decode(&mut Reader::new(&out));
+        assert_eq!(read, Ok(spec(SETTING)));
+        out[0] = 3;
+        assert!(QueueSpec::decode(&mut Reader::new(&out)).is_err());
     }
 
     #[test]
