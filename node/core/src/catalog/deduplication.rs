@@ -131,15 +131,15 @@ mod tests {
 
     #[test]
     fn the_scope_of_a_queue_needs_one_partition_where_keys_are_ordered() {
+        use DeduplicationScope::{Key, Queue};
         let of = |ordering, partitions, scope| {
             let setting = Deduplication { scope, ..SETTING };
             fields(&QueueSpec {
-                ordering,
                 partitions,
+                ordering,
                 ..spec(setting)
             })
         };
-        use DeduplicationScope::{Key, Queue};
         assert_eq!(of(Ordering::PerKey, 2, Queue), ["deduplication.scope"]);
         assert_eq!(of(Ordering::PerKey, 1, Queue), [""; 0]);
         assert_eq!(of(Ordering::PerKey, 2, Key), [""; 0]);

@@ -145,8 +145,8 @@ mod tests {
         );
         let by_key = [0, 1].map(|key| SETTING.remembered_as(id, key));
         let expected = [
-            0xa2619ad78ddaf0f90c545800dc5c9d2e_u128,
-            0x5edbd48224c8c6d88948a93c63ac1ea1_u128,
+            0xa261_9ad7_8dda_f0f9_0c54_5800_dc5c_9d2e,
+            0x5edb_d482_24c8_c6d8_8948_a93c_63ac_1ea1,
         ];
         assert_eq!(by_key, expected.map(Some));
     }

@@ -82,6 +82,8 @@ impl World {
                 reached.push(format!("duplicate {order:?} of a producer"));
             }
         }
-        reached.into_iter().for_each(|name| self.count(name));
+        for name in reached {
+            self.count(name);
+        }
     }
 }
