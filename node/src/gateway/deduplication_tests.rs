@@ -1,10 +1,15 @@
 //! Messages that are sent again, over shards without Raft.
 
 use roadstead_core::shard::{DeduplicateBy, Deduplication, DeduplicationScope};
-use roadstead_proto::v1::{self, OutgoingMessage, SendRequest, SendResponse};
+use roadstead_proto::v1::{
+    self, OutgoingMessage, SendBatch, SendRequest, SendResponse, SendStreamRequest,
+    send_stream_request, send_stream_response,
+};
+use tokio::time::timeout;
 use tonic::Code;
 
-use super::tests::{WHO, message, named, receive, start};
+use super::send_stream_tests::send_stream;
+use super::tests::{LONG, WHO, message, named, receive, start};
 use super::{ApiError, Gateway};
 use crate::runtime::Runtime;
 use crate::shard::twin::{TwinCluster, queue_info};
@@ -105,4 +110,26 @@ async fn an_id_that_nobody_would_remember_is_refused_with_the_reason() {
     for place in [0, 1, 3] {
         assert_eq!(sent.results[place].error, None);
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_open_before_follows_the_new_setting() {
+    let (cluster, gateway) = start().await;
+    let (up, mut down) = send_stream(&gateway, "a").await;
+    let credit = timeout(LONG, down.recv()).await.unwrap();
+    assert!(credit.is_some(), "it is served");
+    deduplicate(&cluster, DeduplicateBy::Id);
+    let batch = SendBatch {
+        batch_id: 1,
+        messages: vec![with_id("a"), with_id("a")],
+        ..SendBatch::default()
+    };
+    let frame = Some(send_stream_request::Frame::Batch(batch));
+    up.send(SendStreamRequest { frame }).await.unwrap();
+    let frame = timeout(LONG, down.recv()).await.unwrap().unwrap();
+    let Some(send_stream_response::Frame::Result(result)) = frame.unwrap().frame else {
+        panic!("no result");
+    };
+    let seen = result.results.iter().map(|it| (it.partition, it.duplicate));
+    assert_eq!(seen.collect::<Vec<_>>(), [(7, false), (7, true)]);
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use roadstead_core::shard::Receipt;
+use roadstead_proto::partition_of;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
     OutgoingMessage, Producer, QueueSpec, SendRequest, SendResponse, SendResult, SettleRequest,
     SettleResponse, SettleResult, Settlement, ShardCall, ShardSend, ShardSettle,
 };
-use roadstead_proto::{is_deduplicated, partition_of};
 
 use super::queues::odd_answer;
 use super::route::Again;
@@ -56,9 +56,6 @@ impl<R: Runtime> Gateway<R> {
         let spec = info.spec();
         validate::messages(&messages, &spec).map_err(about)?;
         check_partition(info, partition)?;
-        if let Some(partition) = partition {
-            check_place(&messages, &spec, (partition, info.partitions())).map_err(about)?;
-        }
         let count = messages.len();
         let parts = self.split(&spec, (partition, info.partitions()), messages);
         if let [(_, (places, _))] = &parts[..]
@@ -261,33 +258,6 @@ pub(super) fn check_partition(info: &QueueInfo, partition: Option<u32>) -> Resul
         Some(partition) if info.shard(partition).is_none() => Err(no_partition(info, partition)),
         _ => Ok(()),
     }
-}
-
-/// Refuses messages that are deduplicated and that the request sends to another partition than the
-/// one that would know them again.
-fn check_place(
-    messages: &[OutgoingMessage],
-    spec: &QueueSpec,
-    (partition, partitions): (u32, u32),
-) -> Result<(), ApiError> {
-    if spec.deduplication.is_none() {
-        return Ok(());
-    }
-    for (index, message) in messages.iter().enumerate() {
-        let belongs = partition_of(message, spec, partitions);
-        if is_deduplicated(message, spec) && belongs != Some(partition) {
-            let belongs = belongs.unwrap_or_default();
-            let message = format!(
-                "messages[{index}] is deduplicated and belongs to partition {belongs}, not to \
-                 {partition}, which would not know it again: leave the partition out, or look the \
-                 queue up again"
-            );
-            let mut error = ApiError::new(tonic::Code::FailedPrecondition, message);
-            "partition".clone_into(&mut error.detail.field);
-            return Err(error);
-        }
-    }
-    Ok(())
 }
 
 fn no_partition(info: &QueueInfo, partition: u32) -> ApiError {

@@ -11,6 +11,7 @@
 
 mod accept;
 mod batch;
+mod belongs;
 pub mod blob;
 mod configure;
 mod consumer;

@@ -23,7 +23,7 @@ use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, delete, inspect, load, receive, send, settle};
+use super::{accept, belongs, delete, inspect, load, receive, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -73,6 +73,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             Some(Call::Send(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
                 let queue = self.prepare(queue, &[call.partition]).await?;
+                belongs::check(&call.messages, &queue, call.partition)?;
                 let deduplication = queue.config.deduplication;
                 Reply::Send(send::send(desk, call, deduplication).await?)
             }
