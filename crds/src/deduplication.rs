@@ -22,8 +22,8 @@ pub struct Deduplication {
         "duration(self) >= duration('1s') && duration(self) <= duration('24h')"
     ).message("deduplication.window must be between 1s and 24h"))]
     pub window: Span,
-    /// Ids of the queue that are remembered at one time at most, each partition its share. Beyond it
-    /// messages with new ids are refused: no id is forgotten before its window ends.
+    /// Ids of the queue that are remembered at one time at most, each partition its share. Beyond
+    /// it messages with new ids are refused: no id is forgotten before its window ends.
     #[serde(default = "default_max_ids")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_ids: i32,

@@ -98,7 +98,8 @@ impl<R: Runtime> Gateway<R> {
         Ok(SendResponse { results })
     }
 
-    /// By deduplication id or ordering key; what has none goes to one partition, another one each time.
+    /// By deduplication id or ordering key; what has none goes to one partition, another one each
+    /// time.
     fn split(
         &self,
         spec: &QueueSpec,

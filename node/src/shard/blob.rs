@@ -15,8 +15,8 @@
 //!      7 origin            reserved: cluster, queue and sequence that it was copied from
 //!      8 deduplication id  UTF-8
 //! ```
-//! Fields come in the order of their tags, a dead letter's last; an unknown tag is skipped, so that an older node shows
-//! what a newer one has logged. Varints are LEB128.
+//! Fields come in the order of their tags, a dead letter's last; an unknown tag is skipped, so that
+//! an older node shows what a newer one has logged. Varints are LEB128.
 
 use std::collections::BTreeMap;
 
