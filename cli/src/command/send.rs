@@ -43,7 +43,7 @@ pub struct Send {
     /// Ordering key
     #[arg(long, short)]
     key: Option<String>,
-    /// By what the message is known when it is sent again; the queue needs --deduplicate
+    /// By what the message is known when it is sent again; the queue needs deduplication
     #[arg(long, value_name = "ID", conflicts_with = "ndjson")]
     deduplication_id: Option<String>,
     /// With --ndjson: member of each line's object whose value is its deduplication id
