@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
-use roadstead_client::proto::{self, BackoffType, DeadLetterInfo, Ordering, QueueSpec, QueueStats};
+use roadstead_client::proto::{
+    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, Ordering, QueueSpec,
+    QueueStats,
+};
 use serde_json::{Map, Value, json};
 
 use crate::units;
@@ -67,7 +70,28 @@ pub fn spec(spec: &QueueSpec) -> Value {
     put("maxBytes", json!(limits.max_bytes));
     put("maxMessageBytes", json!(limits.max_message_bytes));
     put("maxInFlight", json!(limits.max_in_flight));
+    put("deduplication", deduplication(spec));
     Value::Object(object)
+}
+
+fn deduplication(spec: &QueueSpec) -> Value {
+    let Some(setting) = &spec.deduplication else {
+        return Value::Null;
+    };
+    let content = setting.by() == DeduplicateBy::Content;
+    let mut value = json!({"by": if content { "Content" } else { "ID" }});
+    match setting.scope() {
+        DeduplicationScope::Unspecified => {}
+        DeduplicationScope::Queue => value["scope"] = json!("Queue"),
+        DeduplicationScope::Key => value["scope"] = json!("Key"),
+    }
+    if let Some(window) = duration(setting.window) {
+        value["window"] = json!(window);
+    }
+    if setting.max_ids != 0 {
+        value["maxIds"] = json!(setting.max_ids);
+    }
+    value
 }
 
 fn backoff(spec: &QueueSpec) -> Value {
@@ -105,6 +129,7 @@ pub fn stats(stats: &QueueStats) -> Value {
         "redeliveredTotal": stats.redelivered_total,
         "expiredTotal": stats.expired_total,
         "outbox": stats.outbox,
+        "deduplicationIds": stats.deduplication_ids,
         "partitionsUnavailable": stats.partitions_unavailable,
     })
 }
@@ -155,6 +180,7 @@ pub fn message(message: &ReceivedMessage) -> Value {
         "deliveryCount": message.delivery_count,
         "enqueuedAtMs": since.as_millis() as u64,
         "orderingKey": message.ordering_key,
+        "deduplicationId": message.deduplication_id,
         "contentType": message.content_type,
         "attributes": attributes(&message.attributes),
     });

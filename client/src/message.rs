@@ -36,6 +36,15 @@ impl Message {
         self
     }
 
+    /// By what the message is known when it is sent again, at most 128 bytes: within the queue's
+    /// deduplication window it is not added again, whoever sends it. Refused where the queue has no
+    /// deduplication.
+    #[must_use]
+    pub fn deduplication_id(mut self, id: impl Into<String>) -> Self {
+        self.0.deduplication_id = id.into();
+        self
+    }
+
     /// A text attribute; at most 32 attributes, names of 1..256 bytes.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -83,7 +92,7 @@ impl Message {
         self
     }
 
-    /// Bytes that it counts for: body, attributes and key.
+    /// Bytes that it counts for: body, attributes, key and id.
     pub(crate) fn size(&self) -> usize {
         let attributes = self.0.attributes.iter().map(|(name, value)| {
             name.len()
@@ -93,7 +102,8 @@ impl Message {
                     None => 0,
                 }
         });
-        self.0.body.len() + self.0.ordering_key.len() + attributes.sum::<usize>() + 16
+        let names = self.0.ordering_key.len() + self.0.deduplication_id.len();
+        self.0.body.len() + names + attributes.sum::<usize>() + 16
     }
 }
 
@@ -128,6 +138,8 @@ pub struct ReceivedMessage {
     pub trace_parent: String,
     /// Set on a message that was dead-lettered.
     pub dead_letter: Option<DeadLetterInfo>,
+    /// As its producer gave it; may be empty.
+    pub deduplication_id: String,
 }
 
 impl ReceivedMessage {
@@ -145,6 +157,7 @@ impl ReceivedMessage {
             enqueued_at: UNIX_EPOCH + Duration::from_millis(delivery.enqueued_at_ms),
             trace_parent: delivery.trace_parent,
             dead_letter: delivery.dead_letter,
+            deduplication_id: delivery.deduplication_id,
         };
         (message, delivery.receipt)
     }

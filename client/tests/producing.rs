@@ -10,7 +10,7 @@ mod standin;
 
 use std::time::{Duration, Instant};
 
-use roadstead_client::proto::Ordering;
+use roadstead_client::proto::{Deduplication, Ordering};
 use roadstead_client::{Message, SendError};
 
 use self::standin::Cluster;
@@ -87,6 +87,25 @@ async fn order_is_kept_through_retries_where_it_is_promised() {
     let bodies = cluster.shared.lock().queue().bodies(0);
     let expected: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     assert_eq!(bodies, expected);
+}
+
+#[tokio::test]
+async fn a_message_with_an_id_goes_to_where_it_is_remembered() {
+    let mut queue = Queue::new(8, LEASE);
+    queue.deduplication = Some(Deduplication::default());
+    let cluster = Cluster::start(1, queue);
+    // Each is another producer: ids mean the same to all of them.
+    for _ in 0..2 {
+        let producer = cluster.client().await.producer("q").start().await.unwrap();
+        for (id, partition) in [("a", 7), ("customer-3", 4)] {
+            let message = Message::new(id).key("other").deduplication_id(id);
+            let accepted = producer.send(message).await.unwrap();
+            assert_eq!(accepted.partition, partition, "{id}");
+        }
+    }
+    let mut state = cluster.shared.lock();
+    assert_eq!(state.queue().bodies(7), ["a", "a"]);
+    assert_eq!(state.queue().bodies(4), ["customer-3", "customer-3"]);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 
 mod cluster;
 mod cluster_status;
+mod deduplication;
 mod generate;
 mod listener;
 mod quantity;
@@ -26,6 +27,7 @@ pub use cluster_status::{
     BootstrapStatus, ClusterVersion, Endpoint, FounderStatus, MemberStatus, MemberStatusState,
     PlanEntry, QueueClusterStatus, ShardsStatus,
 };
+pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope};
 pub use generate::{crds, file_name, yaml};
 pub use listener::{
     Authentication, Listener, ListenerProtocol, ListenerService, ListenerTls, ServiceType, TlsMode,

@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::deduplication::Deduplication;
 use crate::retries::{Expiry, Retries};
 use crate::{ByteSize, Span, Timestamp};
 
@@ -71,6 +72,34 @@ use crate::{ByteSize, Span, Timestamp};
          use ordering PerKey"
     ),
     validation = Rule::new(
+        "!has(self.deduplication) || !has(self.deduplication.scope) \
+         || self.deduplication.scope != 'Queue' || self.ordering != 'PerKey' \
+         || self.partitions == 1"
+    ).message(
+        "deduplication.scope Queue with ordering PerKey needs partitions: 1 (messages go to \
+         partitions by their keys, so an id is known among those of its key only): use scope Key"
+    ),
+    validation = Rule::new(
+        "!has(self.deduplication) || self.deduplication.maxIds >= self.partitions"
+    ).message("deduplication.maxIds is shared by the partitions: at least 1 for each"),
+    validation = Rule::new(
+        "!has(self.deduplication) || !has(oldSelf.deduplication) \
+         || self.partitions == oldSelf.partitions"
+    ).message(
+        "partitions cannot change while there is deduplication (ids would be looked for in other \
+         partitions than those that remember them): take deduplication away first"
+    ),
+    validation = Rule::new(
+        "!has(self.deduplication) || !has(oldSelf.deduplication) \
+         || (has(self.deduplication.scope) ? self.deduplication.scope \
+         : (self.ordering == 'PerKey' ? 'Key' : 'Queue')) \
+         == (has(oldSelf.deduplication.scope) ? oldSelf.deduplication.scope \
+         : (oldSelf.ordering == 'PerKey' ? 'Key' : 'Queue'))"
+    ).message(
+        "deduplication.scope cannot change (ids are remembered in the other scope): take \
+         deduplication away first"
+    ),
+    validation = Rule::new(
         "has(self.queueName) == has(oldSelf.queueName) \
          && (!has(self.queueName) || self.queueName == oldSelf.queueName)"
     ).message("queueName cannot change: create another Queue and move the messages there")
@@ -90,7 +119,7 @@ pub struct QueueSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 85), pattern(r"^[A-Za-z0-9_-]{1,80}([.]fifo)?$"))]
     pub queue_name: Option<String>,
-    /// 1..1024, only grows.
+    /// 1..1024, only grows; stays while there is deduplication.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self >= oldSelf").message(
@@ -121,6 +150,10 @@ pub struct QueueSpec {
     /// Where messages go that failed too often or were rejected; absent: they are dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
+    /// How a message that is sent again is known, beside its producer's numbers; absent: it is not,
+    /// and messages with a deduplication id are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplication: Option<Deduplication>,
     /// Consumer groups. Only the group `default` exists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1))]

@@ -136,6 +136,56 @@ fn queue_creation() {
 }
 
 #[test]
+fn deduplication() {
+    let with = |partitions: i32, ordering: &str, deduplication: Value| {
+        queue(&json!({
+            "partitions": partitions, "ordering": ordering, "deduplication": deduplication,
+        }))
+    };
+    for (partitions, ordering, setting) in [
+        (8, "None", json!({})),
+        (
+            8,
+            "None",
+            json!({"by": "Content", "scope": "Queue", "window": "24h"}),
+        ),
+        (8, "PerKey", json!({"by": "ID"})),
+        (
+            8,
+            "PerKey",
+            json!({"scope": "Key", "window": "1s", "maxIds": 8}),
+        ),
+        (1, "PerKey", json!({"scope": "Queue"})),
+        (1, "Strict", json!({"scope": "Queue"})),
+    ] {
+        accepted::<Queue>(&with(partitions, ordering, setting), None);
+    }
+    for (partitions, ordering, setting, words) in [
+        (8, "PerKey", json!({"scope": "Queue"}), "use scope Key"),
+        (1, "None", json!({"window": "999ms"}), "between 1s and 24h"),
+        (1, "None", json!({"window": "25h"}), "between 1s and 24h"),
+        (8, "None", json!({"maxIds": 7}), "shared by the partitions"),
+    ] {
+        refused::<Queue>(&with(partitions, ordering, setting), None, words);
+    }
+    let old = with(2, "None", json!({"scope": "Queue"}));
+    let plain = queue(&json!({"partitions": 3}));
+    let longer = with(
+        2,
+        "None",
+        json!({"window": "1h", "by": "Content", "maxIds": 9}),
+    );
+    accepted::<Queue>(&longer, Some(&old));
+    accepted::<Queue>(&plain, Some(&old));
+    let more = with(4, "None", json!({}));
+    accepted::<Queue>(&more, Some(&plain));
+    let words = "partitions cannot change while there is deduplication";
+    refused::<Queue>(&more, Some(&old), words);
+    let by_key = with(2, "None", json!({"scope": "Key"}));
+    refused::<Queue>(&by_key, Some(&old), "deduplication.scope cannot change");
+}
+
+#[test]
 fn a_queue_whose_object_has_another_kind_of_name_is_named() {
     for name in ["a.b".to_owned(), "a".repeat(81)] {
         let mut object = queue(&json!({}));

@@ -1,9 +1,12 @@
 //! The gRPC interface of Roadstead: package `roadstead.v1`.
 //!
-//! The `.proto` files beside this crate are the contract and hold its documentation; everything
-//! here is generated from them. `bytes` fields are [`bytes::Bytes`], maps are `BTreeMap`s.
+//! The `.proto` files beside this crate are the contract and hold its documentation; the messages
+//! here are generated from them. `bytes` fields are [`bytes::Bytes`], maps are `BTreeMap`s.
 
 pub mod codec;
+mod deduplication;
+
+pub use deduplication::{content_hash, id_hash, is_deduplicated, partition_of};
 
 /// Package `roadstead.v1`.
 #[allow(

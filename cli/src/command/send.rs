@@ -43,6 +43,12 @@ pub struct Send {
     /// Ordering key
     #[arg(long, short)]
     key: Option<String>,
+    /// By what the message is known when it is sent again; the queue needs deduplication
+    #[arg(long, value_name = "ID", conflicts_with = "ndjson")]
+    deduplication_id: Option<String>,
+    /// With --ndjson: member of each line's object whose value is its deduplication id
+    #[arg(long, value_name = "MEMBER", requires = "ndjson")]
+    deduplication_member: Option<String>,
     /// Attribute as name=value; may be repeated with other names
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
     attribute: Vec<(String, String)>,
@@ -101,7 +107,11 @@ impl Send {
             "id": accepted.message_id,
             "partition": accepted.partition,
             "sequence": accepted.sequence,
+            "duplicate": accepted.duplicate,
         });
+        if accepted.duplicate {
+            note("it is the duplicate of a message that was accepted before, and was not added");
+        }
         output.print(&value, || accepted.message_id.clone())?;
         Ok(())
     }
@@ -110,6 +120,9 @@ impl Send {
         let mut message = Message::new(body);
         if let Some(key) = &self.key {
             message = message.key(key);
+        }
+        if let Some(id) = &self.deduplication_id {
+            message = message.deduplication_id(id);
         }
         if let Some(content_type) = &self.content_type {
             message = message.content_type(content_type);
@@ -173,18 +186,33 @@ impl Send {
             if body.is_empty() {
                 continue;
             }
-            if let Err(error) = serde_json::from_slice::<Value>(body) {
+            let message = self.line(body).map_err(|error| {
                 let wrong = anyhow!("line {number} of {}: {error}", path.display());
-                let context = "what comes from there on was not sent: it is no JSON";
-                return Err(wrong.context(context));
-            }
-            let sending = producer.enqueue(self.message(body.to_vec())).await;
+                wrong.context("what comes from there on was not sent")
+            })?;
+            let sending = producer.enqueue(message).await;
             course.sending.push_back(sending);
             if course.sending.len() >= WINDOW {
                 course.await_first().await;
             }
         }
         Ok(())
+    }
+}
+
+impl Send {
+    /// The message of a line.
+    fn line(&self, body: &[u8]) -> anyhow::Result<Message> {
+        let value: Value = serde_json::from_slice(body).context("it is no JSON")?;
+        let mut message = self.message(body.to_vec());
+        if let Some(member) = &self.deduplication_member {
+            message = message.deduplication_id(match value.get(member) {
+                Some(Value::String(text)) if !text.is_empty() => text.clone(),
+                Some(Value::Number(number)) => number.to_string(),
+                _ => bail!("its member {member:?} is no text and no number"),
+            });
+        }
+        Ok(message)
     }
 }
 
@@ -265,6 +293,8 @@ fn progress() -> ProgressBar {
 #[derive(Debug, Default)]
 struct Tally {
     accepted: u64,
+    /// Of those accepted, duplicates of messages that had been accepted before.
+    duplicates: u64,
     failed: u64,
     first: Option<SendError>,
 }
@@ -272,7 +302,11 @@ struct Tally {
 impl Tally {
     fn count(&mut self, outcome: Result<Accepted, SendError>) {
         match outcome {
-            Ok(_) => self.accepted += 1,
+            Ok(accepted) => {
+                self.accepted += 1;
+                // Of a retry of its own nobody needs to hear.
+                self.duplicates += u64::from(accepted.duplicate && accepted.attempts == 1);
+            }
             Err(error) => {
                 self.failed += 1;
                 self.first.get_or_insert(error);
@@ -281,8 +315,17 @@ impl Tally {
     }
 
     fn print(self, output: &Output) -> anyhow::Result<()> {
-        let value = json!({ "sent": self.accepted, "failed": self.failed });
-        output.print(&value, || format!("sent {}", self.accepted))?;
+        let Self {
+            accepted,
+            duplicates,
+            failed,
+            ..
+        } = self;
+        let value = json!({ "sent": accepted, "failed": failed, "duplicates": duplicates });
+        output.print(&value, || match duplicates {
+            0 => format!("sent {accepted}"),
+            _ => format!("sent {accepted}, of which {duplicates} had been accepted before"),
+        })?;
         match self.first {
             None => Ok(()),
             Some(error) => {

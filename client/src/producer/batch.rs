@@ -18,7 +18,8 @@ pub struct Accepted {
     pub partition: u32,
     /// Its number in the partition.
     pub sequence: u64,
-    /// An earlier try had been accepted already.
+    /// An earlier try, or a message with the same deduplication id, had been accepted already:
+    /// the other fields are those of that one.
     pub duplicate: bool,
     /// Times that it was handed to a server; 1 when the first try was answered.
     pub attempts: u32,

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use roadstead_proto::partition_of_key;
-use roadstead_proto::v1::Ordering;
+use roadstead_proto::partition_of;
+use roadstead_proto::v1::{Ordering, QueueSpec};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
@@ -136,6 +136,7 @@ impl ProducerBuilder {
         Ok(Producer {
             id,
             partitions,
+            spec: Arc::new(spec),
             timeout: self.timeout,
             buffer_bytes: self.buffer_bytes,
             budget,
@@ -150,6 +151,7 @@ impl ProducerBuilder {
 pub struct Producer {
     id: String,
     partitions: u32,
+    spec: Arc<QueueSpec>,
     timeout: Duration,
     buffer_bytes: usize,
     budget: Arc<Semaphore>,
@@ -213,8 +215,7 @@ impl Producer {
         let (sender, receiver) = oneshot::channel();
         // The semaphore is never closed, so this only waits.
         if let Ok(budget) = self.budget.clone().acquire_many_owned(share).await {
-            let key = &message.0.ordering_key;
-            let partition = (!key.is_empty()).then(|| partition_of_key(key, self.partitions));
+            let partition = partition_of(&message.0, &self.spec, self.partitions);
             let since = Instant::now();
             let pending = Pending {
                 message: message.0,

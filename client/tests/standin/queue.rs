@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use roadstead_client::proto::settlement::Action;
 use roadstead_client::proto::{
-    Delivery, EntryError, OutgoingMessage, SendResult, SettleResult, Settlement,
+    Deduplication, Delivery, EntryError, OutgoingMessage, SendResult, SettleResult, Settlement,
 };
 
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Queue {
     pub id: u64,
     pub partitions: u32,
     pub ordering: i32,
+    pub deduplication: Option<Deduplication>,
     pub lease: Duration,
     stored: BTreeMap<(u32, u64), Stored>,
     next: BTreeMap<u32, u64>,
@@ -63,6 +64,7 @@ impl Queue {
             id: 1,
             partitions,
             ordering: 0,
+            deduplication: None,
             lease,
             stored: BTreeMap::new(),
             next: BTreeMap::new(),

@@ -71,6 +71,7 @@ impl QueueService for Node {
         let spec = QueueSpec {
             partitions: queue.partitions,
             ordering: queue.ordering,
+            deduplication: queue.deduplication,
             lease: prost_types::Duration::try_from(queue.lease).ok(),
             ..QueueSpec::default()
         };

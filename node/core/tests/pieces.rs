@@ -192,6 +192,49 @@ fn delayed_messages_come_and_waiting_ones_expire_a_thousand_per_tick() {
 }
 
 #[test]
+fn ids_are_forgotten_a_thousand_per_tick_and_cost_no_more_than_their_rows() {
+    let setting = Deduplication {
+        by: DeduplicateBy::Id,
+        scope: DeduplicationScope::Key,
+        window_ms: 50,
+        max_ids: 2_500,
+    };
+    let mut world = World::new(PartitionConfig {
+        deduplication: Some(setting),
+        ..forever()
+    });
+    let bytes = |world: &World| -> usize {
+        let rows = world.kv.rows();
+        let ids = rows.filter(|(key, _)| key.len() > 13 && matches!(key[13], b'i' | b'j'));
+        ids.map(|(key, value)| key.len() + value.len()).sum()
+    };
+    let send = |world: &mut World, from: u128, count: u128| {
+        let of = |id| NewMessage {
+            identity: Some(Identity::Id(id)),
+            ..message()
+        };
+        let messages = (from..from + count).map(of).collect();
+        world.apply(&Op::Send(Send {
+            partition: PARTITION,
+            producer: None,
+            messages,
+        }))
+    };
+    // 100 bytes for an id that is sent alone, half of it where many are sent together.
+    send(&mut world, 1, 1);
+    assert!(bytes(&world) <= 100, "{}", bytes(&world));
+    for from in [2, 1_002, 2_002] {
+        send(&mut world, from, 1_000);
+    }
+    assert_eq!(world.stats().ids, 2_500);
+    assert!(bytes(&world) <= 2_500 * 52, "{}", bytes(&world));
+    world.now += 50;
+    assert_eq!(world.ticks(), 3);
+    assert_eq!((world.stats().ids, bytes(&world)), (0, 0));
+    assert_eq!(world.machine.next_deadline(), None);
+}
+
+#[test]
 fn a_session_is_released_a_thousand_messages_at_a_time() {
     let mut world = World::new(forever());
     world.send(3_000, &message());

@@ -10,6 +10,7 @@
 mod twin {
     pub mod build;
     pub mod compare;
+    pub mod dedup;
     pub mod deliver;
     pub mod history;
     pub mod model;
@@ -114,6 +115,20 @@ fn differing(a: &MemoryKv, b: &MemoryKv) -> String {
     found.join("\n ")
 }
 
+/// Of messages that are sent again: by what they are known, and what had become of the first one.
+fn duplicates(order: &str) -> Vec<String> {
+    let mut wanted = vec![format!("duplicate {order} of a producer")];
+    for by in ["Id", "Content"] {
+        for state in ["Ready", "InFlight", "Delayed", "DeadLettered", "Gone"] {
+            wanted.push(format!("duplicate {state} {order} by {by}"));
+        }
+        for scope in ["Queue", "Key"] {
+            wanted.push(format!("duplicate {order} by {by} in {scope}"));
+        }
+    }
+    wanted
+}
+
 /// Prints what the histories reached; nothing on the list may be missing.
 fn check(coverage: &Coverage) {
     for (name, count) in coverage {
@@ -136,6 +151,7 @@ fn check(coverage: &Coverage) {
             wanted.push(format!("own time to live {state} {order}"));
         }
         wanted.push(format!("backoff {order}"));
+        wanted.extend(duplicates(order));
     }
     for name in [
         "state Blocked PerKey",
@@ -149,6 +165,10 @@ fn check(coverage: &Coverage) {
         "sent TooLate",
         "sent OutOfRange",
         "sent Overtaken",
+        "sent NoDeduplication",
+        "sent IdLimit",
+        "duplicate Blocked PerKey by Id",
+        "duplicate Blocked Strict by Id",
         "settled Done",
         "settled Stale",
         "accept Gap",

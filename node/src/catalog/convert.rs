@@ -7,6 +7,7 @@ use roadstead_core::catalog::{DEFAULT_BACKOFF, Queue, QueueName, QueueSpec};
 use roadstead_core::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering};
 use roadstead_proto::v1;
 
+use super::deduplication;
 use crate::gateway::ApiError;
 use crate::gateway::validate::known;
 use crate::shard::wire::millis;
@@ -17,13 +18,14 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
     let limits = wire.limits.unwrap_or_default();
     let retries = wire.retries.unwrap_or_default();
     let or = |value: u32, default: u32| if value == 0 { default } else { value };
+    let ordering = match known("spec.ordering", wire.ordering)? {
+        v1::Ordering::Unspecified | v1::Ordering::None => Ordering::None,
+        v1::Ordering::PerKey => Ordering::PerKey,
+        v1::Ordering::Strict => Ordering::Strict,
+    };
     Ok(QueueSpec {
         partitions: or(wire.partitions, defaults.partitions),
-        ordering: match known("spec.ordering", wire.ordering)? {
-            v1::Ordering::Unspecified | v1::Ordering::None => Ordering::None,
-            v1::Ordering::PerKey => Ordering::PerKey,
-            v1::Ordering::Strict => Ordering::Strict,
-        },
+        ordering,
         delivery: match known("spec.delivery", wire.delivery)? {
             v1::DeliveryGuarantee::Unspecified | v1::DeliveryGuarantee::AtLeastOnce => {
                 Delivery::AtLeastOnce
@@ -47,6 +49,7 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
         max_bytes: limits.max_bytes,
         max_message_bytes: or(limits.max_message_bytes, defaults.max_message_bytes),
         max_in_flight: or(limits.max_in_flight, defaults.max_in_flight),
+        deduplication: deduplication::from_wire(wire.deduplication.as_ref(), ordering)?,
     })
 }
 
@@ -129,6 +132,7 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
             max_message_bytes: spec.max_message_bytes,
             max_in_flight: spec.max_in_flight,
         }),
+        deduplication: spec.deduplication.as_ref().map(deduplication::to_wire),
     }
 }
 
@@ -168,7 +172,7 @@ fn timestamp(ms: u64) -> Timestamp {
 }
 
 /// A duration of a request in ms, rounded up; the error names the field.
-fn milliseconds(
+pub(super) fn milliseconds(
     field: &str,
     wire: Option<&prost_types::Duration>,
     default: u64,

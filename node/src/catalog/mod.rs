@@ -5,6 +5,7 @@
 //! ([`steward`]).
 
 mod convert;
+mod deduplication;
 pub mod divergence;
 mod members;
 mod queues;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use roadstead_core::shard::Receipt;
+use roadstead_proto::partition_of;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    OutgoingMessage, Producer, SendRequest, SendResponse, SendResult, SettleRequest,
+    OutgoingMessage, Producer, QueueSpec, SendRequest, SendResponse, SendResult, SettleRequest,
     SettleResponse, SettleResult, Settlement, ShardCall, ShardSend, ShardSettle,
 };
 
@@ -52,10 +53,11 @@ impl<R: Runtime> Gateway<R> {
             ..
         } = request;
         let about = |error: ApiError| error.about(info.reference());
-        validate::messages(&messages, &info.spec()).map_err(about)?;
+        let spec = info.spec();
+        validate::messages(&messages, &spec).map_err(about)?;
         check_partition(info, partition)?;
         let count = messages.len();
-        let parts = self.split(info, partition, messages);
+        let parts = self.split(&spec, (partition, info.partitions()), messages);
         if let [(_, (places, _))] = &parts[..]
             && places.len() == count
         {
@@ -96,22 +98,23 @@ impl<R: Runtime> Gateway<R> {
         Ok(SendResponse { results })
     }
 
-    /// By ordering key; what has none goes to one partition, another one each time.
+    /// By deduplication id or ordering key; what has none goes to one partition, another one each
+    /// time.
     fn split(
         &self,
-        info: &QueueInfo,
-        partition: Option<u32>,
+        spec: &QueueSpec,
+        (partition, partitions): (Option<u32>, u32),
         messages: Vec<OutgoingMessage>,
     ) -> Vec<(u32, Part)> {
-        let partitions = info.partitions().max(1);
+        let partitions = partitions.max(1);
         let chosen = partition.unwrap_or_else(|| self.next_turn() % partitions);
         let mut parts = BTreeMap::<u32, Part>::new();
         for (place, message) in messages.into_iter().enumerate() {
-            let key = &message.ordering_key;
             let partition = match partition {
-                None if !key.is_empty() => roadstead_proto::partition_of_key(key, partitions),
-                _ => chosen,
+                None => partition_of(&message, spec, partitions),
+                chosen => chosen,
             };
+            let partition = partition.unwrap_or(chosen);
             let part = parts.entry(partition).or_default();
             part.0.push(place);
             part.1.push(message);

@@ -7,6 +7,8 @@
 mod cache;
 mod cluster;
 pub(crate) mod credit;
+#[cfg(test)]
+mod deduplication_tests;
 mod error;
 mod held;
 mod messages;

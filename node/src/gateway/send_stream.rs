@@ -169,9 +169,10 @@ impl<R: Runtime> Stream<R> {
                     producer,
                     partition,
                 };
-                self.gateway
-                    .send_to(&self.principal, &self.info, request)
-                    .await
+                // What it promises may have changed since the stream was opened.
+                let info = self.gateway.queues.by_id(self.info.id());
+                let info = info.unwrap_or_else(|| self.info.clone());
+                self.gateway.send_to(&self.principal, &info, request).await
             }
             Err(error) => Err(error),
         };

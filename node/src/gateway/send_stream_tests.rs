@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::tests::{LONG, WHO, message, named, start, stats};
 use super::{ApiError, Gateway};
 
-async fn send_stream(
+pub(super) async fn send_stream(
     gateway: &Arc<Gateway<TokioRuntime>>,
     name: &str,
 ) -> (

@@ -20,6 +20,7 @@ const ATTRIBUTES_MAX: usize = 32;
 const ATTRIBUTE_KEY_MAX: usize = 256;
 const CONTENT_TYPE_MAX: usize = 255;
 const ORDERING_KEY_MAX: usize = 128;
+const DEDUPLICATION_ID_MAX: usize = 128;
 const TRACE_PARENT_MAX: usize = 256;
 const NUMBER_DIGITS_MAX: usize = 38;
 const ID_MAX: usize = 64;
@@ -116,6 +117,7 @@ fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> R
     at_most("content_type", &message.content_type, CONTENT_TYPE_MAX)?;
     at_most("ordering_key", &message.ordering_key, ORDERING_KEY_MAX)?;
     at_most("trace_parent", &message.trace_parent, TRACE_PARENT_MAX)?;
+    deduplication_id(&message.deduplication_id, spec)?;
     if spec.ordering() == Ordering::PerKey && message.ordering_key.is_empty() {
         let why = "is empty: this queue orders per key, so every message needs one".into();
         return Err(("ordering_key", why));
@@ -129,6 +131,18 @@ fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> R
     }
     within(ttl, YEAR).map_err(|why| ("time_to_live", why))?;
     within(message.delay.as_ref(), YEAR).map_err(|why| ("delay", why))
+}
+
+fn deduplication_id(id: &str, spec: &QueueSpec) -> Result<(), Refusal> {
+    at_most("deduplication_id", id, DEDUPLICATION_ID_MAX)?;
+    if !id.is_empty() && spec.deduplication.is_none() {
+        let why =
+            "is set and the queue has no deduplication: nobody would know it again; leave it \
+                   out, or give the queue deduplication"
+                .into();
+        return Err(("deduplication_id", why));
+    }
+    Ok(())
 }
 
 fn attribute(key: &str, value: &AttributeValue) -> Result<(), String> {

@@ -13,9 +13,10 @@
 //!                          | source length (varint) | source namespace/name | error text
 //!      6 schema id         reserved
 //!      7 origin            reserved: cluster, queue and sequence that it was copied from
+//!      8 deduplication id  UTF-8
 //! ```
-//! Fields come in the order of their tags; an unknown tag is skipped, so that an older node shows
-//! what a newer one has logged. Varints are LEB128.
+//! Fields come in the order of their tags, a dead letter's last; an unknown tag is skipped, so that
+//! an older node shows what a newer one has logged. Varints are LEB128.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ const ORDERING_KEY: u8 = 2;
 const TRACE_PARENT: u8 = 3;
 const ATTRIBUTE: u8 = 4;
 const DEAD_LETTER: u8 = 5;
+const DEDUPLICATION_ID: u8 = 8;
 
 const TEXT: u8 = 1;
 const NUMBER: u8 = 2;
@@ -56,6 +58,8 @@ pub struct Blob {
     pub attributes: BTreeMap<String, AttributeValue>,
     /// Set on a message that was dead-lettered.
     pub dead_letter: Option<DeadLetterInfo>,
+    /// As its producer gave it; empty: none.
+    pub deduplication_id: String,
     /// What the producer sent.
     pub body: Bytes,
 }
@@ -76,6 +80,7 @@ pub fn header(message: &OutgoingMessage, scratch: &mut BytesMut) -> Bytes {
     for (key, value) in &message.attributes {
         put_attribute(out, key, value);
     }
+    put_text(out, DEDUPLICATION_ID, &message.deduplication_id);
     out.split().freeze()
 }
 
@@ -84,6 +89,7 @@ fn header_len(message: &OutgoingMessage) -> usize {
         &message.content_type,
         &message.ordering_key,
         &message.trace_parent,
+        &message.deduplication_id,
     ];
     let texts = texts
         .iter()
@@ -140,6 +146,7 @@ pub fn decode(blob: &Bytes) -> Result<Blob, BlobError> {
                 read.attributes.insert(key, value);
             }
             DEAD_LETTER => read.dead_letter = Some(take_dead_letter(&value)?),
+            DEDUPLICATION_ID => read.deduplication_id = text(&value)?,
             _ => {}
         }
         Some(())

@@ -40,6 +40,21 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn a_deduplication_id_comes_back_its_bytes_are_frozen_and_it_moves_with_its_message() {
+    let message = OutgoingMessage {
+        deduplication_id: "order-7".into(),
+        ..OutgoingMessage::default()
+    };
+    let header = header(&message, &mut BytesMut::new());
+    assert_eq!(hex(&header), "0108076f726465722d37");
+    let blob = join(&header, b"body");
+    let (moved, body) = with_dead_letter(&blob, &DeadLetterInfo::default()).unwrap();
+    for blob in [blob, join(&moved, &body)] {
+        assert_eq!(decode(&blob).unwrap().deduplication_id, "order-7");
+    }
+}
+
+#[test]
 fn golden_bytes() {
     assert_eq!(
         hex(&blob()),

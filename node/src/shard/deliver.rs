@@ -190,5 +190,6 @@ fn delivery(
         lease_remaining_ms: u32::try_from(remaining).unwrap_or(u32::MAX),
         trace_parent: blob.trace_parent,
         dead_letter: blob.dead_letter,
+        deduplication_id: blob.deduplication_id,
     })
 }

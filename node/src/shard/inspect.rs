@@ -65,6 +65,7 @@ fn counts(stats: &Stats) -> QueueStats {
         expired_total: stats.totals.expired,
         outbox: stats.outbox,
         partitions_unavailable: 0,
+        deduplication_ids: stats.ids,
     }
 }
 
@@ -83,6 +84,7 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     sum.redelivered_total += more.redelivered_total;
     sum.expired_total += more.expired_total;
     sum.outbox += more.outbox;
+    sum.deduplication_ids += more.deduplication_ids;
     sum.partitions_unavailable += more.partitions_unavailable;
     let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
         (a.seconds, a.nanos) < (b.seconds, b.nanos)
@@ -141,6 +143,7 @@ pub async fn peek<R: Runtime, P: Replica>(
             enqueued_at: Some(timestamp(peeked.enqueued_at)),
             state: state.into(),
             dead_letter: blob.dead_letter,
+            deduplication_id: blob.deduplication_id,
         })
     });
     Ok(PeekMessagesResponse {

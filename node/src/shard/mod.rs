@@ -12,6 +12,7 @@
 
 mod accept;
 mod batch;
+mod belongs;
 pub mod blob;
 mod configure;
 mod consumer;

@@ -50,6 +50,17 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             true,
             "share producer ids, or try again in some minutes",
         ),
+        Refusal::NoDeduplication => (
+            Code::InvalidArgument,
+            false,
+            "leave deduplication_id out, or give the queue deduplication",
+        ),
+        Refusal::IdLimit => (
+            Code::ResourceExhausted,
+            true,
+            "try again when a window has ended, raise deduplication.max_ids or shorten \
+             deduplication.window",
+        ),
         Refusal::Gap => (
             Code::Aborted,
             true,

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
-    NewMessage, Op, PartitionId, ProducerRef, Reply, Send, SendOutcome, key_hash,
+    DeduplicateBy, Deduplication, Identity, NewMessage, Op, PartitionId, ProducerRef, Reply, Send,
+    SendOutcome, key_hash,
 };
 use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
+use roadstead_proto::{content_hash, id_hash};
 
 use super::batch::ENTRY_BYTES;
 use super::blob;
@@ -22,10 +24,11 @@ use crate::runtime::Runtime;
 const OP_BYTES: usize = ENTRY_BYTES / 2;
 
 /// Sends and waits until the messages are on a majority's disks. The call fails as a whole only
-/// when nothing of it was accepted for sure.
+/// when nothing of it was accepted for sure. `deduplication` is that of the queue.
 pub async fn send<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,
     call: ShardSend,
+    deduplication: Option<Deduplication>,
 ) -> Result<SendResponse, ApiError> {
     let shard = desk.replica.id();
     let queue = call.queue.unwrap_or_default();
@@ -40,8 +43,10 @@ pub async fn send<R: Runtime, P: Replica>(
         id: Bytes::from(p.id),
         first: p.first_sequence,
     });
+    let by_content = deduplication.is_some_and(|it| it.by == DeduplicateBy::Content);
+    let messages = new_messages(call.messages, by_content);
     let mut waiting = Vec::with_capacity(1);
-    for op in ops(partition, producer, call.messages) {
+    for op in ops(partition, producer, messages) {
         let count = op.messages.len();
         let bytes = op.encoded_len_max();
         let answer = desk.intake.push(Op::Send(op), bytes);
@@ -77,9 +82,8 @@ pub async fn send<R: Runtime, P: Replica>(
 fn ops(
     partition: PartitionId,
     producer: Option<ProducerRef>,
-    messages: Vec<OutgoingMessage>,
+    messages: impl ExactSizeIterator<Item = NewMessage>,
 ) -> Vec<Send> {
-    let mut scratch = BytesMut::new();
     let mut ops = Vec::with_capacity(1);
     let mut producer = producer;
     let mut op = Send {
@@ -90,7 +94,6 @@ fn ops(
     op.messages.reserve(messages.len());
     let mut bytes = 0;
     for message in messages {
-        let message = new_message(message, &mut scratch);
         let size = message.encoded_len_max();
         if bytes > 0 && bytes + size > OP_BYTES {
             if let Some(producer) = &mut producer {
@@ -111,9 +114,25 @@ fn ops(
     ops
 }
 
-fn new_message(message: OutgoingMessage, scratch: &mut BytesMut) -> NewMessage {
+fn new_messages(
+    messages: Vec<OutgoingMessage>,
+    by_content: bool,
+) -> impl ExactSizeIterator<Item = NewMessage> {
+    let mut scratch = BytesMut::new();
+    let messages = messages.into_iter();
+    messages.map(move |message| new_message(message, by_content, &mut scratch))
+}
+
+fn new_message(message: OutgoingMessage, by_content: bool, scratch: &mut BytesMut) -> NewMessage {
     let key = Some(&message.ordering_key).filter(|key| !key.is_empty());
+    let id = &message.deduplication_id;
+    let identity = match (id.is_empty(), by_content) {
+        (false, _) => Some(Identity::Id(id_hash(id))),
+        (true, true) => Some(Identity::Content(content_hash(&message))),
+        (true, false) => None,
+    };
     NewMessage {
+        identity,
         key: key.map(|key| key_hash(key.as_bytes())),
         delay_ms: message.delay.as_ref().and_then(millis).unwrap_or(0),
         not_before: message.not_before.as_ref().map_or(0, since_1970),
@@ -202,7 +221,8 @@ mod tests {
             id: Bytes::from_static(b"p"),
             first: 10,
         });
-        let ops = ops(PARTITION, producer, vec![message(100 << 10); 5]);
+        let messages = new_messages(vec![message(100 << 10); 5], false);
+        let ops = ops(PARTITION, producer, messages);
         let parts: Vec<_> = ops
             .iter()
             .map(|op| {
@@ -216,8 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_known_by_its_id_and_by_its_content_where_the_queue_says_so() {
+        let with_id = OutgoingMessage {
+            deduplication_id: "a".into(),
+            ..message(1)
+        };
+        let of = |by_content| {
+            let messages = vec![message(1), with_id.clone()];
+            let messages = new_messages(messages, by_content);
+            messages.map(|message| message.identity).collect::<Vec<_>>()
+        };
+        let id = Some(Identity::Id(id_hash("a")));
+        assert_eq!(of(false), [None, id]);
+        let content = Some(Identity::Content(content_hash(&message(1))));
+        assert_eq!(of(true), [content, id]);
+    }
+
+    #[test]
     fn a_small_send_is_one_op() {
-        let ops = ops(PARTITION, None, vec![message(1); 1_000]);
+        let messages = new_messages(vec![message(1); 1_000], false);
+        let ops = ops(PARTITION, None, messages);
         assert_eq!(ops.len(), 1);
         assert_eq!(ops[0].messages.len(), 1_000);
     }

@@ -23,7 +23,7 @@ use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, delete, digest, inspect, load, receive, send, settle};
+use super::{accept, belongs, delete, digest, inspect, load, receive, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -73,8 +73,10 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let reply = match call.call {
             Some(Call::Send(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
-                self.prepare(queue, &[call.partition]).await?;
-                Reply::Send(send::send(desk, call).await?)
+                let queue = self.prepare(queue, &[call.partition]).await?;
+                belongs::check(&call.messages, &queue, call.partition)?;
+                let deduplication = queue.config.deduplication;
+                Reply::Send(send::send(desk, call, deduplication).await?)
             }
             Some(Call::Receive(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());

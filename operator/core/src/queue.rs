@@ -6,6 +6,7 @@ use roadstead_crds::{
 };
 use roadstead_proto::v1;
 
+use crate::deduplication;
 use crate::validate::Violation;
 
 /// Name of the queue of a Queue object in its cluster.
@@ -103,6 +104,7 @@ pub fn specification(
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
             max_in_flight: positive(max_in_flight),
         }),
+        deduplication: deduplication::specification(spec)?,
     })
 }
 
@@ -131,7 +133,7 @@ fn positive(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
-fn duration(span: &Span, field: &str) -> Result<prost_types::Duration, Violation> {
+pub(crate) fn duration(span: &Span, field: &str) -> Result<prost_types::Duration, Violation> {
     let duration: Option<Duration> = span.to_duration();
     duration
         .and_then(|duration| duration.try_into().ok())
@@ -177,6 +179,7 @@ pub fn difference(have: &v1::QueueSpec, want: &v1::QueueSpec) -> Difference {
             have.partitions, want.partitions
         ));
     }
+    fixed.extend(deduplication::fixed(&have, &want));
     if !fixed.is_empty() {
         return Difference::Fixed(fixed.join("; "));
     }
@@ -213,6 +216,10 @@ fn settled(spec: &v1::QueueSpec) -> v1::QueueSpec {
     }
     if spec.expiry_action() == v1::ExpiryAction::Unspecified {
         spec.set_expiry_action(v1::ExpiryAction::Drop);
+    }
+    let ordering = spec.ordering();
+    if let Some(setting) = &mut spec.deduplication {
+        deduplication::settle(setting, ordering);
     }
     let limits = spec.limits.get_or_insert_default();
     set_default(&mut limits.max_message_bytes, 256 * 1_024);
@@ -289,6 +296,7 @@ mod tests {
             "deadLetter": {"queueRef": {"name": "dlq"}},
             "groups": [{"name": "default", "maxInFlight": 7}],
             "limits": {"maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi"},
+            "deduplication": {"by": "Content", "window": "1m", "maxIds": 90},
         }));
         let spec = specification(&queue.spec, Some("orders-dead".into())).unwrap();
         let limits = spec.limits.unwrap();
@@ -314,6 +322,10 @@ mod tests {
         assert_eq!((seconds(backoff.initial), seconds(backoff.max)), (3, 4));
         assert_eq!(backoff.jitter_percent, Some(0));
         assert_eq!(spec.dead_letter.unwrap().queue, "orders-dead");
+        let setting = spec.deduplication.unwrap();
+        assert_eq!(setting.by(), v1::DeduplicateBy::Content);
+        assert_eq!(setting.scope(), v1::DeduplicationScope::Key);
+        assert_eq!((seconds(setting.window), setting.max_ids), (60, 90));
         assert_eq!((limits.max_messages, limits.max_bytes), (10, 1_024));
         assert_eq!(
             (limits.max_message_bytes, limits.max_in_flight),

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "says what ran")]
 
 mod crashes;
+mod deduplication;
 mod digests;
 mod leaders;
 mod members;

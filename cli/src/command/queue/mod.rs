@@ -1,6 +1,7 @@
 //! `roadstead queue ...`
 
 mod create;
+mod deduplication;
 mod delete;
 mod get;
 mod ls;

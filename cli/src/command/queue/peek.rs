@@ -58,6 +58,7 @@ fn json(message: &PeekedMessage) -> Value {
         "sequence": message.sequence,
         "deliveryCount": message.delivery_count,
         "orderingKey": message.ordering_key,
+        "deduplicationId": message.deduplication_id,
         "contentType": message.content_type,
         "attributes": format::attributes(&message.attributes),
     });

@@ -8,6 +8,7 @@ use roadstead_client::proto::{
     QueueSpec,
 };
 
+use super::deduplication::Deduplication;
 use crate::units;
 
 /// In which order messages are delivered.
@@ -46,7 +47,8 @@ pub enum OnExpiry {
 /// What the server fills in for a queue that is made; shown below the options.
 pub const DEFAULTS: &str = "Defaults: 1 partition, no order, at least once, a lease of 30s, a time \
     to live of 4d, 5 deliveries with an exponential backoff of 1s to 5m, no dead-letter queue, no \
-    limit of messages and bytes, messages of 256Ki, 20000 deliveries in flight.";
+    limit of messages and bytes, messages of 256Ki, 20000 deliveries in flight, no \
+    deduplication but by producers' numbers (where there is one: ids for 5m, 1000000 of them).";
 
 /// A size that 0 does not mean the default of.
 fn message_bytes(text: &str) -> Result<u32, String> {
@@ -108,6 +110,8 @@ pub struct Spec {
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
     #[arg(allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
+    #[command(flatten)]
+    deduplication: Deduplication,
 }
 
 impl Spec {
@@ -152,6 +156,7 @@ impl Spec {
         if let Some(queue) = self.dead_letter {
             spec.dead_letter = Some(DeadLetterPolicy { queue });
         }
+        self.deduplication.apply(&mut spec.deduplication);
         let before = spec.limits.unwrap_or_default();
         let limits = QueueLimits {
             max_messages: self.max_messages.unwrap_or(before.max_messages),

@@ -2,6 +2,7 @@
 
 mod boot;
 mod dead_letter;
+mod deduplication;
 mod entry;
 mod machine;
 mod model;
@@ -13,6 +14,7 @@ mod spec;
 mod spread;
 
 pub use boot::Boot;
+pub use deduplication::{DEFAULT_IDS, DEFAULT_WINDOW_MS, MAX_IDS, MAX_WINDOW_MS, MIN_WINDOW_MS};
 pub use entry::encode_entry;
 pub use machine::{ApplyError, CatalogMachine};
 pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};

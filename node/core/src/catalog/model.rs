@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::boot::Boot;
 use super::spec::QueueSpec;
-use crate::shard::{DeadLetterTarget, PartitionConfig};
+use crate::shard::{DeadLetterTarget, Deduplication, PartitionConfig};
 
 /// Namespace and name of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +90,10 @@ impl Queue {
             max_bytes: share(spec.max_bytes),
             max_message_bytes: spec.max_message_bytes,
             max_in_flight: share(u64::from(spec.max_in_flight)) as u32,
+            deduplication: spec.deduplication.map(|setting| Deduplication {
+                max_ids: share(setting.max_ids),
+                ..setting
+            }),
         }
     }
 }

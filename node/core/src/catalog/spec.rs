@@ -2,7 +2,7 @@
 
 use super::names::validate_queue_name;
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering};
+use crate::shard::{Backoff, Deduplication, Delivery, Growth, OnExpiry, Ordering};
 
 /// Partitions of a queue at most.
 pub const MAX_PARTITIONS: u32 = 1_024;
@@ -53,6 +53,9 @@ pub struct QueueSpec {
     pub max_message_bytes: u32,
     /// Deliveries in flight per group at most: 1..=1,000,000.
     pub max_in_flight: u32,
+    /// How messages that are sent again are known: window 1 s..=24 h, ids of the queue at one time
+    /// 1..=10,000,000; None: by their producer's numbers only.
+    pub deduplication: Option<Deduplication>,
 }
 
 impl Default for QueueSpec {
@@ -71,6 +74,7 @@ impl Default for QueueSpec {
             max_bytes: 0,
             max_message_bytes: 256 * 1_024,
             max_in_flight: 20_000,
+            deduplication: None,
         }
     }
 }
@@ -139,6 +143,7 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
         u64::from(spec.max_in_flight),
         partitions,
     );
+    checks.deduplication(spec);
     if spec.max_bytes != 0 && spec.max_bytes / partitions.max(1) < largest {
         let least = largest.saturating_mul(partitions);
         let why = format!(
@@ -165,27 +170,28 @@ fn written(ms: u64) -> String {
     }
 }
 
-struct Checks(Vec<Violation>);
+/// What was found to be wrong so far.
+pub(super) struct Checks(Vec<Violation>);
 
 impl Checks {
-    fn add(&mut self, field: &'static str, message: String) {
+    pub(super) fn add(&mut self, field: &'static str, message: String) {
         self.0.push(Violation { field, message });
     }
 
-    fn range(&mut self, field: &'static str, value: u64, low: u64, high: u64) {
+    pub(super) fn range(&mut self, field: &'static str, value: u64, low: u64, high: u64) {
         if value < low || value > high {
             self.add(field, format!("{value} is not in {low}..{high}"));
         }
     }
 
-    fn time(&mut self, field: &'static str, ms: u64, low: u64, high: u64) {
+    pub(super) fn time(&mut self, field: &'static str, ms: u64, low: u64, high: u64) {
         if ms < low || ms > high {
             let (ms, low, high) = (written(ms), written(low), written(high));
             self.add(field, format!("{ms} is not in {low}..{high}"));
         }
     }
 
-    fn share(&mut self, field: &'static str, limit: u64, partitions: u64) {
+    pub(super) fn share(&mut self, field: &'static str, limit: u64, partitions: u64) {
         if limit != 0 && limit < partitions {
             let why =
                 format!("{limit} is less than the {partitions} partitions that share it: raise it");
@@ -212,6 +218,7 @@ impl QueueSpec {
         out.put_varint(self.max_bytes);
         out.put_varint(u64::from(self.max_message_bytes));
         out.put_varint(u64::from(self.max_in_flight));
+        Deduplication::encode(self.deduplication.as_ref(), out);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -230,6 +237,7 @@ impl QueueSpec {
             max_bytes: r.varint("max bytes")?,
             max_message_bytes: r.varint_u32("max message bytes")?,
             max_in_flight: r.varint_u32("max in flight")?,
+            deduplication: Deduplication::decode(r)?,
         })
     }
 }

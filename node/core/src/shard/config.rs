@@ -1,6 +1,7 @@
 //! What one partition promises.
 
 use super::backoff::Backoff;
+use super::deduplication::Deduplication;
 use crate::codec::{Decoded, Put, Reader};
 
 /// What order a queue keeps.
@@ -127,6 +128,8 @@ pub struct PartitionConfig {
     pub max_message_bytes: u32,
     /// Deliveries in flight per group at most; 0: no limit.
     pub max_in_flight: u32,
+    /// How messages that are sent again are known; None: by their producer's numbers only.
+    pub deduplication: Option<Deduplication>,
 }
 
 impl Default for PartitionConfig {
@@ -145,6 +148,7 @@ impl Default for PartitionConfig {
             max_bytes: 0,
             max_message_bytes: 256 * 1024,
             max_in_flight: 20_000,
+            deduplication: None,
         }
     }
 }
@@ -173,6 +177,7 @@ impl PartitionConfig {
         out.put_varint(self.max_bytes);
         out.put_varint(u64::from(self.max_message_bytes));
         out.put_varint(u64::from(self.max_in_flight));
+        Deduplication::encode(self.deduplication.as_ref(), out);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -197,6 +202,7 @@ impl PartitionConfig {
             max_bytes: r.varint("max bytes")?,
             max_message_bytes: r.varint_u32("max message bytes")?,
             max_in_flight: r.varint_u32("max in flight")?,
+            deduplication: Deduplication::decode(r)?,
         })
     }
 }

@@ -30,6 +30,9 @@ impl Partition {
             self.check_idle(step, &key)?;
             steps += 1;
         }
+        if self.state.ids != 0 {
+            steps += self.forget_ids(step, max.saturating_sub(steps))?;
+        }
         if self.config.ordering == super::config::Ordering::Strict {
             self.strict_advance(step)?;
         }
@@ -38,7 +41,7 @@ impl Partition {
     }
 
     fn first_due(&self, step: &Step<'_>) -> Result<u64, KvError> {
-        let mut first = u64::MAX;
+        let mut first = self.first_forgotten(step.kv)?;
         for kind in [b'd', b't', b'u'] {
             for (key, _) in rows_of(self, step.kv, kind, 1)? {
                 first = first.min(Keys::split(&key).map_or(u64::MAX, |(_, rest)| keys::due(rest)));

@@ -11,6 +11,8 @@
 //! | 10 partition `e` group stream position         | error text of the last nack          |
 //! | 10 partition `g` group                         | group state                          |
 //! | 10 partition `h` group key (8)                 | position at the head of an engaged key |
+//! | 10 partition `i` id (16)                       | sequence of the message with this id |
+//! | 10 partition `j` due (8) sequence (8)          | ids that are forgotten then          |
 //! | 10 partition `k` key (8) stream position       | live message of a key                |
 //! | 10 partition `l` group delivery (8)            | delivery batch                       |
 //! | 10 partition `m` stream block (8)              | headers of 64 positions              |
@@ -181,6 +183,14 @@ impl Keys {
         self.grouped(b'h').n64(key)
     }
 
+    pub(crate) fn remembered(self, id: u128) -> Key {
+        self.kind(b'i').with(&id.to_be_bytes())
+    }
+
+    pub(crate) fn forgetting(self, due: u64, sequence: u64) -> Key {
+        self.kind(b'j').n64(due).n64(sequence)
+    }
+
     pub(crate) fn keyed(self, key: u64, position: u64) -> Key {
         self.kind(b'k').n64(key).n32(STREAM).n64(position)
     }
@@ -243,7 +253,7 @@ pub(crate) fn tail(key: &[u8]) -> u64 {
     key[at..].iter().fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
-/// The due time in what follows the kind in a `d`, `t` or `u` key.
+/// The due time in what follows the kind in a `d`, `j`, `t` or `u` key.
 pub(crate) fn due(rest: &[u8]) -> u64 {
     rest.iter().take(8).fold(0, |n, b| n << 8 | u64::from(*b))
 }

@@ -10,12 +10,14 @@ mod add;
 mod backoff;
 mod blocks;
 mod config;
+mod deduplication;
 mod delivery;
 mod due;
 mod entry;
 mod header;
 mod hot;
 mod id;
+mod ids;
 mod keys;
 mod lease;
 mod live;
@@ -35,6 +37,7 @@ mod timer;
 
 pub use backoff::{Backoff, Growth};
 pub use config::{DeadLetterTarget, Delivery, OnExpiry, Ordering, PartitionConfig};
+pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope, Identity};
 pub(crate) use entry::read_time;
 pub use entry::{EntryBuilder, inspect};
 pub use id::{

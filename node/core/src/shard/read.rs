@@ -134,6 +134,7 @@ impl Partition {
             blocked,
             bytes: self.state.bytes,
             outbox: self.outbox_pending(),
+            ids: self.state.ids,
             oldest_ready_at: if ready > 0 {
                 self.oldest_ready(kv)?
             } else {

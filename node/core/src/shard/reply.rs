@@ -117,6 +117,12 @@ pub enum Refusal {
     /// Too many producers are active in this partition.
     #[error("too many active producers in this partition")]
     ProducerLimit,
+    /// The message has a deduplication id, and the queue does not deduplicate by ids.
+    #[error("the message has a deduplication id and the queue does not deduplicate by ids")]
+    NoDeduplication,
+    /// `max_ids` of the deduplication is reached.
+    #[error("the limit of deduplication ids is reached, and none goes before its window ends")]
+    IdLimit,
     /// A number of the outbox was left out: `through` of the answer says where to go on.
     #[error("a number of the outbox was left out")]
     Gap,
@@ -139,7 +145,7 @@ pub enum SendOutcome {
         /// From 1.
         sequence: u64,
     },
-    /// It had been added by an earlier try, with this sequence.
+    /// It, or one with the same deduplication id, had been added before, with this sequence.
     Duplicate {
         /// From 1.
         sequence: u64,
@@ -298,6 +304,8 @@ pub struct Stats {
     pub bytes: u64,
     /// Messages in the partition's outboxes.
     pub outbox: u64,
+    /// Deduplication ids that are remembered.
+    pub ids: u64,
     /// When the oldest ready message was first accepted, in ms since 1970.
     pub oldest_ready_at: Option<u64>,
     /// When something delayed falls due at the earliest, in ms since 1970; may be early.

@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) sent: u64,
     pub(crate) expired: u64,
     pub(crate) purged: u64,
+    /// Ids that are remembered.
+    pub(crate) ids: u64,
 }
 
 /// What changes for one group.
@@ -65,6 +67,8 @@ pub(crate) struct Group {
 }
 
 const VERSION: u8 = 1;
+/// Of a partition's counters: with the number of remembered ids at the end.
+const WITH_IDS: u8 = 2;
 
 impl State {
     fn fields(&mut self) -> [&mut u64; 12] {
@@ -85,12 +89,27 @@ impl State {
     }
 
     pub(crate) fn encode(mut self) -> Vec<u8> {
-        encode(u8::from(self.dropping), &mut self.fields())
+        let (head, ids) = (u8::from(self.dropping), self.ids);
+        let mut out = encode(head, &mut self.fields());
+        if ids != 0 {
+            out[0] = WITH_IDS;
+            out.put_varint(ids);
+        }
+        out
     }
 
     pub(crate) fn decode(value: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(value);
+        let version = r.u8("version of counters")?;
+        if version != VERSION && version != WITH_IDS {
+            return r.fail("version of counters");
+        }
         let mut state = Self::default();
-        state.dropping = decode(value, &mut state.fields())? != 0;
+        state.dropping = decode(&mut r, &mut state.fields())? != 0;
+        if version == WITH_IDS {
+            state.ids = r.varint("number of ids")?;
+        }
+        r.finish("end of counters")?;
         Ok(state)
     }
 }
@@ -122,8 +141,11 @@ impl Group {
     }
 
     pub(crate) fn decode(value: &[u8]) -> Decoded<Self> {
+        let mut r = Reader::new(value);
+        r.version(VERSION, "version of counters")?;
         let mut group = Self::default();
-        decode(value, &mut group.fields())?;
+        decode(&mut r, &mut group.fields())?;
+        r.finish("end of counters")?;
         Ok(group)
     }
 }
@@ -138,14 +160,11 @@ fn encode(head: u8, fields: &mut [&mut u64]) -> Vec<u8> {
     out
 }
 
-fn decode(value: &[u8], fields: &mut [&mut u64]) -> Decoded<u8> {
-    let mut r = Reader::new(value);
-    r.version(VERSION, "version of counters")?;
+fn decode(r: &mut Reader<'_>, fields: &mut [&mut u64]) -> Decoded<u8> {
     let head = r.u8("head of counters")?;
     for field in fields {
         **field = r.varint("counter")?;
     }
-    r.finish("end of counters")?;
     Ok(head)
 }
 
@@ -181,6 +200,12 @@ mod tests {
         assert_eq!(
             state.encode(),
             [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+        );
+        assert_eq!(State::decode(&state.encode()), Ok(state));
+        state.ids = 300;
+        assert_eq!(
+            state.encode(),
+            [2, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0xac, 2]
         );
         assert_eq!(State::decode(&state.encode()), Ok(state));
         let mut group = Group::default();

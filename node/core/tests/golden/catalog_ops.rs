@@ -1,6 +1,7 @@
 //! One op of each kind of the catalog, with everything in it that an op can carry.
 
 use roadstead_core::catalog::*;
+use roadstead_core::shard::{DeduplicateBy, Deduplication, DeduplicationScope};
 
 pub fn catalog_ops() -> Vec<(&'static str, Op)> {
     [members(), queues(), groups()].concat()
@@ -71,6 +72,19 @@ fn queues() -> Vec<(&'static str, Op)> {
         name: name.clone(),
         spec: spec.clone(),
     };
+    let deduplication = Some(Deduplication {
+        by: DeduplicateBy::Id,
+        scope: DeduplicationScope::Key,
+        window_ms: 60_000,
+        max_ids: 500,
+    });
+    let deduplicating = CreateQueue {
+        name: QueueName::new("ns", "ids"),
+        spec: QueueSpec {
+            deduplication,
+            ..QueueSpec::default()
+        },
+    };
     let update = UpdateQueue {
         name: name.clone(),
         spec,
@@ -79,6 +93,10 @@ fn queues() -> Vec<(&'static str, Op)> {
     vec![
         ("create queue", Op::CreateQueue(create)),
         ("update queue", Op::UpdateQueue(update)),
+        (
+            "create queue with deduplication",
+            Op::CreateQueue(deduplicating),
+        ),
         ("delete queue", Op::DeleteQueue(DeleteQueue { name })),
         (
             "finish delete",

@@ -53,7 +53,40 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
             "digest",
             Op::Digest(Digest::largest(Bytes::from_static(b"\x10k"))),
         ),
+        (
+            "configure deduplication",
+            configure_deduplication(PARTITION),
+        ),
+        ("send with ids", send_with_ids(PARTITION)),
     ]
+}
+
+fn configure_deduplication(partition: PartitionId) -> Op {
+    let deduplication = Some(Deduplication {
+        by: DeduplicateBy::Content,
+        scope: DeduplicationScope::Queue,
+        window_ms: 300_000,
+        max_ids: 1_000,
+    });
+    let config = PartitionConfig {
+        revision: 3,
+        deduplication,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure { partition, config })
+}
+
+fn send_with_ids(partition: PartitionId) -> Op {
+    let of = |identity| NewMessage {
+        identity: Some(identity),
+        body: Bytes::from_static(b"b"),
+        ..NewMessage::default()
+    };
+    Op::Send(Send {
+        partition,
+        producer: None,
+        messages: vec![of(Identity::Id(0x0102)), of(Identity::Content(0x0304))],
+    })
 }
 
 fn configure() -> Op {
@@ -123,6 +156,7 @@ fn send() -> Op {
         delay_ms: 500,
         not_before: 70_000,
         ttl_ms: 80_000,
+        identity: None,
         header: Bytes::from_static(b"h"),
         body: Bytes::from_static(b"body"),
     };
@@ -186,6 +220,10 @@ pub fn row_makers() -> Vec<Op> {
         dead_letter,
         ..PartitionConfig::default()
     };
+    let by_content = PartitionId {
+        queue: 10,
+        partition: 0,
+    };
     let configure = |partition, config| Op::Configure(Configure { partition, config });
     let of = |key, delay_ms| NewMessage {
         key: Some(key),
@@ -217,6 +255,8 @@ pub fn row_makers() -> Vec<Op> {
         receive(),
         fail(),
         accept_first(),
+        configure_deduplication(by_content),
+        send_with_ids(by_content),
     ]
 }
 

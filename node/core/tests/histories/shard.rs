@@ -171,6 +171,9 @@ impl Shard {
             max_bytes: command.number("max-bytes", 0),
             max_message_bytes: 0,
             max_in_flight: command.number("max-in-flight", 0) as u32,
+            deduplication: command
+                .option("deduplicate")
+                .map(|by| deduplication(by, command)),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }
@@ -195,7 +198,10 @@ impl Shard {
             return vec![format!("{reply:?}")];
         };
         let told = |(word, outcome): (&String, SendOutcome)| {
-            let body = word.split(['@', '+', '^', '~']).next().unwrap_or_default();
+            let body = word
+                .split(['@', '+', '^', '~', '!'])
+                .next()
+                .unwrap_or_default();
             match outcome {
                 SendOutcome::Accepted { sequence } => format!("{body} is {sequence}"),
                 SendOutcome::Duplicate { sequence } => format!("{body} was {sequence} already"),
@@ -245,8 +251,16 @@ impl Shard {
             .expect("rows can be read")
             .expect("there is such a queue");
         vec![format!(
-            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}",
-            s.ready, s.in_flight, s.delayed, s.blocked, s.outbox
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}",
+            s.ready,
+            s.in_flight,
+            s.delayed,
+            s.blocked,
+            s.outbox,
+            match s.ids {
+                0 => String::new(),
+                ids => format!(", ids {ids}"),
+            }
         )]
     }
 }
@@ -267,8 +281,36 @@ fn backoff(text: &str) -> Backoff {
     }
 }
 
-/// `BODY@KEY+DELAY^NOT_BEFORE~TTL`
+fn deduplication(by: &str, command: &Command) -> Deduplication {
+    Deduplication {
+        by: match by {
+            "Content" => DeduplicateBy::Content,
+            _ => DeduplicateBy::Id,
+        },
+        scope: match command.text("scope", "") {
+            "Key" => DeduplicationScope::Key,
+            _ => DeduplicationScope::Queue,
+        },
+        window_ms: command.number("window", 1_000),
+        max_ids: command.number("max-ids", 1_000),
+    }
+}
+
+/// What a node takes for a message's identity: the id that it was given, else its body.
+fn identity(id: Option<&str>, body: &str) -> Identity {
+    let hash = |text: &str| u128::from(key_hash(text.as_bytes()));
+    id.map_or_else(
+        || Identity::Content(hash(body)),
+        |id| Identity::Id(hash(&format!("id {id}"))),
+    )
+}
+
+/// `BODY@KEY+DELAY^NOT_BEFORE~TTL!ID`
 fn message(word: &str) -> NewMessage {
+    let (word, id) = match word.split_once('!') {
+        Some((word, id)) => (word, Some(id)),
+        None => (word, None),
+    };
     let (word, ttl) = word.split_once('~').unwrap_or((word, "0"));
     let (word, not_before) = match word.split_once('^') {
         Some((word, at)) => (word, BEGIN + at.parse::<u64>().expect("a time in ms")),
@@ -285,6 +327,7 @@ fn message(word: &str) -> NewMessage {
         delay_ms,
         not_before,
         ttl_ms: ttl.parse().expect("a number of ms"),
+        identity: Some(identity(id, body)),
         header: Bytes::new(),
         body: body.to_owned().into(),
     }

@@ -165,6 +165,7 @@ impl World {
             max_bytes: config.max_bytes,
             max_message_bytes: config.max_message_bytes,
             max_in_flight: config.max_in_flight,
+            deduplication: config.deduplication,
         };
         Op::Configure(Configure { partition, config })
     }
@@ -181,6 +182,11 @@ impl World {
                 self.now + sent.not_before - 10
             },
             ttl_ms: sent.ttl,
+            identity: Some(match (sent.id, sent.content) {
+                (Some(id), _) => Identity::Id(u128::from(id)),
+                (None, 0) => Identity::Content(u128::from(self.bodies) << 64),
+                (None, content) => Identity::Content(1_000 + u128::from(content)),
+            }),
             header: Bytes::from_static(b"h"),
             body: body.into(),
         }

@@ -79,6 +79,7 @@ fn stats(world: &World, p: &Partition) -> Check {
     prop_assert_eq!(stats.bytes, p.bytes(), "bytes");
     prop_assert_eq!(stats.totals, p.totals, "totals");
     prop_assert_eq!(stats.outbox, p.outbox.len() as u64, "outbox");
+    prop_assert_eq!(stats.ids, p.ids.len() as u64, "remembered ids");
     let first = |state: State| {
         p.messages
             .iter()
@@ -131,7 +132,7 @@ fn limits(p: &Partition) -> Check {
     Ok(())
 }
 
-fn state(p: &Partition, m: &Message) -> MessageState {
+pub fn state(p: &Partition, m: &Message) -> MessageState {
     let engaged = p.config.ordering == Ordering::Strict && p.engaged(0);
     match m.state {
         State::Waiting if engaged => MessageState::Blocked,

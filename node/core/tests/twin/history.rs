@@ -6,7 +6,8 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use roadstead_core::shard::{
-    Backoff, Delivery, Growth, MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering,
+    Backoff, DeduplicateBy, Deduplication, DeduplicationScope, Delivery, Growth, MAX_DELAY_MS,
+    MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering,
 };
 
 /// Partitions of the shard in a history.
@@ -77,6 +78,10 @@ pub struct Sent {
     /// Not before the present time, less 10, and this has passed; 0: at once.
     pub not_before: u64,
     pub ttl: u64,
+    /// The id that its producer gives, of few.
+    pub id: Option<u8>,
+    /// What it says: of few, so that a content comes again; 0: what nothing else says.
+    pub content: u8,
     pub len: usize,
 }
 
@@ -111,6 +116,7 @@ pub struct Config {
     pub max_bytes: u64,
     pub max_message_bytes: u32,
     pub max_in_flight: u32,
+    pub deduplication: Option<Deduplication>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +158,24 @@ fn backoff() -> impl Strategy<Value = Backoff> {
         })
 }
 
+fn deduplication() -> impl Strategy<Value = Option<Deduplication>> {
+    let by = prop_oneof![Just(DeduplicateBy::Id), Just(DeduplicateBy::Content)];
+    let scope = prop_oneof![
+        2 => Just(DeduplicationScope::Queue),
+        1 => Just(DeduplicationScope::Key),
+    ];
+    let window = prop_oneof![1 => Just(1_u64), 1 => Just(30), 2 => Just(800), 3 => Just(20_000)];
+    let max = prop_oneof![1 => Just(1_u64), 1 => Just(3), 8 => Just(1_000)];
+    let setting =
+        (by, scope, window, max).prop_map(|(by, scope, window_ms, max_ids)| Deduplication {
+            by,
+            scope,
+            window_ms,
+            max_ids,
+        });
+    proptest::option::weighted(0.75, setting)
+}
+
 pub fn config() -> impl Strategy<Value = Config> {
     let delivery = prop_oneof![6 => Just(Delivery::AtLeastOnce), 1 => Just(Delivery::AtMostOnce)];
     let dead_letter = prop_oneof![
@@ -171,6 +195,7 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![4 => Just(0_u64), 1 => Just(60)],
         prop_oneof![4 => Just(0_u32), 1 => Just(12)],
         prop_oneof![4 => Just(0_u32), 1 => Just(2)],
+        deduplication(),
     );
     (
         proptest::option::weighted(0.2, ordering()),
@@ -194,6 +219,7 @@ pub fn config() -> impl Strategy<Value = Config> {
                 max_bytes: limits.1,
                 max_message_bytes: limits.2,
                 max_in_flight: limits.3,
+                deduplication: limits.4,
             },
         )
 }
@@ -203,13 +229,21 @@ fn sent() -> impl Strategy<Value = Sent> {
     let delay = prop_oneof![5 => Just(0_u64), 1 => Just(5), 1 => Just(40), 1 => Just(3_000)];
     let not_before = prop_oneof![12 => Just(0_u64), 2 => 1_u64..60, 1 => Just(2 * MAX_DELAY_MS)];
     let ttl = prop_oneof![5 => Just(0_u64), 1 => 1_u64..100, 1 => Just(800)];
-    (key, delay, not_before, ttl, 6_usize..16).prop_map(|(key, delay, not_before, ttl, len)| Sent {
-        key,
-        delay,
-        not_before,
-        ttl,
-        len,
-    })
+    let same = (
+        proptest::option::weighted(0.4, 0_u8..2),
+        prop_oneof![2 => Just(0_u8), 1 => 1_u8..3],
+    );
+    (key, delay, not_before, ttl, same, 6_usize..16).prop_map(
+        |(key, delay, not_before, ttl, (id, content), len)| Sent {
+            key,
+            delay,
+            not_before,
+            ttl,
+            id,
+            content,
+            len,
+        },
+    )
 }
 
 fn settled() -> impl Strategy<Value = Settled> {

@@ -62,6 +62,18 @@ pub struct Producer {
     pub last_used: u64,
 }
 
+/// What messages are compared by: among those of a key, or of the queue.
+pub type What = (Option<u64>, u128);
+
+/// An id of an accepted message.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    pub what: What,
+    pub sequence: u64,
+    /// When it is forgotten.
+    pub until: u64,
+}
+
 #[derive(Debug, Clone)]
 pub struct Partition {
     pub id: PartitionId,
@@ -72,6 +84,7 @@ pub struct Partition {
     pub outbox: Vec<Leaving>,
     pub accepted: BTreeMap<PartitionId, u64>,
     pub producers: BTreeMap<Bytes, Producer>,
+    pub ids: Vec<Remembered>,
     pub sequence: u64,
     pub delivery: u64,
     pub totals: Totals,
@@ -96,6 +109,7 @@ impl Partition {
             outbox: Vec::new(),
             accepted: BTreeMap::new(),
             producers: BTreeMap::new(),
+            ids: Vec::new(),
             sequence: 0,
             delivery: 0,
             totals: Totals::default(),
@@ -296,6 +310,7 @@ impl Partition {
         }
         self.producers
             .retain(|_, producer| producer.last_used + 600_000 > now);
+        self.ids.retain(|id| id.until > now);
         self.settle_front(now);
     }
 
@@ -307,7 +322,9 @@ impl Partition {
             _ => self.expires_at(m),
         };
         let messages = self.messages.iter().filter_map(of);
-        messages.chain(self.delayed.iter().map(|m| m.due)).min()
+        let ids = self.ids.iter().map(|id| id.until);
+        let messages = messages.chain(self.delayed.iter().map(|m| m.due));
+        messages.chain(ids).min()
     }
 }
 

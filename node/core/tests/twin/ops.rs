@@ -170,7 +170,7 @@ impl Partition {
         }
         let mut outcomes: Vec<SendOutcome> = Vec::new();
         let full = |o: &&SendOutcome| {
-            let limits = [Refusal::MessageLimit, Refusal::ByteLimit];
+            let limits = [Refusal::MessageLimit, Refusal::ByteLimit, Refusal::IdLimit];
             matches!(o, SendOutcome::Refused(refusal) if limits.contains(refusal))
         };
         for (n, m) in op.messages.iter().enumerate() {
@@ -207,20 +207,49 @@ impl Partition {
                 return SendOutcome::Refused(Refusal::Overtaken);
             }
         }
-        let max = self.config.max_message_bytes as usize;
-        if max != 0 && m.body.len() > max {
-            return SendOutcome::Refused(Refusal::TooLarge);
-        }
-        if self.config.ordering == Ordering::PerKey && m.key.is_none() {
-            return SendOutcome::Refused(Refusal::KeyRequired);
-        }
-        if m.not_before > now + MAX_DELAY_MS {
-            return SendOutcome::Refused(Refusal::TooLate);
-        }
-        let size = size(&m.header, &m.body);
-        if let Err(refusal) = self.room(size) {
+        if let Err(refusal) = self.may_come(m, now) {
             return SendOutcome::Refused(refusal);
         }
+        let known = self.known(m);
+        let size = size(&m.header, &m.body);
+        let room = self.room(size).and_then(|()| self.room_for_id(m));
+        let (sequence, outcome) = match (known, room) {
+            (Some(sequence), _) => (sequence, SendOutcome::Duplicate { sequence }),
+            (None, Err(refusal)) => return SendOutcome::Refused(refusal),
+            (None, Ok(())) => {
+                let sequence = self.add(m, size, now);
+                self.note(m, sequence, now);
+                (sequence, SendOutcome::Accepted { sequence })
+            }
+        };
+        if let Some((id, number)) = producer {
+            let known: &mut Producer = self.producers.entry(id).or_default();
+            known.accepted.insert(number, sequence);
+            known.highest = known.highest.max(number);
+        }
+        outcome
+    }
+
+    fn may_come(&self, m: &NewMessage, now: u64) -> Result<(), Refusal> {
+        let max = self.config.max_message_bytes as usize;
+        if max != 0 && m.body.len() > max {
+            return Err(Refusal::TooLarge);
+        }
+        if self.config.ordering == Ordering::PerKey && m.key.is_none() {
+            return Err(Refusal::KeyRequired);
+        }
+        if m.not_before > now + MAX_DELAY_MS {
+            return Err(Refusal::TooLate);
+        }
+        match m.identity {
+            Some(Identity::Id(_)) if self.config.deduplication.is_none() => {
+                Err(Refusal::NoDeduplication)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&mut self, m: &NewMessage, size: u64, now: u64) -> u64 {
         self.sequence += 1;
         self.totals.sent += 1;
         let sequence = self.sequence;
@@ -250,12 +279,7 @@ impl Partition {
         } else {
             self.enter(message);
         }
-        if let Some((id, number)) = producer {
-            let known: &mut Producer = self.producers.entry(id).or_default();
-            known.accepted.insert(number, sequence);
-            known.highest = known.highest.max(number);
-        }
-        SendOutcome::Accepted { sequence }
+        sequence
     }
 
     fn accept(&mut self, op: &Accept, fx: &mut Effects) -> Seen {

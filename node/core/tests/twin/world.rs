@@ -242,6 +242,9 @@ impl World {
                         other => format!("sent {}", name(format!("{other:?}"))),
                     });
                 }
+                if let Op::Send(op) = op {
+                    self.cover_duplicates(op, outcomes);
+                }
             }
             Reply::Settled(outcomes) => {
                 for outcome in outcomes {

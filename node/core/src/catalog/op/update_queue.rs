@@ -1,5 +1,6 @@
 //! Changes a queue.
 
+use crate::catalog::deduplication;
 use crate::catalog::machine::{CatalogMachine, Step};
 use crate::catalog::model::{Queue, QueueName, QueueState};
 use crate::catalog::reply::{Refusal, Reply};
@@ -101,5 +102,5 @@ fn changeable(old: &QueueSpec, new: &QueueSpec) -> Result<(), Refusal> {
             why,
         });
     }
-    Ok(())
+    deduplication::changeable(old, new)
 }

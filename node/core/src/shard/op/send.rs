@@ -5,8 +5,10 @@ use bytes::Bytes;
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
 use crate::shard::config::Ordering;
+use crate::shard::deduplication::Identity;
 use crate::shard::header::Header;
 use crate::shard::id::{PartitionId, PayloadRef, put_partition, read_partition};
+use crate::shard::ids::NewId;
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Reply, SendOutcome};
 
@@ -50,17 +52,22 @@ pub struct NewMessage {
     /// How long it waits at most, in ms, if that is shorter than the queue's time to live: from
     /// when it is receivable on; 0: as the queue says.
     pub ttl_ms: u64,
+    /// By what it is known when it is sent again.
+    pub identity: Option<Identity>,
     /// Header block: attributes and the like, opaque to the core.
     pub header: Bytes,
     /// What the consumer gets.
     pub body: Bytes,
 }
 
-// Frozen: these bits are in logs. The others are reserved (lane, deduplication id).
+// Frozen: these bits are in logs. The others are reserved (lane).
 const HAS_KEY: u8 = 1;
 const HAS_DELAY: u8 = 2;
 const HAS_NOT_BEFORE: u8 = 4;
 const HAS_TTL: u8 = 8;
+const HAS_ID: u8 = 16;
+const HAS_CONTENT: u8 = 32;
+const KNOWN: u8 = HAS_KEY | HAS_DELAY | HAS_NOT_BEFORE | HAS_TTL | HAS_ID | HAS_CONTENT;
 
 impl Send {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -88,13 +95,19 @@ impl Send {
 impl NewMessage {
     /// Bytes that this message adds to an entry, at most.
     pub fn encoded_len_max(&self) -> usize {
-        self.header.len() + self.body.len() + 60
+        self.header.len() + self.body.len() + 80
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        let (identity, hash) = match self.identity {
+            None => (0, 0),
+            Some(Identity::Id(hash)) => (HAS_ID, hash),
+            Some(Identity::Content(hash)) => (HAS_CONTENT, hash),
+        };
         out.push(
-            flag(self.key.is_some(), HAS_KEY)
+            identity
+                | flag(self.key.is_some(), HAS_KEY)
                 | flag(self.delay_ms != 0, HAS_DELAY)
                 | flag(self.not_before != 0, HAS_NOT_BEFORE)
                 | flag(self.ttl_ms != 0, HAS_TTL),
@@ -110,6 +123,9 @@ impl NewMessage {
         }
         if self.ttl_ms != 0 {
             out.put_varint(self.ttl_ms);
+        }
+        if identity != 0 {
+            out.put_u128(hash);
         }
         put_payload(out, &self.header, &self.body);
     }
@@ -167,6 +183,7 @@ pub(crate) struct LoggedMessage {
     pub(crate) not_before: u64,
     /// 0: none.
     pub(crate) ttl_ms: u64,
+    pub(crate) identity: Option<Identity>,
     pub(crate) payload: LoggedPayload,
 }
 
@@ -195,7 +212,7 @@ impl<'a> LoggedSend<'a> {
 impl LoggedMessage {
     fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("message flags")?;
-        if flags & !(HAS_KEY | HAS_DELAY | HAS_NOT_BEFORE | HAS_TTL) != 0 {
+        if flags & !KNOWN != 0 {
             return r.fail("message flags");
         }
         let key = if flags & HAS_KEY == 0 {
@@ -215,6 +232,12 @@ impl LoggedMessage {
             delay_ms: number(HAS_DELAY, "delay")?,
             not_before: number(HAS_NOT_BEFORE, "time of first delivery")?,
             ttl_ms: number(HAS_TTL, "time to live")?,
+            identity: match flags & (HAS_ID | HAS_CONTENT) {
+                0 => None,
+                HAS_ID => Some(Identity::Id(r.u128("hash of deduplication id")?)),
+                HAS_CONTENT => Some(Identity::Content(r.u128("hash of content")?)),
+                _ => return r.fail("identity of message"),
+            },
             payload: read_payload(r)?,
         })
     }
@@ -242,6 +265,7 @@ impl LoggedSend<'_> {
             return Ok(Reply::Refused(refusal));
         }
         let mut outcomes = Vec::with_capacity(count);
+        let mut new_ids = Vec::new();
         let mut full = None;
         for (n, message) in self.messages.iter().enumerate() {
             let producer = self.producer.map(|(id, first)| (id, first + n as u64));
@@ -250,15 +274,17 @@ impl LoggedSend<'_> {
                 Some(refusal) if p.config.ordering != Ordering::None => {
                     SendOutcome::Refused(refusal)
                 }
-                _ => message.apply(p, step, producer)?,
+                _ => message.apply(p, step, producer, &mut new_ids)?,
             };
-            if let SendOutcome::Refused(refusal @ (Refusal::MessageLimit | Refusal::ByteLimit)) =
-                outcome
+            if let SendOutcome::Refused(
+                refusal @ (Refusal::MessageLimit | Refusal::ByteLimit | Refusal::IdLimit),
+            ) = outcome
             {
                 full = Some(refusal);
             }
             outcomes.push(outcome);
         }
+        p.file_ids(step, &new_ids);
         if p.config.ordering == Ordering::Strict {
             p.strict_advance(step)?;
         }
@@ -272,6 +298,7 @@ impl LoggedMessage {
         p: &mut Partition,
         step: &mut Step<'_>,
         producer: Option<(&[u8], u64)>,
+        new_ids: &mut Vec<NewId>,
     ) -> Result<SendOutcome, KvError> {
         if let Some((id, number)) = producer {
             match p.produced(id, number) {
@@ -283,6 +310,38 @@ impl LoggedMessage {
         if let Err(refusal) = self.check(p, step.now) {
             return Ok(SendOutcome::Refused(refusal));
         }
+        let setting = p.config.deduplication;
+        let id = match (self.identity, setting) {
+            (Some(identity), Some(setting)) => setting.remembered_as(identity, self.key),
+            _ => None,
+        };
+        if let Some(id) = id
+            && let Some(sequence) = p.remembered(step.kv, id)?
+        {
+            // The number stands for the same message from now on, also when the id is forgotten.
+            if let Some((producer, number)) = producer {
+                p.remember(step.kv, producer, number, sequence)?;
+            }
+            return Ok(SendOutcome::Duplicate { sequence });
+        }
+        let max_ids = setting.filter(|_| id.is_some()).map(|it| it.max_ids);
+        let room = p.has_room(self.payload.len);
+        if let Err(refusal) = room.and_then(|()| p.has_room_for_id(max_ids)) {
+            return Ok(SendOutcome::Refused(refusal));
+        }
+        let sequence = self.add(p, step)?;
+        if let Some(id) = id {
+            p.remember_id(step.kv, (id, sequence));
+            new_ids.push((id, sequence));
+        }
+        if let Some((id, number)) = producer {
+            p.remember(step.kv, id, number, sequence)?;
+        }
+        Ok(SendOutcome::Accepted { sequence })
+    }
+
+    /// Adds it as a new message. Its sequence.
+    fn add(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<u64, KvError> {
         let sequence = p.state.sequence + 1;
         let mut header = Header {
             sequence,
@@ -305,10 +364,7 @@ impl LoggedMessage {
             header.ready_from = due;
             p.add(step, header)?;
         }
-        if let Some((id, number)) = producer {
-            p.remember(step.kv, id, number, sequence)?;
-        }
-        Ok(SendOutcome::Accepted { sequence })
+        Ok(sequence)
     }
 
     /// When it is receivable at the earliest, ms.
@@ -328,6 +384,9 @@ impl LoggedMessage {
         if self.not_before > now.saturating_add(MAX_DELAY_MS) {
             return Err(Refusal::TooLate);
         }
-        p.has_room(self.payload.len)
+        if p.config.deduplication.is_none() && matches!(self.identity, Some(Identity::Id(_))) {
+            return Err(Refusal::NoDeduplication);
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,36 @@
+//! Whether messages that are deduplicated come to the partition that knows them again.
+
+use roadstead_proto::v1::OutgoingMessage;
+use roadstead_proto::{is_deduplicated, partition_of};
+use tonic::Code;
+
+use crate::gateway::ApiError;
+use crate::gateway::shards::QueueInfo;
+
+/// Refuses messages that belong to another partition of the queue. Who routed them may have chosen
+/// it, or may not know yet that the queue deduplicates; the leader of the partition does.
+pub fn check(
+    messages: &[OutgoingMessage],
+    queue: &QueueInfo,
+    partition: u32,
+) -> Result<(), ApiError> {
+    if queue.config.deduplication.is_none() {
+        return Ok(());
+    }
+    let spec = queue.spec();
+    for (index, message) in messages.iter().enumerate() {
+        let belongs = partition_of(message, &spec, queue.partitions());
+        if is_deduplicated(message, &spec) && belongs != Some(partition) {
+            let belongs = belongs.unwrap_or_default();
+            let message = format!(
+                "message {index} is deduplicated and belongs to partition {belongs}, not to \
+                 {partition}, which would not know it again: leave the partition out, or look the \
+                 queue up again"
+            );
+            let mut error = ApiError::new(Code::FailedPrecondition, message);
+            "partition".clone_into(&mut error.detail.field);
+            return Err(error.about(queue.reference()));
+        }
+    }
+    Ok(())
+}
