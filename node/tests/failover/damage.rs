@@ -44,13 +44,14 @@ async fn kill_busiest(cluster: &mut Cluster, probers: &Probers) -> (usize, u64) 
     (node, id)
 }
 
-/// Every message that was acknowledged is there, once.
-async fn settle(cluster: &Cluster, probers: Probers) {
+/// Every message that was acknowledged is there, once; how many.
+async fn settle(cluster: &Cluster, probers: Probers) -> u64 {
     cluster.wait_until_redundant().await;
     let acknowledged = probers.stop().await;
     let found = cluster.ready_messages().await;
     println!("acknowledged={acknowledged} found={found}");
     assert_eq!(found, acknowledged, "every acknowledged message once");
+    found
 }
 
 fn segments(data: &Path) -> Vec<PathBuf> {
@@ -114,13 +115,15 @@ async fn a_damaged_journal_is_given_up_and_a_new_node_comes() {
     damage_journal(&cluster.data(killed));
     cluster.start_node(killed);
     another_comes(&cluster, killed, id).await;
+    // With nothing more to write, what has rotted is not written over before it is found.
+    let found = settle(&cluster, probers).await;
     let rotten = (killed + 1) % 3;
     let id = cluster.node_id(rotten).await;
     damage_journal(&cluster.data(rotten));
     another_comes(&cluster, rotten, id).await;
     let log = cluster.logged(rotten, "the former node is out").await;
     assert!(log.contains("the scrubber has found damage"), "{log}");
-    settle(&cluster, probers).await;
+    assert_eq!(cluster.ready_messages().await, found);
 }
 
 /// A node with the id `former` has been replaced.
