@@ -1,14 +1,17 @@
 //! Shows: a cluster of one node works and says that it keeps one copy; by `kubectl scale` it grows
-//! to three, each of which has a copy then, and no message is lost on the way. It does not shrink
-//! again.
+//! to three, each of which has a copy then and is known with its zone, and no message is lost on
+//! the way. It does not shrink again.
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use roadstead_e2e::kubectl::name_of;
 use roadstead_e2e::load::Load;
 use roadstead_e2e::manifests::queue_cluster;
+use roadstead_e2e::nodes;
 use roadstead_e2e::site::Site;
 use roadstead_e2e::story::Story;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const MESSAGES: u64 = 1_000;
 
@@ -33,6 +36,7 @@ pub fn tell(story: &Story<'_>) -> Result<()> {
         "3 nodes with a copy each {:.0} s after `kubectl scale`",
         began.elapsed().as_secs_f64()
     ));
+    zones_are_known(&site)?;
     load.consume("orders", 1)?;
     let ledger = load.settled(Duration::from_mins(2))?;
     story.say(ledger.summary());
@@ -52,6 +56,32 @@ fn scale(site: &Site<'_>, replicas: &str) -> Result<String> {
     let replicas = format!("--replicas={replicas}");
     let words = ["-n", &site.story.namespace, "scale", &cluster, &replicas];
     site.story.kubectl().run(&words)
+}
+
+/// The nodes know each other's zones, as Kubernetes labels their pods with them.
+fn zones_are_known(site: &Site<'_>) -> Result<()> {
+    let words = ["cluster", "status", "-o", "json"];
+    let client = site.client(&site.story.namespace);
+    let (ok, said) = site.run_pod(&client.pod("asks-for-zones", &words))?;
+    ensure!(ok, "the status of the cluster: {said}");
+    let status: Value = serde_json::from_str(&said)?;
+    let mut zones = BTreeSet::new();
+    for pod in nodes::pods(site.story.kubectl(), &site.story.namespace, &site.cluster)? {
+        let label = &pod["metadata"]["labels"]["topology.kubernetes.io/zone"];
+        // Machines without zones are fine.
+        let zone = label.as_str().unwrap_or_default();
+        let members = status["members"].as_array().into_iter().flatten();
+        let mut known = members.filter(|member| member["name"] == name_of(&pod));
+        ensure!(
+            known.next().is_some_and(|member| member["zone"] == zone),
+            "{} runs in zone {zone:?}; the nodes say: {said}",
+            name_of(&pod)
+        );
+        zones.insert(zone.to_owned());
+    }
+    site.story
+        .say(format!("the nodes know their zones: {zones:?}"));
+    Ok(())
 }
 
 fn redundant(site: &Site<'_>, status: &'static str) -> Result<()> {

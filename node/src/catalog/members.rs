@@ -1,7 +1,7 @@
 //! Members join, drain, leave and report.
 
 use roadstead_core::catalog::{
-    AddMember, Boot, DrainMember, Member, NodeInfo, Op, RemoveMember, UpdateMember,
+    AddMember, Boot, DrainMember, NodeInfo, Op, RemoveMember, UpdateMember,
 };
 use roadstead_proto::v1::{
     AddMemberRequest, DrainMemberRequest, Founder, RemoveMemberRequest, ReportMember, ReportReply,
@@ -82,8 +82,8 @@ impl<R: Runtime> CatalogService<R> {
             .read(|catalog| catalog.members().get(&report.node_id).cloned());
         let given_up = known.as_ref().is_some_and(|member| member.lost);
         if let Some(known) = known {
-            let node = reported(&report);
-            if changed(&known, &node) {
+            let node = reported(&report, &known.node);
+            if known.node != node {
                 self.propose(Op::UpdateMember(UpdateMember { node }))
                     .await?;
             }
@@ -140,19 +140,47 @@ pub fn node_info(founder: &Founder) -> NodeInfo {
     }
 }
 
-fn reported(report: &ReportMember) -> NodeInfo {
+/// What a report says of a member. One that was not told its zone keeps what it was given when it
+/// joined.
+fn reported(report: &ReportMember, known: &NodeInfo) -> NodeInfo {
+    let zone = if report.zone.is_empty() {
+        &known.zone
+    } else {
+        &report.zone
+    };
     NodeInfo {
         node_id: report.node_id,
         name: report.name.clone(),
         peer_address: report.peer_address.clone(),
         client_address: report.client_address.clone(),
-        zone: report.zone.clone(),
+        zone: zone.clone(),
         binary_version: report.binary_version.clone(),
         command_version: report.command_version,
         boot: boot_from_wire(report.boot.as_ref()),
     }
 }
 
-fn changed(known: &Member, now: &NodeInfo) -> bool {
-    known.node != *now
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_without_a_zone_leaves_the_one_that_is_known() {
+        let founder = Founder {
+            node_id: 7,
+            zone: "a".into(),
+            ..Founder::default()
+        };
+        let known = node_info(&founder);
+        let zone = |zone: &str| {
+            let report = ReportMember {
+                node_id: 7,
+                zone: zone.into(),
+                ..ReportMember::default()
+            };
+            reported(&report, &known).zone
+        };
+        assert_eq!(zone(""), "a");
+        assert_eq!(zone("b"), "b", "it was moved");
+    }
 }

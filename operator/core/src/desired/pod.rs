@@ -15,6 +15,8 @@ use crate::names::{DATA_VOLUME, HTTP_PORT, PEER_PORT, REVISION, TLS_FILES, TLS_S
 use crate::validate::memory_limit;
 
 const USER: i64 = 65_532;
+/// The label of a machine's zone, and of the pods on it.
+const ZONE: &str = "topology.kubernetes.io/zone";
 /// Leaderships move and connections end well within it.
 const GRACE_SECONDS: i64 = 30;
 
@@ -60,17 +62,11 @@ fn container(build: &Build<'_>) -> Container {
         image: Some(build.around.image.clone()),
         command: Some(vec!["/usr/local/bin/roadstead-node".to_owned()]),
         args: Some(arguments(build)),
-        env: Some(vec![EnvVar {
-            name: "POD_NAME".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    field_path: "metadata.name".to_owned(),
-                    ..ObjectFieldSelector::default()
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        }]),
+        env: Some(vec![
+            of_pod("POD_NAME", "metadata.name"),
+            // Kubernetes 1.35 and later labels pods with their zone; empty before.
+            of_pod("ROADSTEAD_ZONE", &format!("metadata.labels['{ZONE}']")),
+        ]),
         ports: Some(ports),
         resources: build.cluster.spec.resources.clone(),
         startup_probe: Some(probe("/livez", 2, 150)),
@@ -79,6 +75,21 @@ fn container(build: &Build<'_>) -> Container {
         security_context: Some(container_security()),
         volume_mounts: Some(mounts(build)),
         ..Container::default()
+    }
+}
+
+/// A variable that holds what Kubernetes knows of the pod.
+fn of_pod(name: &str, path: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: path.to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 
@@ -172,7 +183,7 @@ fn spread(build: &Build<'_>) -> Vec<TopologySpreadConstraint> {
     if !own.is_empty() {
         return own.clone();
     }
-    ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    [ZONE, "kubernetes.io/hostname"]
         .map(|key| TopologySpreadConstraint {
             max_skew: 1,
             topology_key: key.to_owned(),

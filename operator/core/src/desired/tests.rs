@@ -60,6 +60,10 @@ fn nodes_are_told_where_they_are() {
             "{wanted} is not in {arguments:?}"
         );
     }
+    let zone = &pod["spec"]["containers"][0]["env"][1];
+    assert_eq!(zone["name"], "ROADSTEAD_ZONE");
+    let path = &zone["valueFrom"]["fieldRef"]["fieldPath"];
+    assert_eq!(path, "metadata.labels['topology.kubernetes.io/zone']");
 }
 
 #[test]
