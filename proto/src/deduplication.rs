@@ -9,7 +9,7 @@ use crate::partition_of_key;
 use crate::v1::attribute_value::Value;
 use crate::v1::{AttributeValue, DeduplicateBy, DeduplicationScope, OutgoingMessage, QueueSpec};
 
-/// The hash of a deduplication id: the first 16 bytes of the SHA-256 of its UTF-8 bytes, big-endian.
+/// The hash of a deduplication id: of the SHA-256 of its UTF-8 bytes the first 16, big-endian.
 pub fn id_hash(id: &str) -> u128 {
     first_half(Sha256::new().chain_update(id))
 }
@@ -189,7 +189,7 @@ mod tests {
         use DeduplicationScope::{Key, Queue};
         let keyed = OutgoingMessage {
             ordering_key: "customer-3".into(),
-            ..message("x")
+            ..message("z")
         };
         let both = OutgoingMessage {
             deduplication_id: "a".into(),
@@ -204,7 +204,7 @@ mod tests {
         let of_content = Some((content_hash(&keyed) as u64 % 8) as u32);
         assert!(of_key != of_id && of_id != of_content && of_content != of_key);
         let to = |spec: &QueueSpec| {
-            [&keyed, &both, &id, &message("x")].map(|message| partition_of(message, spec, 8))
+            [&keyed, &both, &id, &message("z")].map(|message| partition_of(message, spec, 8))
         };
         assert_eq!(to(&QueueSpec::default()), [of_key, of_key, None, None]);
         assert_eq!(to(&spec(Id, Queue)), [of_key, of_id, of_id, None]);
@@ -212,6 +212,6 @@ mod tests {
         let content = [of_content, of_id, of_id, of_content];
         assert_eq!(to(&spec(Content, Queue)), content);
         assert_eq!(to(&spec(Content, Key)), [of_key, of_key, of_id, of_content]);
-        assert_eq!(partition_of(&message("x"), &spec(Id, Queue), 1), Some(0));
+        assert_eq!(partition_of(&message("z"), &spec(Id, Queue), 1), Some(0));
     }
 }

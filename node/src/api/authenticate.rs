@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::connection::ConnectionInfo;
-use super::status::to_status;
+use super::status::{explained, to_status};
 use crate::auth::token::TokenAuthenticator;
 use crate::auth::{Action, Principal, Rule, authorize, rule};
 use crate::gateway::ApiError;
@@ -92,7 +92,7 @@ where
                         Err(error) => Ok(refusal(error)),
                         Ok(principal) => match admit(&mut request, principal, action) {
                             Err(error) => Ok(refusal(error)),
-                            Ok(()) => inner.call(request).await.map(blame_the_caller),
+                            Ok(()) => inner.call(request).await.map(explain),
                         },
                     }
                 };
@@ -111,20 +111,16 @@ where
     S: Service<Request<Body>, Response = Response<Body>>,
 {
     fn answer(&mut self, request: Request<Body>) -> Answered<S::Future> {
-        self.inner.call(request).map_ok(blame_the_caller)
+        self.inner.call(request).map_ok(explain)
     }
 }
 
-/// What tonic cannot decode is `INTERNAL` to it, as if the server were at fault.
-fn blame_the_caller(mut response: Response<Body>) -> Response<Body> {
-    let Some(status) = Status::from_header_map(response.headers()) else {
-        return response;
-    };
-    if status.code() == Code::Internal && status.message().contains("decode") {
-        let code = HeaderValue::from(i32::from(Code::InvalidArgument));
-        response.headers_mut().insert(Status::GRPC_STATUS, code);
+/// Errors of the gRPC library come out as ours.
+fn explain(response: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok => explained(status).into_http(),
+        _ => response,
     }
-    response
 }
 
 fn admit(
@@ -154,7 +150,7 @@ fn by_certificate(request: &Request<Body>) -> Principal {
 
 fn unknown(request: &Request<Body>) -> Response<Body> {
     let message = format!("{} is not served here", request.uri().path());
-    Status::unimplemented(message).into_http()
+    refusal(ApiError::new(Code::Unimplemented, message))
 }
 
 fn refusal(error: ApiError) -> Response<Body> {

@@ -8,6 +8,8 @@ use crate::gateway::ApiError;
 
 /// A request of so few bytes may use a reserve that larger ones may not: settlements make room.
 pub const SMALL: usize = 64 << 10;
+/// The largest request with its framing.
+const LARGEST: usize = MAX_MESSAGE + SMALL;
 /// Connections that it takes to use all of a budget.
 const SHARES: usize = 4;
 /// The reserve for small requests is this part of a limit, on top of it.
@@ -25,7 +27,7 @@ impl Budget {
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             used: AtomicUsize::new(0),
-            limit: limit.max(2 * MAX_MESSAGE),
+            limit: limit.max(2 * LARGEST),
         })
     }
 
@@ -33,7 +35,7 @@ impl Budget {
     pub fn share(self: &Arc<Self>) -> Arc<Share> {
         Arc::new(Share {
             used: AtomicUsize::new(0),
-            limit: (self.limit / SHARES).max(MAX_MESSAGE),
+            limit: (self.limit / SHARES).max(LARGEST),
             budget: Arc::clone(self),
         })
     }
@@ -204,10 +206,10 @@ mod tests {
         let budget = Budget::new(0);
         let (one, two) = (Held::new(budget.share()), Held::new(budget.share()));
         assert_eq!(one.expect(MAX_MESSAGE), Ok(()));
-        assert_eq!(one.grow(MAX_MESSAGE), Ok(()));
-        assert_eq!(one.grow(1), Err(Over::Connection(MAX_MESSAGE)));
-        assert_eq!(two.grow(MAX_MESSAGE), Ok(()));
-        assert_eq!(budget.used(), 2 * MAX_MESSAGE);
+        assert_eq!(one.grow(LARGEST), Ok(()));
+        assert_eq!(one.grow(1), Err(Over::Connection(LARGEST)));
+        assert_eq!(two.grow(LARGEST), Ok(()));
+        assert_eq!(budget.used(), 2 * LARGEST);
         drop((one, two));
         assert_eq!(budget.used(), 0);
     }

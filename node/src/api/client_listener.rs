@@ -33,6 +33,14 @@ const MAX_HTTP_FRAME: u32 = 256 << 10;
 /// A connection whose other end does not answer pings is closed after twice this.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
+/// What reflection shows of this listener.
+pub(super) const SERVED: [&str; 4] = [
+    "roadstead.v1.QueueService",
+    "roadstead.v1.MessageService",
+    "roadstead.v1.ClusterService",
+    "grpc.health.v1.Health",
+];
+
 /// The client listener: queues, messages, topology, health and reflection.
 pub struct ClientListener {
     /// Where connections come from.
@@ -64,26 +72,29 @@ impl ClientListener {
             streams: self.streams.clone(),
         };
         let most = self.streams.of_a_connection();
-        let server = server((1 << 20, 4 << 20), self.authenticator, STALL);
-        let server = server.max_concurrent_streams(most);
+        let server = server((1 << 20, 4 << 20), self.authenticator, STALL, most);
         let health = HealthService::from_health_reporter(self.health);
         let router = add_client_services(server, &services)
             .add_service(messages(services))
             .add_service(HealthServer::new(health));
-        with_reflection(router)
+        with_reflection(router, &SERVED)
             .serve_with_incoming_shutdown(self.acceptor.run(), drain.cancelled_owned())
             .await
     }
 }
 
 /// A server whose windows are given in bytes, per stream and per connection; a request may stand
-/// still for `stall`.
+/// still for `stall`, and a connection may have `most` calls at the same time.
 pub(super) fn server(
     (stream_window, connection_window): (u32, u32),
     authenticator: Authenticator,
     stall: Duration,
+    most: u32,
 ) -> Server<Layers> {
     Server::builder()
+        .max_concurrent_streams(most)
+        // As many that waited for their turn may be given up at once: their time was over.
+        .http2_max_pending_accept_reset_streams(Some(most as usize))
         .initial_stream_window_size(stream_window)
         .initial_connection_window_size(connection_window)
         .max_frame_size(MAX_HTTP_FRAME)
@@ -112,10 +123,10 @@ pub(super) fn messages<S: MessageService>(services: S) -> MessageServiceServer<S
 }
 
 /// Adds reflection, also by its older name, which many tools still ask for.
-pub(super) fn with_reflection(router: Served) -> Served {
-    let built = described()
+pub(super) fn with_reflection(router: Served, services: &[&str]) -> Served {
+    let built = described(services)
         .build_v1()
-        .map(|new| (new, described().build_v1alpha()));
+        .map(|new| (new, described(services).build_v1alpha()));
     match built {
         Ok((new, Ok(old))) => router.add_service(new).add_service(old),
         Ok((_, Err(error))) | Err(error) => {
@@ -125,13 +136,11 @@ pub(super) fn with_reflection(router: Served) -> Served {
     }
 }
 
-/// What reflection shows of this listener.
-fn described<'a>() -> ReflectionBuilder<'a> {
-    ReflectionBuilder::configure()
+fn described<'a>(services: &[&str]) -> ReflectionBuilder<'a> {
+    let all = ReflectionBuilder::configure()
         .register_encoded_file_descriptor_set(roadstead_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS)
-        .with_service_name("roadstead.v1.QueueService")
-        .with_service_name("roadstead.v1.MessageService")
-        .with_service_name("roadstead.v1.ClusterService")
-        .with_service_name("grpc.health.v1.Health")
+        .register_encoded_file_descriptor_set(HEALTH_DESCRIPTORS);
+    services
+        .iter()
+        .fold(all, |all, service| all.with_service_name(*service))
 }

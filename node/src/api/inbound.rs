@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
 use super::budget::{Held, SMALL};
-use super::status::to_status;
+use super::status::{explained, to_status};
 use crate::auth::Principal;
 use crate::gateway::ApiError;
 
@@ -62,7 +62,7 @@ pub fn frames<T: Send + 'static>(
                 Ok(None) => return,
                 Err(status) => {
                     tracing::debug!(%status, "a stream broke");
-                    let _ = broken.send(status);
+                    let _ = broken.send(explained(status));
                     return;
                 }
             }

@@ -115,8 +115,7 @@ impl MeteredBody {
         let begun = self.framing.partial() > 0;
         self.framing.read(chunk);
         match self.framing.expected() {
-            // Whoever reads the header refuses it for its size.
-            Some(bytes) if bytes > MAX_MESSAGE => return Ok(()),
+            Some(bytes) if bytes > MAX_MESSAGE => return Err(too_large(bytes)),
             Some(bytes) if before.is_none() => self.held.expect(bytes)?,
             _ => {}
         }
@@ -162,6 +161,14 @@ impl HttpBody for MeteredBody {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+fn too_large(bytes: usize) -> ApiError {
+    let message = format!(
+        "the request has {bytes} bytes, and may have {MAX_MESSAGE}: 16 MiB of messages, and what \
+         surrounds them; send less at once"
+    );
+    ApiError::new(Code::InvalidArgument, message)
 }
 
 fn stalled(limit: Duration) -> ApiError {

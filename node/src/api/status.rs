@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use prost_types::Any;
 use roadstead_proto::v1::ErrorDetail;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::gateway::ApiError;
 
@@ -42,6 +42,20 @@ pub fn to_status(error: ApiError) -> Status {
     Status::with_details(error.code, message, Bytes::from(rpc.encode_to_vec()))
 }
 
+/// A status of the gRPC library as one of ours: it has no details, and what it cannot decode is
+/// `INTERNAL` to it, as if the server were at fault.
+pub fn explained(status: Status) -> Status {
+    if status.code() == Code::Ok || !status.details().is_empty() {
+        return status;
+    }
+    let (code, message) = match (status.code(), status.message()) {
+        (Code::Internal, message) if message.contains("decode") => (Code::InvalidArgument, message),
+        (Code::Unimplemented, "") => (Code::Unimplemented, "this call is not served here"),
+        other => other,
+    };
+    to_status(ApiError::new(code, message))
+}
+
 /// The detail in a status, if it has one.
 pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
     let rpc = RpcStatus::decode(status.details()).ok()?;
@@ -76,6 +90,31 @@ mod tests {
         let detail = detail_of(&status).unwrap();
         assert_eq!(detail, *expected);
         assert!(detail.retryable && detail.queue == "shop/orders");
+    }
+
+    #[test]
+    fn what_the_library_refuses_has_details_too() {
+        let table = [
+            (
+                Status::internal("failed to decode it"),
+                Code::InvalidArgument,
+                "failed to decode it",
+            ),
+            (
+                Status::unimplemented(""),
+                Code::Unimplemented,
+                "this call is not served here",
+            ),
+            (Status::cancelled("gone"), Code::Cancelled, "gone"),
+        ];
+        for (status, code, message) in table {
+            let status = explained(status);
+            assert_eq!((status.code(), status.message()), (code, message));
+            assert_eq!(detail_of(&status), Some(ErrorDetail::default()));
+        }
+        let ours = to_status(ApiError::unavailable("later"));
+        let again = explained(ours.clone());
+        assert_eq!(again.details(), ours.details());
     }
 
     #[test]

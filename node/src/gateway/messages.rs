@@ -179,7 +179,7 @@ impl<R: Runtime> Gateway<R> {
         let mut parts = BTreeMap::<GroupId, (Vec<usize>, Vec<Settlement>)>::new();
         for (place, settlement) in settlements.into_iter().enumerate() {
             let Ok(receipt) = Receipt::decode(&settlement.receipt) else {
-                results[place].error = Some(malformed_receipt());
+                results[place].error = Some(malformed_receipt(&settlement.receipt));
                 continue;
             };
             // Also keeps a caller from settling what belongs to a queue of somebody else.

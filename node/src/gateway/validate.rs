@@ -187,6 +187,9 @@ fn value_len(value: &AttributeValue) -> usize {
     }
 }
 
+/// Largest number of a producer's message; those behind it in a send have room above.
+const MAX_SEQUENCE: u64 = i64::MAX as u64;
+
 /// The producer of a send; absent is fine.
 pub fn producer(producer: Option<&Producer>, partition: Option<u32>) -> Result<(), ApiError> {
     let Some(producer) = producer else {
@@ -195,6 +198,13 @@ pub fn producer(producer: Option<&Producer>, partition: Option<u32>) -> Result<(
     id("producer.id", &producer.id)?;
     if producer.first_sequence == 0 {
         let message = "producer.first_sequence is 0: numbers start at 1";
+        return Err(ApiError::invalid("producer.first_sequence", message));
+    }
+    if producer.first_sequence > MAX_SEQUENCE {
+        let message = format!(
+            "producer.first_sequence is {}, and at most {MAX_SEQUENCE}",
+            producer.first_sequence
+        );
         return Err(ApiError::invalid("producer.first_sequence", message));
     }
     if partition.is_none() {

@@ -188,6 +188,9 @@ fn settlements_and_producers() {
     assert_eq!(of("p", 1, Some(0)), Ok(()));
     assert_eq!(field(of("", 1, Some(0))), "producer.id");
     assert_eq!(field(of("p", 0, Some(0))), "producer.first_sequence");
+    let most = i64::MAX as u64;
+    assert_eq!(field(of("p", most + 1, Some(0))), "producer.first_sequence");
+    assert!(of("p", most, Some(0)).is_ok());
     assert_eq!(field(of("p", 1, None)), "partition");
 }
 

@@ -182,7 +182,7 @@ impl Waiting {
             authenticator: self.authenticator,
             gateway: Arc::clone(node.gateway()),
             streams: self.streams,
-            health,
+            health: health.clone(),
         };
         let peer = PeerListener {
             acceptor: Acceptor {
@@ -196,6 +196,7 @@ impl Waiting {
             },
             gateway: Arc::clone(node.gateway()),
             node: Arc::clone(node),
+            health,
         };
         let (drain, drained) = (stages.drain.clone(), stages.drained.clone());
         servers.spawn(async move {

@@ -32,11 +32,10 @@ pub async fn settle<R: Runtime, P: Replica>(
     let mut results = vec![SettleResult { error: None }; call.settlements.len()];
     let mut parts = BTreeMap::<(PartitionId, u32), (Vec<usize>, Vec<Settlement>)>::new();
     for (index, settlement) in call.settlements.into_iter().enumerate() {
-        let read = Receipt::decode(&settlement.receipt)
-            .ok()
-            .zip(action(settlement));
+        let given = settlement.receipt.clone();
+        let read = Receipt::decode(&given).ok().zip(action(settlement));
         let Some((receipt, action)) = read else {
-            results[index].error = Some(malformed());
+            results[index].error = Some(malformed(&given));
             continue;
         };
         let part = parts.entry((receipt.partition, receipt.group)).or_default();
@@ -99,12 +98,16 @@ fn action(settlement: WireSettlement) -> Option<Action> {
 }
 
 /// The result of a settlement whose receipt is none.
-pub fn malformed() -> EntryError {
+pub fn malformed(receipt: &[u8]) -> EntryError {
+    let message = if receipt.is_empty() {
+        "the receipt is empty: a delivery of a queue that delivers at most once is acked by \
+         itself; leave the settlement out"
+    } else {
+        "the receipt is malformed: give back the bytes that came with the delivery, as they were"
+    };
     EntryError {
         code: Code::InvalidArgument.into(),
-        message: "the receipt is malformed: give back the bytes that came with the delivery, as \
-                  they were"
-            .to_owned(),
+        message: message.to_owned(),
         retryable: false,
     }
 }

@@ -24,6 +24,7 @@ async fn garbage_gets_an_error_and_harms_nobody_else() {
     let zeros = Raw(vec![0; 1 << 20].into());
     let status = send_raw(good.clone(), zeros).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert!(!detail_of(&status).expect("who asks is at fault").retryable);
 
     assert_eq!(caller(good).await.unwrap(), "anonymous");
 }
@@ -44,8 +45,15 @@ async fn sixteen_mib_pass_and_much_more_do_not() {
         }
     };
     client.send(request(16 << 20)).await.unwrap();
-    let status = client.send(request(18 << 20)).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    for bytes in [17 << 20, 18 << 20] {
+        let status = client.send(request(bytes)).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("16 MiB"), "{status}");
+        assert!(!detail_of(&status).expect("it never fits").retryable);
+    }
+    let zeros = send_raw(channel.clone(), Raw(vec![0; 17 << 20].into()));
+    let status = zeros.await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert_eq!(caller(channel).await.unwrap(), "anonymous");
 }
 

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
-use super::client_listener::{messages, server, with_reflection};
+use super::client_listener::{SERVED, messages, server, with_reflection};
 use super::inbound::{frames, principal};
 use super::services::Replies;
 use super::*;
@@ -173,11 +173,11 @@ async fn listen(security: Security, authenticator: Authenticator, most: usize) -
     };
     let echo = Echo::default();
     let drain = echo.drain.clone();
-    let router = server((1 << 20, 4 << 20), authenticator, STALL)
+    let router = server((1 << 20, 4 << 20), authenticator, STALL, 256)
         .add_service(messages(echo.clone()))
         .add_service(ClusterServiceServer::new(echo.clone()))
         .add_service(PeerServiceServer::new(echo));
-    let router = with_reflection(router);
+    let router = with_reflection(router, &SERVED);
     let drained = drain.clone().cancelled_owned();
     tokio::spawn(router.serve_with_incoming_shutdown(acceptor.run(), drained));
     Listener {

@@ -1,5 +1,6 @@
 //! One real node over TCP: founded, used, misused, stopped and started again.
 
+mod admin;
 mod misuse;
 
 use std::path::Path;
@@ -67,7 +68,8 @@ async fn start(directory: &Path, ca: &TestCa) -> NodeProcess {
         .unwrap()
 }
 
-async fn admin(process: &NodeProcess, ca: &TestCa) -> AdminServiceClient<Channel> {
+/// To the peer and admin listener, as the operator.
+async fn as_operator(process: &NodeProcess, ca: &TestCa) -> Channel {
     let pems = ca.operator(CLUSTER);
     let tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(ca.pem()))
@@ -78,11 +80,11 @@ async fn admin(process: &NodeProcess, ca: &TestCa) -> AdminServiceClient<Channel
         .unwrap()
         .tls_config(tls)
         .unwrap();
-    AdminServiceClient::new(endpoint.connect().await.unwrap())
+    endpoint.connect().await.unwrap()
 }
 
 async fn found(process: &NodeProcess, ca: &TestCa) {
-    let mut admin = admin(process, ca).await;
+    let mut admin = AdminServiceClient::new(as_operator(process, ca).await);
     let node = admin
         .get_node(GetNodeRequest {})
         .await
