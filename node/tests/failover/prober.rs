@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use super::process::{Cluster, probes};
 
 /// Between an answer and the next message.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(5);
 /// A try that takes longer is made at another node.
 const TRY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_mins(2);

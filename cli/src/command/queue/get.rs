@@ -42,7 +42,8 @@ fn lines(indent: &str, value: &Value) -> String {
         match value {
             Value::Null => {}
             Value::Object(_) => {
-                lines.push(format!("{indent}{key}:\n{}", self::lines("  ", value)));
+                let deeper = format!("{indent}  ");
+                lines.push(format!("{indent}{key}:\n{}", self::lines(&deeper, value)));
             }
             Value::String(text) => lines.push(format!("{indent}{key}: {text}")),
             other => lines.push(format!("{indent}{key}: {other}")),
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn nested_values_are_indented() {
-        let value = json!({"a": "x", "b": {"c": 1, "d": null}, "e": [1, 2]});
-        assert_eq!(lines("", &value), "a: x\nb:\n  c: 1\ne: [1,2]");
+        let value = json!({"a": "x", "b": {"c": {"f": 1}, "d": null}, "e": [1, 2]});
+        assert_eq!(lines("", &value), "a: x\nb:\n  c:\n    f: 1\ne: [1,2]");
     }
 }

@@ -32,7 +32,7 @@ pub struct Receive {
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
     #[arg(allow_negative_numbers = true, value_parser = units::at_least_one::<u64>)]
     count: u64,
-    /// Go on until Ctrl-C
+    /// Go on until Ctrl-C; with --ack or --exec
     #[arg(long, short = 'F', requires = "done")]
     follow: bool,
     /// How long to wait for a message, without --follow; 0s takes what is ready

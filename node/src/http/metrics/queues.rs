@@ -55,9 +55,11 @@ const COUNTERS: [(&str, &str, Pick); 10] = [
         "Messages that failed and had no dead-letter queue",
         |l| l.dropped_total,
     ),
-    ("queue_expired", "Messages whose time to live ended", |l| {
-        l.expired_total
-    }),
+    (
+        "queue_expired",
+        "Messages dropped as their time to live had ended",
+        |l| l.expired_total,
+    ),
     ("queue_purged", "Messages purged", |l| l.purged_total),
     (
         "queue_leases_expired",
