@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use roadstead_core::shard::{Delivered, MessageId, PartitionId, PayloadRef, Received};
+use roadstead_proto::v1::{Consumer as ConsumerLabel, QueueRef};
 use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerId, Push, Wish};
@@ -62,13 +63,13 @@ impl Shard {
         let partition = partition(number);
         let (push, down) = mpsc::unbounded_channel();
         let wish = Wish {
-            queue: Default::default(),
+            queue: QueueRef::default(),
             partitions: vec![partition],
             session: None,
             session_name: String::new(),
             stream: 0,
             lease_ms: None,
-            label: Default::default(),
+            label: ConsumerLabel::default(),
         };
         let mut consumers = Consumers::default();
         let id = consumers.open(wish, Vec::new(), push);
