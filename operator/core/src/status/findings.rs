@@ -1,5 +1,5 @@
 //! What the conditions of a cluster say.
-use roadstead_crds::{QueueCluster};
+use roadstead_crds::QueueCluster;
 use roadstead_proto::v1::{MemberState, ShardStatus};
 
 use super::{count, lacks_one, shards};
@@ -9,7 +9,12 @@ use crate::plan::{Action, Goal, Step};
 use crate::retained::difference;
 
 /// Every condition of a cluster.
-pub(super) fn findings(cluster: &QueueCluster, goal: &Goal, observed: &Observed, step: &Step) -> Vec<Finding> {
+pub(super) fn findings(
+    cluster: &QueueCluster,
+    goal: &Goal,
+    observed: &Observed,
+    step: &Step,
+) -> Vec<Finding> {
     vec![
         ready(goal, observed),
         progressing(step, difference(&cluster.spec, observed)),
@@ -36,12 +41,8 @@ fn ready(goal: &Goal, observed: &Observed) -> Finding {
         let message = observed.explain_all(message.to_owned());
         return Finding::new(kind, false, "NoAnswer", message);
     };
-    if let Some(shard) = view.leaderless() {
-        let message = format!(
-            "{} has no leader: a majority of its nodes is gone",
-            group_name(shard)
-        );
-        return Finding::new(kind, false, "NoLeader", message);
+    if let Some(shard) = view.shards.iter().find(|shard| shard.leader == 0) {
+        return Finding::new(kind, false, "NoLeader", why_leaderless(shard, observed));
     }
     let ready = observed.pods.values().filter(|pod| pod.ready).count();
     if count(ready) < goal.replicas {
@@ -58,6 +59,23 @@ fn ready(goal: &Goal, observed: &Observed) -> Finding {
         "Serving",
         "every node is ready and every shard has a leader",
     )
+}
+
+/// Whether a leader can come by itself.
+fn why_leaderless(shard: &ShardStatus, observed: &Observed) -> String {
+    let name = group_name(shard.shard);
+    let voters = ClusterView::voters(shard);
+    let answers = |id| observed.nodes.values().any(|node| node.id == id);
+    let voting = shard.replicas.iter().filter(|replica| replica.voter);
+    let there = voting.filter(|replica| answers(replica.node_id)).count();
+    if there > voters / 2 {
+        format!(
+            "{name} has no leader: {there} of its {voters} nodes answer and elect one, unless \
+             they do not reach each other"
+        )
+    } else {
+        format!("{name} has no leader: {there} of its {voters} nodes answer, and a majority has to")
+    }
 }
 
 /// `differs`: what cannot become as specified, however long one waits.
@@ -137,12 +155,11 @@ fn spare(view: &ClusterView) -> Finding {
     if !view.shards.iter().any(|shard| few(&shard)) {
         return Finding::new(kind, false, "Spare", "every shard can lose a node");
     }
-    let message = match view.shards.iter().find(|shard| ClusterView::voters(shard) > 1) {
-        None => "every shard has one copy: it stops with the node that has it".to_owned(),
-        Some(_) => {
-            let number = view.shards.iter().filter(few).count();
-            format!("{number} shards have fewer than 3 copies: they stop with a node of theirs")
-        }
+    let message = if view.shards.iter().all(|s| ClusterView::voters(s) == 1) {
+        "every shard has one copy: it stops with the node that has it".to_owned()
+    } else {
+        let number = view.shards.iter().filter(few).count();
+        format!("{number} shards have fewer than 3 copies: they stop with a node of theirs")
     };
     Finding::new(kind, false, "SingleCopy", message)
 }
@@ -196,7 +213,9 @@ fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::fixtures::cluster as example;
     use crate::observed::fixtures::healthy;
+    use crate::validate::goal;
 
     fn said(finding: &Finding) -> (Option<bool>, &str, &str) {
         (finding.holds, finding.reason, &finding.message)
@@ -208,11 +227,15 @@ mod tests {
         let growing = "8 shards have fewer than 3 copies: they stop with a node of theirs";
         let mut one_each = healthy(2);
         for shard in &mut one_each.cluster.as_mut().unwrap().shards {
-            shard.replicas.retain(|replica| replica.node_id == shard.leader);
+            shard
+                .replicas
+                .retain(|replica| replica.node_id == shard.leader);
         }
         let mut grows = healthy(3);
         for shard in &mut grows.cluster.as_mut().unwrap().shards[1..] {
-            shard.replicas.retain(|replica| replica.node_id == shard.leader);
+            shard
+                .replicas
+                .retain(|replica| replica.node_id == shard.leader);
         }
         for (observed, reason, message) in [
             (healthy(1), "SingleCopy", single),
@@ -222,6 +245,37 @@ mod tests {
         ] {
             let finding = quorum_at_risk(&observed);
             assert_eq!(said(&finding), (Some(false), reason, message));
+        }
+    }
+
+    #[test]
+    fn a_shard_without_a_leader_says_how_many_of_its_nodes_answer() {
+        let no_leader = |silent: &[&str]| {
+            let mut observed = healthy(3);
+            observed.cluster.as_mut().unwrap().shards[1].leader = 0;
+            observed
+                .nodes
+                .retain(|pod, _| !silent.contains(&pod.as_str()));
+            let mut goal = goal(&example(), "image").unwrap();
+            goal.founded = true;
+            ready(&goal, &observed).message
+        };
+        for (silent, words) in [
+            (
+                &[][..],
+                "shard 1 has no leader: 3 of its 3 nodes answer and elect one",
+            ),
+            (
+                &["main-0"],
+                "shard 1 has no leader: 2 of its 3 nodes answer and elect one",
+            ),
+            (
+                &["main-0", "main-2"],
+                "1 of its 3 nodes answer, and a majority has to",
+            ),
+        ] {
+            let said = no_leader(silent);
+            assert!(said.contains(words), "{silent:?}: {said}");
         }
     }
 }
