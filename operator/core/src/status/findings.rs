@@ -1,5 +1,5 @@
 //! What the conditions of a cluster say.
-use roadstead_crds::QueueCluster;
+use roadstead_crds::{Approval, QueueCluster};
 use roadstead_proto::v1::{MemberState, ShardStatus};
 
 use super::{count, lacks_one, shards};
@@ -21,7 +21,7 @@ pub(super) fn findings(
         degraded(goal, observed),
         quorum_at_risk(observed),
         redundant(cluster, observed),
-        upgrade_paused(goal, observed),
+        upgrade_paused(cluster, goal, observed),
     ]
 }
 
@@ -187,7 +187,7 @@ fn redundant(cluster: &QueueCluster, observed: &Observed) -> Finding {
     Finding::new(kind, true, "Replicated", message)
 }
 
-fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
+fn upgrade_paused(cluster: &QueueCluster, goal: &Goal, observed: &Observed) -> Finding {
     let kind = "UpgradePaused";
     let outdated = observed
         .pods
@@ -206,7 +206,10 @@ fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
         kind,
         false,
         "NotPaused",
-        "changed settings are rolled out as they come",
+        match cluster.spec.upgrade.approval {
+            Approval::Automatic => "changed settings are rolled out as they come",
+            Approval::Manual => "changed settings wait for approval, and none do now",
+        },
     )
 }
 
@@ -276,6 +279,40 @@ mod tests {
         ] {
             let said = no_leader(silent);
             assert!(said.contains(words), "{silent:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn settings_wait_where_a_person_approves_them() {
+        let mut observed = healthy(3);
+        for (approval, outdated, holds, words) in [
+            (Approval::Automatic, false, false, "rolled out as they come"),
+            (
+                Approval::Manual,
+                false,
+                false,
+                "wait for approval, and none do",
+            ),
+            (
+                Approval::Manual,
+                true,
+                true,
+                "annotate the QueueCluster with",
+            ),
+        ] {
+            let mut example = example();
+            example.spec.upgrade.approval = approval;
+            let goal = goal(&example, "image").unwrap();
+            for pod in observed.pods.values_mut() {
+                pod.revision = if outdated {
+                    "old".into()
+                } else {
+                    goal.revision.clone()
+                };
+            }
+            let finding = upgrade_paused(&example, &goal, &observed);
+            assert_eq!(finding.holds, Some(holds));
+            assert!(finding.message.contains(words), "{}", finding.message);
         }
     }
 }
