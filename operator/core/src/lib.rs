@@ -23,3 +23,4 @@ pub mod scale;
 pub mod status;
 pub mod trouble;
 pub mod validate;
+pub mod zone;

@@ -85,6 +85,7 @@ async fn a_cluster_lives() {
     everything_is_there(&world.client).await;
 
     administrate(&world, &id).await;
+    moved(&world.client, &api).await;
 
     world.kill_operator().await;
     forget_administrators(&world.client).await;
@@ -135,6 +136,28 @@ async fn everything_is_there(client: &Client) {
         .data
         .unwrap();
     assert!(keys.contains_key("ca.key"));
+}
+
+/// A pod that comes to another zone is shown there.
+async fn moved(client: &Client, api: &Api<QueueCluster>) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "queues");
+    let params = PatchParams::default();
+    for zone in ["zone-a", "zone-b"] {
+        let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+        pods.patch("main-0", &params, &Patch::Merge(labels))
+            .await
+            .unwrap();
+        let look = json!({"metadata": {"annotations": {"look": zone}}});
+        api.patch("main", &params, &Patch::Merge(look))
+            .await
+            .unwrap();
+        until(&format!("main-0 is in {zone}"), async || {
+            let status = api.get("main").await.unwrap().status.unwrap();
+            let shown = status.members["main-0"].zone.clone();
+            if shown == zone { Ok(()) } else { Err(shown) }
+        })
+        .await;
+    }
 }
 
 /// A person who may read one Secret of the namespace is let in by the nodes.
