@@ -53,7 +53,8 @@ use crate::{Span, Timestamp};
     .message("minReplicas must not be above maxReplicas"))]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerScalerSpec {
-    /// What is scaled: anything with a `/scale` of this namespace.
+    /// What is scaled: a `Deployment`, `ReplicaSet` or `StatefulSet` of this namespace, or what
+    /// else has a `/scale` and is named in the chart's value `scaler.extraTargets`. Cannot change.
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("scaleTargetRef cannot change: create another ConsumerScaler"))]
     pub scale_target_ref: ScaleTargetRef,
