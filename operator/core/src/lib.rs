@@ -8,6 +8,7 @@ pub mod admission;
 pub mod claim;
 pub mod conditions;
 pub mod controls;
+pub mod dead_letter;
 mod deduplication;
 pub mod desired;
 pub mod members;
