@@ -249,7 +249,7 @@ async fn find(queue: &Queue, queues: &Queues) -> Result<Found, ReconcileError> {
             "QueueCluster {namespace}/{name} lets no queues of namespace {own} in: see its \
              spec.queueNamespaces"
         );
-        return Ok(Found::refused("NamespaceNotAllowed", message, CALM));
+        return Ok(Found::refused("NamespaceNotAllowed", message, WAITING * 5));
     }
     if let Some(rival) = queues.rival(queue) {
         let message = format!(
