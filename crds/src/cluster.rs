@@ -84,11 +84,11 @@ const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct QueueClusterSpec {
-    /// Nodes: 1, or at least `replicationFactor`.
+    /// Nodes: 1, or at least `replicationFactor`, and at most 99. Default: 3.
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 99))]
     pub replicas: i32,
-    /// Copies of each shard: 1, 3 or 5. Cannot change yet.
+    /// Copies of each shard: 1, 3 or 5. Default: 3. Cannot change yet.
     #[serde(default = "three")]
     #[x_kube(
         validation = Rule::new("self in [1, 3, 5]")
@@ -97,7 +97,7 @@ pub struct QueueClusterSpec {
             .message("replicationFactor cannot change: create another QueueCluster")
     )]
     pub replication_factor: i32,
-    /// Raft groups that the queues' partitions are spread over: 1..256. Cannot change.
+    /// Raft groups that the queues' partitions are spread over: 1..256. Default: 8. Cannot change.
     #[serde(default = "eight")]
     #[schemars(range(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self == oldSelf").message(
@@ -109,27 +109,27 @@ pub struct QueueClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), pattern(IMAGE))]
     pub image: Option<String>,
-    /// The volume of each node.
+    /// The volume of each node. Default: the defaults of its fields.
     #[serde(default)]
     pub storage: Storage,
     /// CPU and memory of each node. The memory limit bounds what a node buffers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
-    /// More about the pods.
+    /// More about the pods. Default: nothing.
     #[serde(default)]
     pub pod: PodSettings,
-    /// Where clients connect.
+    /// Where clients connect. Default: one listener `grpc` with the defaults of its fields.
     #[serde(default = "default_listeners")]
     #[schemars(length(min = 1, max = 1))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub listeners: Vec<Listener>,
-    /// Whose Queue objects may name this cluster.
+    /// Whose Queue objects may name this cluster. Default: the defaults of its fields.
     #[serde(default)]
     pub queue_namespaces: QueueNamespaces,
-    /// How a changed pod template is rolled out.
+    /// How a changed pod template is rolled out. Default: the defaults of its fields.
     #[serde(default)]
     pub upgrade: Upgrade,
-    /// Whether the operator acts on this cluster.
+    /// Whether the operator acts on this cluster. Default: `Active`.
     #[serde(default)]
     pub reconciliation: Reconciliation,
 }
@@ -142,7 +142,7 @@ pub struct QueueClusterSpec {
      && (!has(self.className) || self.className == oldSelf.className)"
 ).message("storage.className cannot change: create another QueueCluster"))]
 pub struct Storage {
-    /// At least 1Gi. Cannot change yet.
+    /// At least 1Gi. Default: `20Gi`. Cannot change yet.
     #[serde(default = "default_size")]
     #[x_kube(
         validation = Rule::new("quantity(self).compareTo(quantity('1Gi')) >= 0")
@@ -155,7 +155,7 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), pattern(OBJECT_NAME))]
     pub class_name: Option<String>,
-    /// What happens to volumes that are no longer used.
+    /// What happens to volumes that are no longer used. Default: the defaults of its fields.
     #[serde(default)]
     pub reclaim: Reclaim,
 }
@@ -175,10 +175,10 @@ impl Default for Storage {
 #[serde(rename_all = "camelCase")]
 pub struct Reclaim {
     /// When the QueueCluster is deleted. A cluster made anew under the same name finds what was
-    /// retained.
+    /// retained. Default: `Retain`.
     #[serde(default)]
     pub on_delete: ReclaimPolicy,
-    /// When a node is removed for good.
+    /// When a node is removed for good. Default: `Retain`.
     #[serde(default)]
     pub on_scale_in: ReclaimPolicy,
 }
@@ -230,13 +230,13 @@ pub struct PodSettings {
     pub image_pull_secrets: Vec<LocalObjectReference>,
 }
 
-/// Whose Queue objects may name this cluster. Narrowing deletes nothing.
+/// Whose Queue objects may name this cluster. Narrowing deletes no queue.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.selector)")
     .message("queueNamespaces.selector goes with from: Selector, and only with it"))]
 pub struct QueueNamespaces {
-    /// Which namespaces.
+    /// Which namespaces. Default: `Same`.
     #[serde(default)]
     pub from: NamespacesFrom,
     /// Labels of the namespaces, with `from: Selector`.
@@ -260,7 +260,7 @@ pub enum NamespacesFrom {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Upgrade {
-    /// Who lets it begin.
+    /// Who lets it begin. Default: `Automatic`.
     #[serde(default)]
     pub approval: Approval,
 }

@@ -9,7 +9,7 @@ use crate::Span;
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deduplication {
-    /// What is compared.
+    /// What is compared. Default: `ID`.
     #[serde(default)]
     pub by: DeduplicateBy,
     /// Among which messages. Default: `Key` where ordering is `PerKey`, else `Queue`. Cannot
@@ -17,13 +17,15 @@ pub struct Deduplication {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<DeduplicationScope>,
     /// How long an id is remembered from the first message's acceptance on: 1 s..24 h.
+    /// Default: `5m`.
     #[serde(default = "default_window")]
     #[x_kube(validation = Rule::new(
         "duration(self) >= duration('1s') && duration(self) <= duration('24h')"
     ).message("deduplication.window must be between 1s and 24h"))]
     pub window: Span,
-    /// Ids of the queue that are remembered at one time at most, each partition its share. Beyond
-    /// it messages with new ids are refused: no id is forgotten before its window ends.
+    /// Ids of the queue that are remembered at one time at most, each partition its share: up to
+    /// 10,000,000. Beyond it messages with new ids are refused: no id is forgotten before its
+    /// window ends. Default: 1000000.
     #[serde(default = "default_max_ids")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_ids: i32,

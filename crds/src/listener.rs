@@ -18,24 +18,25 @@ pub struct Listener {
     #[x_kube(validation = Rule::new("self != 'peer' && self != 'http'")
         .message("the names peer and http are taken by the node itself: choose another"))]
     pub name: String,
-    /// What it speaks.
+    /// What it speaks. Default: `GRPC`.
     #[serde(default)]
     pub protocol: ListenerProtocol,
-    /// Port of the pods and of the Service.
+    /// Port of the pods and of the Service: 1024..65535, not 7702 and 7703. Default: 7701.
     #[serde(default = "default_port")]
     #[schemars(range(min = 1024, max = 65535))]
     #[x_kube(validation = Rule::new("self != 7702 && self != 7703")
         .message("ports 7702 (peers) and 7703 (HTTP) are taken by the node itself"))]
     pub port: i32,
-    /// Its encryption.
+    /// Its encryption. Default: the defaults of its fields.
     #[serde(default)]
     pub tls: ListenerTls,
-    /// How clients show who they are. `Anonymous` lets everybody in who reaches the port.
+    /// How clients show who they are. `Anonymous` lets everybody in who reaches the port. Default:
+    /// `ServiceAccount`.
     #[serde(default = "default_authentication")]
     #[schemars(length(min = 1, max = 1))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub authentication: Vec<Authentication>,
-    /// The Service in front of it.
+    /// The Service in front of it. Default: the defaults of its fields.
     #[serde(default)]
     pub service: ListenerService,
 }
@@ -53,7 +54,7 @@ pub enum ListenerProtocol {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerTls {
-    /// Where its certificate comes from.
+    /// Where its certificate comes from. Default: `Managed`.
     #[serde(default)]
     pub mode: TlsMode,
 }
@@ -82,7 +83,7 @@ pub enum Authentication {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerService {
-    /// Its type.
+    /// Its type. Default: `ClusterIP`.
     #[serde(default, rename = "type")]
     pub kind: ServiceType,
 }

@@ -119,32 +119,32 @@ pub struct QueueSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 85), pattern(r"^[A-Za-z0-9_-]{1,80}([.]fifo)?$"))]
     pub queue_name: Option<String>,
-    /// 1..1024, only grows; stays while there is deduplication.
+    /// 1..1024, only grows; stays while there is deduplication. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self >= oldSelf").message(
         "partitions only grow: create another Queue with fewer and move the messages there"
     ))]
     pub partitions: i32,
-    /// Which order is kept. Cannot change.
+    /// Which order is kept. Default: `None`. Cannot change.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message(
         "ordering cannot change: create another Queue and move the messages there"
     ))]
     pub ordering: Ordering,
-    /// What a delivery promises.
+    /// What a delivery promises. Default: `AtLeastOnce`.
     #[serde(default)]
     pub delivery: Delivery,
-    /// How long a delivery is leased: 1 s..12 h.
+    /// How long a delivery is leased: 1 s..12 h. Default: `30s`.
     #[serde(default = "default_lease")]
     #[x_kube(validation = Rule::new(
         "duration(self) >= duration('1s') && duration(self) <= duration('12h')"
     ).message("lease must be 1s to 12h: a message is acked within it"))]
     pub lease: Span,
-    /// When a waiting message is given up.
+    /// When a waiting message is given up. Default: the defaults of its fields.
     #[serde(default)]
     pub expiry: Expiry,
-    /// What happens to a message that was not acked.
+    /// What happens to a message that was not acked. Default: the defaults of its fields.
     #[serde(default)]
     pub retries: Retries,
     /// Where messages go that failed too often or were rejected; absent: they are dropped.
@@ -159,10 +159,10 @@ pub struct QueueSpec {
     #[schemars(length(max = 1))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub groups: Vec<Group>,
-    /// What the queue may hold at most.
+    /// What the queue may hold at most. Default: the defaults of its fields.
     #[serde(default)]
     pub limits: Limits,
-    /// What happens to the queue when this object is deleted.
+    /// What happens to the queue when this object is deleted. Default: `Retain`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
@@ -227,7 +227,7 @@ pub struct Group {
     #[x_kube(validation = Rule::new("self == 'default'")
         .message("only the consumer group `default` exists"))]
     pub name: String,
-    /// Deliveries in flight at most: 1..1,000,000.
+    /// Deliveries in flight at most: 1..1,000,000. Default: 20000.
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: i32,
@@ -244,12 +244,12 @@ pub struct Limits {
     /// Bytes of bodies and attributes of live messages; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<ByteSize>,
-    /// Largest message: 1..16Mi, body and attributes together.
+    /// Largest message: 1..16Mi, body and attributes together. Default: `256Ki`.
     #[serde(default = "default_max_message_bytes")]
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('16Mi')) <= 0")
         .message("limits.maxMessageBytes must be at most 16Mi"))]
     pub max_message_bytes: ByteSize,
-    /// What happens to a send beyond a limit.
+    /// What happens to a send beyond a limit. Default: `Reject`.
     #[serde(default)]
     pub overflow: Overflow,
 }

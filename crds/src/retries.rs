@@ -9,13 +9,14 @@ use crate::Span;
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Expiry {
-    /// How long a message waits at most: 1 s..1 year. A message may name less for itself.
+    /// How long a message waits at most: 1 s..1 year. A message may name less for itself. Default:
+    /// `96h`.
     #[serde(default = "default_time_to_live")]
     #[x_kube(validation = Rule::new(
         "duration(self) >= duration('1s') && duration(self) <= duration('8760h')"
     ).message("expiry.timeToLive must be between 1s and 8760h"))]
     pub time_to_live: Span,
-    /// What becomes of it then.
+    /// What becomes of it then. Default: `Drop`.
     #[serde(default)]
     pub action: ExpiryAction,
 }
@@ -43,12 +44,12 @@ pub enum ExpiryAction {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Retries {
-    /// Deliveries before a message is dead-lettered: 1..1000.
+    /// Deliveries before a message is dead-lettered: 1..1000. Default: 5.
     #[serde(default = "default_max_deliveries")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_deliveries: i32,
     /// How long a message waits after a delivery that failed: whose lease ended, or that was nacked
-    /// without a delay.
+    /// without a delay. Default: the defaults of its fields.
     #[serde(default)]
     pub backoff: Backoff,
 }
@@ -69,23 +70,23 @@ impl Default for Retries {
     "retries.backoff.max must be at least retries.backoff.initial"
 ))]
 pub struct Backoff {
-    /// How the wait grows.
+    /// How the wait grows. Default: `Exponential`.
     #[serde(default, rename = "type")]
     pub growth: BackoffType,
-    /// Wait after the first failure: 0 s..12 h.
+    /// Wait after the first failure: 0 s..12 h. Default: `1s`.
     #[serde(default = "default_initial")]
     #[x_kube(validation = Rule::new(
         "duration(self) >= duration('0s') && duration(self) <= duration('12h')"
     ).message("retries.backoff.initial must be between 0s and 12h"))]
     pub initial: Span,
-    /// Longest wait: at least `initial`, at most 12 h.
+    /// Longest wait: at least `initial`, at most 12 h. Default: `5m`.
     #[serde(default = "default_max")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('12h')").message(
         "retries.backoff.max must be at most 12h"
     ))]
     pub max: Span,
     /// A wait is shorter by up to this share, so that what failed together does not come back
-    /// together: 0..100 percent.
+    /// together: 0..100 percent. Default: 10.
     #[serde(default = "default_jitter")]
     #[schemars(range(min = 0, max = 100))]
     pub jitter_percent: i32,

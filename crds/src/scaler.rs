@@ -53,33 +53,34 @@ use crate::{Span, Timestamp};
     .message("minReplicas must not be above maxReplicas"))]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerScalerSpec {
-    /// What is scaled: anything with a `/scale` of this namespace.
+    /// What is scaled: a `Deployment`, `ReplicaSet` or `StatefulSet` of this namespace, or what
+    /// else has a `/scale` and is named in the chart's value `scaler.extraTargets`. Cannot change.
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("scaleTargetRef cannot change: create another ConsumerScaler"))]
     pub scale_target_ref: ScaleTargetRef,
-    /// The queues that it consumes; their demands are added up.
+    /// The queues that it consumes, 1..16; their demands are added up.
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["queue".into(), "group".into()]))]
     pub sources: Vec<Source>,
     /// What it aims at.
     pub objective: Objective,
-    /// Replicas at least; 0 lets it go to zero.
+    /// Replicas at least: 0..10,000; 0 lets it go to zero. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_replicas: i32,
-    /// Replicas at most.
+    /// Replicas at most: 1..10,000.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_replicas: i32,
-    /// How it goes down.
+    /// How it goes down. Default: the defaults of its fields.
     #[serde(default)]
     pub scale_down: ScaleDown,
-    /// What it does when it does not know the backlog.
+    /// What it does when it does not know the backlog. Default: the defaults of its fields.
     #[serde(default)]
     pub on_stale_data: OnStaleData,
-    /// Whether it acts.
+    /// Whether it acts. Default: `Active`.
     #[serde(default)]
     pub mode: ScalerMode,
-    /// What happens to the target when this object is deleted.
+    /// What happens to the target when this object is deleted. Default: `Leave`.
     #[serde(default)]
     pub on_delete: OnDelete,
 }
@@ -88,11 +89,11 @@ pub struct ConsumerScalerSpec {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleTargetRef {
-    /// `group/version`.
+    /// `group/version`. Default: `apps/v1`.
     #[serde(default = "default_api_version")]
     #[schemars(length(min = 1, max = 253))]
     pub api_version: String,
-    /// Its kind.
+    /// Its kind. Default: `Deployment`.
     #[serde(default = "default_kind")]
     #[schemars(length(min = 1, max = 63))]
     pub kind: String,
@@ -108,7 +109,7 @@ pub struct Source {
     /// Name of the Queue object, of this namespace.
     #[schemars(length(min = 1, max = 253))]
     pub queue: String,
-    /// The consumer group.
+    /// The consumer group. Default: `default`.
     #[serde(default = "default_group")]
     #[schemars(length(min = 1, max = 80))]
     #[x_kube(validation = Rule::new("self == 'default'")
@@ -120,7 +121,7 @@ pub struct Source {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Objective {
-    /// One replica for so many messages that are not settled and not delayed.
+    /// One replica for so many messages that are not settled and not delayed: 1..1,000,000,000.
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub messages_per_replica: i64,
 }
@@ -129,12 +130,13 @@ pub struct Objective {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleDown {
-    /// It goes down only to the highest size wanted within this time: 0 s..1 h.
+    /// It goes down only to the highest size wanted within this time: 0 s..1 h. Default: `2m`.
     #[serde(default = "default_stabilization")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('1h')")
         .message("scaleDown.stabilization must be at most 1h"))]
     pub stabilization: Span,
     /// It goes to zero when nothing waited and nothing was in flight for this long: 0 s..24 h.
+    /// Default: `1m`.
     #[serde(default = "default_to_zero_after")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('24h')")
         .message("scaleDown.toZeroAfter must be at most 24h"))]
@@ -154,13 +156,13 @@ impl Default for ScaleDown {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OnStaleData {
-    /// Data older than this counts as unknown: 2 s..10 min.
+    /// Data older than this counts as unknown: 2 s..10 min. Default: `10s`.
     #[serde(default = "default_stale_after")]
     #[x_kube(validation = Rule::new(
         "duration(self) >= duration('2s') && duration(self) <= duration('10m')"
     ).message("onStaleData.after must be between 2s and 10m"))]
     pub after: Span,
-    /// What it then does. It never takes an outage for an empty queue.
+    /// What it then does. It never takes an outage for an empty queue. Default: `Hold`.
     #[serde(default)]
     pub action: StaleAction,
 }

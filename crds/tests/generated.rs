@@ -66,6 +66,38 @@ fn walk(node: &Value, path: &str) {
     }
 }
 
+/// `kubectl explain` prints descriptions, and no defaults.
+#[test]
+fn descriptions_name_the_defaults() {
+    for crd in roadstead_crds::crds() {
+        let version = serde_json::to_value(&crd.spec.versions[0]).unwrap();
+        let spec = &version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let seen = defaults(spec, &crd.spec.names.plural);
+        assert!(seen > 10, "{} has {seen} defaults", crd.spec.names.plural);
+    }
+}
+
+/// Looks at the properties below a schema; how many have a default.
+fn defaults(schema: &Value, path: &str) -> usize {
+    let mut seen = 0;
+    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        if let Some(default) = child.get("default") {
+            let text = child["description"].as_str().unwrap_or_default();
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let words = match default {
+                Value::Object(_) | Value::Array(_) => "Default: ".to_owned(),
+                Value::String(word) => format!("Default: `{word}`."),
+                number => format!("Default: {number}."),
+            };
+            assert!(text.contains(&words), "{path} says no {words:?}: {text}");
+            seen += 1;
+        }
+        seen += defaults(child, &path) + defaults(&child["items"], &format!("{path}[]"));
+    }
+    seen
+}
+
 #[test]
 fn names_and_subresources() {
     let crds = roadstead_crds::crds();

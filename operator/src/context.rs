@@ -16,6 +16,7 @@ use crate::error::ReconcileError;
 use crate::metrics::Metrics;
 use crate::nodes::{Links, Resolve};
 use crate::refusal::{self, Told};
+use crate::zones::Zones;
 
 /// A reconcile may take so long.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -40,6 +41,8 @@ pub struct Context {
     pub applier: Applier,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Where pods run.
+    pub zones: Zones,
     /// Objects that failed.
     pub backoff: Arc<Backoff>,
     recorder: Recorder,
@@ -61,6 +64,7 @@ impl Context {
         Self {
             authorities: Authorities::new(&client, &config.namespace),
             recorder: Recorder::new(client.clone(), reporter),
+            zones: Zones::new(&client),
             links: Arc::default(),
             applier: Applier::default(),
             backoff: Arc::default(),

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
 use roadstead_crds::{ConsumerScaler, NamespacesFrom, Queue, QueueCluster};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::debug;
 
 use crate::context::Context;
-use crate::queue::{Pace, Queues};
+use crate::queue::{Pace, Queues, cluster_key};
 use crate::scaler::{Listener, Loads, Scalers, watch_all};
 use crate::{cluster, queue, scaler, stopped};
 
@@ -37,7 +37,7 @@ pub async fn run(context: Arc<Context>, stop: watch::Receiver<bool>) {
         .owns(Api::<StatefulSet>::all(client.clone()), any.clone())
         .with_config(config.clone())
         .graceful_shutdown_on(stopped(stop.clone()));
-    let queues = Controller::new(Api::<Queue>::all(client.clone()), any.clone())
+    let queues = watch_queues(&client)
         .with_config(config.clone())
         .graceful_shutdown_on(stopped(stop.clone()));
     let (wakes, woken) = mpsc::channel(WAKES);
@@ -105,9 +105,54 @@ fn open_clusters(clusters: &Store<QueueCluster>) -> Vec<ObjectRef<QueueCluster>>
         .collect()
 }
 
+/// Queues, and what wakes them.
+fn watch_queues(client: &Client) -> Controller<Queue> {
+    let any = watcher::Config::default();
+    let queues = Controller::new(Api::<Queue>::all(client.clone()), any.clone());
+    let store = queues.store();
+    let spaces = Api::<Namespace>::all(client.clone());
+    queues.watches(spaces, any, move |space| guests(&store, &space.name_any()))
+}
+
+/// Queues in clusters of other namespaces, which may let this one in by its labels.
+fn guests(queues: &Store<Queue>, namespace: &str) -> Vec<ObjectRef<Queue>> {
+    let all = queues.state();
+    let guests = all.iter().filter(|queue| is_guest(queue, namespace));
+    guests
+        .map(|queue| ObjectRef::from_obj(queue.as_ref()))
+        .collect()
+}
+
+fn is_guest(queue: &Queue, namespace: &str) -> bool {
+    queue.namespace().as_deref() == Some(namespace) && cluster_key(queue).0 != namespace
+}
+
 fn report<T: Debug, E: std::error::Error>(result: Result<T, E>) {
     match result {
         Ok(done) => debug!(?done, "reconciled"),
         Err(error) => debug!(%error, "reconcile ended with an error"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn labels_of_a_namespace_matter_to_its_queues_in_clusters_of_others() {
+        for (own, cluster, woken) in [
+            ("shop", json!({"name": "main", "namespace": "queues"}), true),
+            ("shop", json!({"name": "main", "namespace": "shop"}), false),
+            ("shop", json!({"name": "main"}), false),
+            ("bank", json!({"name": "main", "namespace": "shop"}), false),
+        ] {
+            let queue = json!({
+                "apiVersion": "roadstead.dev/v1alpha1", "kind": "Queue",
+                "metadata": {"name": "orders", "namespace": own}, "spec": {"clusterRef": cluster},
+            });
+            let queue: Queue = serde_json::from_value(queue).unwrap();
+            assert_eq!(is_guest(&queue, "shop"), woken, "{own} {cluster}");
+        }
     }
 }

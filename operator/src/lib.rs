@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod queue;
 pub mod refusal;
 pub mod scaler;
+pub mod zones;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

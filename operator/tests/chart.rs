@@ -180,6 +180,9 @@ fn wrong_values_are_refused_by_their_names() {
         ("logLevel=null", "'logLevel'"),
         ("serviceAccount=null", "'serviceAccount'"),
         ("scaler=null", "'scaler'"),
+        ("resources.limits.memory=abc", "/resources/limits/memory"),
+        ("resources.limits.memory=64MiB", "/resources/limits/memory"),
+        ("resources.requests.cpu=-1", "/resources/requests/cpu"),
     ] {
         let refused = helm(&["template", "r", "charts/roadstead", "--set", set]);
         let words = String::from_utf8(refused.stderr).unwrap();
@@ -191,6 +194,17 @@ fn wrong_values_are_refused_by_their_names() {
     let deployment = rendered("image.repository=host:5000/r", "Deployment").unwrap();
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, "host:5000/r:0.1.0");
+}
+
+#[test]
+fn quantities_of_every_kind_are_taken() {
+    for quantity in ["1", "50m", "0.5", "1.5Gi", "64Mi", "1e9", "2k"] {
+        let set = format!("resources.limits.memory={quantity},resources.requests.cpu={quantity}");
+        let deployment = rendered(&set, "Deployment").unwrap();
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let limit = &container["resources"]["limits"]["memory"];
+        assert!(!limit.is_null(), "{quantity}: {container}");
+    }
 }
 
 #[test]

@@ -61,8 +61,8 @@ pub(crate) fn fixed(have: &v1::QueueSpec, want: &v1::QueueSpec) -> Vec<String> {
     };
     let mut fixed = Vec::new();
     if before.scope != after.scope {
-        let (have, want) = (before.scope().as_str_name(), after.scope().as_str_name());
-        fixed.push(format!("deduplication.scope is {have}, not {want}"));
+        let (have, want) = (before.scope(), after.scope());
+        fixed.push(format!("deduplication.scope is {have:?}, not {want:?}"));
     }
     if have.partitions < want.partitions {
         fixed.push(format!(
@@ -98,7 +98,7 @@ mod tests {
             Difference::Fixed(said) => said,
             other => panic!("{other:?}"),
         };
-        assert!(said(&spec(2, Key)).contains("scope is DEDUPLICATION_SCOPE_QUEUE, not"));
+        assert!(said(&spec(2, Key)).contains("scope is Queue, not Key"));
         assert!(said(&spec(3, Queue)).contains("partitions is 2, not 3, and stays"));
         let none = v1::QueueSpec {
             deduplication: None,

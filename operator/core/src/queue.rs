@@ -170,8 +170,9 @@ pub fn difference(have: &v1::QueueSpec, want: &v1::QueueSpec) -> Difference {
     let (have, want) = (settled(have), settled(want));
     let mut fixed = Vec::new();
     if have.ordering != want.ordering {
-        let (have, want) = (have.ordering().as_str_name(), want.ordering().as_str_name());
-        fixed.push(format!("ordering is {have}, not {want}"));
+        // In the words of the manifest.
+        let (have, want) = (have.ordering(), want.ordering());
+        fixed.push(format!("ordering is {have:?}, not {want:?}"));
     }
     if want.partitions < have.partitions {
         fixed.push(format!(
@@ -353,14 +354,10 @@ mod tests {
             difference(&have, &want(json!({"partitions": 4, "lease": "1m"}))),
             Difference::Changeable
         );
-        let fixed = difference(&have, &want(json!({"ordering": "Strict"})));
-        let Difference::Fixed(text) = fixed else {
-            panic!("{fixed:?}")
-        };
-        assert!(
-            text.contains("ordering is ORDERING_NONE, not ORDERING_STRICT"),
-            "{text}"
-        );
-        assert!(text.contains("partitions is 4, not 1"), "{text}");
+        for ordering in ["Strict", "PerKey"] {
+            let fixed = difference(&have, &want(json!({"ordering": ordering})));
+            let words = format!("ordering is None, not {ordering}; partitions is 4, not 1");
+            assert_eq!(fixed, Difference::Fixed(words));
+        }
     }
 }

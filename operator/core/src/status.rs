@@ -1,4 +1,6 @@
 //! The status of a cluster, from what was observed.
+mod findings;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,11 +10,10 @@ use roadstead_crds::{
 };
 use roadstead_proto::v1::{MemberState, ShardStatus};
 
-use crate::conditions::{Finding, merge};
+use crate::conditions::merge;
 use crate::desired::names;
-use crate::observed::{ClusterView, Observed, PodView, group_name};
-use crate::plan::{Action, Goal, Step};
-use crate::retained::difference;
+use crate::observed::{ClusterView, Observed, PodView};
+use crate::plan::{Goal, Step};
 
 /// The status that follows. Cluster id and bootstrap are not its business: they are kept.
 pub fn cluster(
@@ -24,7 +25,7 @@ pub fn cluster(
 ) -> QueueClusterStatus {
     let before = cluster.status.clone().unwrap_or_default();
     let names = names(cluster);
-    let findings = findings(cluster, goal, observed, step);
+    let findings = findings::findings(cluster, goal, observed, step);
     let endpoints = cluster.spec.listeners.iter().map(|listener| {
         let address = format!("{}:{}", names.client_host(), listener.port);
         (listener.name.clone(), Endpoint { address })
@@ -133,175 +134,8 @@ fn shards(cluster: &ClusterView) -> ShardsStatus {
     }
 }
 
-fn findings(cluster: &QueueCluster, goal: &Goal, observed: &Observed, step: &Step) -> Vec<Finding> {
-    vec![
-        ready(goal, observed),
-        progressing(step, difference(&cluster.spec, observed)),
-        degraded(goal, observed),
-        quorum_at_risk(observed),
-        redundant(cluster, observed),
-        upgrade_paused(goal, observed),
-    ]
-}
-
-fn ready(goal: &Goal, observed: &Observed) -> Finding {
-    let kind = "Ready";
-    if !goal.founded {
-        let there = observed.nodes.len();
-        let message = format!(
-            "{there} of {} nodes are there to found the cluster",
-            goal.replicas
-        );
-        let message = observed.explain_all(message);
-        return Finding::new(kind, false, "Bootstrapping", message);
-    }
-    let Some(view) = observed.served() else {
-        let message = "no node can say how the cluster is: see its pods and their logs";
-        let message = observed.explain_all(message.to_owned());
-        return Finding::new(kind, false, "NoAnswer", message);
-    };
-    if let Some(shard) = view.leaderless() {
-        let message = format!(
-            "{} has no leader: a majority of its nodes is gone",
-            group_name(shard)
-        );
-        return Finding::new(kind, false, "NoLeader", message);
-    }
-    let ready = observed.pods.values().filter(|pod| pod.ready).count();
-    if count(ready) < goal.replicas {
-        let message = format!(
-            "{ready} of {} nodes are ready; every shard is served",
-            goal.replicas
-        );
-        let message = observed.explain_all(message);
-        return Finding::new(kind, false, "NodesMissing", message);
-    }
-    Finding::new(
-        kind,
-        true,
-        "Serving",
-        "every node is ready and every shard has a leader",
-    )
-}
-
-/// `differs`: what cannot become as specified, however long one waits.
-fn progressing(step: &Step, differs: Option<String>) -> Finding {
-    let mut text = step.reason.clone();
-    if !step.blocked_by.is_empty() {
-        text = format!("{text}; waits for: {}", step.blocked_by);
-    }
-    match (&step.action, differs) {
-        (Action::Done, Some(differs)) => {
-            return Finding::new("Progressing", false, "Incompatible", differs);
-        }
-        (_, Some(differs)) => text = format!("{text}; {differs}"),
-        (_, None) => {}
-    }
-    match step.action {
-        Action::Done => Finding::new("Progressing", false, "UpToDate", text),
-        Action::Wait => Finding::new("Progressing", true, "Waiting", text),
-        _ => Finding::new("Progressing", true, step.name(), text),
-    }
-}
-
-fn degraded(goal: &Goal, observed: &Observed) -> Finding {
-    let kind = "Degraded";
-    let Some(view) = observed.served().filter(|_| goal.founded) else {
-        return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
-    };
-    let lost = view
-        .members
-        .iter()
-        .find(|member| member.state() == MemberState::Unreachable);
-    if let Some(member) = lost {
-        let message = format!("{} is not heard of by the others", member.name);
-        return Finding::new(kind, true, "NodeLost", message);
-    }
-    let under = shards(view).under_replicated;
-    if under > 0 {
-        let message = format!("{under} shards have a copy that is behind");
-        return Finding::new(kind, true, "UnderReplicated", message);
-    }
-    Finding::new(
-        kind,
-        false,
-        "Healthy",
-        "every node serves and every copy is up to date",
-    )
-}
-
-/// A group of several voters that cannot lose one more.
-fn quorum_at_risk(observed: &Observed) -> Finding {
-    let kind = "QuorumAtRisk";
-    let Some(view) = observed.served() else {
-        return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
-    };
-    let at_risk = view.shards.iter().find(|shard| {
-        let voters = ClusterView::voters(shard);
-        voters > 2 && view.caught_up_voters(shard).len() <= voters / 2 + 1 && lacks_one(view, shard)
-    });
-    match at_risk {
-        Some(shard) => {
-            let left = view.caught_up_voters(shard).len();
-            let message = format!(
-                "{} has {left} of {} copies up to date: one more loss stops it",
-                group_name(shard.shard),
-                ClusterView::voters(shard)
-            );
-            Finding::new(kind, true, "MajorityIsThin", message)
-        }
-        None => Finding::new(kind, false, "Spare", "every shard can lose a node"),
-    }
-}
-
 fn lacks_one(view: &ClusterView, shard: &ShardStatus) -> bool {
     view.caught_up_voters(shard).len() < ClusterView::voters(shard)
-}
-
-fn redundant(cluster: &QueueCluster, observed: &Observed) -> Finding {
-    let kind = "Redundant";
-    let wanted = cluster.spec.replication_factor.min(cluster.spec.replicas);
-    let Some(view) = observed.served() else {
-        return Finding::unknown(kind, "NoAnswer", "no node can say how the cluster is");
-    };
-    let copies = view.shards.iter().map(ClusterView::voters).min();
-    let copies = count(copies.unwrap_or(0));
-    if copies < wanted {
-        let message = format!("a shard has {copies} of {wanted} copies yet");
-        return Finding::new(kind, false, "CopyMissing", message);
-    }
-    if copies < 3 {
-        let message = "every message has one copy: a lost disk loses it; use replicas 3 or more";
-        return Finding::new(kind, false, "SingleCopy", message);
-    }
-    if shards(view).under_replicated > 0 {
-        return Finding::new(kind, false, "CopyMissing", "a copy of a shard is behind");
-    }
-    let message = format!("every message has {copies} copies");
-    Finding::new(kind, true, "Replicated", message)
-}
-
-fn upgrade_paused(goal: &Goal, observed: &Observed) -> Finding {
-    let kind = "UpgradePaused";
-    let outdated = observed
-        .pods
-        .values()
-        .filter(|pod| goal.is_outdated(pod))
-        .count();
-    if outdated > 0 && !goal.approved {
-        let message = format!(
-            "{outdated} pods have older settings; annotate the QueueCluster with {}={} to roll",
-            crate::names::APPROVED_REVISION,
-            goal.revision
-        );
-        return Finding::new(kind, true, "ApprovalNeeded", message);
-    }
-    Finding::new(
-        kind,
-        false,
-        "NotPaused",
-        "changed settings are rolled out as they come",
-    )
 }
 
 #[cfg(test)]

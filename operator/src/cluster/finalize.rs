@@ -1,17 +1,16 @@
 //! What goes with a cluster beside what its owner references take along.
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt};
 use roadstead_crds::{QueueCluster, ReclaimPolicy};
-use roadstead_operator_core::desired::{ca_config_map, names, token_review_binding};
-use roadstead_operator_core::names::{
-    ADMIN_SECRET, CLUSTER_NAMESPACE, Names, TLS_FILES, TLS_SECRET,
-};
+use roadstead_operator_core::desired::{names, token_review_binding};
+use roadstead_operator_core::names::{ADMIN_SECRET, Names, TLS_FILES, TLS_SECRET};
 use serde_json::{Map, Value, json};
 
 use super::MANAGER;
+use super::objects::{authority_namespaces, remove_authority};
 use crate::context::Context;
 use crate::error::{Doing, ReconcileError, is_missing};
 
@@ -27,23 +26,8 @@ pub async fn clean_up(cluster: &QueueCluster, context: &Context) -> Result<Actio
     let bindings: Api<ClusterRoleBinding> = Api::all(context.client.clone());
     let binding = token_review_binding(cluster, &context.config.token_review_role);
     applier.remove(&bindings, MANAGER, &binding).await?;
-    let maps: Api<ConfigMap> = Api::all(context.client.clone());
-    let selector = format!(
-        "{},{CLUSTER_NAMESPACE}={}",
-        names.selector_text(),
-        names.namespace
-    );
-    let found = maps
-        .list_metadata(&ListParams::default().labels(&selector))
-        .await;
-    for map in found
-        .doing(|| "list ConfigMaps with the CA".to_owned())?
-        .items
-    {
-        let namespace = map.namespace().unwrap_or_default();
-        let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-        let map = ca_config_map(cluster, &namespace, "");
-        applier.remove(&maps, MANAGER, &map).await?;
+    for namespace in authority_namespaces(cluster, context).await? {
+        remove_authority(cluster, &namespace, context).await?;
     }
     let nodes = TLS_FILES.map(|file| [names.node_tls(file), names.client_tls(file)]);
     take_keys(&names, (TLS_SECRET, &nodes.concat()), context).await?;

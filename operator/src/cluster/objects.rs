@@ -14,6 +14,7 @@ use roadstead_operator_core::desired::{
     self, Surroundings, admin_secret, ca_config_map, desired, names, tls_secret,
     token_review_binding,
 };
+use roadstead_operator_core::names::CLUSTER_NAMESPACE;
 use roadstead_operator_core::plan::{Action, Step};
 
 use super::MANAGER;
@@ -92,26 +93,70 @@ pub async fn apply(
     authorities(cluster, &issued.client.ca, context).await
 }
 
-/// The CA that clients trust, in every namespace that may use the cluster.
+/// The CA that clients trust, in every namespace that may use the cluster, and in no other.
 async fn authorities(
     cluster: &QueueCluster,
     ca: &str,
     context: &Context,
 ) -> Result<(), ReconcileError> {
     let own = cluster.namespace().unwrap_or_default();
-    for namespace in allowed(cluster, &own, context).await? {
-        let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-        let map = ca_config_map(cluster, &namespace, ca);
+    let allowed = allowed(cluster, &own, context).await?;
+    for namespace in &allowed {
+        let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+        let map = ca_config_map(cluster, namespace, ca);
         match context.applier.apply(&maps, MANAGER, &map).await {
             // Another namespace does not hold up the cluster. The first CA of a name stays there,
             // or two clusters would write in turns; clients get this one's from its own namespace.
-            Err(error) if namespace != own && is_local(&error) => {
+            Err(error) if *namespace != own && is_local(&error) => {
                 tracing::debug!(%namespace, %error, "the CA is not there");
             }
             done => done?,
         }
     }
+    for namespace in authority_namespaces(cluster, context).await? {
+        if namespace != own && !allowed.contains(&namespace) {
+            match remove_authority(cluster, &namespace, context).await {
+                Err(error) if is_local(&error) => {
+                    tracing::debug!(%namespace, %error, "the CA stays there");
+                }
+                done => done?,
+            }
+        }
+    }
     Ok(())
+}
+
+/// The namespaces with the cluster's CA.
+pub async fn authority_namespaces(
+    cluster: &QueueCluster,
+    context: &Context,
+) -> Result<Vec<String>, ReconcileError> {
+    let names = names(cluster);
+    let selector = format!(
+        "{},{CLUSTER_NAMESPACE}={}",
+        names.selector_text(),
+        names.namespace
+    );
+    let maps: Api<ConfigMap> = Api::all(context.client.clone());
+    let params = ListParams::default().labels(&selector);
+    let found = maps.list_metadata(&params).await;
+    let found = found.doing(|| "list ConfigMaps with the CA".to_owned())?;
+    Ok(found
+        .items
+        .iter()
+        .filter_map(ResourceExt::namespace)
+        .collect())
+}
+
+/// Takes the cluster's CA away from a namespace.
+pub async fn remove_authority(
+    cluster: &QueueCluster,
+    namespace: &str,
+    context: &Context,
+) -> Result<(), ReconcileError> {
+    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let map = ca_config_map(cluster, namespace, "");
+    context.applier.remove(&maps, MANAGER, &map).await
 }
 
 fn is_local(error: &ReconcileError) -> bool {

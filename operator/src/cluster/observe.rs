@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Node as Machine, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use roadstead_crds::QueueCluster;
@@ -22,7 +22,6 @@ use crate::context::Context;
 use crate::error::{Doing, ReconcileError};
 use crate::nodes::{Link, Node};
 
-const ZONE: &str = "topology.kubernetes.io/zone";
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// What there is of a cluster.
@@ -56,7 +55,7 @@ pub async fn observe(
         .iter()
         .filter(|pod| goal.names.ordinal(&pod.name_any()).is_some())
     {
-        let mut view = view(pod, zone(cluster, pod, context).await);
+        let mut view = view(pod, context.zones.of(pod).await);
         view.former_account = is_former(cluster, &pod.metadata, account);
         seen.pods.insert(pod.name_any(), view);
     }
@@ -96,32 +95,6 @@ fn view(pod: &Pod, zone: String) -> PodView {
         zone,
         former_account: false,
         trouble: trouble(pod),
-    }
-}
-
-/// The zone a pod runs in, by its machine's label. It is asked once per pod and kept in the status.
-async fn zone(cluster: &QueueCluster, pod: &Pod, context: &Context) -> String {
-    let known = cluster
-        .status
-        .as_ref()
-        .and_then(|status| status.members.get(&pod.name_any()));
-    if let Some(member) = known
-        && !member.zone.is_empty()
-    {
-        return member.zone.clone();
-    }
-    let Some(machine) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) else {
-        return String::new();
-    };
-    let machines: Api<Machine> = Api::all(context.client.clone());
-    match machines.get_metadata_opt(&machine).await {
-        Ok(found) => found
-            .and_then(|m| m.labels().get(ZONE).cloned())
-            .unwrap_or_default(),
-        Err(error) => {
-            debug!(machine, %error, "cannot read its zone");
-            String::new()
-        }
     }
 }
 

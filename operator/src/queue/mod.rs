@@ -15,6 +15,7 @@ use kube::{Api, Resource, ResourceExt};
 use roadstead_crds::{Queue, QueueCluster, QueueStatus};
 use roadstead_operator_core::admission::allows;
 use roadstead_operator_core::conditions::{Finding, is_true, merge};
+use roadstead_operator_core::dead_letter::cycle;
 use roadstead_operator_core::overflow::overflowing;
 use roadstead_operator_core::queue::{precedes, queue_name};
 use roadstead_operator_core::sample::{sample, worth_writing};
@@ -62,6 +63,14 @@ impl Queues {
         let namespace = queue.namespace()?;
         let other = self.queues.get(&ObjectRef::new(name).within(&namespace))?;
         (cluster_key(&other) == cluster_key(queue)).then(|| queue_name(&other))
+    }
+
+    /// What is wrong with it and the object of its dead-letter queue, where they name each other.
+    fn cycle(&self, queue: &Queue) -> Option<String> {
+        let letters = queue.spec.dead_letter.as_ref()?;
+        let namespace = queue.namespace()?;
+        let other = ObjectRef::new(&letters.queue_ref.name).within(&namespace);
+        cycle(queue, self.queues.get(&other)?.as_ref())
     }
 
     /// Whether the object of its dead-letter queue has made no queue yet, or comes with this one.
@@ -240,7 +249,7 @@ async fn find(queue: &Queue, queues: &Queues) -> Result<Found, ReconcileError> {
             "QueueCluster {namespace}/{name} lets no queues of namespace {own} in: see its \
              spec.queueNamespaces"
         );
-        return Ok(Found::refused("NamespaceNotAllowed", message, CALM));
+        return Ok(Found::refused("NamespaceNotAllowed", message, WAITING * 5));
     }
     if let Some(rival) = queues.rival(queue) {
         let message = format!(
@@ -281,13 +290,7 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
     let dead_letter = queue.spec.dead_letter.as_ref();
     let dead_letter = dead_letter.and_then(|d| queues.resolve(queue, &d.queue_ref.name));
     match ensure::ensure(queue, dead_letter, link).await? {
-        Outcome::Refused { message, .. }
-            if is_about_dead_letter(&message)
-                && queues.awaits_dead_letter(queue, Timestamp::now()) =>
-        {
-            Ok(Found::waiting("DeadLetterQueueMissing", message))
-        }
-        Outcome::Refused { reason, message } => Ok(Found::refused(reason, message, CALM)),
+        Outcome::Refused { reason, message } => Ok(refused(queue, queues, (reason, message))),
         Outcome::There(there) => {
             let request = v1::GetQueueStatsRequest {
                 queue: there.queue.clone(),
@@ -318,6 +321,19 @@ async fn ask(queue: &Queue, queues: &Queues, link: &Link) -> Result<Found, Recon
             })
         }
     }
+}
+
+/// A queue whose dead-letter queue is still to come waits for it.
+fn refused(queue: &Queue, queues: &Queues, (reason, message): (&'static str, String)) -> Found {
+    if is_about_dead_letter(&message) {
+        if let Some(cycle) = queues.cycle(queue) {
+            return Found::refused("DeadLetterCycle", cycle, WAITING * 5);
+        }
+        if queues.awaits_dead_letter(queue, Timestamp::now()) {
+            return Found::waiting("DeadLetterQueueMissing", message);
+        }
+    }
+    Found::refused(reason, message, CALM)
 }
 
 fn is_about_dead_letter(message: &str) -> bool {

@@ -20,7 +20,7 @@ use roadstead_crds::{
 use roadstead_operator_core::conditions::{Finding, is_true, merge};
 use roadstead_operator_core::queue::queue_name;
 use roadstead_operator_core::scale::{
-    Decision, Memory, Millis, Policy, Snapshot, SourceKey, SourceLoad, decide, rival,
+    Decision, Memory, Millis, Policy, Snapshot, SourceKey, SourceLoad, active, decide, rival,
 };
 use tracing::info;
 
@@ -230,7 +230,8 @@ async fn advance(
         None => CALM,
     };
     let status = describe(scaler, &decision, (current, acts), sources);
-    let findings = findings(scaler, &decision, &snapshot);
+    let replicas = if acts { decision.replicas } else { current };
+    let findings = findings(scaler, &decision, (replicas, &snapshot.sources));
     finish(api, scaler, (status, findings), again).await
 }
 
@@ -295,7 +296,12 @@ fn describe(
     }
 }
 
-fn findings(scaler: &ConsumerScaler, decision: &Decision, snapshot: &Snapshot) -> Vec<Finding> {
+/// `replicas`: what the target asks for now.
+fn findings(
+    scaler: &ConsumerScaler,
+    decision: &Decision,
+    (replicas, loads): (u32, &[SourceLoad]),
+) -> Vec<Finding> {
     let stale = decision.limited_by == LimitedBy::StaleData;
     let ready = match scaler.spec.mode {
         ScalerMode::Paused => Finding::new("Ready", false, "Paused", "spec.mode is Paused"),
@@ -311,22 +317,12 @@ fn findings(scaler: &ConsumerScaler, decision: &Decision, snapshot: &Snapshot) -
         }
         ScalerMode::Active => Finding::new("Ready", true, "Scaling", "follows the backlog"),
     };
+    let active = active(replicas, loads, stale);
     let stale = if stale {
         let message = "the backlog is not known: are the queues Ready, and their cluster?";
         Finding::new("Stale", true, "NoFreshData", message)
     } else {
         Finding::new("Stale", false, "Fresh", "the backlog is known")
-    };
-    let lag = snapshot.sources.iter().any(|source| source.lag > 0);
-    let active = if lag || decision.replicas > 0 {
-        Finding::new(
-            "Active",
-            true,
-            "Working",
-            "there is something to do, or a consumer runs",
-        )
-    } else {
-        Finding::new("Active", false, "Idle", "nothing to do, at zero")
     };
     let limited = match decision.limited_by {
         LimitedBy::MaxReplicas => Finding::new(

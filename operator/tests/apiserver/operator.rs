@@ -1,10 +1,10 @@
 //! The life of a cluster: founded once, rolled one by one, scaled, deleted.
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use roadstead_crds::QueueCluster;
 use roadstead_operator::nodes::Node;
@@ -85,6 +85,8 @@ async fn a_cluster_lives() {
     everything_is_there(&world.client).await;
 
     administrate(&world, &id).await;
+    narrowed(&world.client, &api).await;
+    moved(&world.client, &api).await;
 
     world.kill_operator().await;
     forget_administrators(&world.client).await;
@@ -135,6 +137,72 @@ async fn everything_is_there(client: &Client) {
         .data
         .unwrap();
     assert!(keys.contains_key("ca.key"));
+}
+
+/// A namespace that is no longer let in loses the CA; the cluster's own keeps it.
+async fn narrowed(client: &Client, api: &Api<QueueCluster>) {
+    namespace(client, "guest").await;
+    let spaces: Api<Namespace> = Api::all(client.clone());
+    let label = |value: Value| Patch::Merge(json!({"metadata": {"labels": {"queues": value}}}));
+    let params = PatchParams::default();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "guest");
+    let has = async |space: &str, wanted: bool| {
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), space);
+        until(&format!("{space} has the CA: {wanted}"), async || {
+            let there = maps.get_opt("main-roadstead-ca").await.unwrap();
+            if there.is_some() == wanted {
+                Ok(())
+            } else {
+                Err(format!("{there:?}"))
+            }
+        })
+        .await;
+    };
+    has("guest", true).await;
+    let yes = label(json!("yes"));
+    spaces.patch("guest", &params, &yes).await.unwrap();
+    let selector = json!({"matchLabels": {"queues": "yes"}});
+    let narrow = json!({"spec": {"queueNamespaces": {"from": "Selector", "selector": selector}}});
+    api.patch("main", &params, &Patch::Merge(narrow))
+        .await
+        .unwrap();
+    has("default", false).await;
+    has("guest", true).await;
+    let mine = json!({"metadata": {"name": "mine"}, "data": {"mine": "yes"}});
+    let mine = serde_json::from_value(mine).unwrap();
+    maps.create(&PostParams::default(), &mine).await.unwrap();
+    let no = label(Value::Null);
+    spaces.patch("guest", &params, &no).await.unwrap();
+    has("guest", false).await;
+    has("queues", true).await;
+    assert!(maps.get_opt("mine").await.unwrap().is_some());
+    let open = json!({"spec": {"queueNamespaces": {"from": "All", "selector": null}}});
+    api.patch("main", &params, &Patch::Merge(open))
+        .await
+        .unwrap();
+    has("default", true).await;
+}
+
+/// A pod that comes to another zone is shown there.
+async fn moved(client: &Client, api: &Api<QueueCluster>) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "queues");
+    let params = PatchParams::default();
+    for zone in ["zone-a", "zone-b"] {
+        let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+        pods.patch("main-0", &params, &Patch::Merge(labels))
+            .await
+            .unwrap();
+        let look = json!({"metadata": {"annotations": {"look": zone}}});
+        api.patch("main", &params, &Patch::Merge(look))
+            .await
+            .unwrap();
+        until(&format!("main-0 is in {zone}"), async || {
+            let status = api.get("main").await.unwrap().status.unwrap();
+            let shown = status.members["main-0"].zone.clone();
+            if shown == zone { Ok(()) } else { Err(shown) }
+        })
+        .await;
+    }
 }
 
 /// A person who may read one Secret of the namespace is let in by the nodes.

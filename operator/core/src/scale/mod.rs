@@ -1,10 +1,12 @@
 //! How many consumers there shall be. One pure function decides: [`decide`].
+mod active;
 mod decide;
 mod load;
 mod rival;
 #[cfg(test)]
 mod twin;
 
+pub use active::active;
 pub use decide::decide;
 pub use load::{LoadStore, SourceKey};
 pub use rival::rival;
