@@ -13,10 +13,9 @@ use roadstead_crds::{Authentication, Listener, TlsMode};
 use super::{Build, revision};
 use crate::names::{DATA_VOLUME, HTTP_PORT, PEER_PORT, REVISION, TLS_FILES, TLS_SECRET};
 use crate::validate::memory_limit;
+use crate::zone::ZONE;
 
 const USER: i64 = 65_532;
-/// The label of a machine's zone, and of the pods on it.
-const ZONE: &str = "topology.kubernetes.io/zone";
 /// Leaderships move and connections end well within it.
 const GRACE_SECONDS: i64 = 30;
 
