@@ -67,11 +67,9 @@ pub(crate) struct Group {
 }
 
 const VERSION: u8 = 1;
-/// Of a partition's counters: with the number of remembered ids at the end.
-const WITH_IDS: u8 = 2;
 
 impl State {
-    fn fields(&mut self) -> [&mut u64; 12] {
+    fn fields(&mut self) -> [&mut u64; 13] {
         [
             &mut self.sequence,
             &mut self.tail,
@@ -85,30 +83,19 @@ impl State {
             &mut self.sent,
             &mut self.expired,
             &mut self.purged,
+            &mut self.ids,
         ]
     }
 
     pub(crate) fn encode(mut self) -> Vec<u8> {
-        let (head, ids) = (u8::from(self.dropping), self.ids);
-        let mut out = encode(head, &mut self.fields());
-        if ids != 0 {
-            out[0] = WITH_IDS;
-            out.put_varint(ids);
-        }
-        out
+        encode(u8::from(self.dropping), &mut self.fields())
     }
 
     pub(crate) fn decode(value: &[u8]) -> Decoded<Self> {
         let mut r = Reader::new(value);
-        let version = r.u8("version of counters")?;
-        if version != VERSION && version != WITH_IDS {
-            return r.fail("version of counters");
-        }
+        r.version(VERSION, "version of counters")?;
         let mut state = Self::default();
         state.dropping = decode(&mut r, &mut state.fields())? != 0;
-        if version == WITH_IDS {
-            state.ids = r.varint("number of ids")?;
-        }
         r.finish("end of counters")?;
         Ok(state)
     }
@@ -199,13 +186,7 @@ mod tests {
         }
         assert_eq!(
             state.encode(),
-            [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
-        );
-        assert_eq!(State::decode(&state.encode()), Ok(state));
-        state.ids = 300;
-        assert_eq!(
-            state.encode(),
-            [2, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0xac, 2]
+            [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
         );
         assert_eq!(State::decode(&state.encode()), Ok(state));
         let mut group = Group::default();
@@ -217,7 +198,7 @@ mod tests {
             [1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
         );
         assert_eq!(Group::decode(&group.encode()), Ok(group));
-        assert_eq!((state.sequence, state.purged), (1, 12));
+        assert_eq!((state.sequence, state.ids), (1, 13));
         assert_eq!((group.epoch, group.dropped), (1, 16));
     }
 

@@ -177,7 +177,12 @@ fn redundant(cluster: &QueueCluster, observed: &Observed) -> Finding {
         return Finding::new(kind, false, "CopyMissing", message);
     }
     if copies < 3 {
-        let message = "every message has one copy: a lost disk loses it; use replicas 3 or more";
+        let more = if cluster.spec.replication_factor < 3 {
+            "more is for a QueueCluster with another replicationFactor, which cannot change in this"
+        } else {
+            "use replicas 3 or more"
+        };
+        let message = format!("every message has one copy: a lost disk loses it; {more}");
         return Finding::new(kind, false, "SingleCopy", message);
     }
     if shards(view).under_replicated > 0 {
@@ -248,6 +253,18 @@ mod tests {
         ] {
             let finding = quorum_at_risk(&observed);
             assert_eq!(said(&finding), (Some(false), reason, message));
+        }
+    }
+
+    #[test]
+    fn one_copy_says_how_there_can_be_more() {
+        let mut cluster = example();
+        for (factor, words) in [(3, "use replicas 3"), (1, "another replicationFactor")] {
+            cluster.spec.replicas = 1;
+            cluster.spec.replication_factor = factor;
+            let finding = redundant(&cluster, &healthy(1));
+            assert_eq!(finding.reason, "SingleCopy");
+            assert!(finding.message.contains(words), "{}", finding.message);
         }
     }
 
