@@ -37,6 +37,16 @@ pub fn content_hash(message: &OutgoingMessage) -> u128 {
     first_half(hash)
 }
 
+/// The hash of an id or of a content among the messages of an ordering key, which may be empty: the
+/// first 16 bytes, big-endian, of the SHA-256 of the key's length, the key and that hash, with
+/// numbers as above.
+pub fn hash_in_key(key: &str, hash: u128) -> u128 {
+    let mut both = Sha256::new();
+    put_text(&mut both, key.as_bytes());
+    both.update(hash.to_be_bytes());
+    first_half(both)
+}
+
 fn first_half(hash: Sha256) -> u128 {
     let mut half = [0; 16];
     half.copy_from_slice(&hash.finalize()[..16]);
@@ -131,6 +141,10 @@ mod tests {
         assert_eq!(
             id_hash("order-7"),
             0xdf8c_f802_27ec_3237_922d_f0ec_d883_85c5
+        );
+        assert_eq!(
+            hash_in_key("customer-3", id_hash("order-7")),
+            0xedeb_6ed2_20cf_50d8_ecd9_191f_29c6_a042
         );
         let full = OutgoingMessage {
             content_type: "text/plain".into(),

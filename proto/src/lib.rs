@@ -6,7 +6,7 @@
 pub mod codec;
 mod deduplication;
 
-pub use deduplication::{content_hash, id_hash, is_deduplicated, partition_of};
+pub use deduplication::{content_hash, hash_in_key, id_hash, is_deduplicated, partition_of};
 
 /// Package `roadstead.v1`.
 #[allow(

@@ -53,7 +53,11 @@ pub fn explained(status: Status) -> Status {
         (Code::Unimplemented, "") => (Code::Unimplemented, "this call is not served here"),
         other => other,
     };
-    to_status(ApiError::new(code, message))
+    let error = ApiError::new(code, message);
+    to_status(match code {
+        Code::Unavailable => error.retryable(),
+        _ => error,
+    })
 }
 
 /// The detail in a status, if it has one.
@@ -112,6 +116,8 @@ mod tests {
             assert_eq!((status.code(), status.message()), (code, message));
             assert_eq!(detail_of(&status), Some(ErrorDetail::default()));
         }
+        let detail = detail_of(&explained(Status::unavailable("later")));
+        assert!(detail.is_some_and(|detail| detail.retryable));
         let ours = to_status(ApiError::unavailable("later"));
         let again = explained(ours.clone());
         assert_eq!(again.details(), ours.details());

@@ -80,7 +80,9 @@ impl<R: Runtime> CatalogService<R> {
         let known = self
             .view
             .read(|catalog| catalog.members().get(&report.node_id).cloned());
-        let given_up = known.as_ref().is_some_and(|member| member.lost);
+        // What could be spared when it was given up may be needed by now: then it serves on.
+        let lost = known.as_ref().is_some_and(|member| member.lost);
+        let given_up = lost && self.check_spared(report.node_id).is_ok();
         if let Some(known) = known {
             let node = reported(&report, &known.node);
             if known.node != node {

@@ -36,9 +36,16 @@ impl<R: Runtime> CatalogService<R> {
         let _turn = Turn::take(&self.giving_up).ok_or_else(|| {
             ApiError::unavailable("another node's data is being given up; ask again")
         })?;
-        if self.is_lost(node_id) != Some(true) {
-            self.check_silent(node_id)?;
-            self.check_spared(node_id)?;
+        match self.is_lost(node_id) {
+            Some(true) => {}
+            Some(false) => {
+                self.check_silent(node_id)?;
+                self.check_spared(node_id)?;
+            }
+            None => {
+                let message = format!("node {node_id:016x} is no member");
+                return Err(ApiError::new(Code::NotFound, message));
+            }
         }
         let op = DrainMember {
             node_id,
@@ -71,7 +78,7 @@ impl<R: Runtime> CatalogService<R> {
     }
 
     /// Whether the cluster can do without a node's data.
-    fn check_spared(&self, node: NodeId) -> Result<(), ApiError> {
+    pub(super) fn check_spared(&self, node: NodeId) -> Result<(), ApiError> {
         let placed: Vec<GroupId> = self
             .view
             .read(|catalog| catalog.placements().keys().copied().collect());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft_rt::Select2;
-use roadstead_core::catalog::{Op, Placement, RemoveMember, SetPlacement};
+use roadstead_core::catalog::{Op, Placement, SetPlacement};
 use roadstead_core::placement::{Candidate, GroupView, Step, plan};
 use roadstead_proto::v1::{ShardCall, ShardReconfigure, ShardTransfer, shard_call::Call};
 
@@ -82,7 +82,7 @@ impl<R: Runtime> CatalogService<R> {
             return Ok(());
         };
         let now = self.directory.monotonic_ms();
-        if self.follow_members(&candidates).await? || self.let_go().await? {
+        if self.follow_members(&candidates).await? {
             pace.calm_since_ms = now;
             return Ok(());
         }
@@ -168,30 +168,6 @@ impl<R: Runtime> CatalogService<R> {
             return Ok(false);
         }
         group.remove_learners(gone).await?;
-        Ok(true)
-    }
-
-    /// Removes a member whose data was given up, once nothing is placed on it: it never comes back,
-    /// and who is to take its place may be damaged too.
-    async fn let_go(&self) -> Result<bool, ApiError> {
-        let votes: BTreeSet<NodeId> = {
-            let metrics = self.group().raft().metrics();
-            let seen = metrics.borrow_watched();
-            seen.membership_config.voter_ids().collect()
-        };
-        let free = self.view.read(|catalog| {
-            let on = |node: NodeId| catalog.placements().values().any(|p| p.is_on(node));
-            let members = catalog.members();
-            let mut lost = members.iter().filter(|(_, member)| member.lost);
-            lost.find(|(node, _)| !votes.contains(node) && !on(**node))
-                .map(|(node, _)| *node)
-        });
-        let Some(node_id) = free else {
-            return Ok(false);
-        };
-        let op = RemoveMember { node_id, fence: 0 };
-        self.propose(Op::RemoveMember(op)).await?;
-        tracing::info!(node = %format_args!("{node_id:016x}"), "a lost member is out");
         Ok(true)
     }
 

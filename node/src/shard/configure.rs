@@ -51,6 +51,22 @@ pub fn ensure<R: Runtime, P: Replica>(
         .map_err(|error| not_taken(desk.replica.id(), error))
 }
 
+/// Whether the partition knows a newer specification than `queue`: this node's catalog lags behind.
+pub fn knows_newer<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    queue: &QueueInfo,
+    partition: u32,
+) -> bool {
+    let id = PartitionId {
+        queue: queue.id(),
+        partition,
+    };
+    let known = desk
+        .replica
+        .read(|machine, _| machine.config(id).map(|config| config.revision));
+    known.is_some_and(|revision| revision > queue.config.revision)
+}
+
 /// Brings the partitions of one queue in line with the catalog, and waits until that is written.
 pub async fn align<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,

@@ -183,6 +183,8 @@ impl Consumers {
         let Some(consumer) = self.all.get_mut(&id) else {
             return;
         };
+        // What came behind an earlier order goes back with this one.
+        consumer.credit += std::mem::take(&mut consumer.later);
         if consumer
             .wish
             .partitions

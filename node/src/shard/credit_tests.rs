@@ -153,8 +153,18 @@ impl Stream {
         true
     }
 
+    fn withdraw(&mut self) {
+        let orders = self.split.withdraw();
+        self.tell(orders);
+    }
+
     fn obey(&mut self) {
-        for order in self.split.orders() {
+        let orders = self.split.orders();
+        self.tell(orders);
+    }
+
+    fn tell(&mut self, orders: Vec<Order>) {
+        for order in orders {
             let (shard, credit) = match order {
                 Order::Give(shard, credit) => (shard, credit),
                 Order::TakeBack(shard) => (shard, 0),
@@ -185,6 +195,7 @@ impl Stream {
 #[derive(Debug, Clone)]
 enum Step {
     Grant(u32),
+    Withdraw,
     Arrive(usize),
     Act(u8, usize),
 }
@@ -192,6 +203,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => (1u32..4).prop_map(Step::Grant),
+        1 => Just(Step::Withdraw),
         2 => (0..SHARDS).prop_map(Step::Arrive),
         8 => (0u8..4, 0..SHARDS).prop_map(|(action, shard)| Step::Act(action, shard)),
     ]
@@ -204,7 +216,8 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever crosses on the way, in the end no credit lies idle while something is ready.
+    /// Whatever crosses on the way, in the end no credit lies idle while something is ready, and
+    /// what was taken back is not used.
     #[test]
     fn credit_gets_to_what_is_ready(steps in prop::collection::vec(step(), 1..60)) {
         let mut stream = Stream::open();
@@ -216,14 +229,21 @@ proptest! {
                     stream.split.grant(messages);
                     stream.obey();
                 }
+                Step::Withdraw => stream.withdraw(),
                 Step::Arrive(shard) => stream.shards[shard].arrive(),
                 Step::Act(action, shard) => drop(stream.act(action, shard)),
             }
         }
         prop_assert!(stream.settle(), "credit goes to and fro for ever");
         let ready: u64 = stream.shards.iter().map(|shard| shard.ready).sum();
-        prop_assert!(stream.delivered <= granted);
-        prop_assert!(ready == 0 || stream.delivered == granted,
-            "{ready} ready, {} of {granted} delivered", stream.delivered);
+        let delivered = stream.delivered;
+        prop_assert!(delivered <= granted);
+        let unused = stream.split.unused();
+        prop_assert!(ready == 0 || unused == 0, "{ready} ready, {unused} unused");
+        stream.withdraw();
+        prop_assert!(stream.settle(), "credit goes to and fro for ever");
+        stream.shards.iter_mut().for_each(Shard::arrive);
+        prop_assert!(stream.settle(), "credit goes to and fro for ever");
+        prop_assert_eq!(stream.delivered, delivered, "nothing comes after credit was taken back");
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
-    DeduplicateBy, Deduplication, Identity, NewMessage, Op, PartitionId, ProducerRef, Reply, Send,
-    SendOutcome, key_hash,
+    DeduplicateBy, Deduplication, DeduplicationScope, Identity, NewMessage, Op, PartitionId,
+    ProducerRef, Reply, Send, SendOutcome, key_hash,
 };
 use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
-use roadstead_proto::{content_hash, id_hash};
+use roadstead_proto::{content_hash, hash_in_key, id_hash};
 
 use super::batch::ENTRY_BYTES;
 use super::blob;
@@ -43,8 +43,7 @@ pub async fn send<R: Runtime, P: Replica>(
         id: Bytes::from(p.id),
         first: p.first_sequence,
     });
-    let by_content = deduplication.is_some_and(|it| it.by == DeduplicateBy::Content);
-    let messages = new_messages(call.messages, by_content);
+    let messages = new_messages(call.messages, deduplication);
     let mut waiting = Vec::with_capacity(1);
     for op in ops(partition, producer, messages) {
         let count = op.messages.len();
@@ -116,23 +115,36 @@ fn ops(
 
 fn new_messages(
     messages: Vec<OutgoingMessage>,
-    by_content: bool,
+    deduplication: Option<Deduplication>,
 ) -> impl ExactSizeIterator<Item = NewMessage> {
     let mut scratch = BytesMut::new();
     let messages = messages.into_iter();
-    messages.map(move |message| new_message(message, by_content, &mut scratch))
+    messages.map(move |message| new_message(message, deduplication, &mut scratch))
 }
 
-fn new_message(message: OutgoingMessage, by_content: bool, scratch: &mut BytesMut) -> NewMessage {
-    let key = Some(&message.ordering_key).filter(|key| !key.is_empty());
-    let id = &message.deduplication_id;
-    let identity = match (id.is_empty(), by_content) {
-        (false, _) => Some(Identity::Id(id_hash(id))),
-        (true, true) => Some(Identity::Content(content_hash(&message))),
-        (true, false) => None,
+/// By what a message is known when it is sent again.
+fn identity(message: &OutgoingMessage, deduplication: Option<Deduplication>) -> Option<Identity> {
+    let by_content = deduplication.is_some_and(|it| it.by == DeduplicateBy::Content);
+    let in_key = deduplication.is_some_and(|it| it.scope == DeduplicationScope::Key);
+    let scoped = |hash| match in_key {
+        true => hash_in_key(&message.ordering_key, hash),
+        false => hash,
     };
+    match message.deduplication_id.as_str() {
+        "" if by_content => Some(Identity::Content(scoped(content_hash(message)))),
+        "" => None,
+        id => Some(Identity::Id(scoped(id_hash(id)))),
+    }
+}
+
+fn new_message(
+    message: OutgoingMessage,
+    deduplication: Option<Deduplication>,
+    scratch: &mut BytesMut,
+) -> NewMessage {
+    let key = Some(&message.ordering_key).filter(|key| !key.is_empty());
     NewMessage {
-        identity,
+        identity: identity(&message, deduplication),
         key: key.map(|key| key_hash(key.as_bytes())),
         delay_ms: message.delay.as_ref().and_then(millis).unwrap_or(0),
         not_before: message.not_before.as_ref().map_or(0, since_1970),
@@ -221,7 +233,7 @@ mod tests {
             id: Bytes::from_static(b"p"),
             first: 10,
         });
-        let messages = new_messages(vec![message(100 << 10); 5], false);
+        let messages = new_messages(vec![message(100 << 10); 5], None);
         let ops = ops(PARTITION, producer, messages);
         let parts: Vec<_> = ops
             .iter()
@@ -241,20 +253,32 @@ mod tests {
             deduplication_id: "a".into(),
             ..message(1)
         };
-        let of = |by_content| {
+        let setting = |by, scope| Deduplication {
+            by,
+            scope,
+            window_ms: 1_000,
+            max_ids: 10,
+        };
+        let of = |setting| {
             let messages = vec![message(1), with_id.clone()];
-            let messages = new_messages(messages, by_content);
+            let messages = new_messages(messages, setting);
             messages.map(|message| message.identity).collect::<Vec<_>>()
         };
         let id = Some(Identity::Id(id_hash("a")));
-        assert_eq!(of(false), [None, id]);
+        assert_eq!(of(None), [None, id]);
+        let by_id = setting(DeduplicateBy::Id, DeduplicationScope::Queue);
+        assert_eq!(of(Some(by_id)), [None, id]);
         let content = Some(Identity::Content(content_hash(&message(1))));
-        assert_eq!(of(true), [content, id]);
+        let by_content = setting(DeduplicateBy::Content, DeduplicationScope::Queue);
+        assert_eq!(of(Some(by_content)), [content, id]);
+        let in_key = setting(DeduplicateBy::Id, DeduplicationScope::Key);
+        let id = Some(Identity::Id(hash_in_key("", id_hash("a"))));
+        assert_eq!(of(Some(in_key)), [None, id]);
     }
 
     #[test]
     fn a_small_send_is_one_op() {
-        let messages = new_messages(vec![message(1); 1_000], false);
+        let messages = new_messages(vec![message(1); 1_000], None);
         let ops = ops(PARTITION, None, messages);
         assert_eq!(ops.len(), 1);
         assert_eq!(ops[0].messages.len(), 1_000);

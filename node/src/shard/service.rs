@@ -230,9 +230,16 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
     ) -> Result<Arc<QueueInfo>, ApiError> {
         let shard = self.desk.replica.id();
         let here = |queue: &QueueInfo| partitions.iter().all(|p| queue.shard(*p) == Some(shard));
+        let newer = |queue: &QueueInfo| {
+            let mut partitions = partitions.iter();
+            partitions.any(|p| configure::knows_newer(&self.desk, queue, *p))
+        };
         let mut queue = self.queues.by_id(id);
-        if !queue.as_ref().is_some_and(|queue| here(queue)) {
-            // The caller may know a newer catalog.
+        if !queue
+            .as_ref()
+            .is_some_and(|queue| here(queue) && !newer(queue))
+        {
+            // The caller, or the leader before this one, may know a newer catalog.
             self.queues.barrier(BARRIER).await?;
             queue = self.queues.by_id(id);
         }

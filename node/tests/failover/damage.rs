@@ -137,6 +137,26 @@ async fn another_comes(cluster: &Cluster, node: usize, former: u64) {
     assert!(kept.exists(), "what it had is kept");
 }
 
+/// Its disk reads well again before its data was renamed. As long as the others cannot do without
+/// it, it serves on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_given_up_comes_back_as_another() {
+    let _alone = ALONE.lock().await;
+    let (mut cluster, probers) = start(SHORT).await;
+    let (given_up, id) = kill_busiest(&mut cluster, &probers).await;
+    cluster.give_up(id).await;
+    let other = (given_up + 1) % 3;
+    cluster.kill(other);
+    cluster.start_node(given_up);
+    probers.wait_until_answered().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(cluster.node_id(given_up).await, id, "it is needed");
+    probers.wait_until_answered().await;
+    cluster.start_node(other);
+    another_comes(&cluster, given_up, id).await;
+    settle(&cluster, probers).await;
+}
+
 /// Of two damaged nodes of three none may go: the majority of some group would be gone for good.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_damaged_nodes_of_three_stay_as_they_are() {

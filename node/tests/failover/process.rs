@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use roadstead_proto::v1::admin_service_client::AdminServiceClient;
 use roadstead_proto::v1::cluster_service_client::ClusterServiceClient;
+use roadstead_proto::v1::peer_service_client::PeerServiceClient;
 use roadstead_proto::v1::queue_service_client::QueueServiceClient;
 use roadstead_proto::v1::{
     BootstrapRequest, CreateQueueRequest, Founder, GetClusterStatusRequest,
     GetClusterStatusResponse, GetNodeRequest, GetQueueStatsRequest, QueueRef, QueueSpec,
+    ReplaceMemberRequest,
 };
 use tempfile::TempDir;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -307,16 +309,41 @@ impl Cluster {
         Err(last)
     }
 
+    /// Has the cluster give up the data of a node that is away.
+    pub async fn give_up(&self, former: u64) {
+        let request = ReplaceMemberRequest {
+            cluster_id: CLUSTER.to_owned(),
+            former,
+            successor: None,
+        };
+        self.until("the node is given up", async || {
+            let mut last = String::new();
+            for index in 0..NODES {
+                let mut peer = PeerServiceClient::new(self.peer(index, "node"));
+                match peer.replace_member(request.clone()).await {
+                    Ok(_) => return Ok(()),
+                    Err(status) => last = status.to_string(),
+                }
+            }
+            Err(last)
+        })
+        .await;
+    }
+
     fn admin(&self, index: usize) -> AdminServiceClient<Channel> {
-        let read =
-            |name: &str| read_to_string(self.folder.path().join("operator").join(name)).unwrap();
+        AdminServiceClient::new(self.peer(index, "operator"))
+    }
+
+    /// A connection to the peer listener with the certificate of this role.
+    fn peer(&self, index: usize, role: &str) -> Channel {
+        let read = |name: &str| read_to_string(self.folder.path().join(role).join(name)).unwrap();
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read("ca.crt")))
             .identity(Identity::from_pem(read("tls.crt"), read("tls.key")))
             .domain_name(CLUSTER);
         let url = format!("https://127.0.0.1:{}", self.nodes[index].ports[1]);
         let endpoint = Endpoint::from_shared(url).unwrap();
-        AdminServiceClient::new(endpoint.tls_config(tls).unwrap().connect_lazy())
+        endpoint.tls_config(tls).unwrap().connect_lazy()
     }
 
     async fn until<T>(&self, what: &str, mut check: impl AsyncFnMut() -> Result<T, String>) -> T {

@@ -10,7 +10,7 @@ pub const MIN_WINDOW_MS: u64 = 1_000;
 pub const MAX_WINDOW_MS: u64 = 24 * 3_600_000;
 /// How long an id is remembered where the queue does not say: 5 min in ms, as SQS has it.
 pub const DEFAULT_WINDOW_MS: u64 = 300_000;
-/// Ids of a queue that are remembered at one time at most: 1.5 GB of rows on each replica.
+/// Ids of a queue that are remembered at one time at most: 1.1 GB of rows on each replica.
 pub const MAX_IDS: u64 = 10_000_000;
 /// Ids of a queue that are remembered, where it does not say.
 pub const DEFAULT_IDS: u64 = 1_000_000;

@@ -1,7 +1,5 @@
 //! By what a message that was sent before is known again, and for how long.
 
-use xxhash_rust::xxh3::xxh3_128;
-
 use crate::codec::{Decoded, Put, Reader};
 
 /// What is compared.
@@ -13,7 +11,8 @@ pub enum DeduplicateBy {
     Content,
 }
 
-/// Among which messages an id stands for one.
+/// Among which messages an id stands for one. Who logs a message makes its key a part of its
+/// [`Identity`] where the scope is `Key`: here only the key's short hash is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeduplicationScope {
     /// All of the queue.
@@ -93,21 +92,11 @@ impl Deduplication {
     }
 
     /// What a message is remembered by; None: it is always new.
-    pub(crate) fn remembered_as(&self, identity: Identity, key: u64) -> Option<u128> {
-        let id = match identity {
-            Identity::Id(id) => id,
-            Identity::Content(id) if self.by == DeduplicateBy::Content => id,
-            Identity::Content(_) => return None,
-        };
-        Some(match self.scope {
-            DeduplicationScope::Queue => id,
-            DeduplicationScope::Key => {
-                let mut both = [0; 24];
-                both[..8].copy_from_slice(&key.to_be_bytes());
-                both[8..].copy_from_slice(&id.to_be_bytes());
-                xxh3_128(&both)
-            }
-        })
+    pub(crate) fn remembered_as(&self, identity: Identity) -> Option<u128> {
+        match identity {
+            Identity::Id(id) => Some(id),
+            Identity::Content(id) => (self.by == DeduplicateBy::Content).then_some(id),
+        }
     }
 }
 
@@ -136,24 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_message_is_remembered_by_never_changes() {
-        let id = Identity::Id(5);
-        let in_queue = Deduplication {
+    fn content_counts_where_the_queue_compares_it() {
+        let by_id = Deduplication {
             by: DeduplicateBy::Id,
-            scope: DeduplicationScope::Queue,
             ..SETTING
         };
-        assert_eq!(in_queue.remembered_as(id, 1), Some(5));
-        assert_eq!(in_queue.remembered_as(Identity::Content(5), 1), None);
-        assert_eq!(
-            SETTING.remembered_as(Identity::Content(5), 1),
-            SETTING.remembered_as(id, 1)
-        );
-        let by_key = [0, 1].map(|key| SETTING.remembered_as(id, key));
-        let expected = [
-            0xa261_9ad7_8dda_f0f9_0c54_5800_dc5c_9d2e,
-            0x5edb_d482_24c8_c6d8_8948_a93c_63ac_1ea1,
-        ];
-        assert_eq!(by_key, expected.map(Some));
+        assert_eq!(by_id.remembered_as(Identity::Id(5)), Some(5));
+        assert_eq!(by_id.remembered_as(Identity::Content(5)), None);
+        assert_eq!(SETTING.remembered_as(Identity::Content(5)), Some(5));
     }
 }

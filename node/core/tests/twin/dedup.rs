@@ -2,23 +2,17 @@
 
 use roadstead_core::shard::*;
 
-use super::model::{Partition, Remembered, What};
+use super::model::{Partition, Remembered};
 use super::world::World;
 
 impl Partition {
     /// What a message is compared by, if it is.
-    fn compared_by(&self, m: &NewMessage) -> Option<What> {
+    fn compared_by(&self, m: &NewMessage) -> Option<u128> {
         let setting = self.config.deduplication?;
-        let hash = match m.identity? {
-            Identity::Id(hash) => hash,
-            Identity::Content(hash) if setting.by == DeduplicateBy::Content => hash,
-            Identity::Content(_) => return None,
-        };
-        let key = match setting.scope {
-            DeduplicationScope::Queue => None,
-            DeduplicationScope::Key => Some(m.key.unwrap_or(0)),
-        };
-        Some((key, hash))
+        match m.identity? {
+            Identity::Id(hash) => Some(hash),
+            Identity::Content(hash) => (setting.by == DeduplicateBy::Content).then_some(hash),
+        }
     }
 
     /// The sequence that a message was accepted as before.

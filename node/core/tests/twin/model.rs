@@ -62,13 +62,10 @@ pub struct Producer {
     pub last_used: u64,
 }
 
-/// What messages are compared by: among those of a key, or of the queue.
-pub type What = (Option<u64>, u128);
-
 /// An id of an accepted message.
 #[derive(Debug, Clone)]
 pub struct Remembered {
-    pub what: What,
+    pub what: u128,
     pub sequence: u64,
     /// When it is forgotten.
     pub until: u64,

@@ -168,6 +168,7 @@ impl Partition {
                 .or_default()
                 .last_used = fx.now;
         }
+        self.ids.retain(|id| id.until > fx.now);
         let mut outcomes: Vec<SendOutcome> = Vec::new();
         let full = |o: &&SendOutcome| {
             let limits = [Refusal::MessageLimit, Refusal::ByteLimit, Refusal::IdLimit];

@@ -264,6 +264,7 @@ impl LoggedSend<'_> {
         {
             return Ok(Reply::Refused(refusal));
         }
+        p.forget_for_send(step)?;
         let mut outcomes = Vec::with_capacity(count);
         let mut new_ids = Vec::new();
         let mut full = None;
@@ -312,11 +313,11 @@ impl LoggedMessage {
         }
         let setting = p.config.deduplication;
         let id = match (self.identity, setting) {
-            (Some(identity), Some(setting)) => setting.remembered_as(identity, self.key),
+            (Some(identity), Some(setting)) => setting.remembered_as(identity),
             _ => None,
         };
         if let Some(id) = id
-            && let Some(sequence) = p.remembered(step.kv, id)?
+            && let Some(sequence) = p.remembered(step.kv, id, step.now)?
         {
             // The number stands for the same message from now on, also when the id is forgotten.
             if let Some((producer, number)) = producer {
@@ -331,7 +332,7 @@ impl LoggedMessage {
         }
         let sequence = self.add(p, step)?;
         if let Some(id) = id {
-            p.remember_id(step.kv, (id, sequence));
+            p.remember_id(step, (id, sequence))?;
             new_ids.push((id, sequence));
         }
         if let Some((id, number)) = producer {
