@@ -12,8 +12,7 @@ pub struct Deduplication {
     /// What is compared. Default: `ID`.
     #[serde(default)]
     pub by: DeduplicateBy,
-    /// Among which messages. Default: `Key` where ordering is `PerKey`, else `Queue`. Cannot
-    /// change while there is deduplication.
+    /// Among which messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<DeduplicationScope>,
     /// How long an id is remembered from the first message's acceptance on: 1 s..24 h.
@@ -42,7 +41,8 @@ pub enum DeduplicateBy {
     Content,
 }
 
-/// Among which messages an id stands for one.
+/// Among which messages an id stands for one. Default: `Key` where ordering is `PerKey`, else
+/// `Queue`. Cannot change while there is deduplication.
 #[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeduplicationScope {
     /// All of the queue. With ordering `PerKey` it needs one partition.

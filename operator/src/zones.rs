@@ -39,18 +39,19 @@ impl Zones {
         if let Some(zone) = self.known(&name, &uid) {
             return zone;
         }
-        let zone = match self.machines.get_metadata_opt(&machine).await {
-            Ok(found) => found.and_then(|found| found.labels().get(ZONE).cloned()),
+        match self.machines.get_metadata_opt(&machine).await {
+            Ok(found) => {
+                let zone = found.and_then(|found| found.labels().get(ZONE).cloned());
+                let zone = zone.unwrap_or_default();
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(name, (uid, zone.clone()));
+                zone
+            }
             Err(error) => {
                 debug!(machine, %error, "cannot read its zone");
-                None
+                String::new()
             }
-        };
-        if let Some(zone) = &zone {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(name, (uid, zone.clone()));
         }
-        zone.unwrap_or_default()
     }
 
     fn known(&self, name: &Name, uid: &str) -> Option<String> {
