@@ -126,9 +126,12 @@ fn new_messages(
 fn identity(message: &OutgoingMessage, deduplication: Option<Deduplication>) -> Option<Identity> {
     let by_content = deduplication.is_some_and(|it| it.by == DeduplicateBy::Content);
     let in_key = deduplication.is_some_and(|it| it.scope == DeduplicationScope::Key);
-    let scoped = |hash| match in_key {
-        true => hash_in_key(&message.ordering_key, hash),
-        false => hash,
+    let scoped = |hash| {
+        if in_key {
+            hash_in_key(&message.ordering_key, hash)
+        } else {
+            hash
+        }
     };
     match message.deduplication_id.as_str() {
         "" if by_content => Some(Identity::Content(scoped(content_hash(message)))),
