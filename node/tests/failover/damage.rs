@@ -147,6 +147,8 @@ async fn a_node_that_was_given_up_comes_back_as_another() {
     cluster.give_up(id).await;
     let other = (given_up + 1) % 3;
     cluster.kill(other);
+    // The catalog's leader counts on whoever has reported within 2.5 s.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     cluster.start_node(given_up);
     probers.wait_until_answered().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
