@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft_rt::Select3;
-use roadstead_core::shard::{Configure, DropPartition, Op, PartitionId};
+use roadstead_core::shard::{Configure, DropPartition, Op, PartitionId, ShardMachine};
 use tokio::sync::oneshot;
 
 use super::desk::Desk;
@@ -35,10 +35,7 @@ pub fn ensure<R: Runtime, P: Replica>(
         queue: queue.id(),
         partition,
     };
-    let known = desk
-        .replica
-        .read(|machine, _| machine.config(id).map(|config| config.revision));
-    if known.is_some_and(|revision| revision >= queue.config.revision) {
+    if known_revision(desk, id).is_some_and(|known| known >= queue.config.revision) {
         return Ok(None);
     }
     let op = Op::Configure(Configure {
@@ -51,6 +48,12 @@ pub fn ensure<R: Runtime, P: Replica>(
         .map_err(|error| not_taken(desk.replica.id(), error))
 }
 
+/// The revision of what the shard knows of a partition.
+fn known_revision<R: Runtime, P: Replica>(desk: &Desk<R, P>, id: PartitionId) -> Option<u64> {
+    let config = |machine: &ShardMachine| machine.config(id).map(|config| config.revision);
+    desk.replica.read(|machine, _| config(machine))
+}
+
 /// Whether the partition knows a newer specification than `queue`: this node's catalog lags behind.
 pub fn knows_newer<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
@@ -61,10 +64,7 @@ pub fn knows_newer<R: Runtime, P: Replica>(
         queue: queue.id(),
         partition,
     };
-    let known = desk
-        .replica
-        .read(|machine, _| machine.config(id).map(|config| config.revision));
-    known.is_some_and(|revision| revision > queue.config.revision)
+    known_revision(desk, id).is_some_and(|known| known > queue.config.revision)
 }
 
 /// Brings the partitions of one queue in line with the catalog, and waits until that is written.
@@ -157,11 +157,10 @@ pub async fn end_gone<R: Runtime, P: Replica>(
 
 async fn align_all<R: Runtime, P: Replica>(desk: &Arc<Desk<R, P>>, queues: &dyn Queues) {
     let stale = |partition: &PartitionId| {
-        let known = desk
-            .replica
-            .read(|machine, _| machine.config(*partition).map(|config| config.revision));
         // Being dropped already.
-        let Some(known) = known else { return false };
+        let Some(known) = known_revision(desk, *partition) else {
+            return false;
+        };
         let info = queues.by_id(partition.queue).filter(|info| !info.deleting);
         info.is_none_or(|info| info.config.revision > known)
     };

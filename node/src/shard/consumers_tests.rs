@@ -1,7 +1,5 @@
-use roadstead_core::shard::{Delivered, MessageId, PayloadRef};
-use roadstead_proto::v1::{Consumer as ConsumerLabel, QueueRef};
-
 use super::*;
+use crate::shard::tests_support::{received, wish};
 
 const A: PartitionId = PartitionId {
     queue: 1,
@@ -11,45 +9,6 @@ const B: PartitionId = PartitionId {
     queue: 1,
     partition: 1,
 };
-
-fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
-    Wish {
-        queue: QueueRef::default(),
-        partitions: partitions.to_vec(),
-        session: session.map(SessionId),
-        session_name: String::new(),
-        stream: 0,
-        lease_ms: None,
-        label: ConsumerLabel::default(),
-    }
-}
-
-fn received(partition: PartitionId, messages: u16) -> Received {
-    let delivered = |slot| Delivered {
-        slot,
-        delivery_count: 1,
-        id: MessageId {
-            queue: 1,
-            partition: 0,
-            sequence: u64::from(slot) + 1,
-        },
-        sequence: u64::from(slot) + 1,
-        payload: PayloadRef {
-            index: 1,
-            offset: 0,
-            len: 1,
-        },
-        enqueued_at: 0,
-        deadline: 0,
-    };
-    Received {
-        partition,
-        group: 0,
-        delivery: 1,
-        epoch: 0,
-        messages: (0..messages).map(delivered).collect(),
-    }
-}
 
 fn open(
     consumers: &mut Consumers,

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
-use roadstead_core::shard::{Delivered, MessageId, PartitionId, PayloadRef, Received};
-use roadstead_proto::v1::{Consumer as ConsumerLabel, QueueRef};
+use roadstead_core::shard::PartitionId;
 use tokio::sync::mpsc;
 
-use super::consumer::{ConsumerId, Push, Wish};
+use super::consumer::{ConsumerId, Push};
 use super::consumers::{Asked, Consumers};
+use super::tests_support::{received, wish};
 use crate::gateway::credit::{CreditSplit, Order};
 
 const SHARDS: usize = 3;
@@ -17,33 +17,6 @@ fn partition(shard: usize) -> PartitionId {
     PartitionId {
         queue: 1,
         partition: shard as u32,
-    }
-}
-
-fn leased(partition: PartitionId, messages: u32) -> Received {
-    let message = |slot| Delivered {
-        slot,
-        delivery_count: 1,
-        id: MessageId {
-            queue: 1,
-            partition: partition.partition,
-            sequence: 1,
-        },
-        sequence: 1,
-        payload: PayloadRef {
-            index: 1,
-            offset: 0,
-            len: 1,
-        },
-        enqueued_at: 0,
-        deadline: 0,
-    };
-    Received {
-        partition,
-        group: 0,
-        delivery: 1,
-        epoch: 0,
-        messages: (0..messages as u16).map(message).collect(),
     }
 }
 
@@ -62,17 +35,8 @@ impl Shard {
     fn open(number: usize) -> Self {
         let partition = partition(number);
         let (push, down) = mpsc::unbounded_channel();
-        let wish = Wish {
-            queue: QueueRef::default(),
-            partitions: vec![partition],
-            session: None,
-            session_name: String::new(),
-            stream: 0,
-            lease_ms: None,
-            label: ConsumerLabel::default(),
-        };
         let mut consumers = Consumers::default();
-        let id = consumers.open(wish, Vec::new(), push);
+        let id = consumers.open(wish(None, &[partition]), Vec::new(), push);
         Self {
             partition,
             consumers,
@@ -112,7 +76,7 @@ impl Shard {
         };
         let count = self.ready.min(asked.receive.max.into());
         self.ready -= count;
-        let got = leased(self.partition, count as u32);
+        let got = received(self.partition, count as u16);
         self.consumers.answered(&asked, Some(got), self.ready);
         true
     }

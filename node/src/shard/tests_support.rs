@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use roadstead_core::shard::{Delivered, MessageId, PartitionId, PayloadRef, Received, SessionId};
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    Delivery, OutgoingMessage, Producer, QueueStats, SendResponse, SettleResponse, Settlement,
-    ShardCall, ShardReceive, ShardSend, ShardSettle, ShardStats, SubscriptionDown,
-    SubscriptionOpen, SubscriptionUp, subscription_down, subscription_up,
+    Consumer as ConsumerLabel, Delivery, OutgoingMessage, Producer, QueueRef, QueueStats,
+    SendResponse, SettleResponse, Settlement, ShardCall, ShardReceive, ShardSend, ShardSettle,
+    ShardStats, SubscriptionDown, SubscriptionOpen, SubscriptionUp, subscription_down,
+    subscription_up,
 };
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::ShardOptions;
+use super::consumer::Wish;
 use super::twin::{TwinCluster, queue_info};
 use super::wire::duration_ms;
 use crate::gateway::ApiError;
@@ -192,4 +195,45 @@ pub(super) fn bodies(deliveries: &[Delivery]) -> Vec<&str> {
         .iter()
         .map(|delivery| std::str::from_utf8(&delivery.body).unwrap())
         .collect()
+}
+
+/// A delivery of so many messages.
+pub(super) fn received(partition: PartitionId, messages: u16) -> Received {
+    let delivered = |slot| Delivered {
+        slot,
+        delivery_count: 1,
+        id: MessageId {
+            queue: 1,
+            partition: 0,
+            sequence: u64::from(slot) + 1,
+        },
+        sequence: u64::from(slot) + 1,
+        payload: PayloadRef {
+            index: 1,
+            offset: 0,
+            len: 1,
+        },
+        enqueued_at: 0,
+        deadline: 0,
+    };
+    Received {
+        partition,
+        group: 0,
+        delivery: 1,
+        epoch: 0,
+        messages: (0..messages).map(delivered).collect(),
+    }
+}
+
+/// A subscription to these partitions.
+pub(super) fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
+    Wish {
+        queue: QueueRef::default(),
+        partitions: partitions.to_vec(),
+        session: session.map(SessionId),
+        session_name: String::new(),
+        stream: 0,
+        lease_ms: None,
+        label: ConsumerLabel::default(),
+    }
 }
