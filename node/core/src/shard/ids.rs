@@ -89,7 +89,7 @@ impl Partition {
 
     /// Forgets some of the ids whose window is over: more than a send can add.
     pub(crate) fn forget_for_send(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
-        if self.state.ids > 0 {
+        if self.state.ids > 0 && self.state.due_hint <= step.now {
             self.forget_ids(step, PER_SEND)?;
         }
         Ok(())
