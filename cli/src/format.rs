@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
 use roadstead_client::proto::{
-    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, Ordering, QueueSpec,
-    QueueStats,
+    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, Ordering, OverflowPolicy,
+    QueueSpec, QueueStats,
 };
 use serde_json::{Map, Value, json};
 
@@ -70,6 +70,12 @@ pub fn spec(spec: &QueueSpec) -> Value {
     put("maxBytes", json!(limits.max_bytes));
     put("maxMessageBytes", json!(limits.max_message_bytes));
     put("maxInFlight", json!(limits.max_in_flight));
+    match limits.overflow() {
+        OverflowPolicy::Unspecified => {}
+        OverflowPolicy::Reject => put("overflow", json!("Reject")),
+        OverflowPolicy::DropOldest => put("overflow", json!("DropOldest")),
+        OverflowPolicy::DeadLetterOldest => put("overflow", json!("DeadLetterOldest")),
+    }
     put("deduplication", deduplication(spec));
     Value::Object(object)
 }

@@ -53,14 +53,20 @@ impl Fault {
 
     /// A message that no server takes.
     pub(crate) fn too_large(size: usize, most: usize) -> Self {
+        let message = format!(
+            "the message has {size} bytes with its attributes; at most {most} can be sent: split \
+             it, or send a reference to where it lies"
+        );
+        Self::invalid("body", message)
+    }
+
+    /// What no server would take; `field` says which part of it.
+    pub(crate) fn invalid(field: &str, message: String) -> Self {
         Self {
             code: Code::InvalidArgument,
-            message: format!(
-                "the message has {size} bytes with its attributes; at most {most} can be sent: \
-                 split it, or send a reference to where it lies"
-            ),
+            message,
             queue: String::new(),
-            field: "body".to_owned(),
+            field: field.to_owned(),
             retryable: false,
             leader_address: String::new(),
             transport: false,

@@ -67,6 +67,19 @@ use crate::{ByteSize, Span, Timestamp};
     validation = Rule::new("self.expiry.action != 'DeadLetter' || has(self.deadLetter)").message(
         "expiry.action DeadLetter needs deadLetter.queueRef: name the Queue that takes what expires"
     ),
+    validation = Rule::new(
+        "self.limits.overflow != 'DeadLetterOldest' || has(self.deadLetter)"
+    ).message(
+        "limits.overflow DeadLetterOldest needs deadLetter.queueRef: name the Queue that takes what \
+         makes room"
+    ),
+    validation = Rule::new(
+        "self.limits.overflow == 'Reject' || has(self.limits.maxMessages) \
+         || has(self.limits.maxBytes)"
+    ).message(
+        "limits.overflow needs limits.maxMessages or limits.maxBytes: without them a queue never \
+         overflows"
+    ),
     validation = Rule::new("self.ordering != 'Strict' || self.partitions == 1").message(
         "ordering Strict needs partitions: 1 (order holds within a partition); for more partitions \
          use ordering PerKey"
@@ -271,6 +284,10 @@ pub enum Overflow {
     /// It is refused with RESOURCE_EXHAUSTED.
     #[default]
     Reject,
+    /// It is taken, and the oldest ready message of its partition is gone.
+    DropOldest,
+    /// It is taken, and the oldest ready message of its partition goes to the dead-letter queue.
+    DeadLetterOldest,
 }
 
 /// What happens to the queue when its object is deleted. None of these blocks the deletion.

@@ -40,6 +40,9 @@ pub struct Send {
     /// One message per line of a file, whose body is the JSON in that line; - is stdin
     #[arg(long, value_name = "FILE")]
     ndjson: Option<PathBuf>,
+    /// With --ndjson: all lines or none, in one step; at most 1000, of one partition
+    #[arg(long, requires = "ndjson")]
+    atomic: bool,
     /// Ordering key
     #[arg(long, short)]
     key: Option<String>,
@@ -94,6 +97,9 @@ impl Send {
             .producer(&self.queue)
             .timeout(Duration::from_secs(30));
         let producer = producer.start().await?;
+        if let Some(path) = self.ndjson.as_ref().filter(|_| self.atomic) {
+            return self.send_together(path, &producer, output).await;
+        }
         if let Some(path) = &self.ndjson {
             return self.send_lines(path, &producer, output).await;
         }
@@ -150,10 +156,17 @@ impl Send {
     ) -> anyhow::Result<()> {
         let stop = Stop::listen()?;
         let mut course = Course::new();
+        let read = self.read_lines(path, async |message| {
+            let sending = producer.enqueue(message).await;
+            course.sending.push_back(sending);
+            if course.sending.len() >= WINDOW {
+                course.await_first().await;
+            }
+        });
         let read = tokio::select! {
             biased;
             () = stop.once() => Ok(()),
-            read = self.read_lines(path, producer, &mut course) => read,
+            read = read => read,
         };
         tokio::select! {
             () = course.finish() => {}
@@ -171,11 +184,26 @@ impl Send {
         read
     }
 
-    async fn read_lines(
+    async fn send_together(
         &self,
         path: &Path,
         producer: &Producer,
-        course: &mut Course,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let mut messages = Vec::new();
+        self.read_lines(path, async |message| messages.push(message))
+            .await?;
+        let mut tally = Tally::default();
+        for accepted in producer.send_atomic(messages).await? {
+            tally.count(Ok(accepted));
+        }
+        tally.print(output)
+    }
+
+    async fn read_lines(
+        &self,
+        path: &Path,
+        mut take: impl AsyncFnMut(Message),
     ) -> anyhow::Result<()> {
         let mut lines = lines(open(path)?);
         let mut number = 0;
@@ -190,11 +218,7 @@ impl Send {
                 let wrong = anyhow!("line {number} of {}: {error}", path.display());
                 wrong.context("what comes from there on was not sent")
             })?;
-            let sending = producer.enqueue(message).await;
-            course.sending.push_back(sending);
-            if course.sending.len() >= WINDOW {
-                course.await_first().await;
-            }
+            take(message).await;
         }
         Ok(())
     }

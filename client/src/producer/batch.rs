@@ -32,6 +32,9 @@ pub(crate) struct Pending<T> {
     pub size: usize,
     pub since: Instant,
     pub deadline: Instant,
+    /// Of the first message of an atomic batch: messages of the batch, this one included; they
+    /// follow it at once. Else 0.
+    pub together: usize,
     pub reply: T,
 }
 
@@ -73,6 +76,8 @@ pub(crate) struct Batch<T> {
     pub unknown: bool,
     /// Why the last try failed.
     pub fault: Option<Fault>,
+    /// It is added as a whole or not at all.
+    pub atomic: bool,
     first_sequence: u64,
     /// Never empty, except when all have run out of time.
     entries: Vec<Entry<T>>,
@@ -91,6 +96,9 @@ impl<T> Batch<T> {
             sent_at: since,
             unknown: false,
             fault: None,
+            atomic: entries
+                .first()
+                .is_some_and(|first| first.pending.together > 0),
             first_sequence: entries.first().map_or(0, |first| first.sequence),
             entries,
         }
@@ -133,6 +141,9 @@ impl<T> Batch<T> {
 
     /// Splits into what is finished and what is to be tried again, in runs without a gap.
     pub fn settle(self, results: Vec<SendResult>) -> (Vec<Verdict<T>>, Vec<Self>) {
+        if self.atomic && results.len() == self.entries.len() {
+            return self.settle_together(results);
+        }
         let mut results: Vec<Option<SendResult>> = results.into_iter().map(Some).collect();
         let mut verdicts = Vec::with_capacity(self.entries.len());
         let mut again: Vec<(Entry<T>, Fault)> = Vec::new();
@@ -146,17 +157,8 @@ impl<T> Batch<T> {
                 continue;
             };
             let reply = entry.pending.reply;
-            match result.error.map(Fault::from) {
-                None => verdicts.push((
-                    reply,
-                    Ok(Accepted {
-                        message_id: result.message_id,
-                        partition: result.partition,
-                        sequence: result.sequence,
-                        duplicate: result.duplicate,
-                        attempts: self.attempts,
-                    }),
-                )),
+            match result.error.clone().map(Fault::from) {
+                None => verdicts.push((reply, Ok(accepted(result, self.attempts)))),
                 Some(fault) if fault.retryable => {
                     let pending = Pending {
                         reply,
@@ -171,6 +173,26 @@ impl<T> Batch<T> {
             verdicts,
             runs(self.partition, self.attempts, self.unknown, again),
         )
+    }
+
+    /// The same of an atomic batch: it is finished as a whole, or tried again as a whole.
+    fn settle_together(mut self, results: Vec<SendResult>) -> (Vec<Verdict<T>>, Vec<Self>) {
+        let mut faults = results.iter().filter_map(|result| result.error.as_ref());
+        let temporary = faults.clone().all(|error| error.retryable);
+        if temporary && let Some(error) = faults.next() {
+            self.fault = Some(Fault::from(error.clone()));
+            return (Vec::new(), vec![self]);
+        }
+        let attempts = self.attempts;
+        let verdicts = self.entries.into_iter().zip(results);
+        let verdicts = verdicts.map(|(entry, result)| {
+            let verdict = match result.error {
+                None => Ok(accepted(result, attempts)),
+                Some(error) => Err(SendError::Refused(Box::new(Fault::from(error)))),
+            };
+            (entry.pending.reply, verdict)
+        });
+        (verdicts.collect(), Vec::new())
     }
 
     /// Fails those whose time is over; `in_flight` when their answer is still awaited.
@@ -214,6 +236,16 @@ impl<T> Batch<T> {
             (entry.pending.reply, Err(error))
         };
         entries.into_iter().map(fail).collect()
+    }
+}
+
+fn accepted(result: SendResult, attempts: u32) -> Accepted {
+    Accepted {
+        message_id: result.message_id,
+        partition: result.partition,
+        sequence: result.sequence,
+        duplicate: result.duplicate,
+        attempts,
     }
 }
 

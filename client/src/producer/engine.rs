@@ -26,7 +26,7 @@ const STUCK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub sender: oneshot::Sender<Result<Accepted, SendError>>,
-    pub _budget: OwnedSemaphorePermit,
+    pub _budget: Option<OwnedSemaphorePermit>,
 }
 
 /// What a producer asks of its engine.
@@ -37,6 +37,8 @@ pub(crate) struct Reply {
 )]
 pub(crate) enum Command {
     Send(Option<u32>, Pending<Reply>),
+    /// An atomic batch.
+    SendTogether(Option<u32>, Vec<Pending<Reply>>),
     /// Answer when everything before it is finished.
     Flush(oneshot::Sender<()>),
 }
@@ -118,6 +120,11 @@ impl Engine {
             for command in commands.drain(..) {
                 match command {
                     Command::Send(partition, pending) => self.lanes.push(partition, pending),
+                    Command::SendTogether(partition, batch) => {
+                        for pending in batch {
+                            self.lanes.push(partition, pending);
+                        }
+                    }
                     Command::Flush(done) => self.flushes.push(done),
                 }
             }
@@ -266,6 +273,7 @@ impl Engine {
                 messages: outgoing(batch),
                 partition: Some(batch.partition),
                 first_sequence: batch.first_sequence(),
+                atomic: batch.atomic,
             });
         }
     }

@@ -160,13 +160,15 @@ impl<T> Lanes<T> {
         self.flying == 0
             || waiting.len() >= self.limits.batch_messages
             || now >= first.since + self.limits.linger
+            || first.together > 0
     }
 
-    fn healthy(&self, partition: u32) -> bool {
+    /// Whether a partition takes so many more messages now.
+    fn healthy(&self, partition: u32, messages: usize) -> bool {
         let lane = &self.partitions[partition as usize];
         lane.retries.is_empty()
             && lane.in_flight.len() < self.limits.in_flight
-            && lane.room_for_numbers() > 0
+            && lane.room_for_numbers() >= messages
     }
 
     fn keyed(
@@ -176,10 +178,10 @@ impl<T> Lanes<T> {
         open: &mut impl FnMut(u32, usize) -> bool,
     ) -> Option<Batch<T>> {
         let waiting = &self.partitions[partition as usize].fresh;
-        if !self.ripe(waiting, now) || !self.healthy(partition) {
+        if !self.ripe(waiting, now) || !self.healthy(partition, least(waiting)) {
             return None;
         }
-        if !open(partition, first_bytes(waiting, &self.limits)) {
+        if !open(partition, batch_of(waiting, &self.limits).1) {
             return None;
         }
         let mut waiting = std::mem::take(&mut self.partitions[partition as usize].fresh);
@@ -196,10 +198,11 @@ impl<T> Lanes<T> {
         if !self.ripe(&self.free, now) {
             return None;
         }
-        let bytes = first_bytes(&self.free, &self.limits);
+        let bytes = batch_of(&self.free, &self.limits).1;
         let count = self.limits.partitions;
         let turns = (0..count).map(|step| (self.turn + step) % count);
-        let mut turns = turns.filter(|&partition| self.healthy(partition));
+        let least = least(&self.free);
+        let mut turns = turns.filter(|&partition| self.healthy(partition, least));
         let partition = turns.find(|&partition| open(partition, bytes))?;
         self.turn = (partition + 1) % count;
         let mut waiting = std::mem::take(&mut self.free);
@@ -211,15 +214,10 @@ impl<T> Lanes<T> {
     /// Numbers what fits in one batch.
     fn form(&mut self, partition: u32, waiting: &mut VecDeque<Pending<T>>) -> Batch<T> {
         let lane = &mut self.partitions[partition as usize];
-        let most = self.limits.batch_messages.min(lane.room_for_numbers());
-        let mut entries = Vec::with_capacity(most.min(waiting.len()));
-        let mut bytes = 0;
-        while entries.len() < most
-            && let Some(next) = waiting.front()
-            && (entries.is_empty() || bytes + next.size <= self.limits.batch_bytes)
-            && let Some(pending) = waiting.pop_front()
-        {
-            bytes += pending.size;
+        let room = lane.room_for_numbers();
+        let count = batch_of(waiting, &self.limits).0.min(room);
+        let mut entries = Vec::with_capacity(count);
+        for pending in waiting.drain(..count) {
             entries.push(Entry {
                 sequence: lane.next_sequence,
                 pending,
@@ -374,15 +372,29 @@ fn expire_waiting<T>(
     }
 }
 
-fn first_bytes<T>(waiting: &VecDeque<Pending<T>>, limits: &Limits) -> usize {
-    let mut bytes = 0;
+/// Messages that must go together with the first that waits.
+fn least<T>(waiting: &VecDeque<Pending<T>>) -> usize {
+    waiting.front().map_or(1, |first| first.together.max(1))
+}
+
+/// Messages and bytes of the batch that those who wait begin with: an atomic one as it is, else
+/// what fits before the next atomic one.
+fn batch_of<T>(waiting: &VecDeque<Pending<T>>, limits: &Limits) -> (usize, usize) {
+    let together = waiting.front().map_or(0, |first| first.together);
+    if together > 0 {
+        let bytes = waiting.iter().take(together).map(|it| it.size).sum();
+        return (together, bytes);
+    }
+    let (mut count, mut bytes) = (0, 0);
     for pending in waiting.iter().take(limits.batch_messages) {
-        if bytes > 0 && bytes + pending.size > limits.batch_bytes {
+        let full = count > 0 && bytes + pending.size > limits.batch_bytes;
+        if full || pending.together > 0 {
             break;
         }
+        count += 1;
         bytes += pending.size;
     }
-    bytes
+    (count, bytes)
 }
 
 /// The messages of a batch, as they travel.

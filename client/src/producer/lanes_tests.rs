@@ -41,6 +41,22 @@ impl Test {
                 size: 100,
                 since: self.now,
                 deadline: self.now + 100 * MS,
+                together: 0,
+                reply,
+            };
+            self.lanes.push(partition, pending);
+        }
+    }
+
+    fn push_together(&mut self, partition: Option<u32>, names: std::ops::Range<u32>) {
+        let mut together = names.len();
+        for reply in names {
+            let pending = Pending {
+                message: OutgoingMessage::default(),
+                size: 100,
+                since: self.now,
+                deadline: self.now + 100 * MS,
+                together: std::mem::take(&mut together),
                 reply,
             };
             self.lanes.push(partition, pending);
@@ -237,4 +253,36 @@ fn a_closed_leader_gets_nothing() {
         test.lanes.next_deadline(test.now + MS),
         Some(test.now + 100 * MS)
     );
+}
+
+#[test]
+fn an_atomic_batch_goes_alone_and_whole_and_again_as_a_whole() {
+    let mut test = Test::new(limits());
+    test.push(Some(0), 0..2);
+    test.push_together(Some(0), 2..6);
+    test.push(Some(0), 6..7);
+    let (first, ..) = test.next().expect("what was sent before");
+    let (id, _, number, together) = test.next().expect("it waits for no company");
+    assert_eq!((number, together), (3, vec![2, 3, 4, 5]));
+    test.answer(first, &[None, None]);
+    // One was refused for now, and the others with it.
+    let refused = Some(true);
+    assert!(test.answer(id, &[refused; 4]).is_empty());
+    test.now += 50 * MS;
+    let (id, _, number, again) = test.next().expect("the same");
+    assert_eq!((number, again), (3, vec![2, 3, 4, 5]));
+    assert_eq!(names(&test.answer(id, &[None; 4])), [2, 3, 4, 5]);
+    let (_, _, number, rest) = test.next().expect("what was sent after it");
+    assert_eq!((number, rest), (7, vec![6]));
+}
+
+#[test]
+fn an_atomic_batch_that_is_refused_for_good_is_not_tried_again() {
+    let mut test = Test::new(limits());
+    test.push_together(None, 0..3);
+    let (id, ..) = test.next().expect("a batch");
+    let verdicts = test.answer(id, &[Some(false), Some(true), Some(false)]);
+    assert_eq!(names(&verdicts), [0, 1, 2]);
+    assert!(verdicts.iter().all(|(_, verdict)| verdict.is_err()));
+    assert!(test.lanes.is_idle());
 }

@@ -1,5 +1,6 @@
 //! Sending: batches, many in flight, each message numbered so that a retry is no duplicate.
 
+mod atomic;
 mod batch;
 mod engine;
 mod lanes;
@@ -222,9 +223,10 @@ impl Producer {
                 size,
                 since,
                 deadline: since + self.timeout,
+                together: 0,
                 reply: Reply {
                     sender,
-                    _budget: budget,
+                    _budget: Some(budget),
                 },
             };
             // Were the engine gone, the reply would be dropped and the answer be `Closed`.

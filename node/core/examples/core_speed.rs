@@ -73,6 +73,7 @@ impl Bench {
         let op = Op::Send(Send {
             partition: PARTITION,
             producer: None,
+            atomic: false,
             messages,
         });
         Ok(self.apply(&op)?.0)

@@ -45,6 +45,7 @@ impl World {
             let reply = self.apply(&Op::Send(Send {
                 partition: PARTITION,
                 producer: None,
+                atomic: false,
                 messages: vec![message.clone(); 1_000],
             }));
             assert!(matches!(reply, Reply::Sent(_)), "{reply:?}");

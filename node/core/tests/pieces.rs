@@ -58,6 +58,7 @@ impl World {
             let send = Send {
                 partition: PARTITION,
                 producer: None,
+                atomic: false,
                 messages,
             };
             let Reply::Sent(outcomes) = self.apply(&Op::Send(send)) else {
@@ -217,6 +218,7 @@ fn ids_are_forgotten_in_pieces_and_are_new_when_their_window_is_over() {
         world.apply(&Op::Send(Send {
             partition: PARTITION,
             producer: None,
+            atomic: false,
             messages,
         }))
     };
@@ -368,6 +370,7 @@ fn the_oldest_idle_producer_makes_room_and_a_busy_one_does_not() {
         world.apply(&Op::Send(Send {
             partition: PARTITION,
             producer,
+            atomic: false,
             messages,
         }))
     };

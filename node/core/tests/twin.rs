@@ -16,6 +16,7 @@ mod twin {
     pub mod model;
     pub mod ops;
     pub mod rows;
+    pub mod send;
     pub mod world;
 }
 
@@ -167,6 +168,8 @@ fn check(coverage: &Coverage) {
         "sent Overtaken",
         "sent NoDeduplication",
         "sent IdLimit",
+        "sent BatchRefused",
+        "atomic batch accepted",
         "duplicate Blocked PerKey by Id",
         "duplicate Blocked Strict by Id",
         "settled Done",
@@ -180,7 +183,9 @@ fn check(coverage: &Coverage) {
         "event DeadLettered MaxDeliveries",
         "event DeadLettered Rejected",
         "event DeadLettered Expired",
+        "event DeadLettered Overflow",
         "event Dropped",
+        "event Dropped Overflow",
         "event Expired",
         "refused NoPartition",
         "refused Deleting",

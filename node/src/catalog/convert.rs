@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_types::Timestamp;
 use roadstead_core::catalog::{DEFAULT_BACKOFF, Queue, QueueName, QueueSpec};
-use roadstead_core::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering};
+use roadstead_core::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering, Overflow};
 use roadstead_proto::v1;
 
 use super::deduplication;
@@ -49,6 +49,11 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
         max_bytes: limits.max_bytes,
         max_message_bytes: or(limits.max_message_bytes, defaults.max_message_bytes),
         max_in_flight: or(limits.max_in_flight, defaults.max_in_flight),
+        overflow: match known("spec.limits.overflow", limits.overflow)? {
+            v1::OverflowPolicy::Unspecified | v1::OverflowPolicy::Reject => Overflow::Reject,
+            v1::OverflowPolicy::DropOldest => Overflow::DropOldest,
+            v1::OverflowPolicy::DeadLetterOldest => Overflow::DeadLetterOldest,
+        },
         deduplication: deduplication::from_wire(wire.deduplication.as_ref(), ordering)?,
     })
 }
@@ -131,6 +136,12 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
             max_bytes: spec.max_bytes,
             max_message_bytes: spec.max_message_bytes,
             max_in_flight: spec.max_in_flight,
+            overflow: match spec.overflow {
+                Overflow::Reject => v1::OverflowPolicy::Reject,
+                Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
+                Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
+            }
+            .into(),
         }),
         deduplication: spec.deduplication.as_ref().map(deduplication::to_wire),
     }

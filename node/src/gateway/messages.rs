@@ -25,6 +25,14 @@ use crate::shard::{entry_error, malformed_receipt, stale_receipt};
 /// Messages of a send with their places in it.
 type Part = (Vec<usize>, Vec<OutgoingMessage>);
 
+/// What of a send goes to one partition.
+struct SendPart {
+    partition: u32,
+    messages: Vec<OutgoingMessage>,
+    producer: Option<Producer>,
+    atomic: bool,
+}
+
 impl<R: Runtime> Gateway<R> {
     /// Sends 1..1,000 messages.
     pub async fn send(
@@ -50,6 +58,7 @@ impl<R: Runtime> Gateway<R> {
             messages,
             producer,
             partition,
+            atomic,
             ..
         } = request;
         let about = |error: ApiError| error.about(info.reference());
@@ -64,15 +73,28 @@ impl<R: Runtime> Gateway<R> {
             let Some((partition, (_, messages))) = parts.into_iter().next() else {
                 return Ok(SendResponse::default());
             };
-            return self
-                .send_part(principal, info, (partition, messages, producer))
-                .await;
+            let part = SendPart {
+                partition,
+                messages,
+                producer,
+                atomic,
+            };
+            return self.send_part(principal, info, part).await;
+        }
+        if atomic {
+            return Err(about(several_partitions(parts.len())));
         }
         let mut results = vec![SendResult::default(); count];
         let (places, sends): (Vec<_>, Vec<_>) = parts
             .into_iter()
             .map(|(partition, (places, messages))| {
-                let send = self.send_part(principal, info, (partition, messages, None));
+                let part = SendPart {
+                    partition,
+                    messages,
+                    producer: None,
+                    atomic,
+                };
+                let send = self.send_part(principal, info, part);
                 ((partition, places), send)
             })
             .unzip();
@@ -126,8 +148,14 @@ impl<R: Runtime> Gateway<R> {
         &self,
         principal: &Principal,
         info: &QueueInfo,
-        (partition, messages, producer): (u32, Vec<OutgoingMessage>, Option<Producer>),
+        part: SendPart,
     ) -> Result<SendResponse, ApiError> {
+        let SendPart {
+            partition,
+            messages,
+            producer,
+            atomic,
+        } = part;
         let shard = shard_of(info, partition)?;
         // A producer's numbers keep a message from being added twice.
         let again = if producer.is_some() {
@@ -141,6 +169,7 @@ impl<R: Runtime> Gateway<R> {
             queue: Some(info.reference().clone()),
             messages,
             producer,
+            atomic,
         };
         let call = ShardCall {
             principal: Some(principal.to_info()),
@@ -245,6 +274,14 @@ impl<R: Runtime> Gateway<R> {
             _ => Err(odd_answer(shard)),
         }
     }
+}
+
+fn several_partitions(partitions: usize) -> ApiError {
+    let message = format!(
+        "an atomic batch lies in one partition, and the ordering keys or deduplication ids of this \
+         one belong to {partitions}: send one batch for each, or give them one key"
+    );
+    ApiError::invalid("atomic", message)
 }
 
 /// The shard of a partition.

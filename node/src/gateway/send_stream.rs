@@ -155,6 +155,7 @@ impl<R: Runtime> Stream<R> {
             messages,
             partition,
             first_sequence,
+            atomic,
         } = batch;
         let count = messages.len();
         let producer = (first_sequence > 0).then(|| Producer {
@@ -168,6 +169,7 @@ impl<R: Runtime> Stream<R> {
                     messages,
                     producer,
                     partition,
+                    atomic,
                 };
                 // What it promises may have changed since the stream was opened.
                 let info = self.gateway.queues.by_id(self.info.id());

@@ -49,6 +49,7 @@ async fn a_send_stream_gives_credit_and_a_result_per_batch() {
             messages,
             partition,
             first_sequence: batch_id,
+            atomic: false,
         };
         let frame = Some(send_stream_request::Frame::Batch(batch));
         up.send(SendStreamRequest { frame }).await.unwrap();
@@ -86,6 +87,7 @@ async fn a_client_that_never_reads_is_read_from_no_more() {
                 messages,
                 partition: None,
                 first_sequence: 0,
+                atomic: false,
             };
             let frame = Some(send_stream_request::Frame::Batch(batch));
             up.send(SendStreamRequest { frame }).await.unwrap();
@@ -144,6 +146,7 @@ async fn numbers_without_a_producer_are_refused() {
         messages: vec![message("x")],
         partition: Some(0),
         first_sequence: 1,
+        atomic: false,
     };
     for frame in [
         send_stream_request::Frame::Open(open),

@@ -173,6 +173,7 @@ async fn an_unknown_outcome_is_tried_again_only_when_that_is_safe() {
         messages: vec![message("x")],
         partition: Some(0),
         producer,
+        atomic: false,
     };
     cluster.shards.deaf.lock().unwrap().insert(2);
     let error = gateway.send(&WHO, request(None)).await.unwrap_err();

@@ -191,6 +191,7 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
                     Reason::MaxDeliveries => DeadLetterReason::MaxDeliveries.into(),
                     Reason::Rejected => DeadLetterReason::Rejected.into(),
                     Reason::Expired => DeadLetterReason::Expired.into(),
+                    Reason::Overflow => DeadLetterReason::Overflow.into(),
                 },
                 error: String::from_utf8_lossy(&message.error).into_owned(),
                 source_queue: source_queue.clone(),

@@ -26,6 +26,10 @@ pub fn log(shard: GroupId, events: &[Event]) {
                 shard, %message, %partition, %target, reason = reason_text(reason),
                 "message goes to the dead-letter queue"
             ),
+            EventKind::Dropped(DeadLetterReason::Overflow) => tracing::debug!(
+                shard, %message, %partition,
+                "message dropped: its queue is full, and it made room for a newer one"
+            ),
             EventKind::Dropped(reason) => tracing::warn!(
                 shard, %message, %partition, reason = reason_text(reason),
                 "message dropped: its queue has no dead-letter queue"
@@ -56,5 +60,6 @@ const fn reason_text(reason: DeadLetterReason) -> &'static str {
         DeadLetterReason::MaxDeliveries => "delivered too often",
         DeadLetterReason::Rejected => "rejected",
         DeadLetterReason::Expired => "expired",
+        DeadLetterReason::Overflow => "made room for a newer one",
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             partition: PARTITION,
             producer: None,
             messages: Vec::new(),
+            atomic: false,
         })
     }
 

@@ -61,6 +61,11 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             "try again when a window has ended, raise deduplication.max_ids or shorten \
              deduplication.window",
         ),
+        Refusal::BatchRefused => (
+            Code::Aborted,
+            false,
+            "nothing of it was added: mend the one that was refused",
+        ),
         Refusal::Gap => (
             Code::Aborted,
             true,

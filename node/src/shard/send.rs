@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
     DeduplicateBy, Deduplication, DeduplicationScope, Identity, NewMessage, Op, PartitionId,
-    ProducerRef, Reply, Send, SendOutcome, key_hash,
+    ProducerRef, Refusal, Reply, Send, SendOutcome, key_hash,
 };
 use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
 use roadstead_proto::{content_hash, hash_in_key, id_hash};
@@ -45,7 +45,12 @@ pub async fn send<R: Runtime, P: Replica>(
     });
     let messages = new_messages(call.messages, deduplication);
     let mut waiting = Vec::with_capacity(1);
-    for op in ops(partition, producer, messages) {
+    let ops = if call.atomic {
+        vec![one_op(partition, producer, messages)]
+    } else {
+        ops(partition, producer, messages)
+    };
+    for op in ops {
         let count = op.messages.len();
         let bytes = op.encoded_len_max();
         let answer = desk.intake.push(Op::Send(op), bytes);
@@ -63,7 +68,8 @@ pub async fn send<R: Runtime, P: Replica>(
         };
         match outcome {
             Ok(Reply::Sent(outcomes)) => {
-                let result = |outcome: &_| result(partition, &queue, *outcome);
+                let temporary = temporary(&outcomes, &queue);
+                let result = |outcome: &_| result(partition, &queue, *outcome, temporary);
                 results.extend(outcomes.iter().map(result));
             }
             Ok(Reply::Refused(refusal)) if single => return Err(refused(refusal, &queue)),
@@ -78,6 +84,20 @@ pub async fn send<R: Runtime, P: Replica>(
     Ok(SendResponse { results })
 }
 
+/// What is atomic is one op, whatever its size.
+fn one_op(
+    partition: PartitionId,
+    producer: Option<ProducerRef>,
+    messages: impl Iterator<Item = NewMessage>,
+) -> Send {
+    Send {
+        partition,
+        producer,
+        messages: messages.collect(),
+        atomic: true,
+    }
+}
+
 fn ops(
     partition: PartitionId,
     producer: Option<ProducerRef>,
@@ -89,6 +109,7 @@ fn ops(
         partition,
         producer: producer.clone(),
         messages: Vec::new(),
+        atomic: false,
     };
     op.messages.reserve(messages.len());
     let mut bytes = 0;
@@ -102,6 +123,7 @@ fn ops(
                 partition,
                 producer: producer.clone(),
                 messages: Vec::new(),
+                atomic: false,
             };
             ops.push(std::mem::replace(&mut op, next));
             bytes = 0;
@@ -157,14 +179,31 @@ fn new_message(
     }
 }
 
-fn result(partition: PartitionId, queue: &QueueRef, outcome: SendOutcome) -> SendResult {
+/// Whether what was refused together with others may be accepted later: when those may.
+fn temporary(outcomes: &[SendOutcome], queue: &QueueRef) -> bool {
+    let mut causes = outcomes.iter().filter_map(|outcome| match outcome {
+        SendOutcome::Refused(Refusal::BatchRefused) => None,
+        SendOutcome::Refused(refusal) => Some(refused(*refusal, queue)),
+        _ => None,
+    });
+    causes.all(|cause| cause.detail.retryable)
+}
+
+fn result(
+    partition: PartitionId,
+    queue: &QueueRef,
+    outcome: SendOutcome,
+    temporary: bool,
+) -> SendResult {
     let (sequence, duplicate) = match outcome {
         SendOutcome::Accepted { sequence } => (sequence, false),
         SendOutcome::Duplicate { sequence } => (sequence, true),
         SendOutcome::Refused(refusal) => {
+            let mut error = entry_error(&refused(refusal, queue));
+            error.retryable |= temporary && refusal == Refusal::BatchRefused;
             return SendResult {
                 partition: partition.partition,
-                error: Some(entry_error(&refused(refusal, queue))),
+                error: Some(error),
                 ..SendResult::default()
             };
         }

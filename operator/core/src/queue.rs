@@ -2,7 +2,8 @@
 use std::time::Duration;
 
 use roadstead_crds::{
-    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, Ordering, Queue, QueueSpec, Span,
+    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, Ordering, Overflow, Queue, QueueSpec,
+    Span,
 };
 use roadstead_proto::v1;
 
@@ -103,6 +104,12 @@ pub fn specification(
             max_bytes,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
             max_in_flight: positive(max_in_flight),
+            overflow: match spec.limits.overflow {
+                Overflow::Reject => v1::OverflowPolicy::Reject,
+                Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
+                Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
+            }
+            .into(),
         }),
         deduplication: deduplication::specification(spec)?,
     })
@@ -225,6 +232,9 @@ fn settled(spec: &v1::QueueSpec) -> v1::QueueSpec {
     let limits = spec.limits.get_or_insert_default();
     set_default(&mut limits.max_message_bytes, 256 * 1_024);
     set_default(&mut limits.max_in_flight, 20_000);
+    if limits.overflow() == v1::OverflowPolicy::Unspecified {
+        limits.set_overflow(v1::OverflowPolicy::Reject);
+    }
     spec
 }
 

@@ -174,6 +174,7 @@ impl Worker {
                     first_sequence,
                 }),
                 partition: Some(partition),
+                atomic: false,
             };
             let sending = self.host(turn).run(|node| async move {
                 node.gateway().send(&Principal::Anonymous, request).await

@@ -126,6 +126,7 @@ impl Sender {
                 first_sequence: first,
             }),
             partition: Some(partition),
+            atomic: false,
         }
     }
 

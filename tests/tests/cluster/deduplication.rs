@@ -83,6 +83,7 @@ async fn produce(cluster: Arc<LiveCluster>, name: &'static str, count: Arc<Atomi
                         first_sequence,
                     }),
                     partition: Some(partition),
+                    atomic: false,
                 };
                 let results = send(&cluster, request).await;
                 count.fetch_add(results.len(), Ordering::Relaxed);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 use roadstead_client::proto::{
-    Backoff, BackoffType, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction, Ordering, QueueLimits,
-    QueueSpec,
+    Backoff, BackoffType, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction, Ordering,
+    OverflowPolicy, QueueLimits, QueueSpec,
 };
 
 use super::deduplication::Deduplication;
@@ -42,6 +42,17 @@ pub enum OnExpiry {
     Drop,
     /// It goes to the dead-letter queue.
     DeadLetter,
+}
+
+/// What becomes of a message beyond a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Overflow {
+    /// It is refused.
+    Reject,
+    /// It is taken, and the oldest ready one is gone.
+    DropOldest,
+    /// It is taken, and the oldest ready one goes to the dead-letter queue.
+    DeadLetterOldest,
 }
 
 /// What the server fills in for a queue that is made; shown below the options.
@@ -110,6 +121,9 @@ pub struct Spec {
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
     #[arg(allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
+    /// What becomes of a message beyond --max-messages or --max-bytes
+    #[arg(long, value_enum)]
+    overflow: Option<Overflow>,
     #[command(flatten)]
     deduplication: Deduplication,
 }
@@ -163,6 +177,13 @@ impl Spec {
             max_bytes: self.max_bytes.unwrap_or(before.max_bytes),
             max_message_bytes: self.max_message_bytes.unwrap_or(before.max_message_bytes),
             max_in_flight: self.max_in_flight.unwrap_or(before.max_in_flight),
+            overflow: self.overflow.map_or(before.overflow, |overflow| {
+                i32::from(match overflow {
+                    Overflow::Reject => OverflowPolicy::Reject,
+                    Overflow::DropOldest => OverflowPolicy::DropOldest,
+                    Overflow::DeadLetterOldest => OverflowPolicy::DeadLetterOldest,
+                })
+            }),
         };
         if limits != before {
             spec.limits = Some(limits);

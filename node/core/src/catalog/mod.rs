@@ -4,6 +4,7 @@ mod boot;
 mod dead_letter;
 mod deduplication;
 mod entry;
+mod limits;
 mod machine;
 mod model;
 mod names;

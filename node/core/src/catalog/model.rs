@@ -90,6 +90,7 @@ impl Queue {
             max_bytes: share(spec.max_bytes),
             max_message_bytes: spec.max_message_bytes,
             max_in_flight: share(u64::from(spec.max_in_flight)) as u32,
+            overflow: spec.overflow,
             deduplication: spec.deduplication.map(|setting| Deduplication {
                 max_ids: share(setting.max_ids),
                 ..setting

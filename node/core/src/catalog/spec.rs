@@ -2,7 +2,7 @@
 
 use super::names::validate_queue_name;
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::{Backoff, Deduplication, Delivery, Growth, OnExpiry, Ordering};
+use crate::shard::{Backoff, Deduplication, Delivery, Growth, OnExpiry, Ordering, Overflow};
 
 /// Partitions of a queue at most.
 pub const MAX_PARTITIONS: u32 = 1_024;
@@ -53,6 +53,8 @@ pub struct QueueSpec {
     pub max_message_bytes: u32,
     /// Deliveries in flight per group at most: 1..=1,000,000.
     pub max_in_flight: u32,
+    /// What becomes of a message beyond `max_messages` or `max_bytes`.
+    pub overflow: Overflow,
     /// How messages that are sent again are known: window 1 s..=24 h, ids of the queue at one time
     /// 1..=10,000,000; None: by their producer's numbers only.
     pub deduplication: Option<Deduplication>,
@@ -74,6 +76,7 @@ impl Default for QueueSpec {
             max_bytes: 0,
             max_message_bytes: 256 * 1_024,
             max_in_flight: 20_000,
+            overflow: Overflow::Reject,
             deduplication: None,
         }
     }
@@ -124,34 +127,8 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
     {
         checks.add("dead_letter.queue", violation.message);
     }
-    let largest = u64::from(spec.max_message_bytes);
-    checks.range(
-        "limits.max_message_bytes",
-        largest,
-        1,
-        u64::from(MAX_MESSAGE_BYTES),
-    );
-    checks.range(
-        "limits.max_in_flight",
-        u64::from(spec.max_in_flight),
-        1,
-        1_000_000,
-    );
-    checks.share("limits.max_messages", spec.max_messages, partitions);
-    checks.share(
-        "limits.max_in_flight",
-        u64::from(spec.max_in_flight),
-        partitions,
-    );
+    checks.limits(spec);
     checks.deduplication(spec);
-    if spec.max_bytes != 0 && spec.max_bytes / partitions.max(1) < largest {
-        let least = largest.saturating_mul(partitions);
-        let why = format!(
-            "{} is less than a largest message per partition: at least {least}, 0: no limit",
-            spec.max_bytes
-        );
-        checks.add("limits.max_bytes", why);
-    }
     if checks.0.is_empty() {
         Ok(())
     } else {
@@ -218,6 +195,7 @@ impl QueueSpec {
         out.put_varint(self.max_bytes);
         out.put_varint(u64::from(self.max_message_bytes));
         out.put_varint(u64::from(self.max_in_flight));
+        out.push(self.overflow.code());
         Deduplication::encode(self.deduplication.as_ref(), out);
     }
 
@@ -237,6 +215,7 @@ impl QueueSpec {
             max_bytes: r.varint("max bytes")?,
             max_message_bytes: r.varint_u32("max message bytes")?,
             max_in_flight: r.varint_u32("max in flight")?,
+            overflow: Overflow::read(r)?,
             deduplication: Deduplication::decode(r)?,
         })
     }

@@ -3,24 +3,10 @@
 use super::config::Ordering;
 use super::header::{Header, encode_single};
 use super::partition::{Partition, Step};
-use super::reply::Refusal;
 use super::timer::Timer;
 use crate::kv::KvError;
 
 impl Partition {
-    /// Whether one more message of `bytes` keeps within the limits.
-    pub(crate) fn has_room(&self, bytes: u32) -> Result<(), Refusal> {
-        let (state, config) = (&self.state, &self.config);
-        if config.max_messages != 0 && state.messages >= config.max_messages {
-            return Err(Refusal::MessageLimit);
-        }
-        let total = state.bytes.saturating_add(u64::from(bytes));
-        if config.max_bytes != 0 && total > config.max_bytes {
-            return Err(Refusal::ByteLimit);
-        }
-        Ok(())
-    }
-
     /// Adds a message and gives it a position. Where order is strict, `strict_advance` must follow.
     pub(crate) fn add(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
         self.count_in(&header);

@@ -2,6 +2,7 @@
 
 use super::backoff::Backoff;
 use super::deduplication::Deduplication;
+use super::overflow::Overflow;
 use crate::codec::{Decoded, Put, Reader};
 
 /// What order a queue keeps.
@@ -128,6 +129,8 @@ pub struct PartitionConfig {
     pub max_message_bytes: u32,
     /// Deliveries in flight per group at most; 0: no limit.
     pub max_in_flight: u32,
+    /// What becomes of a message that would go beyond `max_messages` or `max_bytes`.
+    pub overflow: Overflow,
     /// How messages that are sent again are known; None: by their producer's numbers only.
     pub deduplication: Option<Deduplication>,
 }
@@ -148,6 +151,7 @@ impl Default for PartitionConfig {
             max_bytes: 0,
             max_message_bytes: 256 * 1024,
             max_in_flight: 20_000,
+            overflow: Overflow::Reject,
             deduplication: None,
         }
     }
@@ -177,6 +181,7 @@ impl PartitionConfig {
         out.put_varint(self.max_bytes);
         out.put_varint(u64::from(self.max_message_bytes));
         out.put_varint(u64::from(self.max_in_flight));
+        out.push(self.overflow.code());
         Deduplication::encode(self.deduplication.as_ref(), out);
     }
 
@@ -202,6 +207,7 @@ impl PartitionConfig {
             max_bytes: r.varint("max bytes")?,
             max_message_bytes: r.varint_u32("max message bytes")?,
             max_in_flight: r.varint_u32("max in flight")?,
+            overflow: Overflow::read(r)?,
             deduplication: Deduplication::decode(r)?,
         })
     }

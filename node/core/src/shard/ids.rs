@@ -48,10 +48,11 @@ impl Partition {
             .map_err(|e| corrupt("remembered id", self.id(), &e))
     }
 
-    /// Whether one more id may be remembered, of `max_ids`; None: there is none to remember.
-    pub(crate) fn has_room_for_id(&self, max_ids: Option<u64>) -> Result<(), Refusal> {
-        match max_ids {
-            Some(max) if self.state.ids >= max => Err(Refusal::IdLimit),
+    /// Whether `id` may be remembered, if there is one, beside `others` that are not yet.
+    pub(crate) fn has_room_for_id(&self, id: Option<u128>, others: u64) -> Result<(), Refusal> {
+        let setting = self.config.deduplication.filter(|_| id.is_some());
+        match setting {
+            Some(setting) if self.state.ids + others >= setting.max_ids => Err(Refusal::IdLimit),
             _ => Ok(()),
         }
     }

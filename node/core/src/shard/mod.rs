@@ -25,6 +25,7 @@ mod machine;
 mod op;
 mod order;
 mod outbox;
+mod overflow;
 mod partition;
 mod place;
 mod producer;
@@ -51,6 +52,7 @@ pub use op::{
     Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive, ReleaseSession, Send, Settle,
     Settlement, TICK_BUDGET,
 };
+pub use overflow::Overflow;
 pub use reply::{
     Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, MessageState, Outbox,
     OutboxMessage, Peeked, Received, Refusal, Reply, SendOutcome, SettleOutcome, Stats, Totals,

@@ -9,6 +9,7 @@ use super::header::Header;
 use super::id::{PartitionId, PayloadRef, partition_of_key, put_message_id, read_message_id};
 use super::keys;
 use super::op::MAX_ERROR_BYTES;
+use super::overflow::Overflow;
 use super::partition::{Partition, Step, corrupt};
 use super::reply::{DeadLetterReason, EventKind, OutboxMessage};
 use crate::codec::{Decoded, Put, Reader};
@@ -60,6 +61,7 @@ impl OutboxMessage {
             DeadLetterReason::MaxDeliveries => 0,
             DeadLetterReason::Rejected => 1,
             DeadLetterReason::Expired => 2,
+            DeadLetterReason::Overflow => 3,
         });
         put_message_id(&mut out, self.id);
         out.put_varint(self.enqueued_at);
@@ -80,6 +82,7 @@ impl OutboxMessage {
             0 => DeadLetterReason::MaxDeliveries,
             1 => DeadLetterReason::Rejected,
             2 => DeadLetterReason::Expired,
+            3 => DeadLetterReason::Overflow,
             _ => return r.fail("reason"),
         };
         let message = Self {
@@ -122,7 +125,9 @@ impl Partition {
         };
         let header = self.remove(step, failed.position, failed.back.has_error)?;
         let id = header.id(self.id());
-        let Some(to) = self.config.dead_letter else {
+        let kept = failed.reason != DeadLetterReason::Overflow
+            || self.config.overflow == Overflow::DeadLetterOldest;
+        let Some(to) = self.config.dead_letter.filter(|_| kept) else {
             Self::free(step, &header);
             self.group.dropped += 1;
             self.event(step, id, EventKind::Dropped(failed.reason));

@@ -123,6 +123,9 @@ pub enum Refusal {
     /// `max_ids` of the deduplication is reached.
     #[error("the limit of deduplication ids is reached, and none goes before its window ends")]
     IdLimit,
+    /// Another message of the atomic batch was refused.
+    #[error("another message of the atomic batch was refused")]
+    BatchRefused,
     /// A number of the outbox was left out: `through` of the answer says where to go on.
     #[error("a number of the outbox was left out")]
     Gap,
@@ -222,6 +225,8 @@ pub enum DeadLetterReason {
     Rejected,
     /// Its time to live was over.
     Expired,
+    /// It made room for a newer one.
+    Overflow,
 }
 
 /// Something that happened to a message, for the log and for metrics.

@@ -58,6 +58,8 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
             configure_deduplication(PARTITION),
         ),
         ("send with ids", send_with_ids(PARTITION)),
+        ("configure overflow", configure_overflow(PARTITION)),
+        ("send atomic", send_atomic(PARTITION)),
     ]
 }
 
@@ -76,6 +78,29 @@ fn configure_deduplication(partition: PartitionId) -> Op {
     Op::Configure(Configure { partition, config })
 }
 
+fn configure_overflow(partition: PartitionId) -> Op {
+    let config = PartitionConfig {
+        revision: 3,
+        max_messages: 10,
+        overflow: Overflow::DeadLetterOldest,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure { partition, config })
+}
+
+fn send_atomic(partition: PartitionId) -> Op {
+    let message = NewMessage {
+        body: Bytes::from_static(b"b"),
+        ..NewMessage::default()
+    };
+    Op::Send(Send {
+        partition,
+        producer: None,
+        messages: vec![message.clone(), message],
+        atomic: true,
+    })
+}
+
 fn send_with_ids(partition: PartitionId) -> Op {
     let of = |identity| NewMessage {
         identity: Some(identity),
@@ -85,6 +110,7 @@ fn send_with_ids(partition: PartitionId) -> Op {
     Op::Send(Send {
         partition,
         producer: None,
+        atomic: false,
         messages: vec![of(Identity::Id(0x0102)), of(Identity::Content(0x0304))],
     })
 }
@@ -171,6 +197,7 @@ fn send() -> Op {
     Op::Send(Send {
         partition: PARTITION,
         producer,
+        atomic: false,
         messages: vec![message, plain],
     })
 }
@@ -239,11 +266,13 @@ pub fn row_makers() -> Vec<Op> {
     let send = Send {
         partition: PARTITION,
         producer,
+        atomic: false,
         messages,
     };
     let delayed = Send {
         partition: none,
         producer: None,
+        atomic: false,
         messages: vec![of(1, 70)],
     };
     vec![

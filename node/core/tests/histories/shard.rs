@@ -171,6 +171,11 @@ impl Shard {
             max_bytes: command.number("max-bytes", 0),
             max_message_bytes: 0,
             max_in_flight: command.number("max-in-flight", 0) as u32,
+            overflow: match command.text("overflow", "") {
+                "DropOldest" => Overflow::DropOldest,
+                "DeadLetterOldest" => Overflow::DeadLetterOldest,
+                _ => Overflow::Reject,
+            },
             deduplication: command
                 .option("deduplicate")
                 .map(|by| deduplication(by, command)),
@@ -192,6 +197,7 @@ impl Shard {
         let (reply, _) = self.apply(&Op::Send(Send {
             partition,
             producer,
+            atomic: command.option("atomic").is_some(),
             messages,
         }));
         let Reply::Sent(outcomes) = reply else {

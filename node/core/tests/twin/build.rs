@@ -24,6 +24,7 @@ impl World {
                 slot,
                 producer,
                 messages,
+                atomic,
             } => {
                 let partition = id(slot);
                 let producer = producer.map(|(name, first)| ProducerRef {
@@ -35,6 +36,7 @@ impl World {
                     partition,
                     producer,
                     messages,
+                    atomic: *atomic,
                 })]
             }
             Happening::Receive {
@@ -165,6 +167,7 @@ impl World {
             max_bytes: config.max_bytes,
             max_message_bytes: config.max_message_bytes,
             max_in_flight: config.max_in_flight,
+            overflow: config.overflow,
             deduplication: config.deduplication,
         };
         Op::Configure(Configure { partition, config })

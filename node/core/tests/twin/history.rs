@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use roadstead_core::shard::{
     Backoff, DeduplicateBy, Deduplication, DeduplicationScope, Delivery, Growth, MAX_DELAY_MS,
-    MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering,
+    MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering, Overflow,
 };
 
 /// Partitions of the shard in a history.
@@ -37,6 +37,7 @@ pub enum Happening {
         slot: usize,
         producer: Option<(u8, u64)>,
         messages: Vec<Sent>,
+        atomic: bool,
     },
     Receive {
         slot: usize,
@@ -116,6 +117,7 @@ pub struct Config {
     pub max_bytes: u64,
     pub max_message_bytes: u32,
     pub max_in_flight: u32,
+    pub overflow: Overflow,
     pub deduplication: Option<Deduplication>,
 }
 
@@ -176,6 +178,14 @@ fn deduplication() -> impl Strategy<Value = Option<Deduplication>> {
     proptest::option::weighted(0.75, setting)
 }
 
+fn overflow() -> impl Strategy<Value = Overflow> {
+    prop_oneof![
+        2 => Just(Overflow::Reject),
+        1 => Just(Overflow::DropOldest),
+        1 => Just(Overflow::DeadLetterOldest),
+    ]
+}
+
 pub fn config() -> impl Strategy<Value = Config> {
     let delivery = prop_oneof![6 => Just(Delivery::AtLeastOnce), 1 => Just(Delivery::AtMostOnce)];
     let dead_letter = prop_oneof![
@@ -195,7 +205,7 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![4 => Just(0_u64), 1 => Just(60)],
         prop_oneof![4 => Just(0_u32), 1 => Just(12)],
         prop_oneof![4 => Just(0_u32), 1 => Just(2)],
-        deduplication(),
+        (overflow(), deduplication()),
     );
     (
         proptest::option::weighted(0.2, ordering()),
@@ -219,7 +229,8 @@ pub fn config() -> impl Strategy<Value = Config> {
                 max_bytes: limits.1,
                 max_message_bytes: limits.2,
                 max_in_flight: limits.3,
-                deduplication: limits.4,
+                overflow: limits.4.0,
+                deduplication: limits.4.1,
             },
         )
 }
@@ -275,8 +286,10 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         2 => (slot(), config(), weighted(0.1))
             .prop_map(|(slot, config, stale)| Happening::Configure { slot, config, stale }),
-        8 => (slot(), of((0_u8..2, number)), vec(sent(), 1..5))
-            .prop_map(|(slot, producer, messages)| Happening::Send { slot, producer, messages }),
+        8 => (slot(), of((0_u8..2, number)), vec(sent(), 1..5), weighted(0.2))
+            .prop_map(|(slot, producer, messages, atomic)| {
+                Happening::Send { slot, producer, messages, atomic }
+            }),
         8 => (slot(), session(), 1_u32..6, lease)
             .prop_map(|(slot, session, max, lease)| {
                 Happening::Receive { slot, session, max, lease }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DeadLetterReason, EventKind, MessageId, OnExpiry, Ordering, PartitionConfig, PartitionId,
-    SessionId, Totals, partition_of_key,
+    DeadLetterReason, EventKind, MessageId, OnExpiry, Ordering, Overflow, PartitionConfig,
+    PartitionId, SessionId, Totals, partition_of_key,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +228,9 @@ impl Partition {
     /// A message failed for good.
     pub fn fail(&mut self, sequence: u64, reason: DeadLetterReason, fx: &mut Effects) {
         let gone = self.remove(sequence, fx.now);
-        let Some(to) = self.config.dead_letter else {
+        let kept = reason != DeadLetterReason::Overflow
+            || self.config.overflow == Overflow::DeadLetterOldest;
+        let Some(to) = self.config.dead_letter.filter(|_| kept) else {
             self.totals.dropped += 1;
             fx.events
                 .push((self.id, gone.id, EventKind::Dropped(reason)));

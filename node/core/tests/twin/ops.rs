@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use roadstead_core::shard::*;
 
-use super::model::{Effects, Leaving, Message, Partition, Producer, State};
+use super::model::{Effects, Leaving, Message, Partition, State};
+use super::send::size;
 
 /// A reply in a form that both can give: payloads by their bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,148 +142,7 @@ impl Twin {
     }
 }
 
-/// Bytes that count for a payload: header, its length in front, and body.
-fn size(header: &Bytes, body: &Bytes) -> u64 {
-    (1 + header.len() + body.len()) as u64
-}
-
 impl Partition {
-    fn room(&self, size: u64) -> Result<(), Refusal> {
-        let config = &self.config;
-        if config.max_messages != 0 && self.live().count() as u64 >= config.max_messages {
-            return Err(Refusal::MessageLimit);
-        }
-        if config.max_bytes != 0 && self.bytes() + size > config.max_bytes {
-            return Err(Refusal::ByteLimit);
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, op: &Send, fx: &mut Effects) -> Seen {
-        if let Some(producer) = &op.producer {
-            if producer.first == 0 {
-                return Seen::Same(Reply::Refused(Refusal::OutOfRange));
-            }
-            self.producers
-                .entry(producer.id.clone())
-                .or_default()
-                .last_used = fx.now;
-        }
-        self.ids.retain(|id| id.until > fx.now);
-        let mut outcomes: Vec<SendOutcome> = Vec::new();
-        let full = |o: &&SendOutcome| {
-            let limits = [Refusal::MessageLimit, Refusal::ByteLimit, Refusal::IdLimit];
-            matches!(o, SendOutcome::Refused(refusal) if limits.contains(refusal))
-        };
-        for (n, m) in op.messages.iter().enumerate() {
-            let producer = op
-                .producer
-                .as_ref()
-                .map(|p| (p.id.clone(), p.first + n as u64));
-            let ordered = self.config.ordering != Ordering::None;
-            let outcome = match outcomes.iter().rfind(full).filter(|_| ordered) {
-                Some(refused) => *refused,
-                None => self.send_one(m, producer, fx.now),
-            };
-            outcomes.push(outcome);
-        }
-        self.settle_front(fx.now);
-        Seen::Same(Reply::Sent(outcomes))
-    }
-
-    fn send_one(
-        &mut self,
-        m: &NewMessage,
-        producer: Option<(Bytes, u64)>,
-        now: u64,
-    ) -> SendOutcome {
-        if let Some((id, number)) = &producer {
-            let known = &self.producers[id];
-            if number + 1_024 <= known.highest {
-                return SendOutcome::Refused(Refusal::OutOfRange);
-            }
-            if let Some(&sequence) = known.accepted.get(number) {
-                return SendOutcome::Duplicate { sequence };
-            }
-            if self.config.ordering != Ordering::None && *number <= known.highest {
-                return SendOutcome::Refused(Refusal::Overtaken);
-            }
-        }
-        if let Err(refusal) = self.may_come(m, now) {
-            return SendOutcome::Refused(refusal);
-        }
-        let known = self.known(m);
-        let size = size(&m.header, &m.body);
-        let room = self.room(size).and_then(|()| self.room_for_id(m));
-        let (sequence, outcome) = match (known, room) {
-            (Some(sequence), _) => (sequence, SendOutcome::Duplicate { sequence }),
-            (None, Err(refusal)) => return SendOutcome::Refused(refusal),
-            (None, Ok(())) => {
-                let sequence = self.add(m, size, now);
-                self.note(m, sequence, now);
-                (sequence, SendOutcome::Accepted { sequence })
-            }
-        };
-        if let Some((id, number)) = producer {
-            let known: &mut Producer = self.producers.entry(id).or_default();
-            known.accepted.insert(number, sequence);
-            known.highest = known.highest.max(number);
-        }
-        outcome
-    }
-
-    fn may_come(&self, m: &NewMessage, now: u64) -> Result<(), Refusal> {
-        let max = self.config.max_message_bytes as usize;
-        if max != 0 && m.body.len() > max {
-            return Err(Refusal::TooLarge);
-        }
-        if self.config.ordering == Ordering::PerKey && m.key.is_none() {
-            return Err(Refusal::KeyRequired);
-        }
-        if m.not_before > now + MAX_DELAY_MS {
-            return Err(Refusal::TooLate);
-        }
-        match m.identity {
-            Some(Identity::Id(_)) if self.config.deduplication.is_none() => {
-                Err(Refusal::NoDeduplication)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn add(&mut self, m: &NewMessage, size: u64, now: u64) -> u64 {
-        self.sequence += 1;
-        self.totals.sent += 1;
-        let sequence = self.sequence;
-        let PartitionId { queue, partition } = self.id;
-        let due = (now + m.delay_ms).max(m.not_before);
-        let due = if due <= now { 0 } else { due };
-        let message = Message {
-            id: MessageId {
-                queue,
-                partition,
-                sequence,
-            },
-            sequence,
-            key: m.key.unwrap_or(0),
-            body: m.body.clone(),
-            size,
-            enqueued_at: now,
-            ready_from: due.max(now),
-            ttl: m.ttl_ms,
-            due,
-            state: State::Waiting,
-            count: 0,
-            error: Bytes::new(),
-        };
-        if due != 0 && self.config.ordering == Ordering::None {
-            self.delayed.push(message);
-        } else {
-            self.enter(message);
-        }
-        sequence
-    }
-
     fn accept(&mut self, op: &Accept, fx: &mut Effects) -> Seen {
         let mut through = self.accepted.get(&op.source).copied().unwrap_or(0);
         let mut stopped = None;
@@ -294,7 +154,7 @@ impl Partition {
             let refusal = if number > through + 1 {
                 Err(Refusal::Gap)
             } else {
-                self.room(size)
+                self.make_room(size, fx)
             };
             if let Err(refusal) = refusal {
                 stopped = Some(refusal);

@@ -202,9 +202,12 @@ impl World {
             let mut words = kind.split(['(', ',']);
             let name = words.next().unwrap_or_default();
             let reason = match event.kind {
-                EventKind::DeadLettered(..) => words.next().unwrap_or_default(),
+                EventKind::DeadLettered(..) | EventKind::Dropped(DeadLetterReason::Overflow) => {
+                    words.next().unwrap_or_default()
+                }
                 _ => "",
             };
+            let reason = reason.trim_end_matches(')');
             self.count(format!("event {name} {reason}").trim_end().to_owned());
         }
         Ok(())
@@ -243,6 +246,10 @@ impl World {
                     });
                 }
                 if let Op::Send(op) = op {
+                    let refused = |o: &SendOutcome| matches!(o, SendOutcome::Refused(_));
+                    if op.atomic && outcomes.len() > 1 && !outcomes.iter().any(refused) {
+                        self.count("atomic batch accepted".into());
+                    }
                     self.cover_duplicates(op, outcomes);
                 }
             }

@@ -135,7 +135,7 @@ impl LoggedAccept {
                 stopped = Some(Refusal::Gap);
                 break;
             }
-            if let Err(refusal) = p.has_room(message.payload.len) {
+            if let Err(refusal) = p.make_room(step, message.payload.len)? {
                 stopped = Some(refusal);
                 break;
             }

@@ -1,16 +1,12 @@
 //! Adds messages to a partition.
 
+mod apply;
+
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Put, Reader};
-use crate::kv::KvError;
-use crate::shard::config::Ordering;
 use crate::shard::deduplication::Identity;
-use crate::shard::header::Header;
 use crate::shard::id::{PartitionId, PayloadRef, put_partition, read_partition};
-use crate::shard::ids::NewId;
-use crate::shard::partition::{Partition, Step};
-use crate::shard::reply::{Refusal, Reply, SendOutcome};
 
 /// Messages per op at most.
 pub const MAX_SEND: usize = 1_000;
@@ -28,6 +24,9 @@ pub struct Send {
     pub producer: Option<ProducerRef>,
     /// 1..=1,000 messages, added in this order.
     pub messages: Vec<NewMessage>,
+    /// All of them are added or none. Such a batch displaces no other message: where there is no
+    /// room for all of it, it is refused.
+    pub atomic: bool,
 }
 
 /// A producer and the number of its first message of the op; the others follow one by one.
@@ -60,6 +59,9 @@ pub struct NewMessage {
     pub body: Bytes,
 }
 
+// Frozen: these bits are in logs. The others are reserved.
+const ATOMIC: u8 = 1;
+
 // Frozen: these bits are in logs. The others are reserved (lane).
 const HAS_KEY: u8 = 1;
 const HAS_DELAY: u8 = 2;
@@ -72,6 +74,7 @@ const KNOWN: u8 = HAS_KEY | HAS_DELAY | HAS_NOT_BEFORE | HAS_TTL | HAS_ID | HAS_
 impl Send {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_partition(out, self.partition);
+        out.push(if self.atomic { ATOMIC } else { 0 });
         match &self.producer {
             None => out.put_varint(0),
             Some(producer) => {
@@ -171,6 +174,7 @@ pub(crate) struct LoggedSend<'a> {
     pub(crate) partition: PartitionId,
     pub(crate) producer: Option<(&'a [u8], u64)>,
     pub(crate) messages: Vec<LoggedMessage>,
+    pub(crate) atomic: bool,
 }
 
 /// A [`NewMessage`] as logged.
@@ -190,6 +194,10 @@ pub(crate) struct LoggedMessage {
 impl<'a> LoggedSend<'a> {
     pub(super) fn decode(r: &mut Reader<'a>) -> Decoded<Self> {
         let partition = read_partition(r)?;
+        let flags = r.u8("send flags")?;
+        if flags & !ATOMIC != 0 {
+            return r.fail("send flags");
+        }
         let id = r.prefixed(MAX_PRODUCER_BYTES, "producer id")?;
         let producer = if id.is_empty() {
             None
@@ -205,6 +213,7 @@ impl<'a> LoggedSend<'a> {
             partition,
             producer,
             messages,
+            atomic: flags & ATOMIC != 0,
         })
     }
 }
@@ -250,144 +259,5 @@ impl LoggedPayload {
             offset: self.offset,
             len: self.len,
         }
-    }
-}
-
-impl LoggedSend<'_> {
-    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
-        let count = self.messages.len();
-        if count == 0 || count > MAX_SEND {
-            return Ok(Reply::Refused(Refusal::BadCount));
-        }
-        if let Some((id, first)) = self.producer
-            && let Err(refusal) = p.meet_producer(step, id, first, count as u64)?
-        {
-            return Ok(Reply::Refused(refusal));
-        }
-        p.forget_for_send(step)?;
-        let mut outcomes = Vec::with_capacity(count);
-        let mut new_ids = Vec::new();
-        let mut full = None;
-        for (n, message) in self.messages.iter().enumerate() {
-            let producer = self.producer.map(|(id, first)| (id, first + n as u64));
-            let outcome = match full {
-                // A smaller one that still fits would overtake what is sent again.
-                Some(refusal) if p.config.ordering != Ordering::None => {
-                    SendOutcome::Refused(refusal)
-                }
-                _ => message.apply(p, step, producer, &mut new_ids)?,
-            };
-            if let SendOutcome::Refused(
-                refusal @ (Refusal::MessageLimit | Refusal::ByteLimit | Refusal::IdLimit),
-            ) = outcome
-            {
-                full = Some(refusal);
-            }
-            outcomes.push(outcome);
-        }
-        p.file_ids(step, &new_ids);
-        if p.config.ordering == Ordering::Strict {
-            p.strict_advance(step)?;
-        }
-        Ok(Reply::Sent(outcomes))
-    }
-}
-
-impl LoggedMessage {
-    fn apply(
-        &self,
-        p: &mut Partition,
-        step: &mut Step<'_>,
-        producer: Option<(&[u8], u64)>,
-        new_ids: &mut Vec<NewId>,
-    ) -> Result<SendOutcome, KvError> {
-        if let Some((id, number)) = producer {
-            match p.produced(id, number) {
-                Ok(None) => {}
-                Ok(Some(sequence)) => return Ok(SendOutcome::Duplicate { sequence }),
-                Err(refusal) => return Ok(SendOutcome::Refused(refusal)),
-            }
-        }
-        if let Err(refusal) = self.check(p, step.now) {
-            return Ok(SendOutcome::Refused(refusal));
-        }
-        let setting = p.config.deduplication;
-        let id = match (self.identity, setting) {
-            (Some(identity), Some(setting)) => setting.remembered_as(identity),
-            _ => None,
-        };
-        if let Some(id) = id
-            && let Some(sequence) = p.remembered(step.kv, id, step.now)?
-        {
-            // The number stands for the same message from now on, also when the id is forgotten.
-            if let Some((producer, number)) = producer {
-                p.remember(step.kv, producer, number, sequence)?;
-            }
-            return Ok(SendOutcome::Duplicate { sequence });
-        }
-        let max_ids = setting.filter(|_| id.is_some()).map(|it| it.max_ids);
-        let room = p.has_room(self.payload.len);
-        if let Err(refusal) = room.and_then(|()| p.has_room_for_id(max_ids)) {
-            return Ok(SendOutcome::Refused(refusal));
-        }
-        let sequence = self.add(p, step)?;
-        if let Some(id) = id {
-            p.remember_id(step, (id, sequence))?;
-            new_ids.push((id, sequence));
-        }
-        if let Some((id, number)) = producer {
-            p.remember(step.kv, id, number, sequence)?;
-        }
-        Ok(SendOutcome::Accepted { sequence })
-    }
-
-    /// Adds it as a new message. Its sequence.
-    fn add(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<u64, KvError> {
-        let sequence = p.state.sequence + 1;
-        let mut header = Header {
-            sequence,
-            payload: self.payload.at(step.index),
-            enqueued_at: step.now,
-            ready_from: step.now,
-            ttl: self.ttl_ms,
-            key: self.key,
-            due: 0,
-            origin: None,
-            loose: false,
-        };
-        let due = self.due(step.now);
-        if due <= step.now {
-            p.add(step, header)?;
-        } else if p.config.ordering == Ordering::None {
-            p.add_delayed(step, header, due);
-        } else {
-            header.due = due;
-            header.ready_from = due;
-            p.add(step, header)?;
-        }
-        Ok(sequence)
-    }
-
-    /// When it is receivable at the earliest, ms.
-    fn due(&self, now: u64) -> u64 {
-        let delayed = now.saturating_add(self.delay_ms.min(MAX_DELAY_MS));
-        delayed.max(self.not_before)
-    }
-
-    fn check(&self, p: &Partition, now: u64) -> Result<(), Refusal> {
-        let max = p.config.max_message_bytes;
-        if max != 0 && self.payload.body_len > max {
-            return Err(Refusal::TooLarge);
-        }
-        if p.config.ordering == Ordering::PerKey && self.key == 0 {
-            return Err(Refusal::KeyRequired);
-        }
-        if self.not_before > now.saturating_add(MAX_DELAY_MS) {
-            return Err(Refusal::TooLate);
-        }
-        if p.config.deduplication.is_none() && matches!(self.identity, Some(Identity::Id(_))) {
-            return Err(Refusal::NoDeduplication);
-        }
-        Ok(())
     }
 }

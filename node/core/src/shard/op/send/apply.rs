@@ -1,0 +1,248 @@
+//! What a send does.
+
+use std::collections::BTreeSet;
+
+use super::{LoggedMessage, LoggedSend, MAX_DELAY_MS, MAX_SEND};
+use crate::kv::KvError;
+use crate::shard::config::Ordering;
+use crate::shard::deduplication::Identity;
+use crate::shard::header::Header;
+use crate::shard::ids::NewId;
+use crate::shard::partition::{Partition, Step};
+use crate::shard::reply::{Refusal, Reply, SendOutcome};
+
+/// A message's producer and number.
+type Numbered<'a> = Option<(&'a [u8], u64)>;
+
+impl LoggedSend<'_> {
+    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+        let count = self.messages.len();
+        if count == 0 || count > MAX_SEND {
+            return Ok(Reply::Refused(Refusal::BadCount));
+        }
+        if let Some((id, first)) = self.producer
+            && let Err(refusal) = p.meet_producer(step, id, first, count as u64)?
+        {
+            return Ok(Reply::Refused(refusal));
+        }
+        p.forget_for_send(step)?;
+        if self.atomic
+            && let Some(outcomes) = self.refused_together(p, step)?
+        {
+            return Ok(Reply::Sent(outcomes));
+        }
+        let mut outcomes = Vec::with_capacity(count);
+        let mut new_ids = Vec::new();
+        let mut full = None;
+        for (message, producer) in self.numbered() {
+            let outcome = match full {
+                // A smaller one that still fits would overtake what is sent again.
+                Some(refusal) if p.config.ordering != Ordering::None => {
+                    SendOutcome::Refused(refusal)
+                }
+                _ => message.apply(p, step, producer, &mut new_ids)?,
+            };
+            if let SendOutcome::Refused(
+                refusal @ (Refusal::MessageLimit | Refusal::ByteLimit | Refusal::IdLimit),
+            ) = outcome
+            {
+                full = Some(refusal);
+            }
+            outcomes.push(outcome);
+        }
+        p.file_ids(step, &new_ids);
+        if p.config.ordering == Ordering::Strict {
+            p.strict_advance(step)?;
+        }
+        Ok(Reply::Sent(outcomes))
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (&LoggedMessage, Numbered<'_>)> {
+        let of = |n: usize| self.producer.map(|(id, first)| (id, first + n as u64));
+        self.messages
+            .iter()
+            .enumerate()
+            .map(move |(n, message)| (message, of(n)))
+    }
+
+    /// The outcomes of an atomic batch of which a message is refused; None: all may come.
+    fn refused_together(
+        &self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+    ) -> Result<Option<Vec<SendOutcome>>, KvError> {
+        let mut batch = Batch::default();
+        let mut refused = false;
+        let mut outcomes = Vec::with_capacity(self.messages.len());
+        for (message, producer) in self.numbered() {
+            let outcome = match message.known(p, step, producer)? {
+                Known::New(id) => batch.take(p, message, id).err(),
+                Known::Before(outcome) => Some(outcome),
+                Known::ById(sequence) => Some(SendOutcome::Duplicate { sequence }),
+            };
+            refused |= matches!(outcome, Some(SendOutcome::Refused(_)));
+            outcomes.push(outcome.unwrap_or(SendOutcome::Refused(Refusal::BatchRefused)));
+        }
+        Ok(refused.then_some(outcomes))
+    }
+}
+
+/// What of an atomic batch would be added.
+#[derive(Default)]
+struct Batch {
+    messages: u64,
+    bytes: u64,
+    ids: BTreeSet<u128>,
+}
+
+impl Batch {
+    /// Takes in one more, unless there is no room for it behind the others.
+    fn take(
+        &mut self,
+        p: &Partition,
+        message: &LoggedMessage,
+        id: Option<u128>,
+    ) -> Result<(), SendOutcome> {
+        if id.is_some_and(|id| self.ids.contains(&id)) {
+            return Ok(());
+        }
+        let (messages, bytes) = (
+            self.messages + 1,
+            self.bytes + u64::from(message.payload.len),
+        );
+        p.has_room_for_id(id, self.ids.len() as u64)
+            .and_then(|()| p.has_room(messages, bytes))
+            .map_err(SendOutcome::Refused)?;
+        (self.messages, self.bytes) = (messages, bytes);
+        self.ids.extend(id);
+        Ok(())
+    }
+}
+
+/// What is known of a message before it is added.
+enum Known {
+    /// It was sent before, by its producer's number, or may not come.
+    Before(SendOutcome),
+    /// A message with its id was accepted, with this sequence.
+    ById(u64),
+    /// It is new; what it is to be remembered as.
+    New(Option<u128>),
+}
+
+impl LoggedMessage {
+    fn apply(
+        &self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        producer: Numbered<'_>,
+        new_ids: &mut Vec<NewId>,
+    ) -> Result<SendOutcome, KvError> {
+        let id = match self.known(p, step, producer)? {
+            Known::New(id) => id,
+            Known::Before(outcome) => return Ok(outcome),
+            Known::ById(sequence) => {
+                // The number stands for the same message from now on, also when the id is
+                // forgotten.
+                if let Some((id, number)) = producer {
+                    p.remember(step.kv, id, number, sequence)?;
+                }
+                return Ok(SendOutcome::Duplicate { sequence });
+            }
+        };
+        if let Err(refusal) = p.has_room_for_id(id, 0) {
+            return Ok(SendOutcome::Refused(refusal));
+        }
+        if let Err(refusal) = p.make_room(step, self.payload.len)? {
+            return Ok(SendOutcome::Refused(refusal));
+        }
+        let sequence = self.add(p, step)?;
+        if let Some(id) = id {
+            p.remember_id(step, (id, sequence))?;
+            new_ids.push((id, sequence));
+        }
+        if let Some((id, number)) = producer {
+            p.remember(step.kv, id, number, sequence)?;
+        }
+        Ok(SendOutcome::Accepted { sequence })
+    }
+
+    fn known(
+        &self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        producer: Numbered<'_>,
+    ) -> Result<Known, KvError> {
+        if let Some((id, number)) = producer {
+            match p.produced(id, number) {
+                Ok(None) => {}
+                Ok(Some(sequence)) => {
+                    return Ok(Known::Before(SendOutcome::Duplicate { sequence }));
+                }
+                Err(refusal) => return Ok(Known::Before(SendOutcome::Refused(refusal))),
+            }
+        }
+        if let Err(refusal) = self.check(p, step.now) {
+            return Ok(Known::Before(SendOutcome::Refused(refusal)));
+        }
+        let id = match (self.identity, p.config.deduplication) {
+            (Some(identity), Some(setting)) => setting.remembered_as(identity),
+            _ => None,
+        };
+        if let Some(id) = id
+            && let Some(sequence) = p.remembered(step.kv, id, step.now)?
+        {
+            return Ok(Known::ById(sequence));
+        }
+        Ok(Known::New(id))
+    }
+
+    /// Adds it as a new message. Its sequence.
+    fn add(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<u64, KvError> {
+        let sequence = p.state.sequence + 1;
+        let mut header = Header {
+            sequence,
+            payload: self.payload.at(step.index),
+            enqueued_at: step.now,
+            ready_from: step.now,
+            ttl: self.ttl_ms,
+            key: self.key,
+            due: 0,
+            origin: None,
+            loose: false,
+        };
+        let due = self.due(step.now);
+        if due <= step.now {
+            p.add(step, header)?;
+        } else if p.config.ordering == Ordering::None {
+            p.add_delayed(step, header, due);
+        } else {
+            header.due = due;
+            header.ready_from = due;
+            p.add(step, header)?;
+        }
+        Ok(sequence)
+    }
+
+    /// When it is receivable at the earliest, ms.
+    fn due(&self, now: u64) -> u64 {
+        let delayed = now.saturating_add(self.delay_ms.min(MAX_DELAY_MS));
+        delayed.max(self.not_before)
+    }
+
+    fn check(&self, p: &Partition, now: u64) -> Result<(), Refusal> {
+        let max = p.config.max_message_bytes;
+        if max != 0 && self.payload.body_len > max {
+            return Err(Refusal::TooLarge);
+        }
+        if p.config.ordering == Ordering::PerKey && self.key == 0 {
+            return Err(Refusal::KeyRequired);
+        }
+        if self.not_before > now.saturating_add(MAX_DELAY_MS) {
+            return Err(Refusal::TooLate);
+        }
+        if p.config.deduplication.is_none() && matches!(self.identity, Some(Identity::Id(_))) {
+            return Err(Refusal::NoDeduplication);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,206 @@
+//! What the twin does for sends.
+
+use bytes::Bytes;
+use roadstead_core::shard::*;
+
+use super::model::{Effects, Message, Partition, Producer, State};
+use super::ops::Seen;
+
+/// Bytes that count for a payload: header, its length in front, and body.
+pub fn size(header: &Bytes, body: &Bytes) -> u64 {
+    (1 + header.len() + body.len()) as u64
+}
+
+impl Partition {
+    pub fn send(&mut self, op: &Send, fx: &mut Effects) -> Seen {
+        if let Some(producer) = &op.producer {
+            if producer.first == 0 {
+                return Seen::Same(Reply::Refused(Refusal::OutOfRange));
+            }
+            self.producers
+                .entry(producer.id.clone())
+                .or_default()
+                .last_used = fx.now;
+        }
+        self.ids.retain(|id| id.until > fx.now);
+        if op.atomic {
+            return Seen::Same(Reply::Sent(self.send_together(op, fx)));
+        }
+        let mut outcomes: Vec<SendOutcome> = Vec::new();
+        let full = |o: &&SendOutcome| {
+            let limits = [Refusal::MessageLimit, Refusal::ByteLimit, Refusal::IdLimit];
+            matches!(o, SendOutcome::Refused(refusal) if limits.contains(refusal))
+        };
+        for (m, producer) in numbered(op) {
+            let ordered = self.config.ordering != Ordering::None;
+            let outcome = match outcomes.iter().rfind(full).filter(|_| ordered) {
+                Some(refused) => *refused,
+                None => self.send_one(m, producer, fx),
+            };
+            outcomes.push(outcome);
+        }
+        self.settle_front(fx.now);
+        Seen::Same(Reply::Sent(outcomes))
+    }
+
+    /// Tries the batch on a copy, where nothing makes room for anything.
+    fn send_together(&mut self, op: &Send, fx: &mut Effects) -> Vec<SendOutcome> {
+        let mut copy = self.clone();
+        copy.config.overflow = Overflow::Reject;
+        let tried = numbered(op).map(|(m, producer)| copy.send_one(m, producer, fx));
+        let tried: Vec<_> = tried.collect();
+        let refused = |o: &SendOutcome| matches!(o, SendOutcome::Refused(_));
+        if !tried.iter().any(refused) {
+            *self = Self {
+                config: self.config.clone(),
+                ..copy
+            };
+            self.settle_front(fx.now);
+            return tried;
+        }
+        let before = self.sequence;
+        let together = |outcome| match outcome {
+            SendOutcome::Accepted { .. } => SendOutcome::Refused(Refusal::BatchRefused),
+            SendOutcome::Duplicate { sequence } if sequence > before => {
+                SendOutcome::Refused(Refusal::BatchRefused)
+            }
+            other => other,
+        };
+        tried.into_iter().map(together).collect()
+    }
+
+    fn send_one(
+        &mut self,
+        m: &NewMessage,
+        producer: Option<(Bytes, u64)>,
+        fx: &mut Effects,
+    ) -> SendOutcome {
+        if let Some((id, number)) = &producer {
+            let known = &self.producers[id];
+            if number + 1_024 <= known.highest {
+                return SendOutcome::Refused(Refusal::OutOfRange);
+            }
+            if let Some(&sequence) = known.accepted.get(number) {
+                return SendOutcome::Duplicate { sequence };
+            }
+            if self.config.ordering != Ordering::None && *number <= known.highest {
+                return SendOutcome::Refused(Refusal::Overtaken);
+            }
+        }
+        if let Err(refusal) = self.may_come(m, fx.now) {
+            return SendOutcome::Refused(refusal);
+        }
+        let size = size(&m.header, &m.body);
+        let (sequence, outcome) = if let Some(sequence) = self.known(m) {
+            (sequence, SendOutcome::Duplicate { sequence })
+        } else {
+            let room = self.room_for_id(m);
+            if let Err(refusal) = room.and_then(|()| self.make_room(size, fx)) {
+                return SendOutcome::Refused(refusal);
+            }
+            let sequence = self.add(m, size, fx.now);
+            self.note(m, sequence, fx.now);
+            (sequence, SendOutcome::Accepted { sequence })
+        };
+        if let Some((id, number)) = producer {
+            let known: &mut Producer = self.producers.entry(id).or_default();
+            known.accepted.insert(number, sequence);
+            known.highest = known.highest.max(number);
+        }
+        outcome
+    }
+
+    /// Room for one more message; the oldest that is ready makes it, where the queue says so.
+    pub fn make_room(&mut self, size: u64, fx: &mut Effects) -> Result<(), Refusal> {
+        while let Err(full) = self.room(1, size) {
+            let max = self.config.max_bytes;
+            let oldest = self
+                .messages
+                .iter()
+                .find(|m| matches!(m.state, State::Waiting | State::Returned))
+                .map(|m| m.sequence);
+            match oldest {
+                Some(oldest)
+                    if self.config.overflow != Overflow::Reject && (max == 0 || size <= max) =>
+                {
+                    self.fail(oldest, DeadLetterReason::Overflow, fx);
+                }
+                _ => return Err(full),
+            }
+        }
+        Ok(())
+    }
+
+    fn may_come(&self, m: &NewMessage, now: u64) -> Result<(), Refusal> {
+        let max = self.config.max_message_bytes as usize;
+        if max != 0 && m.body.len() > max {
+            return Err(Refusal::TooLarge);
+        }
+        if self.config.ordering == Ordering::PerKey && m.key.is_none() {
+            return Err(Refusal::KeyRequired);
+        }
+        if m.not_before > now + MAX_DELAY_MS {
+            return Err(Refusal::TooLate);
+        }
+        match m.identity {
+            Some(Identity::Id(_)) if self.config.deduplication.is_none() => {
+                Err(Refusal::NoDeduplication)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&mut self, m: &NewMessage, size: u64, now: u64) -> u64 {
+        self.sequence += 1;
+        self.totals.sent += 1;
+        let sequence = self.sequence;
+        let PartitionId { queue, partition } = self.id;
+        let due = (now + m.delay_ms).max(m.not_before);
+        let due = if due <= now { 0 } else { due };
+        let message = Message {
+            id: MessageId {
+                queue,
+                partition,
+                sequence,
+            },
+            sequence,
+            key: m.key.unwrap_or(0),
+            body: m.body.clone(),
+            size,
+            enqueued_at: now,
+            ready_from: due.max(now),
+            ttl: m.ttl_ms,
+            due,
+            state: State::Waiting,
+            count: 0,
+            error: Bytes::new(),
+        };
+        if due != 0 && self.config.ordering == Ordering::None {
+            self.delayed.push(message);
+        } else {
+            self.enter(message);
+        }
+        sequence
+    }
+
+    fn room(&self, messages: u64, size: u64) -> Result<(), Refusal> {
+        let config = &self.config;
+        let count = self.live().count() as u64 + messages;
+        if config.max_messages != 0 && count > config.max_messages {
+            return Err(Refusal::MessageLimit);
+        }
+        if config.max_bytes != 0 && self.bytes() + size > config.max_bytes {
+            return Err(Refusal::ByteLimit);
+        }
+        Ok(())
+    }
+}
+
+/// The messages of a send with their producer and number.
+fn numbered(op: &Send) -> impl Iterator<Item = (&NewMessage, Option<(Bytes, u64)>)> {
+    let of = |n: usize| {
+        let producer = op.producer.as_ref();
+        producer.map(|p| (p.id.clone(), p.first + n as u64))
+    };
+    op.messages.iter().enumerate().map(move |(n, m)| (m, of(n)))
+}
