@@ -14,6 +14,7 @@ mod deduplication;
 mod delivery;
 mod due;
 mod entry;
+mod group;
 mod header;
 mod hot;
 mod id;

@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::delivery::Returned;
+use super::group::View;
 use super::header::Header;
 use super::id::{PartitionId, PayloadRef, partition_of_key, put_message_id, read_message_id};
 use super::keys;
 use super::op::MAX_ERROR_BYTES;
 use super::overflow::Overflow;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Shared, Step, corrupt};
 use super::reply::{DeadLetterReason, EventKind, OutboxMessage};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
@@ -114,7 +115,7 @@ pub(crate) struct Failed<'a> {
     pub(crate) error: Option<&'a [u8]>,
 }
 
-impl Partition {
+impl View<'_> {
     /// Removes a message that has left its place and failed for good: to its dead-letter queue by
     /// way of the outbox, or for ever where there is none.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
@@ -128,7 +129,7 @@ impl Partition {
         let kept = failed.reason != DeadLetterReason::Overflow
             || self.config.overflow == Overflow::DeadLetterOldest;
         let Some(to) = self.config.dead_letter.filter(|_| kept) else {
-            Self::free(step, &header);
+            Shared::free(step, &header);
             self.group.dropped += 1;
             self.event(step, id, EventKind::Dropped(failed.reason));
             return Ok(());
@@ -158,24 +159,16 @@ impl Partition {
             error,
         };
         numbers.next += 1;
-        step.kv
-            .put(&self.keys.numbers(target), numbers.encode().into());
+        let numbers = numbers.encode();
+        step.kv.put(&self.keys.numbers(target), numbers.into());
         step.kv.put(
             &self.keys.outbox(target, message.number),
             message.encode().into(),
         );
-        Self::hold(step, &header);
+        Shared::hold(step, &header);
         self.group.dead_lettered += 1;
         self.event(step, id, EventKind::DeadLettered(failed.reason, target));
         Ok(())
-    }
-
-    /// Gives the payload of a message that is no longer at a position a row of its own.
-    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
-        if !header.loose {
-            step.kv
-                .put(&keys::loose(header.payload), loose_row(header.payload));
-        }
     }
 
     fn error_text(&self, kv: &dyn Kv, position: u64) -> Result<Bytes, KvError> {
@@ -184,6 +177,16 @@ impl Partition {
             .filter(|row| !row.is_empty())
             .map(|row| row.slice(1..))
             .unwrap_or_default())
+    }
+}
+
+impl Shared {
+    /// Gives the payload of a message that is no longer at a position a row of its own.
+    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
+        if !header.loose {
+            step.kv
+                .put(&keys::loose(header.payload), loose_row(header.payload));
+        }
     }
 
     /// Forgets what the target has accepted, at most `max` messages. How many.
@@ -314,7 +317,7 @@ pub(crate) fn spread(sequence: u64) -> u64 {
 
 /// All rows of one kind of a partition that were read, at most `max`.
 pub(crate) fn rows_of(
-    partition: &Partition,
+    partition: &Shared,
     kv: &dyn Kv,
     kind: u8,
     max: usize,

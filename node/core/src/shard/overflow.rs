@@ -1,8 +1,10 @@
 //! What becomes of a message for which a queue has no room.
 
 use super::delivery::Returned;
+use super::group::View;
+use super::id::DEFAULT_GROUP;
 use super::keys;
-use super::outbox::{Failed, rows_of};
+use super::outbox::Failed;
 use super::partition::{Partition, Step};
 use super::place::Place;
 use super::reply::{DeadLetterReason, Refusal};
@@ -78,10 +80,13 @@ impl Partition {
             if alone_too_large || !self.may_displace() {
                 return Ok(Err(full));
             }
-            let Some((position, place)) = self.oldest_ready_place(step)? else {
+            let Some(mut view) = self.view(DEFAULT_GROUP) else {
                 return Ok(Err(full));
             };
-            self.displace(step, position, place)?;
+            let Some((position, place)) = view.oldest_ready(step)? else {
+                return Ok(Err(full));
+            };
+            view.displace(step, position, place)?;
         }
         Ok(self.has_room(1, bytes))
     }
@@ -93,11 +98,13 @@ impl Partition {
             Overflow::DeadLetterOldest => self.outbox_pending() < LEAVING_MAX,
         }
     }
+}
 
+impl View<'_> {
     /// The oldest message that is receivable, or would be if none of its key stood before it.
-    fn oldest_ready_place(&mut self, step: &Step<'_>) -> Result<Option<(u64, Place)>, KvError> {
+    fn oldest_ready(&mut self, step: &Step<'_>) -> Result<Option<(u64, Place)>, KvError> {
         let mut oldest = None;
-        if let Some((key, row)) = rows_of(self, step.kv, b'r', 1)?.pop() {
+        if let Some((key, row)) = self.look().rows(step.kv, b'r', 1)?.pop() {
             let back = Returned::decode(&row);
             let back =
                 back.map_err(|e| super::partition::corrupt("returned message", self.id(), &e))?;
@@ -112,7 +119,7 @@ impl Partition {
             if oldest.is_some_and(|(back, _)| back < position) {
                 break;
             }
-            if self.place(step.kv, position, &header)? == Place::Waiting {
+            if self.look().place(step.kv, position, &header)? == Place::Waiting {
                 return Ok(Some((position, Place::Waiting)));
             }
             from = position + 1;
