@@ -94,10 +94,22 @@ fn queue_creation() {
         &queue(&json!({"lease": "12h", "groups": [{"name": "default"}]})),
         None,
     );
+    accepted::<Queue>(
+        &queue(&json!({"limits": {"maxBytes": "1Gi", "overflow": "DropOldest"}})),
+        None,
+    );
     let cases = [
         (
             json!({"ordering": "Strict", "partitions": 2}),
             "needs partitions: 1",
+        ),
+        (
+            json!({"limits": {"overflow": "DropOldest"}}),
+            "limits.overflow needs limits.maxMessages",
+        ),
+        (
+            json!({"limits": {"maxMessages": 1, "overflow": "DeadLetterOldest"}}),
+            "DeadLetterOldest needs deadLetter.queueRef",
         ),
         (json!({"lease": "13h"}), "lease must be 1s to 12h"),
         (json!({"lease": "0s"}), "lease must be 1s to 12h"),

@@ -4,6 +4,8 @@
 //! hold the queue's partitions ([`route`]); answers are put together here. A client that never
 //! reads costs only itself: every channel to it is bounded.
 
+#[cfg(test)]
+mod atomic_tests;
 mod cache;
 mod cluster;
 pub(crate) mod credit;

@@ -306,7 +306,10 @@ mod tests {
             },
             "deadLetter": {"queueRef": {"name": "dlq"}},
             "groups": [{"name": "default", "maxInFlight": 7}],
-            "limits": {"maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi"},
+            "limits": {
+                "maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi",
+                "overflow": "DeadLetterOldest",
+            },
             "deduplication": {"by": "Content", "window": "1m", "maxIds": 90},
         }));
         let spec = specification(&queue.spec, Some("orders-dead".into())).unwrap();
@@ -342,6 +345,7 @@ mod tests {
             (limits.max_message_bytes, limits.max_in_flight),
             (1 << 20, 7)
         );
+        assert_eq!(limits.overflow(), v1::OverflowPolicy::DeadLetterOldest);
     }
 
     #[test]
