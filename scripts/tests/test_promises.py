@@ -1,0 +1,53 @@
+"""The reader of promises: it must not take a test that is missing or failed for one that passed."""
+
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+
+import promises  # noqa: E402 (found by the line above)
+
+PAGE = """
+## Other
+| x | y | `not_this` |
+## Promise by promise, and what shows it
+| promise | under faults | shown by |
+|---|---|---|
+| nothing is lost | never | `a_test`, `leases.txt` |
+| order holds | always | |
+## After
+| z | z | `nor_this` |
+"""
+
+LOG = """
+running 3 tests
+test shard::tests::a_test ... ok
+test other::failed ... FAILED
+test noisy ... says something
+and more
+ok
+test cut_off ... says something
+test later ... ok
+test ignored_one ... ignored
+"""
+
+
+class Promises(unittest.TestCase):
+    def test_the_table_is_read_and_nothing_else(self):
+        found = promises.rows(PAGE)
+        self.assertEqual(
+            found,
+            [("nothing is lost", ("a_test", "leases.txt")), ("order holds", ())],
+        )
+
+    def test_only_what_passed_counts(self):
+        self.assertEqual(promises.passed(LOG.splitlines()), {"a_test", "noisy", "later"})
+
+    def test_a_history_is_told_by_one_test(self):
+        self.assertEqual(promises.function("leases.txt"), promises.HISTORIES)
+        self.assertEqual(promises.function("a_test"), "a_test")
+
+
+if __name__ == "__main__":
+    unittest.main()
