@@ -105,13 +105,7 @@ impl Client {
 
     /// The queue called `name`: `namespace/name`, or a name in the client's namespace.
     pub fn queue_ref(&self, name: &str) -> QueueRef {
-        let (namespace, name) = name
-            .split_once('/')
-            .unwrap_or((&self.0.shared.namespace, name));
-        QueueRef {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        }
+        self.0.shared.queue_ref(name)
     }
 
     /// The namespace of queues that are named without one.
@@ -133,6 +127,15 @@ impl Shared {
     /// Hears of changes of the topology.
     pub fn watch(&self) -> watch::Receiver<Arc<Topology>> {
         self.topology.subscribe()
+    }
+
+    /// See [`Client::queue_ref`].
+    pub fn queue_ref(&self, name: &str) -> QueueRef {
+        let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
+        QueueRef {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// Asks for a fresh look at the topology soon.

@@ -48,7 +48,9 @@ pub use roadstead_proto::v1 as proto;
 
 pub use self::builder::ClientBuilder;
 pub use self::client::Client;
-pub use self::consumer::{Consumer, ConsumerBuilder, Delivery, Outcome, RunReport, Settled};
+pub use self::consumer::{
+    Completed, Consumer, ConsumerBuilder, Delivery, Outcome, Output, RunReport, Settled,
+};
 pub use self::error::{CallError, ConnectError, Fault, ReceiveError, SendError, SettleError};
 pub use self::message::{Message, ReceivedMessage};
 pub use self::producer::{Accepted, Producer, ProducerBuilder, Sending};

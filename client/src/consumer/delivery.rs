@@ -12,9 +12,10 @@ use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{Ack, Extend, Nack, Reject, Settlement};
 use tokio::sync::{mpsc, oneshot};
 
+use super::complete::{Completed, Completing, Output};
 use super::engine::Command;
 use super::settles::{Asker, Settling};
-use crate::error::SettleError;
+use crate::error::{Fault, SettleError};
 use crate::message::ReceivedMessage;
 
 /// One message, leased to this consumer. Its lease is kept alive until it is settled; dropping it
@@ -81,6 +82,34 @@ impl Delivery {
     /// Done: the message is gone for this group.
     pub fn ack(mut self) -> Settled {
         self.settle(Action::Ack(Ack {}))
+    }
+
+    /// Done, and these messages came of it: the ack and the sends are one step, of which a crash
+    /// leaves all or nothing. At most 1,000 outputs, 16 MiB in all. Not of a queue that delivers
+    /// at most once: its deliveries are acked already.
+    ///
+    /// # Errors
+    /// Nothing was sent unless the error says that it is not known.
+    pub fn complete(mut self, outputs: impl IntoIterator<Item = Output>) -> Completed {
+        let (asker, answer) = oneshot::channel();
+        self.settled = true;
+        if self.receipt.is_empty() {
+            // Were the engine gone, nobody would count any more.
+            let _ = self.commands.send(Command::Done(self.message.partition));
+            let message = "a delivery of a queue that delivers at most once cannot be completed";
+            let fault = Fault::invalid("receipts", message.to_owned());
+            // The other end is here.
+            let _ = asker.send(Err(SettleError::Refused(Box::new(fault))));
+            return Completed(answer);
+        }
+        let completing = Completing {
+            receipt: self.receipt.clone(),
+            outputs: outputs.into_iter().collect(),
+            asker,
+        };
+        // Were the engine gone, the asker would be dropped and the answer be `Closed`.
+        let _ = self.commands.send(Command::Complete(completing));
+        Completed(answer)
     }
 
     /// Not done: deliver it again, not before a delay of at most 12 h has passed; `None`: as the

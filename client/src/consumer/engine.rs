@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{self as proto, Extend, ReceiveStreamOpen, Settlement};
 use tokio::sync::{mpsc, watch};
@@ -13,6 +14,7 @@ use tokio::time::sleep_until;
 
 use super::Delivery;
 use super::buffer::Buffer;
+use super::complete::Completing;
 use super::held::Held;
 use super::lane::Lane;
 use super::settles::{Asker, Settling};
@@ -32,6 +34,10 @@ const SETTLE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum Command {
     Settle(Settling),
+    /// Ack a delivery and send what came of it.
+    Complete(Completing),
+    /// That was answered: the delivery is held no more.
+    Completed(Bytes),
     /// The application is done with a delivery that has no lease.
     Done(u32),
     /// The shard of each partition, when it has changed.
@@ -201,6 +207,8 @@ impl Engine {
     fn ask(&mut self, command: Command) {
         match command {
             Command::Settle(settling) => self.settle(settling),
+            Command::Complete(completing) => self.complete(completing),
+            Command::Completed(receipt) => self.held.remove(&receipt),
             Command::Done(partition) => self.held.uncount(partition),
             Command::Shards(shards) => {
                 self.shards = shards;
@@ -233,6 +241,16 @@ impl Engine {
             Some(lane) => lane.settles.push(settling),
             None => self.orphans.push(settling),
         }
+    }
+
+    fn complete(&mut self, completing: Completing) {
+        // Were nobody left to settle, nobody would have asked.
+        let Some(commands) = self.commands.upgrade() else {
+            return;
+        };
+        self.held.settling(&completing.receipt);
+        let (shared, queue) = (&self.settings.shared, &self.settings.open.queue);
+        tokio::spawn(completing.run(shared.clone(), queue.clone(), commands));
     }
 
     fn settled(&mut self, settling: Settling, outcome: Result<(), SettleError>) {

@@ -1,6 +1,7 @@
 //! Receiving: streams with credit to the leaders, leases kept alive, settlements in batches.
 
 mod buffer;
+mod complete;
 mod delivery;
 mod engine;
 mod held;
@@ -20,6 +21,7 @@ use tokio::time::{interval, timeout};
 use uuid::Uuid;
 
 use self::buffer::Buffer;
+pub use self::complete::{Completed, Output};
 pub use self::delivery::{Delivery, Settled};
 use self::engine::{Command, Engine, Settings};
 pub use self::run::{Outcome, RunReport};

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{Consumer, Delivery};
+use super::{Consumer, Delivery, Output};
 use crate::error::{ReceiveError, SettleError};
 use crate::message::ReceivedMessage;
 
 /// What a handler made of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Done.
     Ack,
+    /// Done, and these messages came of it: acked and sent in one step.
+    Complete(Vec<Output>),
     /// Not done: deliver it again.
     Nack {
         /// Not before this has passed, at most 12 h; `None`: as the queue's backoff says.
@@ -130,7 +132,7 @@ impl RunReport {
 async fn handle<O: Into<Outcome>>(delivery: Delivery, work: impl Future<Output = O>) -> Done {
     let id = delivery.id.clone();
     let outcome = work.await.into();
-    let acked = outcome == Outcome::Ack;
+    let acked = matches!(outcome, Outcome::Ack | Outcome::Complete(_));
     match settle(delivery, outcome).await {
         Ok(()) if acked => Done::Acked,
         Ok(()) => Done::Failed,
@@ -144,6 +146,7 @@ async fn handle<O: Into<Outcome>>(delivery: Delivery, work: impl Future<Output =
 async fn settle(delivery: Delivery, outcome: Outcome) -> Result<(), SettleError> {
     match outcome {
         Outcome::Ack => delivery.ack().await,
+        Outcome::Complete(outputs) => delivery.complete(outputs).await.map(drop),
         Outcome::Nack { delay, error } => delivery.nack(delay, error).await,
         Outcome::Reject { error } => delivery.reject(error).await,
     }

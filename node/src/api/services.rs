@@ -10,7 +10,7 @@ use roadstead_proto::v1::cluster_service_server::ClusterService;
 use roadstead_proto::v1::message_service_server::MessageService;
 use roadstead_proto::v1::queue_service_server::QueueService;
 use roadstead_proto::v1::{
-    CreateQueueRequest, CreateQueueResponse, DeleteQueueRequest, DeleteQueueResponse,
+    CompleteRequest, CompleteResponse, CreateQueueRequest, CreateQueueResponse, DeleteQueueRequest, DeleteQueueResponse,
     GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueResponse,
     GetQueueStatsRequest, GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse,
     ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
@@ -75,6 +75,7 @@ impl MessageService for ClientServices {
         send(SendRequest) -> SendResponse;
         receive(ReceiveRequest) -> ReceiveResponse;
         settle(SettleRequest) -> SettleResponse;
+        complete(CompleteRequest) -> CompleteResponse;
     }
 
     async fn send_stream(

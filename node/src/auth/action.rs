@@ -81,7 +81,7 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.QueueService", "PeekMessages") => A::PeekMessages,
         ("roadstead.v1.MessageService", "Send" | "SendStream") => A::Send,
         ("roadstead.v1.MessageService", "Receive" | "ReceiveStream") => A::Receive,
-        ("roadstead.v1.MessageService", "Settle") => A::Settle,
+        ("roadstead.v1.MessageService", "Settle" | "Complete") => A::Settle,
         ("roadstead.v1.ClusterService", "GetTopology") => A::GetTopology,
         ("roadstead.v1.ClusterService", "GetClusterStatus") => A::GetClusterStatus,
         ("roadstead.v1.AdminService", "GetNode") => A::GetNode,

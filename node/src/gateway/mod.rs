@@ -11,6 +11,7 @@ mod cluster;
 pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;
+mod complete;
 mod error;
 mod held;
 mod messages;

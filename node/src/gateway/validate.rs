@@ -335,7 +335,8 @@ pub fn known<E: TryFrom<i32>>(field: &str, number: i32) -> Result<E, ApiError> {
     })
 }
 
-fn batch(field: &str, count: usize) -> Result<(), ApiError> {
+/// 1 to 1,000 entries.
+pub fn batch(field: &str, count: usize) -> Result<(), ApiError> {
     if count == 0 {
         let message = format!("{field} has no entries, allowed are 1..{BATCH_MAX}");
         return Err(ApiError::invalid(field, message));

@@ -115,6 +115,12 @@ impl Batch {
                 let freed = op.items.iter().filter(|item| frees(&item.action));
                 (op.partition, freed.count() as u64)
             }
+            Op::Complete(op) => {
+                let config = machine.config(op.partition);
+                let keyed = config.is_some_and(|config| config.ordering != Ordering::None);
+                let freed = if keyed { op.acks.len() as u64 } else { 0 };
+                (op.partition, freed)
+            }
             Op::Configure(op) => (op.partition, 0),
             Op::Drop(op) => (op.partition, 0),
             Op::ReleaseSession(op) => (op.partition, 0),

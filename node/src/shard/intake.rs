@@ -29,7 +29,7 @@ pub struct Lanes {
     pub control: VecDeque<Job>,
     /// Settle.
     pub settles: VecDeque<Job>,
-    /// Send and Accept.
+    /// Send, Accept and Complete.
     pub sends: VecDeque<Job>,
     /// Bytes of all three.
     pub bytes: usize,
@@ -45,7 +45,7 @@ impl Lanes {
         self.bytes += job.bytes;
         match &job.op {
             Op::Settle(_) => self.settles.push_back(job),
-            Op::Send(_) | Op::Accept(_) => self.sends.push_back(job),
+            Op::Send(_) | Op::Accept(_) | Op::Complete(_) => self.sends.push_back(job),
             _ => self.control.push_back(job),
         }
     }
@@ -109,7 +109,7 @@ impl Intake {
         let (done, answer) = oneshot::channel();
         {
             let mut state = self.lock();
-            let bounded = matches!(op, Op::Send(_) | Op::Accept(_));
+            let bounded = matches!(op, Op::Send(_) | Op::Accept(_) | Op::Complete(_));
             if state.draining && (bounded || matches!(op, Op::Settle(_))) {
                 return Err(IntakeError::Draining);
             }

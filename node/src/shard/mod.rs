@@ -15,6 +15,7 @@ mod batch;
 mod belongs;
 pub mod blob;
 mod configure;
+mod complete;
 mod consumer;
 mod consumers;
 mod courier;

@@ -66,6 +66,16 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             false,
             "nothing of it was added: mend the one that was refused",
         ),
+        Refusal::StaleReceipt => (
+            Code::NotFound,
+            false,
+            "nothing was acked and nothing sent; the message may be delivered again",
+        ),
+        Refusal::OutboxFull => (
+            Code::ResourceExhausted,
+            true,
+            "nothing was acked and nothing sent; see why the queues that they go to take nothing",
+        ),
         Refusal::Gap => (
             Code::Aborted,
             true,

@@ -162,7 +162,8 @@ fn identity(message: &OutgoingMessage, deduplication: Option<Deduplication>) -> 
     }
 }
 
-fn new_message(
+/// A message as the state machine takes it. `deduplication` is that of its queue.
+pub fn new_message(
     message: OutgoingMessage,
     deduplication: Option<Deduplication>,
     scratch: &mut BytesMut,

@@ -23,7 +23,7 @@ use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, belongs, delete, digest, inspect, load, receive, send, settle};
+use super::{accept, belongs, complete, delete, digest, inspect, load, receive, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -84,6 +84,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 Reply::Receive(receive::receive(desk, call).await?)
             }
             Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
+            Some(Call::Complete(call)) => Reply::Complete(complete::complete(desk, call).await?),
             Some(Call::Stats(call)) => {
                 if call.confirmed {
                     inspect::confirm(desk).await?;

@@ -277,6 +277,7 @@ fn few_bytes() -> impl Strategy<Value = u32> {
     prop_oneof![1_u32..600, Just(MAX_DIGEST_BYTES)]
 }
 
+/// Boxed: what generates is moved about, and large.
 fn happening() -> impl Strategy<Value = Happening> {
     // The first slot gets half of the traffic, so that histories go deep.
     let slot = || prop_oneof![3 => Just(0_usize), 1 => 1..SLOTS];
@@ -285,26 +286,31 @@ fn happening() -> impl Strategy<Value = Happening> {
     let lease = of(prop_oneof![Just(0_u64), Just(30), Just(2_000)]);
     prop_oneof![
         2 => (slot(), config(), weighted(0.1))
-            .prop_map(|(slot, config, stale)| Happening::Configure { slot, config, stale }),
+            .prop_map(|(slot, config, stale)| Happening::Configure { slot, config, stale }).boxed(),
         8 => (slot(), of((0_u8..2, number)), vec(sent(), 1..5), weighted(0.2))
             .prop_map(|(slot, producer, messages, atomic)| {
                 Happening::Send { slot, producer, messages, atomic }
-            }),
+            })
+            .boxed(),
         8 => (slot(), session(), 1_u32..6, lease)
             .prop_map(|(slot, session, max, lease)| {
                 Happening::Receive { slot, session, max, lease }
-            }),
+            })
+            .boxed(),
         8 => (slot(), vec((any::<Index>(), settled()), 1..5))
-            .prop_map(|(slot, picks)| Happening::Settle { slot, picks }),
-        1 => (slot(), session()).prop_map(|(slot, session)| Happening::Release { slot, session }),
-        6 => Just(Happening::Tick),
+            .prop_map(|(slot, picks)| Happening::Settle { slot, picks }).boxed(),
+        1 => (slot(), session())
+            .prop_map(|(slot, session)| Happening::Release { slot, session })
+            .boxed(),
+        6 => Just(Happening::Tick).boxed(),
         3 => (any::<Index>(), 1_usize..4, any::<bool>(), weighted(0.1), any::<bool>())
             .prop_map(|(pick, max, accept, gap, done)| {
                 Happening::Shuttle { pick, max, accept, gap, done }
-            }),
-        1 => slot().prop_map(|slot| Happening::Purge { slot }),
+            })
+            .boxed(),
+        1 => slot().prop_map(|slot| Happening::Purge { slot }).boxed(),
         2 => (of(any::<Index>()), few_rows(), few_bytes())
-            .prop_map(|(from, rows, bytes)| Happening::Digest { from, rows, bytes }),
+            .prop_map(|(from, rows, bytes)| Happening::Digest { from, rows, bytes }).boxed(),
     ]
 }
 
@@ -320,7 +326,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         slot,
         only_if_empty,
     });
-    let event = prop_oneof![60 => happening(), 1 => rare];
+    let event = prop_oneof![60 => happening().boxed(), 1 => rare.boxed()];
     (passes, vec(event, 1..4), weighted(0.05)).prop_map(|(passes, events, reopen)| Entry {
         passes,
         events,
