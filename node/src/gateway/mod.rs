@@ -4,6 +4,9 @@
 //! hold the queue's partitions ([`route`]); answers are put together here. A client that never
 //! reads costs only itself: every channel to it is bounded.
 
+mod by_hand;
+#[cfg(test)]
+mod by_hand_tests;
 mod cache;
 mod cluster;
 pub(crate) mod credit;
@@ -12,6 +15,7 @@ mod deduplication_tests;
 mod error;
 mod held;
 mod messages;
+mod pages;
 mod queues;
 mod receive;
 mod receive_stream;
@@ -19,6 +23,8 @@ mod receive_stream;
 mod receive_stream_tests;
 #[cfg(test)]
 mod receive_tests;
+#[cfg(test)]
+mod redrive_tests;
 pub mod route;
 mod send_stream;
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub fn log(shard: GroupId, events: &[Event]) {
                 shard, %message, %partition, %target, reason = reason_text(reason),
                 "message goes to the dead-letter queue"
             ),
+            EventKind::Redriven(target) => tracing::debug!(
+                shard, %message, %partition, %target, "message goes to another queue: redriven"
+            ),
             EventKind::Dropped(reason) => tracing::warn!(
                 shard, %message, %partition, reason = reason_text(reason),
                 "message dropped: its queue has no dead-letter queue"

@@ -61,6 +61,7 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             "try again when a window has ended, raise deduplication.max_ids or shorten \
              deduplication.window",
         ),
+        Refusal::SameQueue => (Code::FailedPrecondition, false, "name another one"),
         Refusal::Gap => (
             Code::Aborted,
             true,

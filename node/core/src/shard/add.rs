@@ -84,12 +84,11 @@ impl Partition {
         )
     }
 
-    /// Removes a delayed message for good.
+    /// Removes a delayed message. What becomes of its payload is for the caller.
     pub(crate) fn remove_delayed(&mut self, step: &mut Step<'_>, key: &[u8], header: &Header) {
         step.kv.delete(key);
         self.state.delayed -= 1;
         self.state.messages -= 1;
         self.state.bytes -= u64::from(header.payload.len);
-        Self::free(step, header);
     }
 }

@@ -64,7 +64,7 @@ impl Partition {
         Ok(Some(batch))
     }
 
-    fn delivery(
+    pub(crate) fn delivery(
         &mut self,
         kv: &dyn Kv,
         number: u64,

@@ -146,6 +146,8 @@ impl ShardMachine {
             LoggedOp::Accept(op) => op.target,
             LoggedOp::OutboxDone(op) => op.source,
             LoggedOp::Purge(op) => op.partition,
+            LoggedOp::Redrive(op) => op.partition,
+            LoggedOp::DeleteMessage(op) => op.partition,
         };
         let Some(p) = self.partitions.get_mut(&id) else {
             return Ok(match op {
@@ -291,6 +293,8 @@ fn apply_to(p: &mut Partition, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<
         LoggedOp::Accept(op) => op.apply(p, step),
         LoggedOp::OutboxDone(op) => op.apply(p, step),
         LoggedOp::Purge(op) => op.apply(p, step),
+        LoggedOp::Redrive(op) => op.apply(p, step),
+        LoggedOp::DeleteMessage(op) => op.apply(p, step),
         LoggedOp::Digest(op) => op.apply(step.kv),
         // Not of one partition: the machine does it.
         LoggedOp::Tick => Ok(Reply::Ticked {

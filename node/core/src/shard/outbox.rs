@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::delivery::Returned;
-use super::header::Header;
-use super::id::{PartitionId, PayloadRef, partition_of_key, put_message_id, read_message_id};
+use super::depart::Departure;
+use super::id::{PartitionId, PayloadRef, put_message_id, read_message_id};
 use super::keys;
 use super::op::MAX_ERROR_BYTES;
 use super::partition::{Partition, Step, corrupt};
-use super::reply::{DeadLetterReason, EventKind, OutboxMessage};
+use super::reply::{DeadLetterReason, EventKind, OutboxMessage, OutboxReason};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
 
@@ -30,7 +30,7 @@ impl Numbers {
         self.next - self.first
     }
 
-    fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_varint(self.first);
         out.put_varint(self.next);
@@ -54,12 +54,13 @@ impl Numbers {
 }
 
 impl OutboxMessage {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.push(match self.reason {
-            DeadLetterReason::MaxDeliveries => 0,
-            DeadLetterReason::Rejected => 1,
-            DeadLetterReason::Expired => 2,
+            OutboxReason::DeadLettered(DeadLetterReason::MaxDeliveries) => 0,
+            OutboxReason::DeadLettered(DeadLetterReason::Rejected) => 1,
+            OutboxReason::DeadLettered(DeadLetterReason::Expired) => 2,
+            OutboxReason::Redriven => 3,
         });
         put_message_id(&mut out, self.id);
         out.put_varint(self.enqueued_at);
@@ -77,9 +78,10 @@ impl OutboxMessage {
         let mut r = Reader::new(value);
         r.version(VERSION, "version of outbox message")?;
         let reason = match r.u8("reason")? {
-            0 => DeadLetterReason::MaxDeliveries,
-            1 => DeadLetterReason::Rejected,
-            2 => DeadLetterReason::Expired,
+            0 => OutboxReason::DeadLettered(DeadLetterReason::MaxDeliveries),
+            1 => OutboxReason::DeadLettered(DeadLetterReason::Rejected),
+            2 => OutboxReason::DeadLettered(DeadLetterReason::Expired),
+            3 => OutboxReason::Redriven,
             _ => return r.fail("reason"),
         };
         let message = Self {
@@ -128,49 +130,17 @@ impl Partition {
             self.event(step, id, EventKind::Dropped(failed.reason));
             return Ok(());
         };
-        let spread = if header.key == 0 {
-            spread(header.sequence)
-        } else {
-            header.key
-        };
-        let target = PartitionId {
-            queue: to.queue,
-            partition: partition_of_key(spread, to.partitions),
-        };
-        let numbers = self
-            .outboxes
-            .entry(target)
-            .or_insert(Numbers { first: 1, next: 1 });
-        let message = OutboxMessage {
-            number: numbers.next,
-            id,
-            enqueued_at: header.enqueued_at,
-            key: Some(header.key).filter(|key| *key != 0),
-            payload: header.payload,
-            reason: failed.reason,
+        let departure = Departure {
+            to,
+            payload: None,
+            reason: OutboxReason::DeadLettered(failed.reason),
             delivery_count: failed.back.delivery_count,
-            at: step.now,
             error,
         };
-        numbers.next += 1;
-        step.kv
-            .put(&self.keys.numbers(target), numbers.encode().into());
-        step.kv.put(
-            &self.keys.outbox(target, message.number),
-            message.encode().into(),
-        );
-        Self::hold(step, &header);
+        let target = self.depart(step, &header, departure);
         self.group.dead_lettered += 1;
         self.event(step, id, EventKind::DeadLettered(failed.reason, target));
         Ok(())
-    }
-
-    /// Gives the payload of a message that is no longer at a position a row of its own.
-    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
-        if !header.loose {
-            step.kv
-                .put(&keys::loose(header.payload), loose_row(header.payload));
-        }
     }
 
     fn error_text(&self, kv: &dyn Kv, position: u64) -> Result<Bytes, KvError> {
@@ -302,11 +272,6 @@ pub(crate) fn loose_payload(key: &[u8], value: &[u8]) -> Option<PayloadRef> {
     })
 }
 
-/// Spreads sequences over the whole range of a hash.
-pub(crate) fn spread(sequence: u64) -> u64 {
-    super::id::key_hash(&sequence.to_be_bytes())
-}
-
 /// All rows of one kind of a partition that were read, at most `max`.
 pub(crate) fn rows_of(
     partition: &Partition,
@@ -346,7 +311,7 @@ mod tests {
                 offset: 7,
                 len: 8,
             },
-            reason: DeadLetterReason::Rejected,
+            reason: OutboxReason::DeadLettered(DeadLetterReason::Rejected),
             delivery_count: 9,
             at: 10,
             error: Bytes::from_static(b"no"),
@@ -360,6 +325,12 @@ mod tests {
             Ok(message.clone())
         );
         assert!(OutboxMessage::decode(7, &expected[..10]).is_err());
+        let redriven = OutboxMessage {
+            reason: OutboxReason::Redriven,
+            ..message.clone()
+        };
+        assert_eq!(redriven.encode()[1], 3);
+        assert_eq!(OutboxMessage::decode(7, &redriven.encode()), Ok(redriven));
         let row = loose_row(message.payload);
         assert_eq!(row, [1, 8][..]);
         assert_eq!(

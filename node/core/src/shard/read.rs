@@ -1,23 +1,18 @@
 //! What a leader may ask without changing anything.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::config::Ordering;
-use super::header::{BLOCK, Block, Header, decode_single};
+use super::header::{BLOCK, Block, Header};
 use super::id::{DEFAULT_GROUP, PartitionId, SessionId};
 use super::keys::{self, Keys};
 use super::machine::ShardMachine;
 use super::op::hash_rows;
 use super::outbox::rows_of;
-use super::partition::{Partition, corrupt};
-use super::place::Place;
-use super::reply::{Delivered, MessageState, Outbox, OutboxMessage, Peeked, Received, Stats};
+use super::partition::Partition;
+use super::reply::{Delivered, Outbox, OutboxMessage, Received, Stats};
 use super::state::totals;
 use crate::kv::{self, Kv, KvError};
-
-/// Deliveries looked through for the counts of leased messages that are peeked at.
-const PEEK_DELIVERIES: usize = 1_000;
 
 impl ShardMachine {
     /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
@@ -38,17 +33,6 @@ impl ShardMachine {
             Some(p) => p.stats(kv).map(Some),
             None => Ok(None),
         }
-    }
-
-    /// The first `max` live messages, the delayed ones last.
-    pub fn peek(
-        &self,
-        kv: &dyn Kv,
-        partition: PartitionId,
-        max: usize,
-    ) -> Result<Vec<Peeked>, KvError> {
-        self.partition(partition)
-            .map_or(Ok(Vec::new()), |p| p.peek(kv, max))
     }
 
     /// What a session has leased in a partition, delivery by delivery.
@@ -198,75 +182,6 @@ impl Partition {
             }
         }
         Ok(())
-    }
-
-    fn peek(&self, kv: &dyn Kv, max: usize) -> Result<Vec<Peeked>, KvError> {
-        let mut found = Vec::new();
-        self.visit_blocks(kv, 0, &mut |number, block| {
-            for place in 0..block.headers.len() as u64 {
-                if found.len() == max {
-                    return ControlFlow::Break(());
-                }
-                found.extend(
-                    block
-                        .live(place)
-                        .map(|header| (number * BLOCK + place, *header)),
-                );
-            }
-            ControlFlow::Continue(())
-        })?;
-        let mut peeked = Vec::with_capacity(found.len());
-        let mut leased = None;
-        for (position, header) in found.into_iter().take(max) {
-            let place = self.place(kv, position, &header)?;
-            let waits = self.config.ordering == Ordering::Strict && self.group.engaged != 0;
-            let (state, delivery_count) = match place {
-                Place::Waiting if waits => (MessageState::Blocked, 0),
-                Place::Waiting => (MessageState::Ready, 0),
-                Place::Blocked => (MessageState::Blocked, 0),
-                Place::Returned(back) => (MessageState::Ready, back.delivery_count),
-                Place::BackingOff(back) => (MessageState::Delayed, back.delivery_count),
-                Place::Leased => {
-                    let counts = match leased.take() {
-                        Some(counts) => counts,
-                        None => self.leased_counts(kv)?,
-                    };
-                    let count = counts.get(&position).copied().unwrap_or(1);
-                    leased = Some(counts);
-                    (MessageState::InFlight, count)
-                }
-            };
-            peeked.push(self.peeked(&header, delivery_count, state));
-        }
-        for (_, row) in rows_of(self, kv, b'd', max - peeked.len())? {
-            let header = decode_single(&row);
-            let header = header.map_err(|e| corrupt("delayed message", self.id(), &e))?;
-            peeked.push(self.peeked(&header, 0, MessageState::Delayed));
-        }
-        Ok(peeked)
-    }
-
-    fn peeked(&self, header: &Header, delivery_count: u32, state: MessageState) -> Peeked {
-        Peeked {
-            id: header.id(self.id()),
-            sequence: header.sequence,
-            payload: header.payload,
-            enqueued_at: header.enqueued_at,
-            delivery_count,
-            state,
-        }
-    }
-
-    fn leased_counts(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, u32>, KvError> {
-        let mut counts = BTreeMap::new();
-        for (key, _) in rows_of(self, kv, b'l', PEEK_DELIVERIES)? {
-            let Some(batch) = self.read_delivery(kv, keys::tail(&key))? else {
-                continue;
-            };
-            let live = batch.slots.iter().filter(|slot| slot.live);
-            counts.extend(live.map(|slot| (slot.position, slot.delivery_count)));
-        }
-        Ok(counts)
     }
 
     /// A delivery as it was answered, with what of it is still leased.

@@ -70,6 +70,21 @@ pub enum Reply {
     },
     /// To Digest.
     Digested(Digested),
+    /// To Redrive: one per move, in the same order.
+    Redriven(Vec<Removal>),
+    /// To `DeleteMessage`.
+    Deleted(Removal),
+}
+
+/// What became of a message that was to leave its queue, by its location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It has left.
+    Done,
+    /// It stays, as it is leased.
+    Leased,
+    /// There is none at this location.
+    Gone,
 }
 
 /// Why an op, or a part of it, did nothing.
@@ -126,6 +141,9 @@ pub enum Refusal {
     /// A number of the outbox was left out: `through` of the answer says where to go on.
     #[error("a number of the outbox was left out")]
     Gap,
+    /// A message cannot be moved to the queue that it is in.
+    #[error("a message cannot be redriven to the queue that it is in")]
+    SameQueue,
 }
 
 /// What became of one settlement.
@@ -224,6 +242,15 @@ pub enum DeadLetterReason {
     Expired,
 }
 
+/// Why a message is on its way to another queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboxReason {
+    /// It failed for good.
+    DeadLettered(DeadLetterReason),
+    /// Somebody moves it.
+    Redriven,
+}
+
 /// Something that happened to a message, for the log and for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
@@ -252,6 +279,8 @@ pub enum EventKind {
     Dropped(DeadLetterReason),
     /// It waited longer than the queue's time to live: it is gone.
     Expired,
+    /// Somebody moves it: it is on its way to another queue.
+    Redriven(PartitionId),
 }
 
 /// A message in an outbox.
@@ -268,7 +297,7 @@ pub struct OutboxMessage {
     /// Its bytes.
     pub payload: PayloadRef,
     /// Why it left its queue.
-    pub reason: DeadLetterReason,
+    pub reason: OutboxReason,
     /// How often it was delivered there.
     pub delivery_count: u32,
     /// When it left, in ms since 1970.
@@ -335,36 +364,8 @@ pub struct Totals {
     pub dropped: u64,
     /// Waited longer than the time to live.
     pub expired: u64,
-    /// Purged.
+    /// Purged or deleted one by one.
     pub purged: u64,
-}
-
-/// State of a message for a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageState {
-    /// Receivable.
-    Ready,
-    /// Leased.
-    InFlight,
-    /// Delayed by its sender or backing off.
-    Delayed,
-    /// Behind another message of its key.
-    Blocked,
-}
-
-/// A message that is shown without being leased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peeked {
-    /// Where it was first accepted.
-    pub id: MessageId,
-    /// Sequence in this partition.
-    pub sequence: u64,
-    /// Its bytes.
-    pub payload: PayloadRef,
-    /// When it was first accepted, in ms since 1970.
-    pub enqueued_at: u64,
-    /// Deliveries so far; for a leased one this is counted too.
-    pub delivery_count: u32,
-    /// Its state for the default group.
-    pub state: MessageState,
+    /// Moved to another queue by somebody.
+    pub redriven: u64,
 }

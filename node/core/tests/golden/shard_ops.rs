@@ -58,7 +58,51 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
             configure_deduplication(PARTITION),
         ),
         ("send with ids", send_with_ids(PARTITION)),
+        ("redrive", redrive()),
+        ("delete message", delete(Some(LEASE))),
+        ("delete message that is not leased", delete(None)),
     ]
+}
+
+const LEASE: LeaseRef = LeaseRef {
+    delivery: 300,
+    slot: 2,
+};
+
+fn redrive() -> Op {
+    let to = DeadLetterTarget {
+        queue: 8,
+        partitions: 2,
+    };
+    let payload = NewPayload {
+        header: Bytes::from_static(b"h"),
+        body: Bytes::from_static(b"new"),
+    };
+    let plain = Move {
+        location: Location::Position(300),
+        to,
+        payload: None,
+    };
+    let changed = Move {
+        location: Location::Delayed {
+            due: 70_000,
+            sequence: 6,
+        },
+        to,
+        payload: Some(payload),
+    };
+    Op::Redrive(Redrive {
+        partition: PARTITION,
+        moves: vec![plain, changed],
+    })
+}
+
+fn delete(lease: Option<LeaseRef>) -> Op {
+    Op::DeleteMessage(DeleteMessage {
+        partition: PARTITION,
+        location: Location::Position(300),
+        lease,
+    })
 }
 
 fn configure_deduplication(partition: PartitionId) -> Op {
@@ -254,10 +298,32 @@ pub fn row_makers() -> Vec<Op> {
         Op::Send(delayed),
         receive(),
         fail(),
+        redrive_fifth(),
         accept_first(),
         configure_deduplication(by_content),
         send_with_ids(by_content),
     ]
+}
+
+/// Moves a message away, and has it say something else.
+fn redrive_fifth() -> Op {
+    let payload = NewPayload {
+        header: Bytes::new(),
+        body: Bytes::from_static(b"new"),
+    };
+    let to = DeadLetterTarget {
+        queue: 8,
+        partitions: 1,
+    };
+    let location = Location::Position(1);
+    Op::Redrive(Redrive {
+        partition: PARTITION,
+        moves: vec![Move {
+            location,
+            to,
+            payload: Some(payload),
+        }],
+    })
 }
 
 fn accept_first() -> Op {

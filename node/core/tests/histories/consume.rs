@@ -97,14 +97,15 @@ impl Shard {
             let heads = self.machine.outbox_heads(&self.kv, source, target, 100);
             let heads = heads.expect("rows can be read");
             for m in &heads {
-                out.push(format!(
-                    "{} to {}: {:?} after {} deliveries, {:?}",
-                    self.body(m.payload),
-                    self.name(target.queue),
-                    m.reason,
-                    m.delivery_count,
-                    String::from_utf8_lossy(&m.error),
-                ));
+                let (body, to) = (self.body(m.payload), self.name(target.queue));
+                out.push(match m.reason {
+                    OutboxReason::Redriven => format!("{body} to {to}: redriven"),
+                    OutboxReason::DeadLettered(why) => format!(
+                        "{body} to {to}: {why:?} after {} deliveries, {:?}",
+                        m.delivery_count,
+                        String::from_utf8_lossy(&m.error),
+                    ),
+                });
             }
             let first = heads[0].number;
             let messages = heads.iter().map(|m| self.moved(m)).collect();

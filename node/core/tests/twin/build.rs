@@ -63,6 +63,8 @@ impl World {
                 from: None,
             })],
             Happening::Shuttle { .. } => self.shuttle(event),
+            Happening::Redrive { slot, to, picks } => self.redrive(*slot, *to, picks),
+            Happening::Delete { slot, pick, forced } => self.delete(*slot, *pick, *forced),
             Happening::Digest { from, rows, bytes } => {
                 let keys: Vec<_> = self.kv.rows().map(|(key, _)| key).collect();
                 let from = from.filter(|_| !keys.is_empty());
@@ -124,6 +126,17 @@ impl World {
         vec![Op::Drop(drop)]
     }
 
+    pub fn target(&self, dead_letter: DeadLetter) -> Option<DeadLetterTarget> {
+        let queue = |slot: usize| self.slots[slot].queue;
+        let (queue, partitions) = match dead_letter {
+            DeadLetter::None => return None,
+            DeadLetter::Pair => (queue(1), if queue(1) == queue(2) { 2 } else { 1 }),
+            DeadLetter::Other => (queue(3), 1),
+            DeadLetter::Gone => (1_000_000, 1),
+        };
+        Some(DeadLetterTarget { queue, partitions })
+    }
+
     fn configure(&mut self, slot: usize, config: &Config, stale: bool) -> Op {
         let partition = self.slots[slot];
         self.revision += u64::from(!stale);
@@ -132,25 +145,7 @@ impl World {
             None => self.orders.get(&partition).copied().unwrap_or_default(),
         };
         self.orders.entry(partition).or_insert(ordering);
-        let queue = |slot: usize| self.slots[slot].queue;
-        let dead_letter = match config.dead_letter {
-            DeadLetter::None => None,
-            DeadLetter::Pair => {
-                let partitions = if queue(1) == queue(2) { 2 } else { 1 };
-                Some(DeadLetterTarget {
-                    queue: queue(1),
-                    partitions,
-                })
-            }
-            DeadLetter::Other => Some(DeadLetterTarget {
-                queue: queue(3),
-                partitions: 1,
-            }),
-            DeadLetter::Gone => Some(DeadLetterTarget {
-                queue: 1_000_000,
-                partitions: 1,
-            }),
-        };
+        let dead_letter = self.target(config.dead_letter);
         let config = PartitionConfig {
             revision: self.revision,
             ordering,

@@ -63,6 +63,17 @@ pub enum Happening {
     Purge {
         slot: usize,
     },
+    Redrive {
+        slot: usize,
+        to: DeadLetter,
+        /// Which message, and whether it is changed.
+        picks: Vec<(Index, bool)>,
+    },
+    Delete {
+        slot: usize,
+        pick: Index,
+        forced: bool,
+    },
     /// Of the rows from one of those that are there on.
     Digest {
         from: Option<Index>,
@@ -290,8 +301,20 @@ fn happening() -> impl Strategy<Value = Happening> {
                 Happening::Shuttle { pick, max, accept, gap, done }
             }),
         1 => slot().prop_map(|slot| Happening::Purge { slot }),
+        2 => (slot(), redriven_to(), vec((any::<Index>(), weighted(0.3)), 1..4))
+            .prop_map(|(slot, to, picks)| Happening::Redrive { slot, to, picks }),
+        2 => (slot(), any::<Index>(), any::<bool>())
+            .prop_map(|(slot, pick, forced)| Happening::Delete { slot, pick, forced }),
         2 => (of(any::<Index>()), few_rows(), few_bytes())
             .prop_map(|(from, rows, bytes)| Happening::Digest { from, rows, bytes }),
+    ]
+}
+
+fn redriven_to() -> impl Strategy<Value = DeadLetter> {
+    prop_oneof![
+        4 => Just(DeadLetter::Pair),
+        2 => Just(DeadLetter::Other),
+        1 => Just(DeadLetter::Gone),
     ]
 }
 

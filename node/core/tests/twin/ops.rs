@@ -53,6 +53,8 @@ impl Twin {
             Op::Accept(op) => op.target,
             Op::OutboxDone(op) => op.source,
             Op::Purge(op) => op.partition,
+            Op::Redrive(op) => op.partition,
+            Op::DeleteMessage(op) => op.partition,
         };
         let Some(p) = self.partitions.get_mut(&id) else {
             return Seen::Same(match op {
@@ -71,6 +73,8 @@ impl Twin {
             Op::Accept(op) => p.accept(op, fx),
             Op::OutboxDone(op) => p.outbox_done(op, fx),
             Op::Purge(_) => p.purge(fx),
+            Op::Redrive(op) => p.redrive(op, fx),
+            Op::DeleteMessage(op) => p.delete(op, fx),
             Op::Tick | Op::Digest(_) | Op::Configure(_) | Op::Drop(_) => {
                 unreachable!("answered above")
             }
@@ -264,6 +268,7 @@ impl Partition {
                 sequence,
             },
             sequence,
+            position: 0,
             key: m.key.unwrap_or(0),
             body: m.body.clone(),
             size,
@@ -313,6 +318,7 @@ impl Partition {
             let message = Message {
                 id: m.id,
                 sequence: self.sequence,
+                position: 0,
                 key,
                 body: m.body.clone(),
                 size,

@@ -2,22 +2,26 @@
 
 mod accept;
 mod configure;
+mod delete_message;
 mod digest;
 mod drop_partition;
 mod outbox_done;
 mod purge;
 mod receive;
+mod redrive;
 mod release_session;
 mod send;
 mod settle;
 
 pub use accept::{Accept, MovedMessage};
 pub use configure::Configure;
+pub use delete_message::{DeleteMessage, LeaseRef};
 pub use digest::{Digest, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS};
 pub use drop_partition::DropPartition;
 pub use outbox_done::OutboxDone;
 pub use purge::{Purge, PurgeFrom};
 pub use receive::{MAX_RECEIVE, Receive};
+pub use redrive::{MAX_REDRIVE, Move, NewPayload, Redrive};
 pub use release_session::ReleaseSession;
 pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
@@ -52,6 +56,10 @@ pub enum Op {
     Purge(Purge),
     /// Hashes a piece of the shard's rows.
     Digest(Digest),
+    /// Moves messages to other queues.
+    Redrive(Redrive),
+    /// Deletes one message.
+    DeleteMessage(DeleteMessage),
 }
 
 /// Steps (a lease ended, a delayed message made ready, a message expired …) per [`Op::Tick`].
@@ -69,6 +77,8 @@ const ACCEPT: u8 = 8;
 const OUTBOX_DONE: u8 = 9;
 const PURGE: u8 = 10;
 const DIGEST: u8 = 11;
+const REDRIVE: u8 = 12;
+const DELETE_MESSAGE: u8 = 13;
 
 /// An op as it stands in an entry: payloads are ranges of the entry's data.
 #[derive(Debug)]
@@ -84,6 +94,8 @@ pub(crate) enum LoggedOp<'a> {
     OutboxDone(OutboxDone),
     Purge(Purge),
     Digest(Digest),
+    Redrive(redrive::LoggedRedrive),
+    DeleteMessage(DeleteMessage),
 }
 
 impl Op {
@@ -100,6 +112,8 @@ impl Op {
             Self::OutboxDone(op) => op.encode(tag(out, OUTBOX_DONE)),
             Self::Purge(op) => op.encode(tag(out, PURGE)),
             Self::Digest(op) => op.encode(tag(out, DIGEST)),
+            Self::Redrive(op) => op.encode(tag(out, REDRIVE)),
+            Self::DeleteMessage(op) => op.encode(tag(out, DELETE_MESSAGE)),
         }
     }
 }
@@ -124,6 +138,8 @@ impl<'a> LoggedOp<'a> {
             OUTBOX_DONE => Self::OutboxDone(OutboxDone::decode(r)?),
             PURGE => Self::Purge(Purge::decode(r)?),
             DIGEST => Self::Digest(Digest::decode(r)?),
+            REDRIVE => Self::Redrive(redrive::LoggedRedrive::decode(r)?),
+            DELETE_MESSAGE => Self::DeleteMessage(DeleteMessage::decode(r)?),
             _ => return r.fail("kind of op (a newer binary wrote it?)"),
         })
     }

@@ -119,6 +119,7 @@ fn purge_delayed(
         *budget -= 1;
         if header.sequence < from.before {
             p.remove_delayed(step, &key, &header);
+            Partition::free(step, &header);
             messages += 1;
         }
     }
