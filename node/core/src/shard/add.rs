@@ -2,7 +2,7 @@
 
 use super::config::Ordering;
 use super::header::{Header, encode_single};
-use super::partition::{Partition, Step};
+use super::partition::{Partition, Shared, Step};
 use super::reply::Refusal;
 use super::timer::Timer;
 use crate::kv::KvError;
@@ -41,7 +41,8 @@ impl Partition {
             self.key_added(step, position, &header)?;
         }
         if self.state.expiry_timer == 0 && self.config.ttl_ms != 0 {
-            self.file_expiry_cursor(step, step.now.saturating_add(self.config.ttl_ms));
+            let due = step.now.saturating_add(self.config.ttl_ms);
+            self.file_expiry_cursor(step, due);
         }
         if let Some(due) = header.own_expiry() {
             self.file(step.kv, due, Timer::Expiry(position));
@@ -53,7 +54,7 @@ impl Partition {
     pub(crate) fn add_delayed(&mut self, step: &mut Step<'_>, header: Header, due: u64) {
         self.count_in(&header);
         self.state.delayed += 1;
-        Self::hold(step, &header);
+        Shared::hold(step, &header);
         let held = Header {
             loose: true,
             ..header
@@ -83,7 +84,9 @@ impl Partition {
             },
         )
     }
+}
 
+impl Shared {
     /// Removes a delayed message. What becomes of its payload is for the caller.
     pub(crate) fn remove_delayed(&mut self, step: &mut Step<'_>, key: &[u8], header: &Header) {
         step.kv.delete(key);

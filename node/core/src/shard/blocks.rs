@@ -1,10 +1,11 @@
 //! Positions: where messages wait in order, 64 to a row.
 
 use super::header::{BLOCK, Block, Header, decode_settled};
-use super::partition::{Partition, Step, corrupt};
+use super::id::DEFAULT_GROUP;
+use super::partition::{Shared, Step, corrupt};
 use crate::kv::{self, Kv, KvError};
 
-impl Partition {
+impl Shared {
     /// The block of this number; None when all its messages are gone.
     pub(crate) fn block(
         &mut self,
@@ -25,7 +26,7 @@ impl Partition {
         let Some(row) = kv.get(&self.keys.block(number))? else {
             return Ok(None);
         };
-        let settled = match kv.get(&self.keys.settled(number))? {
+        let settled = match kv.get(&self.keys.of(DEFAULT_GROUP).settled(number))? {
             Some(row) => decode_settled(&row).map_err(|e| corrupt("settled", self.id(), &e))?,
             None => 0,
         };
@@ -115,7 +116,8 @@ impl Partition {
             if block.is_done() {
                 self.blocks.remove(number);
                 step.kv.delete(&self.keys.block(number));
-                step.kv.delete(&self.keys.settled(number));
+                let key = self.keys.of(DEFAULT_GROUP).settled(number);
+                step.kv.delete(&key);
             }
         }
         Ok(())

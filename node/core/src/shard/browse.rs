@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::config::Ordering;
+use super::group::Look;
 use super::header::{BLOCK, Header, decode_single};
-use super::id::PartitionId;
+use super::id::{DEFAULT_GROUP, PartitionId};
 use super::keys::{self, Keys};
 use super::location::Location;
 use super::machine::ShardMachine;
 use super::op::LeaseRef;
-use super::partition::{Partition, corrupt};
+use super::partition::{Shared, corrupt};
 use super::peeked::{Browsed, MessageState, Peeked};
 use super::place::Place;
 use crate::codec::{DecodeError, Decoded, Put, Reader};
@@ -111,7 +112,10 @@ impl ShardMachine {
         from: Option<BrowseFrom>,
         max: usize,
     ) -> Result<Browsed, KvError> {
-        let Some(p) = self.partition(partition) else {
+        let look = self
+            .partition(partition)
+            .and_then(|p| p.look(DEFAULT_GROUP));
+        let Some(p) = look else {
             return Ok(Browsed::default());
         };
         let walk = Walk {
@@ -157,16 +161,14 @@ impl ShardMachine {
         partition: PartitionId,
         position: u64,
     ) -> Result<Option<LeaseRef>, KvError> {
-        let Some(p) = self.partition(partition) else {
+        let look = self
+            .partition(partition)
+            .and_then(|p| p.look(DEFAULT_GROUP));
+        let Some(p) = look else {
             return Ok(None);
         };
-        let (from, end) = p.keys.kinds(b'l', b'l' + 1);
-        let mut numbers = Vec::new();
-        kv.scan(&from, &end, &mut |key, _| {
-            numbers.push(keys::tail(key));
-            ControlFlow::Continue(())
-        })?;
-        for number in numbers {
+        for (key, _) in p.rows(kv, b'l', usize::MAX)? {
+            let number = keys::tail(&key);
             let Some(batch) = p.read_delivery(kv, number)? else {
                 continue;
             };
@@ -174,6 +176,7 @@ impl ShardMachine {
             let held = slots.position(|slot| slot.live && slot.position == position);
             if let Some(slot) = held {
                 return Ok(Some(LeaseRef {
+                    group: p.keys.group,
                     delivery: number,
                     slot: slot as u16,
                 }));
@@ -183,7 +186,7 @@ impl ShardMachine {
     }
 }
 
-impl Partition {
+impl Shared {
     fn begin(&self) -> BrowseFrom {
         BrowseFrom {
             stage: Stage::Positions,
@@ -193,10 +196,12 @@ impl Partition {
             delayed: (0, 0),
         }
     }
+}
 
+impl Look<'_> {
     fn leased_counts(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, u32>, KvError> {
         let mut counts = BTreeMap::new();
-        for (key, _) in super::outbox::rows_of(self, kv, b'l', PEEK_DELIVERIES)? {
+        for (key, _) in self.rows(kv, b'l', PEEK_DELIVERIES)? {
             let Some(batch) = self.read_delivery(kv, keys::tail(&key))? else {
                 continue;
             };
@@ -209,7 +214,7 @@ impl Partition {
 
 /// One piece of a walk.
 struct Walk<'a> {
-    p: &'a Partition,
+    p: Look<'a>,
     kv: &'a dyn Kv,
     now: u64,
     /// Deliveries so far of leased messages, by position.

@@ -7,7 +7,7 @@ use super::header::Header;
 use super::id::{PartitionId, PayloadRef, key_hash, partition_of_key};
 use super::keys;
 use super::outbox::{Numbers, loose_row};
-use super::partition::{Partition, Step};
+use super::partition::{Shared, Step};
 use super::reply::{OutboxMessage, OutboxReason};
 
 /// How a message leaves for another queue.
@@ -20,7 +20,7 @@ pub(crate) struct Departure {
     pub(crate) error: Bytes,
 }
 
-impl Partition {
+impl Shared {
     /// Puts a message that was removed into the outbox. The partition that it goes to.
     pub(crate) fn depart(
         &mut self,
@@ -54,8 +54,8 @@ impl Partition {
             error: departure.error,
         };
         numbers.next += 1;
-        step.kv
-            .put(&self.keys.numbers(target), numbers.encode().into());
+        let numbers = numbers.encode();
+        step.kv.put(&self.keys.numbers(target), numbers.into());
         step.kv.put(
             &self.keys.outbox(target, message.number),
             message.encode().into(),

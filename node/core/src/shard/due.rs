@@ -1,10 +1,11 @@
 //! What a tick does in one partition: everything that has fallen due, in a bounded piece.
 
 use super::delivery::Returned;
+use super::group::View;
 use super::header::decode_single;
 use super::keys::{self, Keys};
 use super::outbox::rows_of;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Partition, Shared, Step, corrupt};
 use super::place::Place;
 use super::timer::Timer;
 use crate::kv::{self, KvError};
@@ -34,7 +35,7 @@ impl Partition {
             steps += self.forget_ids(step, max.saturating_sub(steps))?;
         }
         if self.config.ordering == super::config::Ordering::Strict {
-            self.strict_advance(step)?;
+            self.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         self.state.due_hint = self.first_due(step)?;
         Ok(steps)
@@ -65,10 +66,16 @@ impl Partition {
             let left = max - steps;
             steps += 1;
             match timer {
-                Timer::Lease(delivery) => {
-                    steps += self.run_out(step, delivery, left)?.saturating_sub(1);
+                Timer::Lease(group, delivery) => {
+                    if let Some(mut view) = self.view(group) {
+                        steps += view.run_out(step, delivery, left)?.saturating_sub(1);
+                    }
                 }
-                Timer::BackOff(position) => self.back_off_over(step, position)?,
+                Timer::BackOff(group, position) => {
+                    if let Some(mut view) = self.view(group) {
+                        view.back_off_over(step, position)?;
+                    }
+                }
                 Timer::ExpiryCursor => {
                     steps += self.move_expiry_cursor(step, left)?.saturating_sub(1);
                 }
@@ -78,25 +85,13 @@ impl Partition {
         Ok(steps)
     }
 
-    fn back_off_over(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
-        let key = self.keys.backing_off(position);
-        let Some(row) = step.kv.get(&key)? else {
-            return Ok(());
-        };
-        let back = Returned::decode(&row);
-        let back = back.map_err(|e| corrupt("returned message", self.id(), &e))?;
-        step.kv.delete(&key);
-        self.group.backing_off -= 1;
-        self.make_returned(step, position, back);
-        Ok(())
-    }
-
     /// Expires messages from the expiry cursor on, at most `max`. How many.
     fn move_expiry_cursor(&mut self, step: &mut Step<'_>, max: usize) -> Result<usize, KvError> {
         self.state.expiry_timer = 0;
         let mut expired = 0;
         for looked in 0.. {
-            let position = self.next_live(step.kv, self.state.expiry_cursor)?;
+            let from = self.state.expiry_cursor;
+            let position = self.next_live(step.kv, from)?;
             self.state.expiry_cursor = position;
             let Some(header) = self.live(step.kv, position)? else {
                 break;
@@ -123,11 +118,6 @@ impl Partition {
         Ok(expired)
     }
 
-    pub(crate) fn file_expiry_cursor(&mut self, step: &mut Step<'_>, due: u64) {
-        self.state.expiry_timer = due;
-        self.file(step.kv, due, Timer::ExpiryCursor);
-    }
-
     fn expire_one(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
         let Some(header) = self.live(step.kv, position)? else {
             return Ok(());
@@ -142,16 +132,15 @@ impl Partition {
         Ok(())
     }
 
-    /// Expires a message unless it is leased: then it is looked at when it comes back.
+    /// Expires a message for every group that does not lease it: a leased one is looked at when
+    /// it comes back. Whether it is gone.
     fn expire_waiting(&mut self, step: &mut Step<'_>, position: u64) -> Result<bool, KvError> {
-        let header = self.header(step.kv, position)?;
-        let place = self.place(step.kv, position, &header)?;
-        if place == Place::Leased {
-            return Ok(false);
-        }
-        let back = self.leave_place(step, position, place);
-        self.expire(step, position, back)?;
-        Ok(true)
+        let mut gone = false;
+        self.for_each_group(&mut |view| {
+            gone |= view.expire_waiting(step, position)?;
+            Ok(())
+        })?;
+        Ok(gone)
     }
 
     /// The time to live has changed: the expiry cursor begins anew.
@@ -165,5 +154,39 @@ impl Partition {
             self.file_expiry_cursor(step, step.now);
         }
         Ok(())
+    }
+}
+
+impl View<'_> {
+    fn back_off_over(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
+        let key = self.keys.backing_off(position);
+        let Some(row) = step.kv.get(&key)? else {
+            return Ok(());
+        };
+        let back = Returned::decode(&row);
+        let back = back.map_err(|e| corrupt("returned message", self.id(), &e))?;
+        step.kv.delete(&key);
+        self.group.backing_off -= 1;
+        self.make_returned(step, position, back);
+        Ok(())
+    }
+
+    /// Expires a message unless it is leased. Whether it is gone.
+    fn expire_waiting(&mut self, step: &mut Step<'_>, position: u64) -> Result<bool, KvError> {
+        let header = self.header(step.kv, position)?;
+        let place = self.look().place(step.kv, position, &header)?;
+        if place == Place::Leased {
+            return Ok(false);
+        }
+        let back = self.leave_place(step, position, place);
+        self.expire(step, position, back)?;
+        Ok(true)
+    }
+}
+
+impl Shared {
+    pub(crate) fn file_expiry_cursor(&mut self, step: &mut Step<'_>, due: u64) {
+        self.state.expiry_timer = due;
+        self.file(step.kv, due, Timer::ExpiryCursor);
     }
 }

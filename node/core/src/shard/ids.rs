@@ -7,7 +7,7 @@
 
 use super::keys;
 use super::outbox::rows_of;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Shared, Step, corrupt};
 use super::reply::Refusal;
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
@@ -26,7 +26,7 @@ const VERSION: u8 = 1;
 /// An id that was accepted, and the sequence of its message.
 pub(crate) type NewId = (u128, u64);
 
-impl Partition {
+impl Shared {
     /// The sequence of the message with this id, if it is remembered at `now`.
     pub(crate) fn remembered(
         &self,

@@ -32,7 +32,7 @@
 
 use std::ops::Deref;
 
-use super::id::{DEFAULT_GROUP, PartitionId, PayloadRef, SessionId};
+use super::id::{PartitionId, PayloadRef, SessionId};
 
 const META: u8 = 0x01;
 const CONFIG: u8 = 0x02;
@@ -144,13 +144,24 @@ pub(crate) fn loose_parts(key: &[u8]) -> Option<(u64, u32)> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys(pub(crate) PartitionId);
 
+/// Keys of the rows of one group of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GroupKeys {
+    partition: Keys,
+    pub(crate) group: u32,
+}
+
 impl Keys {
     fn kind(self, kind: u8) -> Key {
         Key::new(ROWS).id(self.0).with(&[kind])
     }
 
-    fn grouped(self, kind: u8) -> Key {
-        self.kind(kind).n32(DEFAULT_GROUP)
+    /// Keys of the rows of a group.
+    pub(crate) fn of(self, group: u32) -> GroupKeys {
+        GroupKeys {
+            partition: self,
+            group,
+        }
     }
 
     /// All rows of the kinds `from..end`.
@@ -171,18 +182,6 @@ impl Keys {
         self.kind(b'd').n64(due).n64(sequence)
     }
 
-    pub(crate) fn error(self, position: u64) -> Key {
-        self.grouped(b'e').n32(STREAM).n64(position)
-    }
-
-    pub(crate) fn group(self) -> Key {
-        self.grouped(b'g')
-    }
-
-    pub(crate) fn head(self, key: u64) -> Key {
-        self.grouped(b'h').n64(key)
-    }
-
     pub(crate) fn remembered(self, id: u128) -> Key {
         self.kind(b'i').with(&id.to_be_bytes())
     }
@@ -195,16 +194,8 @@ impl Keys {
         self.kind(b'k').n64(key).n32(STREAM).n64(position)
     }
 
-    pub(crate) fn delivery(self, delivery: u64) -> Key {
-        self.grouped(b'l').n64(delivery)
-    }
-
     pub(crate) fn block(self, block: u64) -> Key {
         self.kind(b'm').n32(STREAM).n64(block)
-    }
-
-    pub(crate) fn settled(self, block: u64) -> Key {
-        self.grouped(b'n').n32(STREAM).n64(block)
     }
 
     pub(crate) fn outbox(self, target: PartitionId, number: u64) -> Key {
@@ -219,15 +210,12 @@ impl Keys {
         self.kind(b'q').with(&[id.len() as u8]).with(id).n64(chunk)
     }
 
-    pub(crate) fn returned(self, position: u64) -> Key {
-        self.grouped(b'r').n32(STREAM).n64(position)
-    }
-
-    pub(crate) fn session(self, session: SessionId, delivery: u64) -> Key {
-        self.kind(b's')
-            .with(&session.0.to_be_bytes())
-            .n32(DEFAULT_GROUP)
-            .n64(delivery)
+    /// Deliveries of a session, of all groups.
+    pub(crate) fn sessions(self, session: SessionId) -> (Key, Key) {
+        (
+            self.of(0).session(session, 0),
+            self.of(u32::MAX).session(session, u64::MAX),
+        )
     }
 
     pub(crate) fn timer(self, due: u64, timer: &[u8]) -> Key {
@@ -238,13 +226,80 @@ impl Keys {
         self.kind(b'u').n64(due).with(producer)
     }
 
-    pub(crate) fn backing_off(self, position: u64) -> Key {
-        self.grouped(b'w').n32(STREAM).n64(position)
-    }
-
     pub(crate) fn numbers(self, target: PartitionId) -> Key {
         self.kind(b'x').id(target)
     }
+}
+
+impl Deref for GroupKeys {
+    type Target = Keys;
+
+    fn deref(&self) -> &Keys {
+        &self.partition
+    }
+}
+
+impl GroupKeys {
+    fn kind(self, kind: u8) -> Key {
+        self.partition.kind(kind).n32(self.group)
+    }
+
+    /// All rows of one kind of the group.
+    pub(crate) fn all(self, kind: u8) -> (Key, Key) {
+        let end = match self.group.checked_add(1) {
+            Some(next) => self.partition.kind(kind).n32(next),
+            None => self.partition.kind(kind + 1),
+        };
+        (self.kind(kind), end)
+    }
+
+    pub(crate) fn error(self, position: u64) -> Key {
+        self.kind(b'e').n32(STREAM).n64(position)
+    }
+
+    pub(crate) fn group(self) -> Key {
+        self.kind(b'g')
+    }
+
+    pub(crate) fn head(self, key: u64) -> Key {
+        self.kind(b'h').n64(key)
+    }
+
+    pub(crate) fn delivery(self, delivery: u64) -> Key {
+        self.kind(b'l').n64(delivery)
+    }
+
+    pub(crate) fn settled(self, block: u64) -> Key {
+        self.kind(b'n').n32(STREAM).n64(block)
+    }
+
+    pub(crate) fn returned(self, position: u64) -> Key {
+        self.kind(b'r').n32(STREAM).n64(position)
+    }
+
+    pub(crate) fn session(self, session: SessionId, delivery: u64) -> Key {
+        self.partition
+            .kind(b's')
+            .with(&session.0.to_be_bytes())
+            .n32(self.group)
+            .n64(delivery)
+    }
+
+    pub(crate) fn backing_off(self, position: u64) -> Key {
+        self.kind(b'w').n32(STREAM).n64(position)
+    }
+}
+
+/// The group in what follows the kind in a `g` key.
+pub(crate) fn group(rest: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(rest.get(..4)?.try_into().ok()?))
+}
+
+/// Group and delivery at the end of an `s` key.
+pub(crate) fn group_and_delivery(key: &[u8]) -> (u32, u64) {
+    let at = key.len().saturating_sub(12);
+    let group = key[at..].iter().take(4);
+    (group.fold(0, |n, b| n << 8 | u32::from(*b)), tail(key))
 }
 
 /// The last 8 bytes of a key: a position, sequence, delivery, number or block.

@@ -1,11 +1,12 @@
 //! Leases: who holds which messages, until when.
 
 use super::delivery::{Delivered, Returned, Slot};
+use super::group::{CachedDelivery, Look, View};
 use super::header::Header;
 use super::id::SessionId;
 use super::keys;
 use super::outbox::Failed;
-use super::partition::{CachedDelivery, Partition, Step, corrupt};
+use super::partition::{Partition, Shared, Step, corrupt};
 use super::place::Back;
 use super::reply::{DeadLetterReason, EventKind};
 use super::timer::Timer;
@@ -22,7 +23,7 @@ pub(crate) struct Lease {
     pub(crate) has_error: bool,
 }
 
-impl Partition {
+impl View<'_> {
     /// Leases messages together and gives the number of the delivery.
     pub(crate) fn deliver(
         &mut self,
@@ -35,7 +36,8 @@ impl Partition {
         let live = slots.len() as u32;
         self.group.in_flight += u64::from(live);
         let timer = slots.first().map_or(0, |slot| slot.deadline);
-        self.file(step.kv, timer, Timer::Lease(number));
+        let lease = Timer::Lease(self.keys.group, number);
+        self.file(step.kv, timer, lease);
         if let Some(session) = session {
             step.kv
                 .put(&self.keys.session(session, number), vec![1].into());
@@ -51,26 +53,13 @@ impl Partition {
         number
     }
 
-    /// A delivery as it is in the rows.
-    pub(crate) fn read_delivery(
-        &self,
-        kv: &dyn Kv,
-        number: u64,
-    ) -> Result<Option<Delivered>, KvError> {
-        let Some(row) = kv.get(&self.keys.delivery(number))? else {
-            return Ok(None);
-        };
-        let batch = Delivered::decode(&row).map_err(|e| corrupt("delivery", self.id(), &e))?;
-        Ok(Some(batch))
-    }
-
     pub(crate) fn delivery(
         &mut self,
         kv: &dyn Kv,
         number: u64,
     ) -> Result<Option<&mut CachedDelivery>, KvError> {
         if !self.deliveries.find(number) {
-            let Some(batch) = self.read_delivery(kv, number)? else {
+            let Some(batch) = self.look().read_delivery(kv, number)? else {
                 return Ok(None);
             };
             self.deliveries.insert(
@@ -125,7 +114,8 @@ impl Partition {
             return;
         };
         kv.delete(&self.keys.delivery(number));
-        self.unfile(kv, batch.timer, Timer::Lease(number));
+        let lease = Timer::Lease(self.keys.group, number);
+        self.unfile(kv, batch.timer, lease);
         if let Some(session) = batch.session {
             kv.delete(&self.keys.session(session, number));
         }
@@ -154,8 +144,9 @@ impl Partition {
         // A later deadline is filed when the timer has come; that is cheaper for heartbeats.
         if deadline < filed {
             delivery.batch.timer = deadline;
-            self.unfile(step.kv, filed, Timer::Lease(number));
-            self.file(step.kv, deadline, Timer::Lease(number));
+            let lease = Timer::Lease(self.keys.group, number);
+            self.unfile(step.kv, filed, lease);
+            self.file(step.kv, deadline, lease);
         }
         Ok(true)
     }
@@ -182,8 +173,9 @@ impl Partition {
         );
         delivery.batch.timer = due;
         delivery.dirty = true;
-        self.unfile(step.kv, filed, Timer::Lease(number));
-        self.file(step.kv, due, Timer::Lease(number));
+        let lease = Timer::Lease(self.keys.group, number);
+        self.unfile(step.kv, filed, lease);
+        self.file(step.kv, due, lease);
         Ok(ended.len())
     }
 
@@ -256,13 +248,22 @@ impl Partition {
         )
     }
 
-    /// How long a message waits after so many deliveries that failed, ms.
-    pub(crate) fn backoff(&self, failures: u32, header: &Header) -> u64 {
-        let backoff = self.config.backoff.as_ref();
-        let wait = backoff.map_or(0, |backoff| backoff.wait(failures, header.sequence));
-        wait.min(MAX_LEASE_MS)
+    /// Ends what a delivery of a session still leases, at most `max`. How many.
+    fn release_delivery(
+        &mut self,
+        step: &mut Step<'_>,
+        (session, number): (SessionId, u64),
+        max: usize,
+    ) -> Result<u64, KvError> {
+        let ended = self.end_leases(step, number, max, &|_| true)?;
+        for lease in &ended {
+            self.lease_over(step, *lease, Some(session))?;
+        }
+        Ok(ended.len() as u64)
     }
+}
 
+impl Partition {
     /// Ends the leases of a session, at most `max`. How many, and whether there are more.
     pub(crate) fn release(
         &mut self,
@@ -271,13 +272,11 @@ impl Partition {
         max: u64,
     ) -> Result<(u64, bool), KvError> {
         let mut released = 0;
-        for number in self.deliveries_of(step.kv, session, max as usize + 1)? {
+        for (group, number) in self.deliveries_of(step.kv, session, max as usize + 1)? {
             let left = (max - released) as usize;
-            let ended = self.end_leases(step, number, left, &|_| true)?;
-            for lease in &ended {
-                self.lease_over(step, *lease, Some(session))?;
+            if let Some(mut view) = self.view(group) {
+                released += view.release_delivery(step, (session, number), left)?;
             }
-            released += ended.len() as u64;
             if released == max {
                 break;
             }
@@ -285,19 +284,43 @@ impl Partition {
         let more = !self.deliveries_of(step.kv, session, 1)?.is_empty();
         Ok((released, more))
     }
+}
 
-    /// Numbers of the deliveries of a session, at most `max`.
+impl Look<'_> {
+    /// A delivery as it is in the rows.
+    pub(crate) fn read_delivery(
+        &self,
+        kv: &dyn Kv,
+        number: u64,
+    ) -> Result<Option<Delivered>, KvError> {
+        let Some(row) = kv.get(&self.keys.delivery(number))? else {
+            return Ok(None);
+        };
+        let batch = Delivered::decode(&row).map_err(|e| corrupt("delivery", self.id(), &e))?;
+        Ok(Some(batch))
+    }
+}
+
+impl Shared {
+    /// How long a message waits after so many deliveries that failed, ms.
+    pub(crate) fn backoff(&self, failures: u32, header: &Header) -> u64 {
+        let backoff = self.config.backoff.as_ref();
+        let wait = backoff.map_or(0, |backoff| backoff.wait(failures, header.sequence));
+        wait.min(MAX_LEASE_MS)
+    }
+
+    /// Groups and numbers of the deliveries of a session, at most `max`.
     pub(crate) fn deliveries_of(
         &self,
         kv: &dyn Kv,
         session: SessionId,
         max: usize,
-    ) -> Result<Vec<u64>, KvError> {
-        let (from, end) = (
-            self.keys.session(session, 0),
-            self.keys.session(session, u64::MAX),
-        );
+    ) -> Result<Vec<(u32, u64)>, KvError> {
+        let (from, end) = self.keys.sessions(session);
         let rows = kv::take(kv, &from, &end, max)?;
-        Ok(rows.iter().map(|(key, _)| keys::tail(key)).collect())
+        Ok(rows
+            .iter()
+            .map(|(key, _)| keys::group_and_delivery(key))
+            .collect())
     }
 }

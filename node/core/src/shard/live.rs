@@ -7,7 +7,7 @@ use super::id::PayloadRef;
 use super::keys;
 use super::machine::ShardMachine;
 use super::outbox::loose_payload;
-use super::partition::Partition;
+use super::partition::Shared;
 use crate::kv::{self, Kv, KvError};
 
 impl ShardMachine {
@@ -46,7 +46,7 @@ impl ShardMachine {
     }
 }
 
-impl Partition {
+impl Shared {
     /// True: `visit` broke.
     fn live_payloads(
         &self,

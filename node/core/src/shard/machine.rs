@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::config::PartitionConfig;
 use super::entry::EntryReader;
+use super::group::View;
 use super::id::PartitionId;
 use super::keys;
 use super::op::{Configure, LoggedOp, TICK_BUDGET};
@@ -156,12 +157,6 @@ impl ShardMachine {
                 _ => Reply::Refused(Refusal::NoPartition),
             });
         };
-        if let LoggedOp::Settle(super::op::LoggedSettle { group, .. })
-        | LoggedOp::Receive(super::op::Receive { group, .. }) = &op
-            && *group != super::id::DEFAULT_GROUP
-        {
-            return Ok(Reply::Refused(Refusal::NoGroup));
-        }
         let before = (p.state.due_hint, p.weight());
         let reply = apply_to(p, step, op)?;
         self.touched.insert(id);
@@ -230,7 +225,9 @@ impl ShardMachine {
     fn flush(&mut self, kv: &mut dyn Kv) {
         for id in &self.touched {
             if let Some(p) = self.partitions.get_mut(id) {
+                let weight = p.weight();
                 p.flush(kv);
+                self.cached = (self.cached + p.weight()).saturating_sub(weight);
             }
         }
         self.touched.clear();
@@ -261,7 +258,7 @@ impl ShardMachine {
         self.partitions
             .values()
             .filter(|p| !p.state.dropping)
-            .map(Partition::id)
+            .map(|p| p.id())
     }
 
     /// What a partition promises; None when it is not here or is being deleted.
@@ -286,9 +283,9 @@ fn apply_to(p: &mut Partition, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<
     match op {
         LoggedOp::Configure(op) => op.apply(p, step),
         LoggedOp::Drop(op) => Ok(op.apply(p, step)),
-        LoggedOp::Settle(op) => op.apply(p, step),
+        LoggedOp::Settle(op) => in_group(p, op.group, |view| op.apply(view, step)),
         LoggedOp::Send(op) => op.apply(p, step),
-        LoggedOp::Receive(op) => op.apply(p, step),
+        LoggedOp::Receive(op) => in_group(p, op.group, |view| op.apply(view, step)),
         LoggedOp::ReleaseSession(op) => op.apply(p, step),
         LoggedOp::Accept(op) => op.apply(p, step),
         LoggedOp::OutboxDone(op) => op.apply(p, step),
@@ -301,5 +298,17 @@ fn apply_to(p: &mut Partition, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<
             steps: 0,
             more: false,
         }),
+    }
+}
+
+/// Does something in one group of a partition, if it has that group.
+fn in_group(
+    p: &mut Partition,
+    group: u32,
+    act: impl FnOnce(&mut View<'_>) -> Result<Reply, KvError>,
+) -> Result<Reply, KvError> {
+    match p.view(group) {
+        Some(mut view) => act(&mut view),
+        None => Ok(Reply::Refused(Refusal::NoGroup)),
     }
 }

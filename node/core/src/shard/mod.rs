@@ -16,6 +16,7 @@ mod delivery;
 mod depart;
 mod due;
 mod entry;
+mod group;
 mod header;
 mod hot;
 mod id;

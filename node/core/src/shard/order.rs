@@ -8,30 +8,28 @@
 use bytes::Bytes;
 
 use super::delivery::Returned;
+use super::group::{Look, View};
 use super::header::Header;
 use super::keys;
-use super::partition::{Partition, Step};
+use super::partition::{Partition, Shared, Step};
 use crate::kv::{self, Kv, KvError};
 
-impl Partition {
+impl Look<'_> {
     /// Position of the engaged message of a key.
     pub(crate) fn head(&self, kv: &dyn Kv, key: u64) -> Result<Option<u64>, KvError> {
         Ok(kv.get(&self.keys.head(key))?.map(|row| keys::tail(&row)))
     }
+}
 
-    /// Engages a message of a key.
-    pub(crate) fn engage(&mut self, kv: &mut dyn Kv, key: u64, position: u64) {
-        let mut row = vec![1];
-        row.extend(position.to_be_bytes());
-        kv.put(&self.keys.head(key), row.into());
-    }
-
+impl Shared {
     /// The first live message of a key.
-    fn first_of_key(&self, kv: &dyn Kv, key: u64) -> Result<Option<u64>, KvError> {
+    pub(crate) fn first_of_key(&self, kv: &dyn Kv, key: u64) -> Result<Option<u64>, KvError> {
         let (from, end) = (self.keys.keyed(key, 0), self.keys.keyed(key, u64::MAX));
         Ok(kv::first(kv, &from, &end)?.map(|(key, _)| keys::tail(&key)))
     }
+}
 
+impl Partition {
     /// A message with a key was added. One that is delayed is engaged at once if it is the first
     /// of its key, else it is blocked at once: it has to keep its key's order, and does not wait.
     pub(crate) fn key_added(
@@ -41,23 +39,45 @@ impl Partition {
         header: &Header,
     ) -> Result<(), KvError> {
         if header.due != 0 {
-            self.group.holes += 1;
-            if self.first_of_key(step.kv, header.key)?.is_some() {
-                self.group.blocked += 1;
-            } else {
-                self.engage(step.kv, header.key, position);
-                let back = Returned {
-                    due: header.due,
-                    ..Returned::default()
-                };
-                self.make_backing_off(step, position, back);
-            }
+            let is_first = self.first_of_key(step.kv, header.key)?.is_none();
+            self.for_each_group(&mut |view| {
+                view.delayed_key_added(step, (position, header), is_first);
+                Ok(())
+            })?;
         }
         step.kv.put(
             &self.keys.keyed(header.key, position),
             Bytes::from_static(&[1]),
         );
         Ok(())
+    }
+}
+
+impl View<'_> {
+    /// Engages a message of a key.
+    pub(crate) fn engage(&mut self, kv: &mut dyn Kv, key: u64, position: u64) {
+        let mut row = vec![1];
+        row.extend(position.to_be_bytes());
+        kv.put(&self.keys.head(key), row.into());
+    }
+
+    fn delayed_key_added(
+        &mut self,
+        step: &mut Step<'_>,
+        (position, header): (u64, &Header),
+        is_first: bool,
+    ) {
+        self.group.holes += 1;
+        if !is_first {
+            self.group.blocked += 1;
+            return;
+        }
+        self.engage(step.kv, header.key, position);
+        let back = Returned {
+            due: header.due,
+            ..Returned::default()
+        };
+        self.make_backing_off(step, position, back);
     }
 
     /// A message with a key was removed: the next one of its key may go.
@@ -68,7 +88,7 @@ impl Partition {
         key: u64,
     ) -> Result<(), KvError> {
         step.kv.delete(&self.keys.keyed(key, position));
-        let engaged = self.head(step.kv, key)?;
+        let engaged = self.look().head(step.kv, key)?;
         if engaged.is_some_and(|head| head != position) {
             return Ok(());
         }
@@ -119,8 +139,9 @@ impl Partition {
         if self.group.engaged != 0 {
             return Ok(());
         }
-        let next = self.next_live(step.kv, self.group.cursor)?;
-        self.group.holes -= next - self.group.cursor;
+        let cursor = self.group.cursor;
+        let next = self.next_live(step.kv, cursor)?;
+        self.group.holes -= next - cursor;
         self.group.cursor = next;
         let Some(header) = self.live(step.kv, next)? else {
             return Ok(());

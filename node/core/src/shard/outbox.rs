@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::delivery::Returned;
 use super::depart::Departure;
+use super::group::View;
 use super::id::{PartitionId, PayloadRef, put_message_id, read_message_id};
 use super::keys;
 use super::op::MAX_ERROR_BYTES;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Shared, Step, corrupt};
 use super::reply::{DeadLetterReason, EventKind, OutboxMessage, OutboxReason};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
@@ -113,7 +114,7 @@ pub(crate) struct Failed<'a> {
     pub(crate) error: Option<&'a [u8]>,
 }
 
-impl Partition {
+impl View<'_> {
     /// Removes a message that has left its place and failed for good: to its dead-letter queue by
     /// way of the outbox, or for ever where there is none.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
@@ -125,7 +126,7 @@ impl Partition {
         let header = self.remove(step, failed.position, failed.back.has_error)?;
         let id = header.id(self.id());
         let Some(to) = self.config.dead_letter else {
-            Self::free(step, &header);
+            Shared::free(step, &header);
             self.group.dropped += 1;
             self.event(step, id, EventKind::Dropped(failed.reason));
             return Ok(());
@@ -150,7 +151,9 @@ impl Partition {
             .map(|row| row.slice(1..))
             .unwrap_or_default())
     }
+}
 
+impl Shared {
     /// Forgets what the target has accepted, at most `max` messages. How many.
     pub(crate) fn outbox_done(
         &mut self,
@@ -274,7 +277,7 @@ pub(crate) fn loose_payload(key: &[u8], value: &[u8]) -> Option<PayloadRef> {
 
 /// All rows of one kind of a partition that were read, at most `max`.
 pub(crate) fn rows_of(
-    partition: &Partition,
+    partition: &Shared,
     kv: &dyn Kv,
     kind: u8,
     max: usize,

@@ -1,19 +1,20 @@
 //! One partition: what is hot of it in memory, and its rows.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
 use super::config::PartitionConfig;
-use super::delivery::Delivered;
+use super::group::Slot;
 use super::header::{Block, encode_settled};
 use super::hot::Hot;
-use super::id::{MessageId, PartitionId, PayloadRef};
+use super::id::{DEFAULT_GROUP, PartitionId, PayloadRef};
 use super::keys::{self, Keys};
-use super::outbox::Numbers;
+use super::outbox::{Numbers, rows_of};
 use super::producer::Producer;
-use super::reply::{Event, EventKind};
-use super::state::{Group, State};
+use super::reply::Event;
+use super::state::State;
 use super::timer::Timer;
 use crate::codec::{DecodeError, Reader};
 use crate::kv::{Kv, KvError};
@@ -27,17 +28,26 @@ pub(crate) struct Step<'a> {
     pub(crate) freed: Vec<PayloadRef>,
 }
 
-/// A partition. `state` and `group` are written back when they changed; the maps are caches of
-/// rows, with what is not written yet.
+/// A partition: what its groups share, and they.
 #[derive(Debug)]
 pub(crate) struct Partition {
+    pub(crate) shared: Shared,
+    pub(crate) groups: BTreeMap<u32, Slot>,
+    /// Groups that may have to be written.
+    pub(crate) touched: Vec<u32>,
+    /// What the caches of the groups hold.
+    group_weight: usize,
+}
+
+/// What the groups of a partition share. `state` is written back when it changed; the maps are
+/// caches of rows, with what is not written yet.
+#[derive(Debug)]
+pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) config: PartitionConfig,
     pub(crate) state: State,
-    pub(crate) group: Group,
-    stored: (State, Group),
+    stored: State,
     pub(crate) blocks: Hot<Block>,
-    pub(crate) deliveries: Hot<CachedDelivery>,
     pub(crate) producers: BTreeMap<Vec<u8>, Producer>,
     /// Producers that may have to be written.
     pub(crate) met: Vec<Vec<u8>>,
@@ -45,11 +55,18 @@ pub(crate) struct Partition {
     pub(crate) outboxes: BTreeMap<PartitionId, Numbers>,
 }
 
-/// A delivery and whether its row must be written.
-#[derive(Debug)]
-pub(crate) struct CachedDelivery {
-    pub(crate) batch: Delivered,
-    pub(crate) dirty: bool,
+impl Deref for Partition {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl DerefMut for Partition {
+    fn deref_mut(&mut self) -> &mut Shared {
+        &mut self.shared
+    }
 }
 
 /// A row that cannot be read.
@@ -60,34 +77,41 @@ pub(crate) fn corrupt(what: &str, id: PartitionId, error: &DecodeError) -> KvErr
 impl Partition {
     /// A partition without messages.
     pub(crate) fn new(id: PartitionId, config: PartitionConfig) -> Self {
+        let default = Slot::new(Keys(id).of(DEFAULT_GROUP));
+        Self {
+            groups: BTreeMap::from([(DEFAULT_GROUP, default)]),
+            touched: vec![DEFAULT_GROUP],
+            ..Self::without_groups(id, config)
+        }
+    }
+
+    fn without_groups(id: PartitionId, config: PartitionConfig) -> Self {
         let state = State {
             due_hint: u64::MAX,
             ..State::default()
         };
-        Self {
+        let shared = Shared {
             keys: Keys(id),
             config,
             state,
-            group: Group::default(),
-            // Differs from the state, so that the first flush writes both rows.
-            stored: (
-                State::default(),
-                Group {
-                    epoch: u64::MAX,
-                    ..Group::default()
-                },
-            ),
+            // Differs from the state, so that the first flush writes the row.
+            stored: State::default(),
             blocks: Hot::new(),
-            deliveries: Hot::new(),
             producers: BTreeMap::new(),
             met: Vec::new(),
             outboxes: BTreeMap::new(),
+        };
+        Self {
+            shared,
+            groups: BTreeMap::new(),
+            touched: Vec::new(),
+            group_weight: 0,
         }
     }
 
     /// The partition whose state row this is.
     pub(crate) fn open(kv: &dyn Kv, id: PartitionId, state: &[u8]) -> Result<Self, KvError> {
-        let mut partition = Self::new(id, PartitionConfig::default());
+        let mut partition = Self::without_groups(id, PartitionConfig::default());
         let state = State::decode(state).map_err(|e| corrupt("state", id, &e))?;
         if let Some(row) = kv.get(&keys::config(id))? {
             let config = PartitionConfig::decode(&mut Reader::new(&row));
@@ -97,38 +121,59 @@ impl Partition {
                 "partition {id} has a state and no configuration"
             )));
         }
-        if let Some(row) = kv.get(&partition.keys.group())? {
-            partition.group = Group::decode(&row).map_err(|e| corrupt("group", id, &e))?;
+        for (key, row) in rows_of(&partition, kv, b'g', usize::MAX)? {
+            let group = Keys::split(&key).and_then(|(_, rest)| keys::group(rest));
+            let Some(group) = group else {
+                return Err(KvError(format!("key of a group of partition {id}")));
+            };
+            let slot = Slot::open(Keys(id).of(group), &row)?;
+            partition.groups.insert(group, slot);
         }
         partition.state = state;
-        partition.stored = (partition.state, partition.group);
+        partition.stored = state;
         partition.load_outboxes(kv)?;
         Ok(partition)
     }
 
+    /// Writes what changed to the rows.
+    pub(crate) fn flush(&mut self, kv: &mut dyn Kv) {
+        self.shared.flush(kv);
+        for group in self.touched.drain(..) {
+            if let Some(slot) = self.groups.get_mut(&group) {
+                let grown = slot.flush(kv);
+                self.group_weight = self.group_weight.saturating_add_signed(grown);
+            }
+        }
+    }
+
+    /// How much is cached, in blocks or what is as large.
+    pub(crate) fn weight(&self) -> usize {
+        self.blocks.len() + self.producers.len() + self.group_weight
+    }
+
+    /// Forgets what is in rows anyway. Only after `flush`.
+    pub(crate) fn evict(&mut self) {
+        self.blocks.clear();
+        self.producers.clear();
+        self.groups.values_mut().for_each(Slot::evict);
+        self.group_weight = 0;
+    }
+}
+
+impl Shared {
     pub(crate) fn id(&self) -> PartitionId {
         self.keys.0
     }
 
-    /// Messages from the cursor on that wait.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.state.tail - self.group.cursor - self.group.holes
-    }
-
-    /// Writes what changed to the rows.
-    pub(crate) fn flush(&mut self, kv: &mut dyn Kv) {
+    fn flush(&mut self, kv: &mut dyn Kv) {
         let keys = self.keys;
         self.blocks.touched(|number, block| {
             if std::mem::take(&mut block.dirty) {
                 kv.put(&keys.block(number), Bytes::copy_from_slice(block.encoded()));
             }
             if std::mem::take(&mut block.settled_dirty) {
-                kv.put(&keys.settled(number), encode_settled(block.settled).into());
-            }
-        });
-        self.deliveries.touched(|number, delivery| {
-            if std::mem::take(&mut delivery.dirty) {
-                kv.put(&keys.delivery(number), delivery.batch.encode().into());
+                let key = keys.of(DEFAULT_GROUP).settled(number);
+                kv.put(&key, encode_settled(block.settled).into());
             }
         });
         for id in self.met.drain(..) {
@@ -136,25 +181,10 @@ impl Partition {
                 producer.flush(keys, &id, kv);
             }
         }
-        if self.state != self.stored.0 {
+        if self.state != self.stored {
             kv.put(&keys::state(self.id()), self.state.encode().into());
+            self.stored = self.state;
         }
-        if self.group != self.stored.1 && !self.state.dropping {
-            kv.put(&self.keys.group(), self.group.encode().into());
-        }
-        self.stored = (self.state, self.group);
-    }
-
-    /// How much is cached, in blocks or what is as large.
-    pub(crate) fn weight(&self) -> usize {
-        self.blocks.len() + self.deliveries.len() + self.producers.len()
-    }
-
-    /// Forgets what is in rows anyway. Only after `flush`.
-    pub(crate) fn evict(&mut self) {
-        self.blocks.clear();
-        self.deliveries.clear();
-        self.producers.clear();
     }
 
     /// Files a timer.
@@ -171,15 +201,5 @@ impl Partition {
     /// Something falls due then.
     pub(crate) fn due_by(&mut self, due: u64) {
         self.state.due_hint = self.state.due_hint.min(due);
-    }
-
-    pub(crate) fn event(&self, step: &mut Step<'_>, message: MessageId, kind: EventKind) {
-        let group = super::id::DEFAULT_GROUP;
-        step.events.push(Event {
-            partition: self.id(),
-            group,
-            message,
-            kind,
-        });
     }
 }

@@ -15,9 +15,10 @@
 
 use super::config::{OnExpiry, Ordering};
 use super::delivery::Returned;
+use super::group::{Look, View};
 use super::header::Header;
 use super::outbox::Failed;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Shared, Step, corrupt};
 use super::reply::{DeadLetterReason, EventKind};
 use super::timer::Timer;
 use crate::kv::{Kv, KvError};
@@ -41,7 +42,7 @@ pub(crate) struct Back {
     pub(crate) has_error: bool,
 }
 
-impl Partition {
+impl Look<'_> {
     /// Where the live message at a position is.
     pub(crate) fn place(
         &self,
@@ -67,7 +68,9 @@ impl Partition {
         }
         Ok(Place::Leased)
     }
+}
 
+impl View<'_> {
     /// Puts a message among those that are receivable again.
     pub(crate) fn make_returned(&mut self, step: &mut Step<'_>, position: u64, back: Returned) {
         let row = Returned { due: 0, ..back };
@@ -81,7 +84,8 @@ impl Partition {
         step.kv
             .put(&self.keys.backing_off(position), back.encode().into());
         self.group.backing_off += 1;
-        self.file(step.kv, back.due, Timer::BackOff(position));
+        let over = Timer::BackOff(self.keys.group, position);
+        self.file(step.kv, back.due, over);
     }
 
     /// Takes a message that was leased back: it is receivable again, now or when due; or it has
@@ -132,7 +136,8 @@ impl Partition {
             }
             Place::BackingOff(back) => {
                 step.kv.delete(&self.keys.backing_off(position));
-                self.unfile(step.kv, back.due, Timer::BackOff(position));
+                let over = Timer::BackOff(self.keys.group, position);
+                self.unfile(step.kv, back.due, over);
                 self.group.backing_off -= 1;
                 return back;
             }
@@ -166,14 +171,6 @@ impl Partition {
         Ok(header)
     }
 
-    /// Gives up the payload of a removed message.
-    pub(crate) fn free(step: &mut Step<'_>, header: &Header) {
-        if header.loose {
-            step.kv.delete(&super::keys::loose(header.payload));
-        }
-        step.freed.push(header.payload);
-    }
-
     /// Removes a message that has left its place, because its time to live is over.
     pub(crate) fn expire(
         &mut self,
@@ -194,10 +191,20 @@ impl Partition {
             );
         }
         let header = self.remove(step, position, back.has_error)?;
-        Self::free(step, &header);
+        Shared::free(step, &header);
         self.state.expired += 1;
         self.event(step, header.id(self.id()), EventKind::Expired);
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Gives up the payload of a removed message.
+    pub(crate) fn free(step: &mut Step<'_>, header: &Header) {
+        if header.loose {
+            step.kv.delete(&super::keys::loose(header.payload));
+        }
+        step.freed.push(header.payload);
     }
 
     /// When a message's time to live is over; None: never.

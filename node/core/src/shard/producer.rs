@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::config::Ordering;
 use super::keys::{self, Keys};
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Shared, Step, corrupt};
 use super::reply::Refusal;
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
@@ -159,7 +159,7 @@ impl Producer {
     }
 }
 
-impl Partition {
+impl Shared {
     /// Makes sure that a producer is known, and that the chunks of `first..first + count` are at
     /// hand. Refused when the numbers cannot be, or when there are too many producers.
     pub(crate) fn meet_producer(

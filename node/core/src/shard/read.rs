@@ -3,13 +3,14 @@
 use std::ops::ControlFlow;
 
 use super::config::Ordering;
+use super::group::Look;
 use super::header::{BLOCK, Block, Header};
-use super::id::{DEFAULT_GROUP, PartitionId, SessionId};
+use super::id::{PartitionId, SessionId};
 use super::keys::{self, Keys};
 use super::machine::ShardMachine;
 use super::op::hash_rows;
 use super::outbox::rows_of;
-use super::partition::Partition;
+use super::partition::{Partition, Shared};
 use super::reply::{Delivered, Outbox, OutboxMessage, Received, Stats};
 use super::state::totals;
 use crate::kv::{self, Kv, KvError};
@@ -18,8 +19,8 @@ impl ShardMachine {
     /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
     /// what is not here. Cheap.
     pub fn ready(&self, partition: PartitionId, group: u32) -> u64 {
-        let partition = self.partition(partition).filter(|_| group == DEFAULT_GROUP);
-        partition.map_or(0, |p| p.counts().0.min(p.room_in_flight()))
+        let look = self.partition(partition).and_then(|p| p.look(group));
+        look.map_or(0, |look| look.counts().0.min(look.room_in_flight()))
     }
 
     /// Counts of a group; None when partition or group is not here.
@@ -29,10 +30,8 @@ impl ShardMachine {
         partition: PartitionId,
         group: u32,
     ) -> Result<Option<Stats>, KvError> {
-        match self.partition(partition).filter(|_| group == DEFAULT_GROUP) {
-            Some(p) => p.stats(kv).map(Some),
-            None => Ok(None),
-        }
+        let look = self.partition(partition).and_then(|p| p.look(group));
+        look.map(|look| look.stats(kv)).transpose()
     }
 
     /// What a session has leased in a partition, delivery by delivery.
@@ -45,10 +44,10 @@ impl ShardMachine {
         let Some(p) = self.partition(partition) else {
             return Ok(Vec::new());
         };
-        let numbers = p.deliveries_of(kv, session, usize::MAX)?;
-        numbers
-            .into_iter()
-            .map(|number| p.received(kv, number))
+        let deliveries = p.deliveries_of(kv, session, usize::MAX)?.into_iter();
+        deliveries
+            .filter_map(|(group, number)| Some((p.look(group)?, number)))
+            .map(|(look, number)| look.received(kv, number))
             .collect()
     }
 
@@ -89,7 +88,7 @@ impl ShardMachine {
     }
 }
 
-impl Partition {
+impl Look<'_> {
     /// Ready and blocked messages.
     fn counts(&self) -> (u64, u64) {
         let (group, waiting) = (&self.group, self.waiting());
@@ -125,14 +124,14 @@ impl Partition {
                 None
             },
             next_due_at,
-            totals: totals(&self.state, &self.group),
+            totals: totals(&self.state, self.group),
         })
     }
 
     /// When the oldest of the first returned and the first waiting message was accepted.
     fn oldest_ready(&self, kv: &dyn Kv) -> Result<Option<u64>, KvError> {
         let mut oldest = None;
-        if let Some((key, _)) = rows_of(self, kv, b'r', 1)?.pop() {
+        if let Some((key, _)) = self.rows(kv, b'r', 1)?.pop() {
             let position = keys::tail(&key);
             let block = self.read_block(kv, position / BLOCK)?;
             oldest = block.and_then(|b| b.live(position % BLOCK).map(|h| h.enqueued_at));
@@ -161,27 +160,10 @@ impl Partition {
         Ok(found)
     }
 
-    /// Visits the blocks from `first` on, read from the rows.
-    pub(crate) fn visit_blocks(
-        &self,
-        kv: &dyn Kv,
-        first: u64,
-        visit: &mut dyn FnMut(u64, &Block) -> ControlFlow<()>,
-    ) -> Result<(), KvError> {
-        let (_, end) = self.keys.kinds(b'm', b'm' + 1);
-        let mut next = Some(first);
-        while let Some(number) = next.take() {
-            let Some((key, _)) = kv::first(kv, &self.keys.block(number), &end)? else {
-                break;
-            };
-            let number = keys::tail(&key);
-            if let Some(block) = self.read_block(kv, number)?
-                && visit(number, &block).is_continue()
-            {
-                next = number.checked_add(1);
-            }
-        }
-        Ok(())
+    /// The first `max` rows of one kind of the group.
+    pub(crate) fn rows(&self, kv: &dyn Kv, kind: u8, max: usize) -> Result<Vec<kv::Row>, KvError> {
+        let (from, end) = self.keys.all(kind);
+        kv::take(kv, &from, &end, max)
     }
 
     /// A delivery as it was answered, with what of it is still leased.
@@ -217,10 +199,35 @@ impl Partition {
         }
         Ok(Received {
             partition: self.id(),
-            group: DEFAULT_GROUP,
+            group: self.keys.group,
             delivery: number,
             epoch: self.group.epoch as u32,
             messages,
         })
+    }
+}
+
+impl Shared {
+    /// Visits the blocks from `first` on, read from the rows.
+    pub(crate) fn visit_blocks(
+        &self,
+        kv: &dyn Kv,
+        first: u64,
+        visit: &mut dyn FnMut(u64, &Block) -> ControlFlow<()>,
+    ) -> Result<(), KvError> {
+        let (_, end) = self.keys.kinds(b'm', b'm' + 1);
+        let mut next = Some(first);
+        while let Some(number) = next.take() {
+            let Some((key, _)) = kv::first(kv, &self.keys.block(number), &end)? else {
+                break;
+            };
+            let number = keys::tail(&key);
+            if let Some(block) = self.read_block(kv, number)?
+                && visit(number, &block).is_continue()
+            {
+                next = number.checked_add(1);
+            }
+        }
+        Ok(())
     }
 }

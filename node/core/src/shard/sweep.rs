@@ -2,7 +2,7 @@
 
 use super::header::decode_single;
 use super::keys;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Partition, Shared, Step, corrupt};
 use crate::kv::{self, KvError};
 
 impl Partition {
@@ -16,6 +16,7 @@ impl Partition {
     ) -> Result<(usize, bool), KvError> {
         self.flush(step.kv);
         self.evict();
+        self.groups.clear();
         let mut steps = 0;
         for (from, end) in [self.keys.kinds(b'a', b'o'), self.keys.kinds(b'p', b'x')] {
             for (key, value) in kv::take(step.kv, &from, &end, max - steps.min(max))? {
@@ -46,7 +47,7 @@ impl Partition {
         match keys::Keys::split(key).map(|(kind, _)| kind) {
             Some(b'd') => {
                 let header = decode_single(value);
-                Self::free(
+                Shared::free(
                     step,
                     &header.map_err(|e| corrupt("delayed message", self.id(), &e))?,
                 );
@@ -59,7 +60,7 @@ impl Partition {
                 let places = 0..block.headers.len() as u64;
                 let live: Vec<_> = places.filter_map(|place| block.live(place)).collect();
                 for header in &live {
-                    Self::free(step, header);
+                    Shared::free(step, header);
                 }
                 Ok(live.len())
             }

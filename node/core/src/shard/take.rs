@@ -2,10 +2,11 @@
 
 use super::config::{Delivery, Ordering};
 use super::delivery::{Returned, Slot};
+use super::group::{Look, View};
 use super::header::{BLOCK, Header};
-use super::id::{DEFAULT_GROUP, SessionId};
+use super::id::SessionId;
 use super::keys;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Shared, Step, corrupt};
 use super::reply::{Delivered, Received};
 use crate::kv::{self, KvError};
 
@@ -23,9 +24,11 @@ pub(crate) struct Take {
 }
 
 impl Take {
-    pub(crate) fn new(p: &Partition, now: u64, max: u32, lease_ms: u64) -> Self {
+    pub(crate) fn new(p: &View<'_>, now: u64, max: u32, lease_ms: u64) -> Self {
         let at_most_once = p.config.delivery == Delivery::AtMostOnce;
-        let max = u64::from(max).min(p.room_in_flight()).min(p.state.messages) as usize;
+        let max = u64::from(max)
+            .min(p.look().room_in_flight())
+            .min(p.state.messages) as usize;
         let messages = Vec::with_capacity(max);
         let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
         let deadline = if at_most_once { now } else { now + lease_ms };
@@ -40,7 +43,7 @@ impl Take {
 
     pub(crate) fn run(
         mut self,
-        p: &mut Partition,
+        p: &mut View<'_>,
         step: &mut Step<'_>,
         session: Option<SessionId>,
     ) -> Result<Received, KvError> {
@@ -49,7 +52,7 @@ impl Take {
             let found = self.messages.len();
             if p.group.returned > 0 {
                 self.take_returned(p, step)?;
-            } else if p.waiting() > 0 && scan > 0 && !strict_waits(p) {
+            } else if p.look().waiting() > 0 && scan > 0 && !strict_waits(p) {
                 self.scan_block(p, step, &mut scan)?;
                 continue;
             }
@@ -65,15 +68,15 @@ impl Take {
         };
         Ok(Received {
             partition: p.id(),
-            group: DEFAULT_GROUP,
+            group: p.keys.group,
             delivery,
             epoch: p.group.epoch as u32,
             messages: self.messages,
         })
     }
 
-    fn take_returned(&mut self, p: &mut Partition, step: &mut Step<'_>) -> Result<(), KvError> {
-        let (from, end) = p.keys.kinds(b'r', b'r' + 1);
+    fn take_returned(&mut self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<(), KvError> {
+        let (from, end) = p.keys.all(b'r');
         let rows = kv::take(step.kv, &from, &end, self.max - self.messages.len())?;
         for (key, value) in rows {
             let position = keys::tail(&key);
@@ -90,7 +93,7 @@ impl Take {
     /// Goes on from the cursor to the end of its block at most.
     fn scan_block(
         &mut self,
-        p: &mut Partition,
+        p: &mut View<'_>,
         step: &mut Step<'_>,
         scan: &mut u64,
     ) -> Result<(), KvError> {
@@ -124,7 +127,7 @@ impl Take {
     /// Whether the message that the cursor has come to may be delivered; if so, it is engaged.
     fn may_go(
         &self,
-        p: &mut Partition,
+        p: &mut View<'_>,
         step: &mut Step<'_>,
         position: u64,
         header: &Header,
@@ -138,7 +141,7 @@ impl Take {
                     p.group.holes -= 1;
                     return Ok(false);
                 }
-                if p.head(step.kv, header.key)?.is_some() {
+                if p.look().head(step.kv, header.key)?.is_some() {
                     p.group.blocked += 1;
                     return Ok(false);
                 }
@@ -152,7 +155,7 @@ impl Take {
 
     fn found(
         &mut self,
-        p: &mut Partition,
+        p: &mut View<'_>,
         step: &mut Step<'_>,
         (position, header): (u64, &Header),
         back: Returned,
@@ -172,7 +175,7 @@ impl Take {
         let has_error = back.has_error;
         if self.at_most_once {
             let header = p.remove(step, position, has_error)?;
-            Partition::free(step, &header);
+            Shared::free(step, &header);
             p.group.acked += 1;
         } else {
             let deadline = self.deadline;
@@ -189,11 +192,16 @@ impl Take {
 }
 
 /// Order is strict and a message is engaged: what waits must wait.
-fn strict_waits(p: &Partition) -> bool {
+fn strict_waits(p: &View<'_>) -> bool {
     p.config.ordering == Ordering::Strict && p.group.engaged != 0
 }
 
-impl Partition {
+impl Look<'_> {
+    /// Messages from the cursor on that wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.state.tail - self.group.cursor - self.group.holes
+    }
+
     /// Messages that may still be leased before the limit of leases is reached.
     pub(crate) fn room_in_flight(&self) -> u64 {
         let limit = u64::from(self.config.max_in_flight);

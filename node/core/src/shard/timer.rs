@@ -6,17 +6,18 @@ use crate::codec::{Decoded, Reader};
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// Look whether leases of this delivery have run out.
-    Lease(u64),
-    /// The message at this position has backed off long enough.
-    BackOff(u64),
+    /// Look whether leases of this group's delivery have run out.
+    Lease(u32, u64),
+    /// The message at this position has backed off long enough for this group.
+    BackOff(u32, u64),
     /// Expire messages from the expiry cursor on.
     ExpiryCursor,
     /// Expire the message at this position, which the expiry cursor has passed.
     Expiry(u64),
 }
 
-// Frozen: these bytes are in keys. Group (4) and stream (4) follow, then the number (8).
+// Frozen: these bytes are in keys. Group (4; 0: of the partition) and stream (4) follow, then the
+// number (8).
 const LEASE: u8 = b'l';
 const BACK_OFF: u8 = b'w';
 const EXPIRY_CURSOR: u8 = b'e';
@@ -25,14 +26,15 @@ const EXPIRY: u8 = b'x';
 impl Timer {
     /// The end of the timer's key.
     pub(crate) fn encode(self) -> ([u8; 17], usize) {
-        let (kind, number) = match self {
-            Self::Lease(delivery) => (LEASE, delivery),
-            Self::BackOff(position) => (BACK_OFF, position),
-            Self::ExpiryCursor => (EXPIRY_CURSOR, 0),
-            Self::Expiry(position) => (EXPIRY, position),
+        let (kind, group, number) = match self {
+            Self::Lease(group, delivery) => (LEASE, group, delivery),
+            Self::BackOff(group, position) => (BACK_OFF, group, position),
+            Self::ExpiryCursor => (EXPIRY_CURSOR, 0, 0),
+            Self::Expiry(position) => (EXPIRY, 0, position),
         };
         let mut out = [0; 17];
         out[0] = kind;
+        out[1..5].copy_from_slice(&group.to_be_bytes());
         out[9..].copy_from_slice(&number.to_be_bytes());
         (out, 17)
     }
@@ -41,12 +43,14 @@ impl Timer {
     pub(crate) fn decode(rest: &[u8]) -> Decoded<Self> {
         let mut r = Reader::new(rest);
         let kind = r.u8("kind of timer")?;
-        r.bytes(8, "group and stream of timer")?;
+        let group = r.bytes(4, "group of timer")?;
+        let group = group.iter().fold(0, |n, b| n << 8 | u32::from(*b));
+        r.bytes(4, "stream of timer")?;
         let number = r.u64("number of timer")?;
         r.finish("end of timer")?;
         Ok(match kind {
-            LEASE => Self::Lease(number),
-            BACK_OFF => Self::BackOff(number),
+            LEASE => Self::Lease(group, number),
+            BACK_OFF => Self::BackOff(group, number),
             EXPIRY_CURSOR => Self::ExpiryCursor,
             EXPIRY => Self::Expiry(number),
             _ => return r.fail("kind of timer"),
@@ -72,8 +76,9 @@ mod tests {
             partition: 2,
         });
         for timer in [
-            Timer::Lease(7),
-            Timer::BackOff(8),
+            Timer::Lease(0, 7),
+            Timer::Lease(u32::MAX, 7),
+            Timer::BackOff(0x0203, 8),
             Timer::ExpiryCursor,
             Timer::Expiry(u64::MAX),
         ] {
@@ -83,7 +88,9 @@ mod tests {
         let mut expected = vec![0x10, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, b't'];
         expected.extend([0, 0, 0, 0, 0, 0, 0, 99, b'l', 0, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 7]);
-        assert_eq!(*Timer::Lease(7).key(keys, 99), expected);
+        assert_eq!(*Timer::Lease(0, 7).key(keys, 99), expected);
+        expected[26] = 9;
+        assert_eq!(*Timer::Lease(9, 7).key(keys, 99), expected);
         assert!(Timer::decode(&[b'z'; 17]).is_err());
     }
 }

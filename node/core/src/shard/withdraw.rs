@@ -2,11 +2,12 @@
 //! the caller.
 
 use super::delivery::Returned;
+use super::group::View;
 use super::header::{Header, decode_single};
 use super::lease::Lease;
 use super::location::Location;
 use super::op::LeaseRef;
-use super::partition::{Partition, Step, corrupt};
+use super::partition::{Step, corrupt};
 use super::place::Place;
 use crate::kv::{Kv, KvError};
 
@@ -20,7 +21,7 @@ pub(crate) enum Withdrawn {
     Gone,
 }
 
-impl Partition {
+impl View<'_> {
     /// Takes out the message at a location, unless it is leased.
     pub(crate) fn withdraw(
         &mut self,
@@ -36,7 +37,7 @@ impl Partition {
         let Some(header) = self.live(step.kv, position)? else {
             return Ok(Withdrawn::Gone);
         };
-        let place = self.place(step.kv, position, &header)?;
+        let place = self.look().place(step.kv, position, &header)?;
         if place == Place::Leased {
             return Ok(Withdrawn::Leased);
         }

@@ -65,6 +65,7 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
 }
 
 const LEASE: LeaseRef = LeaseRef {
+    group: DEFAULT_GROUP,
     delivery: 300,
     slot: 2,
 };

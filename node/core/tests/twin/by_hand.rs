@@ -72,7 +72,7 @@ impl Partition {
         let removal = match self.at(op.location).map(|m| m.state) {
             None => Removal::Gone,
             Some(State::Leased { delivery, slot, .. })
-                if op.lease != Some(LeaseRef { delivery, slot }) =>
+                if op.lease.map(|lease| (lease.delivery, lease.slot)) != Some((delivery, slot)) =>
             {
                 Removal::Leased
             }

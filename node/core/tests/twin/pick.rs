@@ -47,6 +47,7 @@ impl World {
             Some(receipts) if forced && (lease.is_none() || pick.index(7) == 0) => {
                 let receipt = receipts[pick.index(receipts.len())];
                 Some(LeaseRef {
+                    group: DEFAULT_GROUP,
                     delivery: receipt.delivery,
                     slot: receipt.slot,
                 })

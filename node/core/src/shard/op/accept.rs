@@ -146,7 +146,7 @@ impl LoggedAccept {
             p.set_accepted(step.kv, self.source, through);
         }
         if p.config.ordering == Ordering::Strict {
-            p.strict_advance(step)?;
+            p.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         Ok(Reply::Accepted { through, stopped })
     }

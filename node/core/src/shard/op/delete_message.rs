@@ -2,10 +2,11 @@
 
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
-use crate::shard::id::{PartitionId, put_partition, read_partition};
+use crate::shard::group::View;
+use crate::shard::id::{DEFAULT_GROUP, PartitionId, put_partition, read_partition};
 use crate::shard::location::{Location, put_location, read_location};
-use crate::shard::partition::{Partition, Step};
-use crate::shard::reply::{Removal, Reply};
+use crate::shard::partition::{Partition, Shared, Step};
+use crate::shard::reply::{Refusal, Removal, Reply};
 use crate::shard::withdraw::Withdrawn;
 
 /// Deletes the message at a location, unless it is leased otherwise than by `lease`.
@@ -22,6 +23,8 @@ pub struct DeleteMessage {
 /// Names the lease of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseRef {
+    /// The group that it is leased to.
+    pub group: u32,
     /// Number of the delivery.
     pub delivery: u64,
     /// Place in the delivery's batch.
@@ -36,6 +39,7 @@ impl DeleteMessage {
             return out.push(0);
         };
         out.push(1);
+        out.put_varint(u64::from(lease.group));
         out.put_varint(lease.delivery);
         out.put_varint(u64::from(lease.slot));
     }
@@ -47,6 +51,7 @@ impl DeleteMessage {
             lease: match r.u8("lease of delete")? {
                 0 => None,
                 1 => Some(LeaseRef {
+                    group: r.varint_u32("group")?,
                     delivery: r.varint("delivery")?,
                     slot: r.varint_u16("slot")?,
                 }),
@@ -56,9 +61,13 @@ impl DeleteMessage {
     }
 
     pub(crate) fn apply(self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
-        let removal = match self.withdraw(p, step)? {
+        let group = self.lease.map_or(DEFAULT_GROUP, |lease| lease.group);
+        let Some(mut p) = p.view(group) else {
+            return Ok(Reply::Refused(Refusal::NoGroup));
+        };
+        let removal = match self.withdraw(&mut p, step)? {
             Withdrawn::Here(header, _) => {
-                Partition::free(step, &header);
+                Shared::free(step, &header);
                 p.state.purged += 1;
                 Removal::Done
             }
@@ -68,7 +77,7 @@ impl DeleteMessage {
         Ok(Reply::Deleted(removal))
     }
 
-    fn withdraw(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Withdrawn, KvError> {
+    fn withdraw(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<Withdrawn, KvError> {
         if let (Location::Position(position), Some(lease)) = (self.location, self.lease)
             && p.is_leased_by(step.kv, position, lease)?
             && let Some(ended) = p.end_lease(step, lease.delivery, lease.slot)?

@@ -2,9 +2,10 @@
 
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, KvError};
-use crate::shard::header::decode_single;
+use crate::shard::group::View;
+use crate::shard::header::{Header, decode_single};
 use crate::shard::id::{PartitionId, put_partition, read_partition};
-use crate::shard::partition::{Partition, Step, corrupt};
+use crate::shard::partition::{Partition, Shared, Step, corrupt};
 use crate::shard::place::Place;
 use crate::shard::reply::Reply;
 
@@ -119,7 +120,7 @@ fn purge_delayed(
         *budget -= 1;
         if header.sequence < from.before {
             p.remove_delayed(step, &key, &header);
-            Partition::free(step, &header);
+            Shared::free(step, &header);
             messages += 1;
         }
     }
@@ -142,14 +143,34 @@ fn purge_positions(
         }
         from.position = position + 1;
         let header = p.header(step.kv, position)?;
-        let place = p.place(step.kv, position, &header)?;
-        if header.sequence >= from.before || place == Place::Leased {
+        if header.sequence >= from.before {
             continue;
         }
-        let has_error = p.leave_place(step, position, place).has_error;
-        let header = p.remove(step, position, has_error)?;
-        Partition::free(step, &header);
-        messages += 1;
+        let mut gone = false;
+        p.for_each_group(&mut |view| {
+            gone |= view.take_out(step, position, &header)?;
+            Ok(())
+        })?;
+        messages += u64::from(gone);
     }
     Ok((messages, false))
+}
+
+impl View<'_> {
+    /// Removes a message unless it is leased. Whether it is gone.
+    fn take_out(
+        &mut self,
+        step: &mut Step<'_>,
+        position: u64,
+        header: &Header,
+    ) -> Result<bool, KvError> {
+        let place = self.look().place(step.kv, position, header)?;
+        if place == Place::Leased {
+            return Ok(false);
+        }
+        let has_error = self.leave_place(step, position, place).has_error;
+        let header = self.remove(step, position, has_error)?;
+        Shared::free(step, &header);
+        Ok(true)
+    }
 }

@@ -2,9 +2,10 @@
 
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
+use crate::shard::group::View;
 use crate::shard::id::{PartitionId, SessionId, put_partition, read_partition};
 use crate::shard::lease::MAX_LEASE_MS;
-use crate::shard::partition::{Partition, Step};
+use crate::shard::partition::Step;
 use crate::shard::reply::{Refusal, Reply};
 use crate::shard::take::Take;
 
@@ -83,7 +84,7 @@ impl Receive {
         })
     }
 
-    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+    pub(crate) fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<Reply, KvError> {
         if self.max == 0 {
             return Ok(Reply::Refused(Refusal::BadCount));
         }

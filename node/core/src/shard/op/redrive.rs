@@ -7,7 +7,8 @@ use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
 use crate::shard::config::DeadLetterTarget;
 use crate::shard::depart::Departure;
-use crate::shard::id::{PartitionId, put_partition, read_partition};
+use crate::shard::group::View;
+use crate::shard::id::{DEFAULT_GROUP, PartitionId, put_partition, read_partition};
 use crate::shard::location::{Location, put_location, read_location};
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{EventKind, OutboxReason, Refusal, Removal, Reply};
@@ -113,9 +114,12 @@ impl LoggedRedrive {
         if self.moves.iter().any(|one| one.to.queue == p.id().queue) {
             return Ok(Reply::Refused(Refusal::SameQueue));
         }
+        let Some(mut view) = p.view(DEFAULT_GROUP) else {
+            return Ok(Reply::Refused(Refusal::NoGroup));
+        };
         let mut outcomes = Vec::with_capacity(self.moves.len());
         for one in &self.moves {
-            outcomes.push(one.apply(p, step)?);
+            outcomes.push(one.apply(&mut view, step)?);
         }
         Ok(Reply::Redriven(outcomes))
     }
@@ -141,7 +145,7 @@ impl LoggedMove {
         })
     }
 
-    fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Removal, KvError> {
+    fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<Removal, KvError> {
         let (header, back) = match p.withdraw(step, self.location)? {
             Withdrawn::Here(header, back) => (header, back),
             Withdrawn::Leased => return Ok(Removal::Leased),
@@ -156,7 +160,8 @@ impl LoggedMove {
         };
         let target = p.depart(step, &header, departure);
         p.state.redriven += 1;
-        p.event(step, header.id(p.id()), EventKind::Redriven(target));
+        let id = header.id(p.id());
+        p.event(step, id, EventKind::Redriven(target));
         Ok(Removal::Done)
     }
 }

@@ -287,7 +287,7 @@ impl LoggedSend<'_> {
         }
         p.file_ids(step, &new_ids);
         if p.config.ordering == Ordering::Strict {
-            p.strict_advance(step)?;
+            p.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         Ok(Reply::Sent(outcomes))
     }

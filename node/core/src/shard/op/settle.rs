@@ -5,10 +5,11 @@ use bytes::Bytes;
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
 use crate::shard::delivery::Returned;
+use crate::shard::group::View;
 use crate::shard::id::{PartitionId, Receipt, put_partition, read_partition};
 use crate::shard::lease::{Lease, MAX_LEASE_MS};
 use crate::shard::outbox::Failed;
-use crate::shard::partition::{Partition, Step};
+use crate::shard::partition::{Shared, Step};
 use crate::shard::place::Back;
 use crate::shard::reply::{DeadLetterReason, EventKind, Refusal, Reply, SettleOutcome};
 
@@ -231,7 +232,7 @@ impl<'a> LoggedSettlement<'a> {
 }
 
 impl LoggedSettle<'_> {
-    pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
+    pub(crate) fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<Reply, KvError> {
         if self.items.is_empty() || self.items.len() > MAX_SETTLE {
             return Ok(Reply::Refused(Refusal::BadCount));
         }
@@ -244,7 +245,7 @@ impl LoggedSettle<'_> {
 }
 
 impl LoggedSettlement<'_> {
-    fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<SettleOutcome, KvError> {
+    fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<SettleOutcome, KvError> {
         if u64::from(self.epoch) != p.group.epoch {
             return Ok(SettleOutcome::Stale);
         }
@@ -263,7 +264,7 @@ impl LoggedSettlement<'_> {
         match self.action {
             LoggedAction::Ack | LoggedAction::Extend { .. } => {
                 let header = p.remove(step, lease.position, lease.has_error)?;
-                Partition::free(step, &header);
+                Shared::free(step, &header);
                 p.group.acked += 1;
             }
             LoggedAction::Nack {
@@ -297,7 +298,7 @@ impl LoggedSettlement<'_> {
 }
 
 fn fail(
-    p: &mut Partition,
+    p: &mut View<'_>,
     step: &mut Step<'_>,
     lease: Lease,
     reason: DeadLetterReason,
@@ -325,7 +326,7 @@ fn fail(
 }
 
 fn nack(
-    p: &mut Partition,
+    p: &mut View<'_>,
     step: &mut Step<'_>,
     lease: Lease,
     (delay_ms, error): (Option<u64>, &[u8]),

@@ -1,0 +1,187 @@
+//! One consumer group of a partition: what is hot of it in memory, and the two ways to see it
+//! together with what the groups share.
+
+use std::ops::{Deref, DerefMut};
+
+use super::delivery::Delivered;
+use super::hot::Hot;
+use super::id::MessageId;
+use super::keys::GroupKeys;
+use super::partition::{Partition, Shared, Step, corrupt};
+use super::reply::{Event, EventKind};
+use super::state::Group;
+use crate::kv::{Kv, KvError};
+
+/// A group. `group` is written back when it changed; the map is a cache of rows, with what is not
+/// written yet.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    keys: GroupKeys,
+    group: Group,
+    stored: Group,
+    deliveries: Hot<CachedDelivery>,
+    /// What its caches hold, as it was counted last.
+    weight: usize,
+}
+
+/// A delivery and whether its row must be written.
+#[derive(Debug)]
+pub(crate) struct CachedDelivery {
+    pub(crate) batch: Delivered,
+    pub(crate) dirty: bool,
+}
+
+impl Slot {
+    /// A group that has seen nothing yet.
+    pub(crate) fn new(keys: GroupKeys) -> Self {
+        Self {
+            keys,
+            group: Group::default(),
+            // Differs from the state, so that the first flush writes the row.
+            stored: Group {
+                epoch: u64::MAX,
+                ..Group::default()
+            },
+            deliveries: Hot::new(),
+            weight: 0,
+        }
+    }
+
+    /// The group whose row this is.
+    pub(crate) fn open(keys: GroupKeys, row: &[u8]) -> Result<Self, KvError> {
+        let group = Group::decode(row).map_err(|e| corrupt("group", keys.0, &e))?;
+        Ok(Self {
+            group,
+            stored: group,
+            ..Self::new(keys)
+        })
+    }
+
+    /// Writes what changed to the rows. By how much its caches have grown since it was asked.
+    pub(crate) fn flush(&mut self, kv: &mut dyn Kv) -> isize {
+        let keys = self.keys;
+        self.deliveries.touched(|number, delivery| {
+            if std::mem::take(&mut delivery.dirty) {
+                kv.put(&keys.delivery(number), delivery.batch.encode().into());
+            }
+        });
+        if self.group != self.stored {
+            kv.put(&keys.group(), self.group.encode().into());
+            self.stored = self.group;
+        }
+        let weight = std::mem::replace(&mut self.weight, self.deliveries.len());
+        self.weight.cast_signed() - weight.cast_signed()
+    }
+
+    /// Forgets what is in rows anyway. Only after `flush`.
+    pub(crate) fn evict(&mut self) {
+        self.deliveries.clear();
+        self.weight = 0;
+    }
+}
+
+/// A group with what the groups of its partition share, to change both.
+pub(crate) struct View<'a> {
+    shared: &'a mut Shared,
+    pub(crate) keys: GroupKeys,
+    pub(crate) group: &'a mut Group,
+    pub(crate) deliveries: &'a mut Hot<CachedDelivery>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(shared: &'a mut Shared, slot: &'a mut Slot) -> Self {
+        Self {
+            shared,
+            keys: slot.keys,
+            group: &mut slot.group,
+            deliveries: &mut slot.deliveries,
+        }
+    }
+
+    pub(crate) fn look(&self) -> Look<'_> {
+        Look {
+            shared: self.shared,
+            keys: self.keys,
+            group: self.group,
+        }
+    }
+
+    pub(crate) fn event(&self, step: &mut Step<'_>, message: MessageId, kind: EventKind) {
+        step.events.push(Event {
+            partition: self.id(),
+            group: self.keys.group,
+            message,
+            kind,
+        });
+    }
+}
+
+impl Deref for View<'_> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        self.shared
+    }
+}
+
+impl DerefMut for View<'_> {
+    fn deref_mut(&mut self) -> &mut Shared {
+        self.shared
+    }
+}
+
+/// A group with what the groups of its partition share, to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    shared: &'a Shared,
+    pub(crate) keys: GroupKeys,
+    pub(crate) group: &'a Group,
+}
+
+impl<'a> Look<'a> {
+    pub(crate) fn new(shared: &'a Shared, slot: &'a Slot) -> Self {
+        Self {
+            shared,
+            keys: slot.keys,
+            group: &slot.group,
+        }
+    }
+}
+
+impl Deref for Look<'_> {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        self.shared
+    }
+}
+
+impl Partition {
+    /// A group, to read.
+    pub(crate) fn look(&self, group: u32) -> Option<Look<'_>> {
+        let slot = self.groups.get(&group)?;
+        Some(Look::new(&self.shared, slot))
+    }
+
+    /// A group, to change it.
+    pub(crate) fn view(&mut self, group: u32) -> Option<View<'_>> {
+        let slot = self.groups.get_mut(&group)?;
+        // Mostly the one that was touched before.
+        if self.touched.last() != Some(&group) {
+            self.touched.push(group);
+        }
+        Some(View::new(&mut self.shared, slot))
+    }
+
+    /// Does something for every group, in order of their ids.
+    pub(crate) fn for_each_group(
+        &mut self,
+        act: &mut dyn FnMut(&mut View<'_>) -> Result<(), KvError>,
+    ) -> Result<(), KvError> {
+        for (group, slot) in &mut self.groups {
+            self.touched.push(*group);
+            act(&mut View::new(&mut self.shared, slot))?;
+        }
+        Ok(())
+    }
+}
