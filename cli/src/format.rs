@@ -135,6 +135,7 @@ pub fn stats(stats: &QueueStats) -> Value {
         "redeliveredTotal": stats.redelivered_total,
         "expiredTotal": stats.expired_total,
         "outbox": stats.outbox,
+        "redrivenTotal": stats.redriven_total,
         "deduplicationIds": stats.deduplication_ids,
         "partitionsUnavailable": stats.partitions_unavailable,
     })

@@ -29,6 +29,7 @@
 //! In a pod, [`ClientBuilder::from_env`] takes endpoint, CA and token from the environment.
 
 mod backoff;
+mod browse;
 mod builder;
 mod channels;
 mod client;
@@ -39,6 +40,7 @@ pub mod ledger;
 mod message;
 mod producer;
 mod queues;
+mod redrive;
 mod shutdown;
 mod token;
 mod topology;
@@ -46,6 +48,7 @@ mod topology;
 pub use bytes::Bytes;
 pub use roadstead_proto::v1 as proto;
 
+pub use self::browse::Browse;
 pub use self::builder::ClientBuilder;
 pub use self::client::Client;
 pub use self::consumer::{
@@ -54,6 +57,7 @@ pub use self::consumer::{
 pub use self::error::{CallError, ConnectError, Fault, ReceiveError, SendError, SettleError};
 pub use self::message::{Message, ReceivedMessage};
 pub use self::producer::{Accepted, Producer, ProducerBuilder, Sending};
+pub use self::redrive::Redrive;
 pub use self::shutdown::terminated;
 pub use self::topology::Topology;
 

@@ -7,11 +7,13 @@ use roadstead_proto::v1::cluster_service_client::ClusterServiceClient;
 use roadstead_proto::v1::message_service_client::MessageServiceClient;
 use roadstead_proto::v1::queue_service_client::QueueServiceClient;
 use roadstead_proto::v1::{
-    CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest,
-    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueStatsRequest,
-    ListMembersRequest, ListMembersResponse, ListQueuesRequest, PeekMessagesRequest, PeekedMessage,
-    PurgeQueueRequest, Queue, QueueSpec, QueueStats, ReceiveRequest, SettleRequest, SettleResult,
-    Settlement, TransferLeadershipRequest, UpdateQueueRequest,
+    CreateQueueRequest, CreateQueueResponse, DeleteMessageRequest, DeletePolicy,
+    DeleteQueueRequest, GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest,
+    GetQueueStatsRequest, ListMembersRequest, ListMembersResponse, ListQueuesRequest,
+    PeekMessagesRequest, PeekMessagesResponse, PurgeQueueRequest, Queue, QueueRef, QueueSpec,
+    QueueStats, ReceiveRequest, RedriveMessageRequest, RedriveMessagesRequest,
+    RedriveMessagesResponse, SettleRequest, SettleResult, Settlement, TransferLeadershipRequest,
+    UpdateQueueRequest,
 };
 
 use crate::channels::MAX_FRAME_BYTES;
@@ -131,19 +133,56 @@ impl Client {
             .messages)
     }
 
-    /// Shows up to `max_messages` (1..100) without leasing them.
-    pub async fn peek(
+    /// A page of messages, which are not leased: it may be empty and yet not be the last one.
+    /// [`Client::browse`] goes from page to page.
+    pub async fn peek_page(
+        &self,
+        request: PeekMessagesRequest,
+    ) -> Result<PeekMessagesResponse, CallError> {
+        unary!(self, QueueServiceClient, peek_messages, request).await
+    }
+
+    /// Deletes the message at a location, as a peek shows it. With a `message_id` that is not
+    /// empty only if it is that message; with `force` also while it is leased.
+    ///
+    /// After an answer that was lost on its way it may say that there is no message: this call has
+    /// deleted it then, or it had gone before.
+    pub async fn delete_message(
         &self,
         name: &str,
-        max_messages: u32,
-    ) -> Result<Vec<PeekedMessage>, CallError> {
-        let request = PeekMessagesRequest {
+        location: &str,
+        message_id: &str,
+        force: bool,
+    ) -> Result<(), CallError> {
+        let request = DeleteMessageRequest {
             queue: Some(self.queue_ref(name)),
-            max_messages,
+            location: location.to_owned(),
+            message_id: message_id.to_owned(),
+            force,
         };
-        Ok(unary!(self, QueueServiceClient, peek_messages, request)
-            .await?
-            .messages)
+        unary!(self, QueueServiceClient, delete_message, request).await?;
+        Ok(())
+    }
+
+    /// Moves a bounded piece of a queue's messages to another queue. [`Client::redrive`] goes from
+    /// piece to piece.
+    pub async fn redrive_piece(
+        &self,
+        request: RedriveMessagesRequest,
+    ) -> Result<RedriveMessagesResponse, CallError> {
+        unary!(self, QueueServiceClient, redrive_messages, request).await
+    }
+
+    /// Moves one message to another queue, and changes it if that is asked for; both happen or
+    /// neither. Returns where it goes, as `namespace/name`. What is said of lost answers at
+    /// [`Client::delete_message`] holds here too.
+    pub async fn redrive_message(
+        &self,
+        request: RedriveMessageRequest,
+    ) -> Result<String, CallError> {
+        let answer = unary!(self, QueueServiceClient, redrive_message, request).await?;
+        let QueueRef { namespace, name } = answer.queue.unwrap_or_default();
+        Ok(format!("{namespace}/{name}"))
     }
 
     /// Receives up to `max_messages` (1..1,000), waiting up to `wait` (at most 60 s) for the first.

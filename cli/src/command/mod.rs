@@ -5,7 +5,10 @@ mod cluster;
 mod completions;
 mod demo;
 mod dev;
+mod dlq;
+mod filter;
 mod load;
+mod message;
 mod queue;
 mod receive;
 mod send;
@@ -25,6 +28,9 @@ pub enum Command {
     /// Create, change, list and look into queues
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Look into dead letters, and move them back
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
     /// Send messages: one argument, a file, or many lines
     Send(send::Send),
     /// Receive messages, and ack them
@@ -48,6 +54,7 @@ impl Command {
             Self::Dev(command) => command.run(connection, output).await,
             Self::Demo(command) => command.run(connection).await,
             Self::Queue(command) => command.run(connection, output).await,
+            Self::Dlq(command) => command.run(connection, output).await,
             Self::Send(command) => command.run(connection, output).await,
             Self::Receive(command) => command.run(connection, output).await,
             Self::Cluster(command) => command.run(connection, output).await,

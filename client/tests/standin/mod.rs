@@ -6,7 +6,7 @@
 pub mod queue;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,7 +15,10 @@ use roadstead_client::Client;
 use roadstead_client::proto::cluster_service_server::ClusterServiceServer;
 use roadstead_client::proto::message_service_server::MessageServiceServer;
 use roadstead_client::proto::queue_service_server::QueueServiceServer;
-use roadstead_client::proto::{GetTopologyResponse, NodeAddress, ShardLeader};
+use roadstead_client::proto::{
+    GetTopologyResponse, NodeAddress, PeekMessagesRequest, PeekMessagesResponse,
+    RedriveMessagesRequest, RedriveMessagesResponse, ShardLeader,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -52,6 +55,12 @@ pub struct State {
     pub forwarded: u32,
     /// Messages per batch, in order of arrival.
     pub batches: Vec<usize>,
+    /// What a walk is answered with, page by page, and what it asked.
+    pub pages: VecDeque<PeekMessagesResponse>,
+    pub peeks: Vec<PeekMessagesRequest>,
+    /// The same of a redrive.
+    pub pieces: VecDeque<RedriveMessagesResponse>,
+    pub redrives: Vec<RedriveMessagesRequest>,
 }
 
 impl State {

@@ -89,6 +89,26 @@ impl QueueService for Node {
         Ok(Response::new(GetQueueResponse { queue: Some(queue) }))
     }
 
+    async fn peek_messages(
+        &self,
+        request: Request<PeekMessagesRequest>,
+    ) -> Answer<PeekMessagesResponse> {
+        let mut state = self.shared.lock();
+        refuse(&mut state)?;
+        state.peeks.push(request.into_inner());
+        Ok(Response::new(state.pages.pop_front().unwrap_or_default()))
+    }
+
+    async fn redrive_messages(
+        &self,
+        request: Request<RedriveMessagesRequest>,
+    ) -> Answer<RedriveMessagesResponse> {
+        let mut state = self.shared.lock();
+        refuse(&mut state)?;
+        state.redrives.push(request.into_inner());
+        Ok(Response::new(state.pieces.pop_front().unwrap_or_default()))
+    }
+
     unimplemented_calls! {
         create_queue(CreateQueueRequest) -> CreateQueueResponse;
         update_queue(UpdateQueueRequest) -> UpdateQueueResponse;
@@ -96,7 +116,8 @@ impl QueueService for Node {
         list_queues(ListQueuesRequest) -> ListQueuesResponse;
         get_queue_stats(GetQueueStatsRequest) -> GetQueueStatsResponse;
         purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
-        peek_messages(PeekMessagesRequest) -> PeekMessagesResponse;
+        delete_message(DeleteMessageRequest) -> DeleteMessageResponse;
+        redrive_message(RedriveMessageRequest) -> RedriveMessageResponse;
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod histories {
+    pub mod by_hand;
     pub mod command;
     pub mod consume;
     pub mod shard;

@@ -10,13 +10,15 @@ use roadstead_proto::v1::cluster_service_server::ClusterService;
 use roadstead_proto::v1::message_service_server::MessageService;
 use roadstead_proto::v1::queue_service_server::QueueService;
 use roadstead_proto::v1::{
-    CompleteRequest, CompleteResponse, CreateQueueRequest, CreateQueueResponse, DeleteQueueRequest, DeleteQueueResponse,
-    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueResponse,
-    GetQueueStatsRequest, GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse,
-    ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
-    PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
-    ReceiveStreamResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
-    SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
+    CompleteRequest, CompleteResponse, CreateQueueRequest, CreateQueueResponse, DeleteMessageRequest, DeleteMessageResponse,
+    DeleteQueueRequest, DeleteQueueResponse, GetClusterStatusRequest, GetClusterStatusResponse,
+    GetQueueRequest, GetQueueResponse, GetQueueStatsRequest, GetQueueStatsResponse,
+    GetTopologyRequest, GetTopologyResponse, ListQueuesRequest, ListQueuesResponse,
+    PeekMessagesRequest, PeekMessagesResponse, PurgeQueueRequest, PurgeQueueResponse,
+    ReceiveRequest, ReceiveResponse, ReceiveStreamRequest, ReceiveStreamResponse,
+    RedriveMessageRequest, RedriveMessageResponse, RedriveMessagesRequest, RedriveMessagesResponse,
+    SendRequest, SendResponse, SendStreamRequest, SendStreamResponse, SettleRequest,
+    SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +56,9 @@ impl QueueService for ClientServices {
         get_queue_stats(GetQueueStatsRequest) -> GetQueueStatsResponse;
         purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
         peek_messages(PeekMessagesRequest) -> PeekMessagesResponse;
+        delete_message(DeleteMessageRequest) -> DeleteMessageResponse;
+        redrive_messages(RedriveMessagesRequest) -> RedriveMessagesResponse;
+        redrive_message(RedriveMessageRequest) -> RedriveMessageResponse;
     }
 }
 

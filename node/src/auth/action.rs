@@ -19,6 +19,11 @@ pub enum Action {
     PurgeQueue,
     /// See messages without leasing them.
     PeekMessages,
+    /// Delete one message.
+    DeleteMessage,
+    /// Move messages to other queues; it needs [`Action::Receive`] of the one and
+    /// [`Action::Send`] of the other too.
+    Redrive,
     /// Send messages, by call or stream.
     Send,
     /// Receive messages, by call or stream.
@@ -79,6 +84,8 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.QueueService", "GetQueueStats") => A::GetQueueStats,
         ("roadstead.v1.QueueService", "PurgeQueue") => A::PurgeQueue,
         ("roadstead.v1.QueueService", "PeekMessages") => A::PeekMessages,
+        ("roadstead.v1.QueueService", "DeleteMessage") => A::DeleteMessage,
+        ("roadstead.v1.QueueService", "RedriveMessages" | "RedriveMessage") => A::Redrive,
         ("roadstead.v1.MessageService", "Send" | "SendStream") => A::Send,
         ("roadstead.v1.MessageService", "Receive" | "ReceiveStream") => A::Receive,
         ("roadstead.v1.MessageService", "Settle" | "Complete") => A::Settle,
@@ -110,6 +117,8 @@ impl Action {
             Self::GetQueueStats => "see counts of",
             Self::PurgeQueue => "purge",
             Self::PeekMessages => "peek into",
+            Self::DeleteMessage => "delete messages of",
+            Self::Redrive => "move messages out of",
             Self::Send => "send to",
             Self::Receive => "receive from",
             Self::Settle => "settle deliveries of",
@@ -152,7 +161,7 @@ mod tests {
                 }
             }
         }
-        assert!(procedures >= 24, "only {procedures} were walked");
+        assert!(procedures >= 27, "only {procedures} were walked");
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::gateway::ApiError;
 /// * Anonymous (only where the listener lets such clients in): everything with queues, messages
 ///   and topology; nothing of administration.
 /// * A `ServiceAccount`: uses the queues of its own namespace: see, list, count, peek, send,
-///   receive, settle. Queues are made, changed, purged and deleted by the operator, for whoever
-///   may edit Queue objects there.
+///   receive, settle, redrive. Queues are made, changed, purged and deleted by the operator, for
+///   whoever may edit Queue objects there; single messages are deleted by an administrator.
 /// * A node: exchanges frames and reads the state of the cluster. What it forwards is authorized as
 ///   the one who asked it.
 /// * The operator and administrators: everything but exchanging frames.
@@ -56,13 +56,18 @@ fn is_use(action: Action) -> bool {
             | Action::Send
             | Action::Receive
             | Action::Settle
+            | Action::Redrive
     )
 }
 
 fn is_management(action: Action) -> bool {
     matches!(
         action,
-        Action::CreateQueue | Action::UpdateQueue | Action::DeleteQueue | Action::PurgeQueue
+        Action::CreateQueue
+            | Action::UpdateQueue
+            | Action::DeleteQueue
+            | Action::PurgeQueue
+            | Action::DeleteMessage
     )
 }
 
@@ -124,11 +129,12 @@ mod tests {
         }
     }
 
-    const QUEUE_ACTIONS: [Action; 11] = [
+    const QUEUE_ACTIONS: [Action; 13] = [
         Action::CreateQueue,
         Action::UpdateQueue,
         Action::DeleteQueue,
         Action::PurgeQueue,
+        Action::DeleteMessage,
         Action::GetQueue,
         Action::ListQueues,
         Action::GetQueueStats,
@@ -136,6 +142,7 @@ mod tests {
         Action::Send,
         Action::Receive,
         Action::Settle,
+        Action::Redrive,
     ];
 
     const OTHER_ACTIONS: [Action; 11] = [
@@ -174,12 +181,15 @@ mod tests {
             .iter()
             .map(|a| allowed(*a, Some(&own)))
             .collect();
-        assert_eq!(own.join(" "), "ao ao ao ao aso aso aso aso aso aso aso");
+        assert_eq!(
+            own.join(" "),
+            "ao ao ao ao ao aso aso aso aso aso aso aso aso"
+        );
         let foreign: Vec<String> = QUEUE_ACTIONS
             .iter()
             .map(|a| allowed(*a, Some(&foreign)))
             .collect();
-        assert_eq!(foreign.join(" "), "ao ao ao ao ao ao ao ao ao ao ao");
+        assert_eq!(foreign.join(" "), "ao ao ao ao ao ao ao ao ao ao ao ao ao");
         let other: Vec<String> = OTHER_ACTIONS.iter().map(|a| allowed(*a, None)).collect();
         assert_eq!(other.join(" "), "asno asno no no o o o o o o n");
     }

@@ -6,6 +6,9 @@
 
 #[cfg(test)]
 mod atomic_tests;
+mod by_hand;
+#[cfg(test)]
+mod by_hand_tests;
 mod cache;
 mod cluster;
 pub(crate) mod credit;
@@ -15,6 +18,7 @@ mod complete;
 mod error;
 mod held;
 mod messages;
+mod pages;
 mod queues;
 mod receive;
 mod receive_stream;
@@ -22,6 +26,8 @@ mod receive_stream;
 mod receive_stream_tests;
 #[cfg(test)]
 mod receive_tests;
+#[cfg(test)]
+mod redrive_tests;
 pub mod route;
 mod send_stream;
 #[cfg(test)]

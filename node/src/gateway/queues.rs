@@ -8,9 +8,8 @@ use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
     CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest, DeleteQueueResponse,
     GetQueueRequest, GetQueueResponse, GetQueueStatsRequest, GetQueueStatsResponse,
-    ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
-    PurgeQueueRequest, PurgeQueueResponse, QueueRef, QueueStats, ShardCall, ShardPeek, ShardPurge,
-    ShardStats, UpdateQueueRequest, UpdateQueueResponse,
+    ListQueuesRequest, ListQueuesResponse, PurgeQueueRequest, PurgeQueueResponse, QueueRef,
+    QueueStats, ShardCall, ShardPurge, ShardStats, UpdateQueueRequest, UpdateQueueResponse,
 };
 use tonic::Code;
 
@@ -21,12 +20,9 @@ use crate::auth::{Action, Principal, authorize};
 use crate::raft::types::{CATALOG, GroupId};
 use crate::runtime::Runtime;
 use crate::shard::add_stats;
-use crate::shard::deliver::ANSWER_BYTES;
 
 const PAGE_DEFAULT: u32 = 100;
 const PAGE_MAX: u32 = 1_000;
-const PEEK_DEFAULT: u32 = 10;
-const PEEK_MAX: u32 = 100;
 /// A shard that does not answer is left out of counts after this.
 const STATS_PATIENCE: Duration = Duration::from_secs(2);
 const PURGE_PATIENCE: Duration = Duration::from_mins(1);
@@ -234,46 +230,9 @@ impl<R: Runtime> Gateway<R> {
             };
             messages += purged.messages;
         }
+        let QueueRef { namespace, name } = info.reference();
+        tracing::info!(%principal, queue = format!("{namespace}/{name}"), messages, "queue purged");
         Ok(PurgeQueueResponse { messages })
-    }
-
-    /// Shows messages without leasing them.
-    pub async fn peek_messages(
-        &self,
-        principal: &Principal,
-        request: PeekMessagesRequest,
-    ) -> Result<PeekMessagesResponse, ApiError> {
-        let info = self
-            .queue(principal, Action::PeekMessages, request.queue.as_ref())
-            .await?;
-        let max = validate::count("max_messages", request.max_messages, PEEK_DEFAULT, PEEK_MAX)?;
-        let mut messages = Vec::new();
-        let mut bytes = 0;
-        for (shard, _) in info.by_shard(&[]) {
-            let max_messages = max - messages.len() as u32;
-            if max_messages == 0 || bytes >= ANSWER_BYTES {
-                break;
-            }
-            let queue = Some(info.reference().clone());
-            let peek = ShardPeek {
-                queue_id: info.id(),
-                queue,
-                max_messages,
-            };
-            match self
-                .ask(principal, shard, Call::Peek(peek), PATIENCE)
-                .await?
-            {
-                Reply::Peek(peeked) => {
-                    let bodies = peeked.messages.iter().map(|message| message.body.len());
-                    bytes += bodies.sum::<usize>();
-                    messages.extend(peeked.messages);
-                }
-                _ => return Err(odd_answer(shard)),
-            }
-        }
-        messages.truncate(max as usize);
-        Ok(PeekMessagesResponse { messages })
     }
 
     async fn catalog(
@@ -291,7 +250,7 @@ impl<R: Runtime> Gateway<R> {
     }
 
     /// Asks a shard's leader something that may be asked twice.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         principal: &Principal,
         shard: GroupId,

@@ -32,6 +32,7 @@ async fn an_answer_is_bounded_in_bytes_and_the_rest_is_ready_at_once() {
         let shown = PeekMessagesRequest {
             queue: named(name),
             max_messages: 30,
+            ..PeekMessagesRequest::default()
         };
         let shown = gateway.peek_messages(&WHO, shown).await.unwrap();
         assert!((1..=16).contains(&shown.messages.len()));

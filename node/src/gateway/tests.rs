@@ -219,6 +219,7 @@ async fn peek_and_purge_see_all_shards() {
     let request = PeekMessagesRequest {
         queue: named("a"),
         max_messages: 12,
+        ..PeekMessagesRequest::default()
     };
     let peeked = gateway.peek_messages(&WHO, request).await.unwrap();
     assert_eq!(peeked.messages.len(), 12);

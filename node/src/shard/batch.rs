@@ -125,6 +125,8 @@ impl Batch {
             Op::Drop(op) => (op.partition, 0),
             Op::ReleaseSession(op) => (op.partition, 0),
             Op::Purge(op) => (op.partition, 0),
+            Op::Redrive(op) => (op.partition, 0),
+            Op::DeleteMessage(op) => (op.partition, 0),
             Op::OutboxDone(op) => (op.source, 0),
             Op::Receive(op) => (op.partition, 0),
             Op::Tick => {

@@ -105,15 +105,7 @@ fn header_len(message: &OutgoingMessage) -> usize {
 /// Header and body of a message that moves to a dead-letter queue: an earlier dead letter's
 /// information gives way to the new one.
 pub fn with_dead_letter(blob: &Bytes, info: &DeadLetterInfo) -> Result<(Bytes, Bytes), BlobError> {
-    let (header, body) = split(blob)?;
-    let mut kept = BytesMut::with_capacity(header.len() + info.error.len() + 96);
-    kept.put_u8(VERSION);
-    visit_fields(&header, |tag, value| {
-        if tag != DEAD_LETTER {
-            put_field(&mut kept, tag, &value);
-        }
-        Some(())
-    })?;
+    let (mut kept, body) = without(blob, info.error.len() + 96)?;
     let at_ms = info.at.as_ref().map_or(0, |at| {
         u64::try_from(at.seconds).unwrap_or(0) * 1_000
             + u64::try_from(at.nanos).unwrap_or(0) / 1_000_000
@@ -127,6 +119,70 @@ pub fn with_dead_letter(blob: &Bytes, info: &DeadLetterInfo) -> Result<(Bytes, B
     field.put_slice(info.error.as_bytes());
     put_field(&mut kept, DEAD_LETTER, &field);
     Ok((kept.freeze(), body))
+}
+
+/// Header and body of a message that goes back to work: nothing says any more that it was
+/// dead-lettered.
+pub fn without_dead_letter(blob: &Bytes) -> Result<(Bytes, Bytes), BlobError> {
+    let (kept, body) = without(blob, 0)?;
+    Ok((kept.freeze(), body))
+}
+
+/// The header without a dead letter's information, with room for more, and the body.
+fn without(blob: &Bytes, room: usize) -> Result<(BytesMut, Bytes), BlobError> {
+    let (header, body) = split(blob)?;
+    let mut kept = BytesMut::with_capacity(header.len() + 1 + room);
+    kept.put_u8(VERSION);
+    visit_fields(&header, |tag, value| {
+        if tag != DEAD_LETTER {
+            put_field(&mut kept, tag, &value);
+        }
+        Some(())
+    })?;
+    Ok((kept, body))
+}
+
+/// What a person changes of a message; None: it stays.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Edit {
+    /// What the consumer gets.
+    pub body: Option<Bytes>,
+    /// All of them.
+    pub attributes: Option<BTreeMap<String, AttributeValue>>,
+    /// A media type, or empty.
+    pub content_type: Option<String>,
+}
+
+/// Header and body of a message that was changed; all other fields stay, also unknown ones.
+pub fn edited(blob: &Bytes, edit: &Edit) -> Result<(Bytes, Bytes), BlobError> {
+    let (header, body) = split(blob)?;
+    let mut fields: Vec<(u8, BytesMut)> = Vec::new();
+    let mut put = |tag, encode: &dyn Fn(&mut BytesMut)| {
+        let mut field = BytesMut::new();
+        encode(&mut field);
+        fields.push((tag, field));
+    };
+    visit_fields(&header, |tag, value| {
+        let replaced = tag == ATTRIBUTE && edit.attributes.is_some()
+            || tag == CONTENT_TYPE && edit.content_type.is_some();
+        if !replaced {
+            put(tag, &|out| put_field(out, tag, &value));
+        }
+        Some(())
+    })?;
+    if let Some(content_type) = &edit.content_type {
+        put(CONTENT_TYPE, &|out| {
+            put_text(out, CONTENT_TYPE, content_type)
+        });
+    }
+    for (key, value) in edit.attributes.iter().flatten() {
+        put(ATTRIBUTE, &|out| put_attribute(out, key, value));
+    }
+    // In order of their tags, a dead letter's last.
+    fields.sort_by_key(|(tag, _)| (*tag == DEAD_LETTER, *tag));
+    let mut out = BytesMut::from(&[VERSION][..]);
+    fields.iter().for_each(|(_, field)| out.put_slice(field));
+    Ok((out.freeze(), edit.body.clone().unwrap_or(body)))
 }
 
 /// Takes a blob apart.

@@ -142,3 +142,80 @@ proptest! {
         prop_assert!(decode(&whole.slice(..cut)).is_err());
     }
 }
+
+#[test]
+fn a_message_that_goes_back_is_as_it_was() {
+    let info = DeadLetterInfo {
+        source_queue: "default/jobs".into(),
+        error: "boom".into(),
+        ..DeadLetterInfo::default()
+    };
+    let (header, body) = with_dead_letter(&blob(), &info).unwrap();
+    let dead = join(&header, &body);
+    assert_eq!(
+        decode(&dead).unwrap().dead_letter.unwrap().source_queue,
+        "default/jobs"
+    );
+    let (header, body) = without_dead_letter(&dead).unwrap();
+    assert_eq!(join(&header, &body), blob());
+    assert!(without_dead_letter(&Bytes::from_static(&[9])).is_err());
+}
+
+#[test]
+fn a_changed_message_keeps_everything_else() {
+    let info = DeadLetterInfo {
+        source_queue: "default/jobs".into(),
+        ..DeadLetterInfo::default()
+    };
+    // A field of a newer version stays where it is.
+    let (header, body) = split(&blob()).unwrap();
+    let newer = [&[VERSION], &header[..], &[99, 1, 7]].concat();
+    let (header, body) = with_dead_letter(&join(&newer, &body), &info).unwrap();
+    let dead = join(&header, &body);
+    let same = edited(&dead, &Edit::default()).unwrap();
+    assert_eq!(join(&same.0, &same.1), dead);
+    let value = AttributeValue {
+        value: Some(Value::StringValue("y".into())),
+    };
+    let edit = Edit {
+        body: Some(Bytes::from_static(b"new")),
+        attributes: Some(BTreeMap::from([("b".into(), value)])),
+        content_type: Some("application/json".into()),
+    };
+    let (header, body) = edited(&dead, &edit).unwrap();
+    let changed = decode(&join(&header, &body)).unwrap();
+    let before = decode(&dead).unwrap();
+    assert_eq!((&body[..], &changed.body[..]), (&b"new"[..], &b"new"[..]));
+    assert_eq!(changed.content_type, "application/json");
+    assert_eq!(changed.attributes.keys().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(changed.ordering_key, before.ordering_key);
+    assert_eq!(changed.trace_parent, before.trace_parent);
+    assert_eq!(changed.dead_letter, before.dead_letter);
+    let tags = {
+        let mut tags = Vec::new();
+        let fields = header.slice(1..);
+        visit_fields(&fields, |tag, _| {
+            tags.push(tag);
+            Some(())
+        })
+        .unwrap();
+        tags
+    };
+    let order = [
+        CONTENT_TYPE,
+        ORDERING_KEY,
+        TRACE_PARENT,
+        ATTRIBUTE,
+        99,
+        DEAD_LETTER,
+    ];
+    assert_eq!(tags, order);
+    let none = Edit {
+        attributes: Some(BTreeMap::new()),
+        content_type: Some(String::new()),
+        ..Edit::default()
+    };
+    let (header, body) = edited(&dead, &none).unwrap();
+    let bare = decode(&join(&header, &body)).unwrap();
+    assert!(bare.attributes.is_empty() && bare.content_type.is_empty());
+}

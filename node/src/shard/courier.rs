@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use openraft_rt::Select2;
 use roadstead_core::shard::{
-    DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, PartitionId,
+    DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, OutboxReason, PartitionId,
 };
 use roadstead_proto::v1::{
     DeadLetterInfo, DeadLetterReason, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
@@ -129,12 +129,15 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
             .queues
             .by_id(target.queue)
             .filter(|queue| !queue.deleting);
-        let shard = shard.and_then(|queue| queue.shard(target.partition)).ok_or_else(|| {
-            ApiError::unavailable(format!(
-                "queue {} does not exist any more; point the dead-letter policy at another queue",
-                target.queue
-            ))
-        })?;
+        let shard = shard
+            .and_then(|queue| queue.shard(target.partition))
+            .ok_or_else(|| {
+                ApiError::unavailable(format!(
+                    "queue {} does not exist any more; for later dead letters, point the policy at \
+                 another queue",
+                    target.queue
+                ))
+            })?;
         let replica = &self.desk.replica;
         let heads = replica.read(|machine, kv| machine.outbox_heads(kv, source, target, BATCH));
         let mut heads = heads.map_err(|error| ApiError::unavailable(error.to_string()))?;
@@ -186,20 +189,15 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
                     message.id
                 ))
             };
-            let info = DeadLetterInfo {
-                reason: match message.reason {
-                    Reason::MaxDeliveries => DeadLetterReason::MaxDeliveries.into(),
-                    Reason::Rejected => DeadLetterReason::Rejected.into(),
-                    Reason::Expired => DeadLetterReason::Expired.into(),
-                    Reason::Overflow => DeadLetterReason::Overflow.into(),
-                },
-                error: String::from_utf8_lossy(&message.error).into_owned(),
-                source_queue: source_queue.clone(),
-                delivery_count: message.delivery_count,
-                at: Some(timestamp(message.at)),
-            };
             let payload = payload.ok_or_else(unreadable)?;
-            let moving = blob::with_dead_letter(&payload, &info);
+            let moving = match message.reason {
+                OutboxReason::DeadLettered(why) => {
+                    let info = dead_letter(&message, why, &source_queue);
+                    blob::with_dead_letter(&payload, &info)
+                }
+                OutboxReason::Redriven => blob::without_dead_letter(&payload),
+                OutboxReason::Sent => split_payload(&payload),
+            };
             let (header, body) = moving.map_err(|_| unreadable())?;
             Ok(Travelling {
                 number: message.number,
@@ -244,6 +242,22 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
 
     fn parked(&self) -> std::sync::MutexGuard<'_, Parked> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn dead_letter(message: &OutboxMessage, why: Reason, source_queue: &str) -> DeadLetterInfo {
+    let reason = match why {
+        Reason::MaxDeliveries => DeadLetterReason::MaxDeliveries,
+        Reason::Rejected => DeadLetterReason::Rejected,
+        Reason::Expired => DeadLetterReason::Expired,
+        Reason::Overflow => DeadLetterReason::Overflow,
+    };
+    DeadLetterInfo {
+        reason: reason.into(),
+        error: String::from_utf8_lossy(&message.error).into_owned(),
+        source_queue: source_queue.to_owned(),
+        delivery_count: message.delivery_count,
+        at: Some(timestamp(message.at)),
     }
 }
 

@@ -30,6 +30,9 @@ pub fn log(shard: GroupId, events: &[Event]) {
                 shard, %message, %partition,
                 "message dropped: its queue is full, and it made room for a newer one"
             ),
+            EventKind::Redriven(target) => tracing::debug!(
+                shard, %message, %partition, %target, "message goes to another queue: redriven"
+            ),
             EventKind::Dropped(reason) => tracing::warn!(
                 shard, %message, %partition, reason = reason_text(reason),
                 "message dropped: its queue has no dead-letter queue"

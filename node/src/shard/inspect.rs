@@ -1,20 +1,15 @@
-//! Stats, peek and purge of the partitions that one shard holds.
+//! Stats and purge of the partitions that one shard holds.
 
 use std::sync::Arc;
 
-use roadstead_core::shard::{
-    DEFAULT_GROUP, MessageState as State, Op, PartitionId, Peeked, Purge, Reply, Stats,
-};
-use roadstead_proto::v1::{
-    MessageState, PeekMessagesResponse, PeekedMessage, PurgeQueueResponse, QueueRef, QueueStats,
-};
+use roadstead_core::shard::{DEFAULT_GROUP, Op, PartitionId, Purge, Reply, Stats};
+use roadstead_proto::v1::{PurgeQueueResponse, QueueRef, QueueStats};
 
-use super::blob;
-use super::deliver::{self, ANSWER_BYTES};
 use super::desk::Desk;
 use super::refusal::{not_taken, refused};
 use super::replica::Replica;
 use super::send::{odd_reply, outcome, stopped};
+use super::walk::broken;
 use super::wire::timestamp;
 use crate::gateway::ApiError;
 use crate::runtime::Runtime;
@@ -66,6 +61,7 @@ fn counts(stats: &Stats) -> QueueStats {
         outbox: stats.outbox,
         partitions_unavailable: 0,
         deduplication_ids: stats.ids,
+        redriven_total: stats.totals.redriven,
     }
 }
 
@@ -85,6 +81,7 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     sum.expired_total += more.expired_total;
     sum.outbox += more.outbox;
     sum.deduplication_ids += more.deduplication_ids;
+    sum.redriven_total += more.redriven_total;
     sum.partitions_unavailable += more.partitions_unavailable;
     let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
         (a.seconds, a.nanos) < (b.seconds, b.nanos)
@@ -97,58 +94,6 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     {
         sum.oldest_enqueued_at = Some(*at);
     }
-}
-
-/// Shows up to `max` messages of these partitions, and not many more than [`ANSWER_BYTES`].
-pub async fn peek<R: Runtime, P: Replica>(
-    desk: &Desk<R, P>,
-    partitions: &[PartitionId],
-    max: usize,
-) -> Result<PeekMessagesResponse, ApiError> {
-    let mut found: Vec<(PartitionId, Peeked)> = Vec::new();
-    for partition in partitions {
-        let left = max.saturating_sub(found.len());
-        let peeked = desk
-            .replica
-            .read(|machine, kv| machine.peek(kv, *partition, left));
-        let peeked = peeked.map_err(|error| broken(desk.replica.id(), &error))?;
-        found.extend(peeked.into_iter().map(|peeked| (*partition, peeked)));
-    }
-    let mut bytes = 0;
-    let fits = found.iter().take_while(|(_, peeked)| {
-        bytes += peeked.payload.len as usize;
-        bytes <= ANSWER_BYTES
-    });
-    found.truncate(fits.count().max(1));
-    let refs = found.iter().map(|(_, peeked)| peeked.payload).collect();
-    let payloads = deliver::payloads(&*desk.replica, refs).await;
-    let shown = found.into_iter().zip(payloads);
-    let messages = shown.filter_map(|((partition, peeked), payload)| {
-        let blob = blob::decode(&payload?).ok()?;
-        let state = match peeked.state {
-            State::Ready => MessageState::Ready,
-            State::InFlight => MessageState::InFlight,
-            State::Delayed => MessageState::Delayed,
-            State::Blocked => MessageState::Blocked,
-        };
-        Some(PeekedMessage {
-            message_id: peeked.id.to_string(),
-            partition: partition.partition,
-            sequence: peeked.sequence,
-            body: blob.body,
-            attributes: blob.attributes,
-            content_type: blob.content_type,
-            ordering_key: blob.ordering_key,
-            delivery_count: peeked.delivery_count,
-            enqueued_at: Some(timestamp(peeked.enqueued_at)),
-            state: state.into(),
-            dead_letter: blob.dead_letter,
-            deduplication_id: blob.deduplication_id,
-        })
-    });
-    Ok(PeekMessagesResponse {
-        messages: messages.collect(),
-    })
 }
 
 /// Removes what is not leased from these partitions.
@@ -194,9 +139,4 @@ pub async fn purge<R: Runtime, P: Replica>(
         }
     }
     Ok(PurgeQueueResponse { messages })
-}
-
-fn broken(shard: u16, error: &roadstead_core::kv::KvError) -> ApiError {
-    let message = format!("shard {shard} cannot read its rows: {error}; see the node's log");
-    ApiError::new(tonic::Code::Internal, message)
 }

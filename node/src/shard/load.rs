@@ -93,6 +93,7 @@ fn counts(stats: &Stats) -> ConsumerLoad {
         leases_expired_total: stats.totals.lease_expired,
         dropped_total: stats.totals.dropped,
         purged_total: stats.totals.purged,
+        redriven_total: stats.totals.redriven,
         outbox: stats.outbox,
         ..ConsumerLoad::default()
     }

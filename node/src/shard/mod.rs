@@ -6,7 +6,7 @@
 //!            credit ─► consumers ───────┘                   └─► deliveries
 //! ```
 //! One task per shard writes entries (`proposer`), one per subscription writes frames to its
-//! consumer (`subscription`), one carries dead letters to their queue (`courier`), one follows the
+//! consumer (`subscription`), one carries messages to other queues (`courier`), one follows the
 //! catalog (`configure`) and one has rows hashed to compare replicas (`digest`). What they share
 //! is the `desk`.
 
@@ -14,6 +14,7 @@ mod accept;
 mod batch;
 mod belongs;
 pub mod blob;
+mod by_location;
 mod configure;
 mod complete;
 mod consumer;
@@ -24,12 +25,16 @@ pub mod deliver;
 mod desk;
 mod digest;
 mod events;
+mod filter;
 mod inspect;
 mod intake;
 mod load;
+pub mod location;
 mod moved;
+mod peek;
 mod proposer;
 mod receive;
+mod redrive;
 mod refusal;
 mod replica;
 mod send;
@@ -37,6 +42,7 @@ mod service;
 mod sessions;
 mod settle;
 mod subscription;
+mod walk;
 pub mod wire;
 
 #[cfg(test)]
@@ -52,8 +58,11 @@ pub(crate) mod twin;
 
 pub use courier::Parked;
 pub use desk::ShardOptions;
+pub use filter::Filter;
 pub use inspect::add as add_stats;
+pub use redrive::add as add_redriven;
 pub use refusal::{entry_error, refused};
 pub use replica::{Replica, Unapplied, View};
 pub use service::ShardService;
 pub use settle::{malformed as malformed_receipt, stale as stale_receipt};
+pub use walk::LOOK_MAX;

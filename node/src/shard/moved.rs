@@ -66,7 +66,7 @@ pub fn decode(header: &Bytes, payload: &Bytes) -> Option<MovedMessage> {
 
 #[cfg(test)]
 mod tests {
-    use roadstead_core::shard::{DeadLetterReason, PayloadRef};
+    use roadstead_core::shard::{OutboxReason, PayloadRef};
 
     use super::*;
 
@@ -86,7 +86,7 @@ mod tests {
                 offset: 0,
                 len: 0,
             },
-            reason: DeadLetterReason::Rejected,
+            reason: OutboxReason::Redriven,
             delivery_count: 1,
             at: 0,
             error: Bytes::new(),

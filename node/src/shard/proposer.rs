@@ -268,7 +268,8 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             desk.hand_back(received);
         }
         events::log(desk.replica.id(), &applied.events);
-        let leaves = |kind: &EventKind| matches!(kind, EventKind::DeadLettered(..));
+        let leaves =
+            |kind: &EventKind| matches!(kind, EventKind::DeadLettered(..) | EventKind::Redriven(_));
         if applied.events.iter().any(|event| leaves(&event.kind)) {
             desk.outbox.notify_one();
         }

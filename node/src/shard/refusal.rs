@@ -76,6 +76,7 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             true,
             "nothing was acked and nothing sent; see why the queues that they go to take nothing",
         ),
+        Refusal::SameQueue => (Code::FailedPrecondition, false, "name another one"),
         Refusal::Gap => (
             Code::Aborted,
             true,

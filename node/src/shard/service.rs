@@ -18,12 +18,17 @@ use super::consumer::Wish;
 use super::courier::{Courier, Parked};
 use super::desk::{Desk, ShardOptions};
 use super::proposer::Proposer;
+use super::redrive::Targets;
 use super::refusal::refused;
 use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, belongs, complete, delete, digest, inspect, load, receive, send, settle};
+use super::{
+    accept, belongs, by_location, complete, delete, digest, inspect, load, peek, receive, redrive, send,
+    settle,
+};
+use crate::auth::Principal;
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -70,6 +75,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
     pub async fn call(&self, call: ShardCall) -> Result<ShardReply, ApiError> {
         self.check_leads()?;
         let desk = &self.desk;
+        let principal = Principal::from_info(call.principal.as_ref());
         let reply = match call.call {
             Some(Call::Send(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
@@ -97,8 +103,21 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 Reply::Purge(inspect::purge(desk, &queue, &partitions).await?)
             }
             Some(Call::Peek(call)) => {
-                let partitions = self.held(call.queue_id);
-                Reply::Peek(inspect::peek(desk, &partitions, call.max_messages as usize).await?)
+                let held = self.held(call.queue_id);
+                Reply::Peek(peek::peek(desk, &held, call).await?)
+            }
+            Some(Call::DeleteMessage(call)) => {
+                by_location::delete(desk, call).await?;
+                Reply::Done(true)
+            }
+            Some(Call::Redrive(call)) => {
+                let targets = Targets::new(&*self.queues, &principal, call.queue_id);
+                let held = self.held(call.queue_id);
+                Reply::Redriven(redrive::redrive(desk, &held, targets, call).await?)
+            }
+            Some(Call::RedriveMessage(call)) => {
+                let targets = Targets::new(&*self.queues, &principal, call.queue_id);
+                Reply::RedrivenTo(by_location::redrive(desk, targets, call).await?)
             }
             Some(Call::Accept(call)) => {
                 let queue = (call.target_queue_id, None);

@@ -397,4 +397,22 @@ impl QueueService for Node {
     ) -> Result<Response<v1::PeekMessagesResponse>, Status> {
         Err(Status::unimplemented("the operator does not ask for it"))
     }
+    async fn delete_message(
+        &self,
+        _: Request<v1::DeleteMessageRequest>,
+    ) -> Result<Response<v1::DeleteMessageResponse>, Status> {
+        Err(Status::unimplemented("the operator does not ask for it"))
+    }
+    async fn redrive_messages(
+        &self,
+        _: Request<v1::RedriveMessagesRequest>,
+    ) -> Result<Response<v1::RedriveMessagesResponse>, Status> {
+        Err(Status::unimplemented("the operator does not ask for it"))
+    }
+    async fn redrive_message(
+        &self,
+        _: Request<v1::RedriveMessageRequest>,
+    ) -> Result<Response<v1::RedriveMessageResponse>, Status> {
+        Err(Status::unimplemented("the operator does not ask for it"))
+    }
 }

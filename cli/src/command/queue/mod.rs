@@ -3,6 +3,7 @@
 mod create;
 mod deduplication;
 mod delete;
+mod delete_message;
 mod get;
 mod ls;
 mod peek;
@@ -33,6 +34,8 @@ pub enum Queue {
     Purge(purge::Purge),
     /// Show messages without leasing them
     Peek(peek::Peek),
+    /// Delete one message
+    DeleteMessage(delete_message::DeleteMessage),
 }
 
 impl Queue {
@@ -49,6 +52,7 @@ impl Queue {
             Self::Delete(command) => command.run(&client, output).await,
             Self::Purge(command) => command.run(&client, output).await,
             Self::Peek(command) => command.run(&client, output).await,
+            Self::DeleteMessage(command) => command.run(&client, output).await,
         }
     }
 }

@@ -5,10 +5,11 @@ use roadstead_client::Client;
 use roadstead_client::proto::{MessageState, PeekedMessage};
 use serde_json::{Value, json};
 
+use crate::command::filter::{Filter, Since};
 use crate::format;
-use crate::output::{Output, table};
+use crate::output::{Output, line, table};
 
-/// Which queue, and how many.
+/// Which queue, how many, and which of them.
 #[derive(Debug, Args)]
 pub struct Peek {
     /// Name, or namespace/name
@@ -18,22 +19,49 @@ pub struct Peek {
     #[arg(long, short, default_value_t = 10, value_parser = value_parser!(u32).range(1..=100))]
     #[arg(allow_negative_numbers = true)]
     count: u32,
+    /// All messages, however many; with `--output json` one object per line
+    #[arg(long, conflicts_with = "count")]
+    all: bool,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl Peek {
     pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
-        let messages = client.peek(&self.name, self.count).await?;
+        let filter = self.filter.build(client, Since::Accepted);
+        if self.all && output.is_json() {
+            let mut walk = client.browse(&self.name, filter);
+            while let Some(message) = walk.next().await? {
+                line(&json(&message).to_string())?;
+            }
+            return Ok(());
+        }
+        let count = if self.all {
+            usize::MAX
+        } else {
+            self.count as usize
+        };
+        let messages = client.peek(&self.name, filter, count).await?;
         let value = Value::Array(messages.iter().map(json).collect());
         output.print(&value, || {
             if messages.is_empty() {
-                return format!("{} holds no messages", self.name);
+                return format!("{} holds no such messages", self.name);
             }
-            let header = ["ID", "STATE", "DELIVERIES", "KEY", "BYTES", "BODY"];
+            let header = [
+                "ID",
+                "LOCATION",
+                "STATE",
+                "DELIVERIES",
+                "KEY",
+                "BYTES",
+                "BODY",
+            ];
             if messages.iter().all(|message| message.dead_letter.is_none()) {
                 return table(header, messages.iter().map(row));
             }
-            let [id, state, deliveries, key, bytes, body] = header;
-            let header = [id, state, deliveries, key, bytes, "DEAD LETTER", body];
+            let [id, location, state, deliveries, key, bytes, body] = header;
+            let why = "DEAD LETTER";
+            let header = [id, location, state, deliveries, key, bytes, why, body];
             table(header, messages.iter().map(row_of_dead))
         })?;
         Ok(())
@@ -53,6 +81,7 @@ fn state(message: &PeekedMessage) -> &'static str {
 fn json(message: &PeekedMessage) -> Value {
     let mut value = json!({
         "id": message.message_id,
+        "location": message.location,
         "state": state(message),
         "partition": message.partition,
         "sequence": message.sequence,
@@ -60,6 +89,10 @@ fn json(message: &PeekedMessage) -> Value {
         "orderingKey": message.ordering_key,
         "deduplicationId": message.deduplication_id,
         "contentType": message.content_type,
+        "traceParent": message.trace_parent,
+        "enqueuedAt": time(message.enqueued_at),
+        "expiresAt": time(message.expires_at),
+        "notBefore": time(message.not_before),
         "attributes": format::attributes(&message.attributes),
     });
     let (key, body) = format::body(&message.body);
@@ -68,6 +101,11 @@ fn json(message: &PeekedMessage) -> Value {
         value["deadLetter"] = format::dead_letter(dead);
     }
     value
+}
+
+/// A time as RFC 3339 has it.
+fn time(at: Option<prost_types::Timestamp>) -> Value {
+    json!(at.map(|at| at.to_string()))
 }
 
 /// The beginning of a text, in one line.
@@ -82,7 +120,7 @@ fn start_of(text: &str) -> String {
     start
 }
 
-fn row_of_dead(message: &PeekedMessage) -> [String; 7] {
+fn row_of_dead(message: &PeekedMessage) -> [String; 8] {
     let why = message
         .dead_letter
         .as_ref()
@@ -93,13 +131,14 @@ fn row_of_dead(message: &PeekedMessage) -> [String; 7] {
             }
             format!("{why}: {}", start_of(&dead.error))
         });
-    let [id, state, deliveries, key, bytes, body] = row(message);
-    [id, state, deliveries, key, bytes, why, body]
+    let [id, location, state, deliveries, key, bytes, body] = row(message);
+    [id, location, state, deliveries, key, bytes, why, body]
 }
 
-fn row(message: &PeekedMessage) -> [String; 6] {
+fn row(message: &PeekedMessage) -> [String; 7] {
     [
         message.message_id.clone(),
+        message.location.clone(),
         state(message).to_owned(),
         message.delivery_count.to_string(),
         message.ordering_key.clone(),

@@ -13,6 +13,31 @@ impl Partition {
         self.position(step, header)
     }
 
+    /// Adds a message that is not receivable before `due`.
+    pub(crate) fn add_by(
+        &mut self,
+        step: &mut Step<'_>,
+        header: Header,
+        due: u64,
+    ) -> Result<(), KvError> {
+        if due <= step.now {
+            return self.add(step, header);
+        }
+        if self.config.ordering == Ordering::None {
+            self.add_delayed(step, header, due);
+            return Ok(());
+        }
+        let ready_from = due;
+        self.add(
+            step,
+            Header {
+                due,
+                ready_from,
+                ..header
+            },
+        )
+    }
+
     fn count_in(&mut self, header: &Header) {
         self.state.sequence = header.sequence;
         self.state.messages += 1;
@@ -70,13 +95,14 @@ impl Partition {
             },
         )
     }
+}
 
-    /// Removes a delayed message for good.
+impl Shared {
+    /// Removes a delayed message. What becomes of its payload is for the caller.
     pub(crate) fn remove_delayed(&mut self, step: &mut Step<'_>, key: &[u8], header: &Header) {
         step.kv.delete(key);
         self.state.delayed -= 1;
         self.state.messages -= 1;
         self.state.bytes -= u64::from(header.payload.len);
-        Shared::free(step, header);
     }
 }

@@ -53,7 +53,7 @@ impl View<'_> {
         number
     }
 
-    fn delivery(
+    pub(crate) fn delivery(
         &mut self,
         kv: &dyn Kv,
         number: u64,
@@ -71,6 +71,18 @@ impl View<'_> {
             );
         }
         Ok(self.deliveries.last_mut())
+    }
+
+    /// Whether a delivery is still leased.
+    pub(crate) fn is_leased(
+        &mut self,
+        kv: &dyn Kv,
+        number: u64,
+        slot: u16,
+    ) -> Result<bool, KvError> {
+        let delivery = self.delivery(kv, number)?;
+        let slot = delivery.and_then(|it| it.batch.slots.get(usize::from(slot)));
+        Ok(slot.is_some_and(|slot| slot.live))
     }
 
     /// Ends the lease of one message. None: it has ended before.

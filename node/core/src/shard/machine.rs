@@ -141,12 +141,15 @@ impl ShardMachine {
             LoggedOp::Configure(op) => op.partition,
             LoggedOp::Drop(op) => op.partition,
             LoggedOp::Settle(op) => op.partition,
+            LoggedOp::Complete(op) => op.partition,
             LoggedOp::Send(op) => op.partition,
             LoggedOp::Receive(op) => op.partition,
             LoggedOp::ReleaseSession(op) => op.partition,
             LoggedOp::Accept(op) => op.target,
             LoggedOp::OutboxDone(op) => op.source,
             LoggedOp::Purge(op) => op.partition,
+            LoggedOp::Redrive(op) => op.partition,
+            LoggedOp::DeleteMessage(op) => op.partition,
         };
         let Some(p) = self.partitions.get_mut(&id) else {
             return Ok(match op {
@@ -282,12 +285,15 @@ fn apply_to(p: &mut Partition, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<
         LoggedOp::Configure(op) => op.apply(p, step),
         LoggedOp::Drop(op) => Ok(op.apply(p, step)),
         LoggedOp::Settle(op) => in_group(p, op.group, |view| op.apply(view, step)),
+        LoggedOp::Complete(op) => op.apply(p, step),
         LoggedOp::Send(op) => op.apply(p, step),
         LoggedOp::Receive(op) => in_group(p, op.group, |view| op.apply(view, step)),
         LoggedOp::ReleaseSession(op) => op.apply(p, step),
         LoggedOp::Accept(op) => op.apply(p, step),
         LoggedOp::OutboxDone(op) => op.apply(p, step),
         LoggedOp::Purge(op) => op.apply(p, step),
+        LoggedOp::Redrive(op) => op.apply(p, step),
+        LoggedOp::DeleteMessage(op) => op.apply(p, step),
         LoggedOp::Digest(op) => op.apply(step.kv),
         // Not of one partition: the machine does it.
         LoggedOp::Tick => Ok(Reply::Ticked {

@@ -9,9 +9,11 @@
 mod add;
 mod backoff;
 mod blocks;
+mod browse;
 mod config;
 mod deduplication;
 mod delivery;
+mod depart;
 mod due;
 mod entry;
 mod group;
@@ -22,12 +24,14 @@ mod ids;
 mod keys;
 mod lease;
 mod live;
+mod location;
 mod machine;
 mod op;
 mod order;
 mod outbox;
 mod overflow;
 mod partition;
+mod peeked;
 mod place;
 mod producer;
 mod read;
@@ -36,8 +40,10 @@ mod state;
 mod sweep;
 mod take;
 mod timer;
+mod withdraw;
 
 pub use backoff::{Backoff, Growth};
+pub use browse::BrowseFrom;
 pub use config::{DeadLetterTarget, Delivery, OnExpiry, Ordering, PartitionConfig};
 pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope, Identity};
 pub(crate) use entry::read_time;
@@ -46,15 +52,18 @@ pub use id::{
     DEFAULT_GROUP, MessageId, PartitionId, PayloadRef, Receipt, SessionId, key_hash,
     partition_of_key, split_payload,
 };
+pub use location::Location;
 pub use machine::{ApplyError, ShardMachine};
 pub use op::{
-    Accept, Action, Configure, Digest, DropPartition, MAX_DELAY_MS, MAX_DIGEST_BYTES,
-    MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_RECEIVE, MAX_SEND, MAX_SETTLE, MovedMessage, NewMessage,
-    Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive, ReleaseSession, Send, Settle,
+    Accept, Ack, Action, Complete, Configure, DeleteMessage, Digest, DropPartition, LeaseRef,
+    MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_OUTPUTS, MAX_RECEIVE,
+    MAX_REDRIVE, MAX_SEND, MAX_SETTLE, Move, MovedMessage, NewMessage, NewPayload, Op, OutboxDone,
+    Output, ProducerRef, Purge, PurgeFrom, Receive, Redrive, ReleaseSession, Send, Settle,
     Settlement, TICK_BUDGET,
 };
 pub use overflow::Overflow;
+pub use peeked::{Browsed, MessageState, Peeked};
 pub use reply::{
-    Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, MessageState, Outbox,
-    OutboxMessage, Peeked, Received, Refusal, Reply, SendOutcome, SettleOutcome, Stats, Totals,
+    Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, Outbox, OutboxMessage,
+    OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome, Stats, Totals,
 };

@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::delivery::Returned;
+use super::depart::Departure;
 use super::group::View;
-use super::header::Header;
-use super::id::{PartitionId, PayloadRef, partition_of_key, put_message_id, read_message_id};
+use super::id::{PartitionId, PayloadRef, put_message_id, read_message_id};
 use super::keys;
 use super::op::MAX_ERROR_BYTES;
 use super::overflow::Overflow;
 use super::partition::{Shared, Step, corrupt};
-use super::reply::{DeadLetterReason, EventKind, OutboxMessage};
+use super::reply::{DeadLetterReason, EventKind, OutboxMessage, OutboxReason};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
 
@@ -32,7 +32,7 @@ impl Numbers {
         self.next - self.first
     }
 
-    fn encode(self) -> Vec<u8> {
+    pub(crate) fn encode(self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_varint(self.first);
         out.put_varint(self.next);
@@ -56,13 +56,15 @@ impl Numbers {
 }
 
 impl OutboxMessage {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.push(match self.reason {
-            DeadLetterReason::MaxDeliveries => 0,
-            DeadLetterReason::Rejected => 1,
-            DeadLetterReason::Expired => 2,
-            DeadLetterReason::Overflow => 3,
+            OutboxReason::DeadLettered(DeadLetterReason::MaxDeliveries) => 0,
+            OutboxReason::DeadLettered(DeadLetterReason::Rejected) => 1,
+            OutboxReason::DeadLettered(DeadLetterReason::Expired) => 2,
+            OutboxReason::DeadLettered(DeadLetterReason::Overflow) => 3,
+            OutboxReason::Redriven => 4,
+            OutboxReason::Sent => 5,
         });
         put_message_id(&mut out, self.id);
         out.put_varint(self.enqueued_at);
@@ -71,6 +73,8 @@ impl OutboxMessage {
         out.put_varint(u64::from(self.payload.offset));
         out.put_varint(u64::from(self.payload.len));
         out.put_varint(u64::from(self.delivery_count));
+        out.put_varint(self.due);
+        out.put_varint(self.ttl_ms);
         out.put_varint(self.at);
         out.put_prefixed(&self.error);
         out
@@ -80,10 +84,12 @@ impl OutboxMessage {
         let mut r = Reader::new(value);
         r.version(VERSION, "version of outbox message")?;
         let reason = match r.u8("reason")? {
-            0 => DeadLetterReason::MaxDeliveries,
-            1 => DeadLetterReason::Rejected,
-            2 => DeadLetterReason::Expired,
-            3 => DeadLetterReason::Overflow,
+            0 => OutboxReason::DeadLettered(DeadLetterReason::MaxDeliveries),
+            1 => OutboxReason::DeadLettered(DeadLetterReason::Rejected),
+            2 => OutboxReason::DeadLettered(DeadLetterReason::Expired),
+            3 => OutboxReason::DeadLettered(DeadLetterReason::Overflow),
+            4 => OutboxReason::Redriven,
+            5 => OutboxReason::Sent,
             _ => return r.fail("reason"),
         };
         let message = Self {
@@ -98,6 +104,8 @@ impl OutboxMessage {
                 len: r.varint_u32("payload length")?,
             },
             delivery_count: r.varint_u32("delivery count")?,
+            due: r.varint("due time")?,
+            ttl_ms: r.varint("time to live")?,
             at: r.varint("time of failure")?,
             error: Bytes::copy_from_slice(r.prefixed(MAX_ERROR_BYTES, "error text")?),
         };
@@ -134,38 +142,14 @@ impl View<'_> {
             self.event(step, id, EventKind::Dropped(failed.reason));
             return Ok(());
         };
-        let spread = if header.key == 0 {
-            spread(header.sequence)
-        } else {
-            header.key
-        };
-        let target = PartitionId {
-            queue: to.queue,
-            partition: partition_of_key(spread, to.partitions),
-        };
-        let numbers = self
-            .outboxes
-            .entry(target)
-            .or_insert(Numbers { first: 1, next: 1 });
-        let message = OutboxMessage {
-            number: numbers.next,
-            id,
-            enqueued_at: header.enqueued_at,
-            key: Some(header.key).filter(|key| *key != 0),
-            payload: header.payload,
-            reason: failed.reason,
+        let departure = Departure {
+            to,
+            payload: None,
+            reason: OutboxReason::DeadLettered(failed.reason),
             delivery_count: failed.back.delivery_count,
-            at: step.now,
             error,
         };
-        numbers.next += 1;
-        let numbers = numbers.encode();
-        step.kv.put(&self.keys.numbers(target), numbers.into());
-        step.kv.put(
-            &self.keys.outbox(target, message.number),
-            message.encode().into(),
-        );
-        Shared::hold(step, &header);
+        let target = self.depart(step, &header, departure);
         self.group.dead_lettered += 1;
         self.event(step, id, EventKind::DeadLettered(failed.reason, target));
         Ok(())
@@ -181,14 +165,6 @@ impl View<'_> {
 }
 
 impl Shared {
-    /// Gives the payload of a message that is no longer at a position a row of its own.
-    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
-        if !header.loose {
-            step.kv
-                .put(&keys::loose(header.payload), loose_row(header.payload));
-        }
-    }
-
     /// Forgets what the target has accepted, at most `max` messages. How many.
     pub(crate) fn outbox_done(
         &mut self,
@@ -310,11 +286,6 @@ pub(crate) fn loose_payload(key: &[u8], value: &[u8]) -> Option<PayloadRef> {
     })
 }
 
-/// Spreads sequences over the whole range of a hash.
-pub(crate) fn spread(sequence: u64) -> u64 {
-    super::id::key_hash(&sequence.to_be_bytes())
-}
-
 /// All rows of one kind of a partition that were read, at most `max`.
 pub(crate) fn rows_of(
     partition: &Shared,
@@ -354,13 +325,15 @@ mod tests {
                 offset: 7,
                 len: 8,
             },
-            reason: DeadLetterReason::Rejected,
+            reason: OutboxReason::DeadLettered(DeadLetterReason::Rejected),
             delivery_count: 9,
+            due: 11,
+            ttl_ms: 12,
             at: 10,
             error: Bytes::from_static(b"no"),
         };
         let expected = [
-            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 10, 2, b'n', b'o',
+            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 11, 12, 10, 2, b'n', b'o',
         ];
         assert_eq!(message.encode(), expected);
         assert_eq!(
@@ -368,6 +341,12 @@ mod tests {
             Ok(message.clone())
         );
         assert!(OutboxMessage::decode(7, &expected[..10]).is_err());
+        let redriven = OutboxMessage {
+            reason: OutboxReason::Redriven,
+            ..message.clone()
+        };
+        assert_eq!(redriven.encode()[1], 4);
+        assert_eq!(OutboxMessage::decode(7, &redriven.encode()), Ok(redriven));
         let row = loose_row(message.payload);
         assert_eq!(row, [1, 8][..]);
         assert_eq!(

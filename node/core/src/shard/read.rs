@@ -1,24 +1,19 @@
 //! What a leader may ask without changing anything.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::config::Ordering;
 use super::group::Look;
-use super::header::{BLOCK, Block, Header, decode_single};
-use super::id::{DEFAULT_GROUP, PartitionId, SessionId};
+use super::header::{BLOCK, Block, Header};
+use super::id::{PartitionId, SessionId};
 use super::keys::{self, Keys};
 use super::machine::ShardMachine;
 use super::op::hash_rows;
 use super::outbox::rows_of;
-use super::partition::{Partition, Shared, corrupt};
-use super::place::Place;
-use super::reply::{Delivered, MessageState, Outbox, OutboxMessage, Peeked, Received, Stats};
+use super::partition::{Partition, Shared};
+use super::reply::{Delivered, Outbox, OutboxMessage, Received, Stats};
 use super::state::totals;
 use crate::kv::{self, Kv, KvError};
-
-/// Deliveries looked through for the counts of leased messages that are peeked at.
-const PEEK_DELIVERIES: usize = 1_000;
 
 impl ShardMachine {
     /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
@@ -37,19 +32,6 @@ impl ShardMachine {
     ) -> Result<Option<Stats>, KvError> {
         let look = self.partition(partition).and_then(|p| p.look(group));
         look.map(|look| look.stats(kv)).transpose()
-    }
-
-    /// The first `max` live messages, the delayed ones last.
-    pub fn peek(
-        &self,
-        kv: &dyn Kv,
-        partition: PartitionId,
-        max: usize,
-    ) -> Result<Vec<Peeked>, KvError> {
-        let look = self
-            .partition(partition)
-            .and_then(|p| p.look(DEFAULT_GROUP));
-        look.map_or(Ok(Vec::new()), |look| look.peek(kv, max))
     }
 
     /// What a session has leased in a partition, delivery by delivery.
@@ -142,7 +124,7 @@ impl Look<'_> {
                 None
             },
             next_due_at,
-            totals: totals(&self.state, &self.group),
+            totals: totals(&self.state, self.group),
         })
     }
 
@@ -178,79 +160,10 @@ impl Look<'_> {
         Ok(found)
     }
 
-    fn peek(&self, kv: &dyn Kv, max: usize) -> Result<Vec<Peeked>, KvError> {
-        let mut found = Vec::new();
-        self.visit_blocks(kv, 0, &mut |number, block| {
-            for place in 0..block.headers.len() as u64 {
-                if found.len() == max {
-                    return ControlFlow::Break(());
-                }
-                found.extend(
-                    block
-                        .live(place)
-                        .map(|header| (number * BLOCK + place, *header)),
-                );
-            }
-            ControlFlow::Continue(())
-        })?;
-        let mut peeked = Vec::with_capacity(found.len());
-        let mut leased = None;
-        for (position, header) in found.into_iter().take(max) {
-            let place = self.place(kv, position, &header)?;
-            let waits = self.config.ordering == Ordering::Strict && self.group.engaged != 0;
-            let (state, delivery_count) = match place {
-                Place::Waiting if waits => (MessageState::Blocked, 0),
-                Place::Waiting => (MessageState::Ready, 0),
-                Place::Blocked => (MessageState::Blocked, 0),
-                Place::Returned(back) => (MessageState::Ready, back.delivery_count),
-                Place::BackingOff(back) => (MessageState::Delayed, back.delivery_count),
-                Place::Leased => {
-                    let counts = match leased.take() {
-                        Some(counts) => counts,
-                        None => self.leased_counts(kv)?,
-                    };
-                    let count = counts.get(&position).copied().unwrap_or(1);
-                    leased = Some(counts);
-                    (MessageState::InFlight, count)
-                }
-            };
-            peeked.push(self.peeked(&header, delivery_count, state));
-        }
-        for (_, row) in rows_of(self, kv, b'd', max - peeked.len())? {
-            let header = decode_single(&row);
-            let header = header.map_err(|e| corrupt("delayed message", self.id(), &e))?;
-            peeked.push(self.peeked(&header, 0, MessageState::Delayed));
-        }
-        Ok(peeked)
-    }
-
-    fn peeked(&self, header: &Header, delivery_count: u32, state: MessageState) -> Peeked {
-        Peeked {
-            id: header.id(self.id()),
-            sequence: header.sequence,
-            payload: header.payload,
-            enqueued_at: header.enqueued_at,
-            delivery_count,
-            state,
-        }
-    }
-
     /// The first `max` rows of one kind of the group.
     pub(crate) fn rows(&self, kv: &dyn Kv, kind: u8, max: usize) -> Result<Vec<kv::Row>, KvError> {
         let (from, end) = self.keys.all(kind);
         kv::take(kv, &from, &end, max)
-    }
-
-    fn leased_counts(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, u32>, KvError> {
-        let mut counts = BTreeMap::new();
-        for (key, _) in self.rows(kv, b'l', PEEK_DELIVERIES)? {
-            let Some(batch) = self.read_delivery(kv, keys::tail(&key))? else {
-                continue;
-            };
-            let live = batch.slots.iter().filter(|slot| slot.live);
-            counts.extend(live.map(|slot| (slot.position, slot.delivery_count)));
-        }
-        Ok(counts)
     }
 
     /// A delivery as it was answered, with what of it is still leased.

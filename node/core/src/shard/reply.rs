@@ -49,6 +49,11 @@ pub enum Reply {
         /// More is due already: tick again.
         more: bool,
     },
+    /// To Complete: done; the outputs got the sequences from this one on.
+    Completed {
+        /// Sequence of the first output, also where there is none.
+        first: u64,
+    },
     /// To Accept: everything up to this number of the outbox has been accepted, now or before.
     Accepted {
         /// Highest number accepted from this source.
@@ -70,6 +75,21 @@ pub enum Reply {
     },
     /// To Digest.
     Digested(Digested),
+    /// To Redrive: one per move, in the same order.
+    Redriven(Vec<Removal>),
+    /// To `DeleteMessage`.
+    Deleted(Removal),
+}
+
+/// What became of a message that was to leave its queue, by its location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It has left.
+    Done,
+    /// It stays, as it is leased.
+    Leased,
+    /// There is none at this location.
+    Gone,
 }
 
 /// Why an op, or a part of it, did nothing.
@@ -126,9 +146,18 @@ pub enum Refusal {
     /// Another message of the atomic batch was refused.
     #[error("another message of the atomic batch was refused")]
     BatchRefused,
+    /// A receipt of a Complete is stale, or given twice.
+    #[error("a receipt is stale: its lease has ended, or the delivery was settled before")]
+    StaleReceipt,
+    /// As many messages wait in the partition's outboxes as may.
+    #[error("too many messages wait to get from here to the queues that they go to")]
+    OutboxFull,
     /// A number of the outbox was left out: `through` of the answer says where to go on.
     #[error("a number of the outbox was left out")]
     Gap,
+    /// A message cannot be moved to the queue that it is in.
+    #[error("a message cannot be redriven to the queue that it is in")]
+    SameQueue,
 }
 
 /// What became of one settlement.
@@ -229,6 +258,17 @@ pub enum DeadLetterReason {
     Overflow,
 }
 
+/// Why a message is on its way to another queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboxReason {
+    /// It failed for good.
+    DeadLettered(DeadLetterReason),
+    /// Somebody moves it.
+    Redriven,
+    /// It came of messages that were acked with it.
+    Sent,
+}
+
 /// Something that happened to a message, for the log and for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
@@ -257,6 +297,8 @@ pub enum EventKind {
     Dropped(DeadLetterReason),
     /// It waited longer than the queue's time to live: it is gone.
     Expired,
+    /// Somebody moves it: it is on its way to another queue.
+    Redriven(PartitionId),
 }
 
 /// A message in an outbox.
@@ -270,10 +312,14 @@ pub struct OutboxMessage {
     pub enqueued_at: u64,
     /// Hash of its ordering key.
     pub key: Option<u64>,
+    /// Not receivable before this, in ms since 1970; 0: at once.
+    pub due: u64,
+    /// Its own time to live in ms, from when it is receivable on; 0: none.
+    pub ttl_ms: u64,
     /// Its bytes.
     pub payload: PayloadRef,
     /// Why it left its queue.
-    pub reason: DeadLetterReason,
+    pub reason: OutboxReason,
     /// How often it was delivered there.
     pub delivery_count: u32,
     /// When it left, in ms since 1970.
@@ -340,36 +386,8 @@ pub struct Totals {
     pub dropped: u64,
     /// Waited longer than the time to live.
     pub expired: u64,
-    /// Purged.
+    /// Purged or deleted one by one.
     pub purged: u64,
-}
-
-/// State of a message for a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageState {
-    /// Receivable.
-    Ready,
-    /// Leased.
-    InFlight,
-    /// Delayed by its sender or backing off.
-    Delayed,
-    /// Behind another message of its key.
-    Blocked,
-}
-
-/// A message that is shown without being leased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peeked {
-    /// Where it was first accepted.
-    pub id: MessageId,
-    /// Sequence in this partition.
-    pub sequence: u64,
-    /// Its bytes.
-    pub payload: PayloadRef,
-    /// When it was first accepted, in ms since 1970.
-    pub enqueued_at: u64,
-    /// Deliveries so far; for a leased one this is counted too.
-    pub delivery_count: u32,
-    /// Its state for the default group.
-    pub state: MessageState,
+    /// Moved to another queue by somebody.
+    pub redriven: u64,
 }

@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) purged: u64,
     /// Ids that are remembered.
     pub(crate) ids: u64,
+    /// A total again.
+    pub(crate) redriven: u64,
 }
 
 /// What changes for one group.
@@ -69,7 +71,7 @@ pub(crate) struct Group {
 const VERSION: u8 = 1;
 
 impl State {
-    fn fields(&mut self) -> [&mut u64; 13] {
+    fn fields(&mut self) -> [&mut u64; 14] {
         [
             &mut self.sequence,
             &mut self.tail,
@@ -84,6 +86,7 @@ impl State {
             &mut self.expired,
             &mut self.purged,
             &mut self.ids,
+            &mut self.redriven,
         ]
     }
 
@@ -168,6 +171,7 @@ pub(crate) fn totals(state: &State, group: &Group) -> Totals {
         dropped: group.dropped,
         expired: state.expired,
         purged: state.purged,
+        redriven: state.redriven,
     }
 }
 
@@ -186,7 +190,7 @@ mod tests {
         }
         assert_eq!(
             state.encode(),
-            [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+            [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
         );
         assert_eq!(State::decode(&state.encode()), Ok(state));
         let mut group = Group::default();
@@ -198,7 +202,7 @@ mod tests {
             [1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
         );
         assert_eq!(Group::decode(&group.encode()), Ok(group));
-        assert_eq!((state.sequence, state.ids), (1, 13));
+        assert_eq!((state.ids, state.redriven), (13, 14));
         assert_eq!((group.epoch, group.dropped), (1, 16));
     }
 

@@ -60,7 +60,53 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("send with ids", send_with_ids(PARTITION)),
         ("configure overflow", configure_overflow(PARTITION)),
         ("send atomic", send_atomic(PARTITION)),
+        ("complete", complete(PARTITION)),
+        ("redrive", redrive()),
+        ("delete message", delete(Some(LEASE))),
+        ("delete message that is not leased", delete(None)),
     ]
+}
+
+const LEASE: LeaseRef = LeaseRef {
+    group: DEFAULT_GROUP,
+    delivery: 300,
+    slot: 2,
+};
+
+fn redrive() -> Op {
+    let to = DeadLetterTarget {
+        queue: 8,
+        partitions: 2,
+    };
+    let payload = NewPayload {
+        header: Bytes::from_static(b"h"),
+        body: Bytes::from_static(b"new"),
+    };
+    let plain = Move {
+        location: Location::Position(300),
+        to,
+        payload: None,
+    };
+    let changed = Move {
+        location: Location::Delayed {
+            due: 70_000,
+            sequence: 6,
+        },
+        to,
+        payload: Some(payload),
+    };
+    Op::Redrive(Redrive {
+        partition: PARTITION,
+        moves: vec![plain, changed],
+    })
+}
+
+fn delete(lease: Option<LeaseRef>) -> Op {
+    Op::DeleteMessage(DeleteMessage {
+        partition: PARTITION,
+        location: Location::Position(300),
+        lease,
+    })
 }
 
 fn configure_deduplication(partition: PartitionId) -> Op {
@@ -76,6 +122,29 @@ fn configure_deduplication(partition: PartitionId) -> Op {
         ..PartitionConfig::default()
     };
     Op::Configure(Configure { partition, config })
+}
+
+fn complete(partition: PartitionId) -> Op {
+    let message = NewMessage {
+        key: Some(0x0102),
+        delay_ms: 500,
+        body: Bytes::from_static(b"b"),
+        ..NewMessage::default()
+    };
+    let ack = Ack {
+        delivery: 300,
+        slot: 2,
+        epoch: 1,
+    };
+    Op::Complete(Complete {
+        partition,
+        group: DEFAULT_GROUP,
+        acks: vec![ack],
+        outputs: vec![Output {
+            target: TARGET,
+            message,
+        }],
+    })
 }
 
 fn configure_overflow(partition: PartitionId) -> Op {
@@ -221,6 +290,8 @@ fn accept() -> Op {
         },
         enqueued_at: 1_000,
         key: Some(5),
+        due: 90_000,
+        ttl_ms: 60_000,
         header: Bytes::new(),
         body: Bytes::from_static(b"b"),
     };
@@ -283,10 +354,32 @@ pub fn row_makers() -> Vec<Op> {
         Op::Send(delayed),
         receive(),
         fail(),
+        redrive_fifth(),
         accept_first(),
         configure_deduplication(by_content),
         send_with_ids(by_content),
     ]
+}
+
+/// Moves a message away, and has it say something else.
+fn redrive_fifth() -> Op {
+    let payload = NewPayload {
+        header: Bytes::new(),
+        body: Bytes::from_static(b"new"),
+    };
+    let to = DeadLetterTarget {
+        queue: 8,
+        partitions: 1,
+    };
+    let location = Location::Position(1);
+    Op::Redrive(Redrive {
+        partition: PARTITION,
+        moves: vec![Move {
+            location,
+            to,
+            payload: Some(payload),
+        }],
+    })
 }
 
 fn accept_first() -> Op {

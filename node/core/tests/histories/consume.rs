@@ -4,7 +4,7 @@ use bytes::Bytes;
 use roadstead_core::shard::*;
 
 use super::command::Command;
-use super::shard::{BEGIN, Shard, or_nothing};
+use super::shard::{BEGIN, Shard, message, or_nothing};
 
 impl Shard {
     pub fn receive(&mut self, command: &Command) -> Vec<String> {
@@ -90,6 +90,36 @@ impl Shard {
         }
     }
 
+    /// `complete QUEUE BODY .. to=QUEUE:MESSAGE,MESSAGE`
+    pub fn complete(&mut self, command: &Command) -> Vec<String> {
+        let ack = |word: &String| {
+            let known = &self.receipts[&(command.queue.clone(), word.clone())];
+            Ack::from(known.last().expect("it was received"))
+        };
+        let acks = command.words.iter().map(ack).collect();
+        let (to, outputs) = command.text("to", "").split_once(':').unwrap_or_default();
+        let target = self.partition(to);
+        let outputs = outputs.split(',').filter(|word| !word.is_empty());
+        let output = |word: &str| Output {
+            target,
+            message: NewMessage {
+                identity: None,
+                ..message(word)
+            },
+        };
+        let complete = Complete {
+            partition: self.partition(&command.queue),
+            group: DEFAULT_GROUP,
+            acks,
+            outputs: outputs.map(output).collect(),
+        };
+        match self.apply(&Op::Complete(complete)).0 {
+            Reply::Completed { first } => vec![format!("done, outputs from {first} on")],
+            Reply::Refused(why) => vec![format!("refused: {why}")],
+            other => vec![format!("{other:?}")],
+        }
+    }
+
     /// Brings everything in outboxes to its target, as a leader would.
     pub fn shuttle(&mut self) -> Vec<String> {
         let mut out = Vec::new();
@@ -97,14 +127,16 @@ impl Shard {
             let heads = self.machine.outbox_heads(&self.kv, source, target, 100);
             let heads = heads.expect("rows can be read");
             for m in &heads {
-                out.push(format!(
-                    "{} to {}: {:?} after {} deliveries, {:?}",
-                    self.body(m.payload),
-                    self.name(target.queue),
-                    m.reason,
-                    m.delivery_count,
-                    String::from_utf8_lossy(&m.error),
-                ));
+                let (body, to) = (self.body(m.payload), self.name(target.queue));
+                out.push(match m.reason {
+                    OutboxReason::Sent => format!("{body} to {to}: sent"),
+                    OutboxReason::Redriven => format!("{body} to {to}: redriven"),
+                    OutboxReason::DeadLettered(why) => format!(
+                        "{body} to {to}: {why:?} after {} deliveries, {:?}",
+                        m.delivery_count,
+                        String::from_utf8_lossy(&m.error),
+                    ),
+                });
             }
             let first = heads[0].number;
             let messages = heads.iter().map(|m| self.moved(m)).collect();
@@ -133,6 +165,8 @@ impl Shard {
             id: m.id,
             enqueued_at: m.enqueued_at,
             key: m.key,
+            due: m.due,
+            ttl_ms: m.ttl_ms,
             header: Bytes::new(),
             body: self.body(m.payload).into(),
         }

@@ -16,6 +16,8 @@ pub struct Shard {
     queues: BTreeMap<String, u64>,
     /// All receipts of each message of each queue, in the order of delivery.
     pub receipts: BTreeMap<(String, String), Vec<Receipt>>,
+    /// Where the walk through each queue goes on.
+    pub walks: BTreeMap<String, BrowseFrom>,
 }
 
 /// Time of the first entry: a story tells ms since then.
@@ -33,6 +35,7 @@ impl Shard {
             now,
             queues: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            walks: BTreeMap::new(),
         }
     }
 
@@ -44,6 +47,7 @@ impl Shard {
             "send" => self.send(command),
             "receive" => self.receive(command),
             "ack" | "nack" | "return" | "reject" | "extend" => self.settle(command),
+            "complete" => self.complete(command),
             "release" => {
                 let session = SessionId(u128::from(command.number("session", 1)));
                 self.told(&Op::ReleaseSession(ReleaseSession { partition, session }))
@@ -59,6 +63,9 @@ impl Shard {
             })),
             "digest" => self.digest(command),
             "peek" => self.peek(&command.queue),
+            "browse" => self.browse(command),
+            "redrive" => self.redrive(command),
+            "delete" => self.delete(command),
             "stats" => self.stats(&command.queue),
             "restart" => {
                 self.machine = ShardMachine::open(&self.kv).expect("its own rows can be read");
@@ -103,12 +110,14 @@ impl Shard {
     }
 
     /// Applies an op and tells reply and events.
-    fn told(&mut self, op: &Op) -> Vec<String> {
+    pub fn told(&mut self, op: &Op) -> Vec<String> {
         let (reply, events) = self.apply(op);
         let mut out = match reply {
             Reply::Refused(why) => vec![format!("refused: {why}")],
             Reply::Released { messages, .. } => vec![format!("released {messages}")],
             Reply::Purged { messages, .. } => vec![format!("purged {messages}")],
+            Reply::Redriven(outcomes) => outcomes.iter().map(|one| format!("{one:?}")).collect(),
+            Reply::Deleted(outcome) => vec![format!("{outcome:?}")],
             _ => Vec::new(),
         };
         out.extend(events.iter().map(|event| self.event(event)));
@@ -125,6 +134,7 @@ impl Shard {
             }
             EventKind::Dropped(why) => format!("dropped: {why:?}"),
             EventKind::Expired => "expired".into(),
+            EventKind::Redriven(to) => format!("on its way to {}", self.name(to.queue)),
         };
         format!(
             "{} {}: {what}",
@@ -236,19 +246,6 @@ impl Shard {
         }
     }
 
-    fn peek(&self, queue: &str) -> Vec<String> {
-        let peeked = self.machine.peek(&self.kv, self.partition(queue), 100);
-        let told = |m: &Peeked| {
-            format!(
-                "{} {:?}, {} deliveries",
-                self.body(m.payload),
-                m.state,
-                m.delivery_count
-            )
-        };
-        or_nothing(peeked.expect("rows can be read").iter().map(told).collect())
-    }
-
     fn stats(&self, queue: &str) -> Vec<String> {
         let stats = self
             .machine
@@ -312,7 +309,7 @@ fn identity(id: Option<&str>, body: &str) -> Identity {
 }
 
 /// `BODY@KEY+DELAY^NOT_BEFORE~TTL!ID`
-fn message(word: &str) -> NewMessage {
+pub fn message(word: &str) -> NewMessage {
     let (word, id) = match word.split_once('!') {
         Some((word, id)) => (word, Some(id)),
         None => (word, None),

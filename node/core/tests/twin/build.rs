@@ -52,6 +52,11 @@ impl World {
                 lease_ms: *lease,
             })],
             Happening::Settle { slot, picks } => self.settle(*slot, picks),
+            Happening::Complete {
+                slot,
+                picks,
+                outputs,
+            } => self.complete(*slot, picks, outputs),
             Happening::Release { slot, session } => {
                 let session = SessionId(session + 1);
                 vec![Op::ReleaseSession(ReleaseSession {
@@ -65,6 +70,8 @@ impl World {
                 from: None,
             })],
             Happening::Shuttle { .. } => self.shuttle(event),
+            Happening::Redrive { slot, to, picks } => self.redrive(*slot, *to, picks),
+            Happening::Delete { slot, pick, forced } => self.delete(*slot, *pick, *forced),
             Happening::Digest { from, rows, bytes } => {
                 let keys: Vec<_> = self.kv.rows().map(|(key, _)| key).collect();
                 let from = from.filter(|_| !keys.is_empty());
@@ -126,6 +133,17 @@ impl World {
         vec![Op::Drop(drop)]
     }
 
+    pub fn target(&self, dead_letter: DeadLetter) -> Option<DeadLetterTarget> {
+        let queue = |slot: usize| self.slots[slot].queue;
+        let (queue, partitions) = match dead_letter {
+            DeadLetter::None => return None,
+            DeadLetter::Pair => (queue(1), if queue(1) == queue(2) { 2 } else { 1 }),
+            DeadLetter::Other => (queue(3), 1),
+            DeadLetter::Gone => (1_000_000, 1),
+        };
+        Some(DeadLetterTarget { queue, partitions })
+    }
+
     fn configure(&mut self, slot: usize, config: &Config, stale: bool) -> Op {
         let partition = self.slots[slot];
         self.revision += u64::from(!stale);
@@ -134,25 +152,7 @@ impl World {
             None => self.orders.get(&partition).copied().unwrap_or_default(),
         };
         self.orders.entry(partition).or_insert(ordering);
-        let queue = |slot: usize| self.slots[slot].queue;
-        let dead_letter = match config.dead_letter {
-            DeadLetter::None => None,
-            DeadLetter::Pair => {
-                let partitions = if queue(1) == queue(2) { 2 } else { 1 };
-                Some(DeadLetterTarget {
-                    queue: queue(1),
-                    partitions,
-                })
-            }
-            DeadLetter::Other => Some(DeadLetterTarget {
-                queue: queue(3),
-                partitions: 1,
-            }),
-            DeadLetter::Gone => Some(DeadLetterTarget {
-                queue: 1_000_000,
-                partitions: 1,
-            }),
-        };
+        let dead_letter = self.target(config.dead_letter);
         let config = PartitionConfig {
             revision: self.revision,
             ordering,
@@ -173,7 +173,7 @@ impl World {
         Op::Configure(Configure { partition, config })
     }
 
-    fn message(&mut self, sent: &Sent) -> NewMessage {
+    pub fn message(&mut self, sent: &Sent) -> NewMessage {
         self.bodies += 1;
         let body = format!("{:0width$}", self.bodies, width = sent.len);
         NewMessage {
@@ -249,6 +249,8 @@ impl World {
             id: head.id,
             enqueued_at: head.enqueued_at,
             key: head.key,
+            due: head.due,
+            ttl_ms: head.ttl_ms,
             header: Bytes::from_static(b"h"),
             body: self.body(head.payload),
         }

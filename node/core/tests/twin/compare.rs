@@ -144,39 +144,62 @@ pub fn state(p: &Partition, m: &Message) -> MessageState {
 }
 
 fn messages(world: &World, p: &Partition) -> Check {
-    let got = world
-        .machine
-        .peek(&world.kv, p.id, usize::MAX)
-        .expect("rows can be read");
-    let got: Vec<_> = got
-        .iter()
-        .map(|m| {
-            (
-                m.id,
-                m.sequence,
-                world.body(m.payload),
-                m.enqueued_at,
-                m.delivery_count,
-                m.state,
-            )
-        })
-        .collect();
+    let mut got = Vec::new();
+    let mut from = None;
+    loop {
+        // In pieces of another size each time.
+        let piece = world.log.len() % 5 + 1;
+        let browsed = world.machine.browse(&world.kv, p.id, from, piece);
+        let browsed = browsed.expect("rows can be read");
+        got.extend(browsed.messages.iter().map(|m| shown(world, m)));
+        for m in &browsed.messages {
+            let alone = world.machine.peek_at(&world.kv, p.id, m.location);
+            prop_assert_eq!(alone.expect("rows can be read"), Some(*m));
+        }
+        from = browsed.next;
+        if from.is_none() {
+            break;
+        }
+    }
     let mut delayed: Vec<_> = p.delayed.iter().collect();
     delayed.sort_by_key(|m| (m.due, m.sequence));
-    let seen = |m: &Message, state| {
-        (
-            m.id,
-            m.sequence,
-            m.body.clone(),
-            m.enqueued_at,
-            m.count,
-            state,
-        )
-    };
-    let line = p.messages.iter().map(|m| seen(m, state(p, m)));
-    let line = line.chain(delayed.into_iter().map(|m| seen(m, MessageState::Delayed)));
-    prop_assert_eq!(got, line.collect::<Vec<_>>(), "messages of {}", p.id);
+    let line = p
+        .messages
+        .iter()
+        .map(|m| expected(p, m, state(p, m), world.now));
+    let delayed = delayed
+        .into_iter()
+        .map(|m| expected(p, m, MessageState::Delayed, 0));
+    let line: Vec<_> = line.chain(delayed).collect();
+    prop_assert_eq!(got, line, "messages of {}", p.id);
     Ok(())
+}
+
+/// What a browse shows of a message, with its payload and its state by themselves.
+type Shown = (MessageId, u64, Location, [Option<u64>; 3], (u64, u32));
+
+fn shown(world: &World, m: &Peeked) -> (Shown, Bytes, MessageState) {
+    let marks = [m.key, m.expires_at, m.due];
+    let counts = (m.enqueued_at, m.delivery_count);
+    let shown = (m.id, m.sequence, m.location, marks, counts);
+    (shown, world.body(m.payload), m.state)
+}
+
+fn expected(
+    p: &Partition,
+    m: &Message,
+    state: MessageState,
+    now: u64,
+) -> (Shown, Bytes, MessageState) {
+    let due = match m.state {
+        State::BackingOff(due) => due,
+        _ => m.due,
+    };
+    let key = Some(m.key).filter(|key| *key != 0);
+    let marks = [key, p.expires_at(m), Some(due).filter(|due| *due > now)];
+    let counts = (m.enqueued_at, m.count);
+    let shown = (m.id, m.sequence, p.location(m), marks, counts);
+    (shown, m.body.clone(), state)
 }
 
 fn leases(world: &World, p: &Partition) -> Check {
@@ -252,6 +275,8 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
             key: m.key.unwrap_or(0),
             body: world.body(m.payload),
             enqueued_at: m.enqueued_at,
+            due: m.due,
+            ttl: m.ttl_ms,
             reason: m.reason,
             count: m.delivery_count,
             at: m.at,

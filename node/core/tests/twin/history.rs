@@ -49,6 +49,12 @@ pub enum Happening {
         slot: usize,
         picks: Vec<(Index, Settled)>,
     },
+    /// With the slots that outputs go to.
+    Complete {
+        slot: usize,
+        picks: Vec<Index>,
+        outputs: Vec<(Index, Sent)>,
+    },
     Release {
         slot: usize,
         session: u128,
@@ -63,6 +69,17 @@ pub enum Happening {
     },
     Purge {
         slot: usize,
+    },
+    Redrive {
+        slot: usize,
+        to: DeadLetter,
+        /// Which message, and whether it is changed.
+        picks: Vec<(Index, bool)>,
+    },
+    Delete {
+        slot: usize,
+        pick: Index,
+        forced: bool,
     },
     /// Of the rows from one of those that are there on.
     Digest {
@@ -299,6 +316,9 @@ fn happening() -> impl Strategy<Value = Happening> {
             .boxed(),
         8 => (slot(), vec((any::<Index>(), settled()), 1..5))
             .prop_map(|(slot, picks)| Happening::Settle { slot, picks }).boxed(),
+        2 => (slot(), vec(any::<Index>(), 1..3), vec((any::<Index>(), sent()), 0..3))
+            .prop_map(|(slot, picks, outputs)| Happening::Complete { slot, picks, outputs })
+            .boxed(),
         1 => (slot(), session())
             .prop_map(|(slot, session)| Happening::Release { slot, session })
             .boxed(),
@@ -309,8 +329,22 @@ fn happening() -> impl Strategy<Value = Happening> {
             })
             .boxed(),
         1 => slot().prop_map(|slot| Happening::Purge { slot }).boxed(),
+        2 => (slot(), redriven_to(), vec((any::<Index>(), weighted(0.3)), 1..4))
+            .prop_map(|(slot, to, picks)| Happening::Redrive { slot, to, picks })
+            .boxed(),
+        2 => (slot(), any::<Index>(), any::<bool>())
+            .prop_map(|(slot, pick, forced)| Happening::Delete { slot, pick, forced })
+            .boxed(),
         2 => (of(any::<Index>()), few_rows(), few_bytes())
             .prop_map(|(from, rows, bytes)| Happening::Digest { from, rows, bytes }).boxed(),
+    ]
+}
+
+fn redriven_to() -> impl Strategy<Value = DeadLetter> {
+    prop_oneof![
+        4 => Just(DeadLetter::Pair),
+        2 => Just(DeadLetter::Other),
+        1 => Just(DeadLetter::Gone),
     ]
 }
 

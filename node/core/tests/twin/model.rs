@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DeadLetterReason, EventKind, MessageId, OnExpiry, Ordering, Overflow, PartitionConfig,
-    PartitionId, SessionId, Totals, partition_of_key,
+    DeadLetterReason, DeadLetterTarget, EventKind, MessageId, OnExpiry, Ordering, OutboxReason,
+    Overflow, PartitionConfig, PartitionId, SessionId, Totals, partition_of_key,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum State {
 pub struct Message {
     pub id: MessageId,
     pub sequence: u64,
+    /// Given when it enters the line.
+    pub position: u64,
     pub key: u64,
     pub body: Bytes,
     pub size: u64,
@@ -49,7 +51,11 @@ pub struct Leaving {
     pub key: u64,
     pub body: Bytes,
     pub enqueued_at: u64,
-    pub reason: DeadLetterReason,
+    /// 0: at once.
+    pub due: u64,
+    /// 0: none.
+    pub ttl: u64,
+    pub reason: OutboxReason,
     pub count: u32,
     pub at: u64,
     pub error: Bytes,
@@ -83,6 +89,8 @@ pub struct Partition {
     pub producers: BTreeMap<Bytes, Producer>,
     pub ids: Vec<Remembered>,
     pub sequence: u64,
+    /// The next position.
+    pub tail: u64,
     pub delivery: u64,
     pub totals: Totals,
     pub dropping: bool,
@@ -108,6 +116,7 @@ impl Partition {
             producers: BTreeMap::new(),
             ids: Vec::new(),
             sequence: 0,
+            tail: 0,
             delivery: 0,
             totals: Totals::default(),
             dropping: false,
@@ -151,6 +160,8 @@ impl Partition {
                 State::Blocked
             };
         }
+        m.position = self.tail;
+        self.tail += 1;
         self.messages.push(m);
     }
 
@@ -237,6 +248,21 @@ impl Partition {
             fx.freed.push(gone.body);
             return;
         };
+        let leaves = OutboxReason::DeadLettered(reason);
+        let (id, target) = (gone.id, self.leave(gone, to, leaves, fx.now));
+        self.totals.dead_lettered += 1;
+        fx.events
+            .push((self.id, id, EventKind::DeadLettered(reason, target)));
+    }
+
+    /// Puts a message that was taken out of the line into the outbox.
+    pub fn leave(
+        &mut self,
+        gone: Message,
+        to: DeadLetterTarget,
+        reason: OutboxReason,
+        now: u64,
+    ) -> PartitionId {
         let spread = if gone.key == 0 {
             roadstead_core::shard::key_hash(&gone.sequence.to_be_bytes())
         } else {
@@ -247,9 +273,7 @@ impl Partition {
             queue: to.queue,
             partition,
         };
-        self.totals.dead_lettered += 1;
-        fx.events
-            .push((self.id, gone.id, EventKind::DeadLettered(reason, target)));
+        let redriven = reason == OutboxReason::Redriven;
         self.outbox.push(Leaving {
             target,
             number: None,
@@ -257,11 +281,14 @@ impl Partition {
             key: gone.key,
             body: gone.body,
             enqueued_at: gone.enqueued_at,
+            due: 0,
+            ttl: 0,
             reason,
             count: gone.count,
-            at: fx.now,
-            error: gone.error,
+            at: now,
+            error: if redriven { Bytes::new() } else { gone.error },
         });
+        target
     }
 
     /// A lease ended without a settlement.

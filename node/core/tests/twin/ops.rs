@@ -48,12 +48,15 @@ impl Twin {
             Op::Configure(op) => return Seen::Same(self.configure(op)),
             Op::Drop(op) => return Seen::Same(self.drop_partition(op)),
             Op::Settle(op) => op.partition,
+            Op::Complete(op) => op.partition,
             Op::Send(op) => op.partition,
             Op::Receive(op) => op.partition,
             Op::ReleaseSession(op) => op.partition,
             Op::Accept(op) => op.target,
             Op::OutboxDone(op) => op.source,
             Op::Purge(op) => op.partition,
+            Op::Redrive(op) => op.partition,
+            Op::DeleteMessage(op) => op.partition,
         };
         let Some(p) = self.partitions.get_mut(&id) else {
             return Seen::Same(match op {
@@ -65,6 +68,7 @@ impl Twin {
             return Seen::Same(Reply::Refused(Refusal::Deleting));
         }
         match op {
+            Op::Complete(op) => p.complete(op, fx),
             Op::Send(op) => p.send(op, fx),
             Op::Receive(op) => p.receive(op, fx),
             Op::Settle(op) => p.settle(op, fx),
@@ -72,6 +76,8 @@ impl Twin {
             Op::Accept(op) => p.accept(op, fx),
             Op::OutboxDone(op) => p.outbox_done(op, fx),
             Op::Purge(_) => p.purge(fx),
+            Op::Redrive(op) => p.redrive(op, fx),
+            Op::DeleteMessage(op) => p.delete(op, fx),
             Op::Tick | Op::Digest(_) | Op::Configure(_) | Op::Drop(_) => {
                 unreachable!("answered above")
             }
@@ -173,18 +179,19 @@ impl Partition {
             let message = Message {
                 id: m.id,
                 sequence: self.sequence,
+                position: 0,
                 key,
                 body: m.body.clone(),
                 size,
                 enqueued_at: m.enqueued_at,
-                ready_from: fx.now,
-                ttl: 0,
-                due: 0,
+                ready_from: m.due.max(fx.now),
+                ttl: m.ttl_ms,
+                due: if m.due > fx.now { m.due } else { 0 },
                 state: State::Waiting,
                 count: 0,
                 error: Bytes::new(),
             };
-            self.enter(message);
+            self.come(message);
         }
         self.accepted.insert(op.source, through);
         self.settle_front(fx.now);

@@ -164,6 +164,7 @@ impl Partition {
                 sequence,
             },
             sequence,
+            position: 0,
             key: m.key.unwrap_or(0),
             body: m.body.clone(),
             size,
@@ -175,12 +176,17 @@ impl Partition {
             count: 0,
             error: Bytes::new(),
         };
-        if due != 0 && self.config.ordering == Ordering::None {
+        self.come(message);
+        sequence
+    }
+
+    /// Adds a message, which may be due later.
+    pub fn come(&mut self, message: Message) {
+        if message.due != 0 && self.config.ordering == Ordering::None {
             self.delayed.push(message);
         } else {
             self.enter(message);
         }
-        sequence
     }
 
     fn room(&self, messages: u64, size: u64) -> Result<(), Refusal> {

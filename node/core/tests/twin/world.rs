@@ -12,6 +12,7 @@ use super::history::{Config, Entry, Happening, SLOTS};
 use super::model::Effects;
 use super::ops::{Seen, SeenMessage, Twin};
 use super::rows::digested;
+use super::walk::{self, Walk};
 
 pub type Check = Result<(), TestCaseError>;
 
@@ -35,6 +36,7 @@ pub struct World {
     pub coverage: Coverage,
     /// With the index of their entry.
     pub digests: Vec<(u64, Digested)>,
+    pub walk: Walk,
 }
 
 /// The digests that an entry asked for.
@@ -64,6 +66,7 @@ impl World {
             reopened_at: Vec::new(),
             coverage: Coverage::new(),
             digests: Vec::new(),
+            walk: Walk::default(),
         }
     }
 
@@ -140,6 +143,7 @@ impl World {
         self.digests.extend(digests_of(index, &applied));
         self.compare_effects(&applied, fx)?;
         super::compare::all(self)?;
+        walk::go_on(self)?;
         if entry.reopen {
             self.machine = ShardMachine::open(&self.kv).expect("it can be opened");
             self.reopened_at.push(self.log.len());
@@ -221,12 +225,15 @@ impl World {
                 .to_owned()
         };
         let partition = match op {
+            Op::Complete(op) => Some(op.partition),
             Op::Send(op) => Some(op.partition),
             Op::Receive(op) => Some(op.partition),
             Op::Settle(op) => Some(op.partition),
             Op::Purge(op) => Some(op.partition),
             Op::ReleaseSession(op) => Some(op.partition),
             Op::Accept(op) => Some(op.target),
+            Op::Redrive(op) => Some(op.partition),
+            Op::DeleteMessage(op) => Some(op.partition),
             _ => None,
         };
         let kind = name(format!("{op:?}"));
@@ -253,14 +260,45 @@ impl World {
                     self.cover_duplicates(op, outcomes);
                 }
             }
+            Reply::Completed { .. } => {
+                if matches!(op, Op::Complete(op) if !op.outputs.is_empty()) {
+                    self.count("completed with outputs".into());
+                }
+            }
             Reply::Settled(outcomes) => {
                 for outcome in outcomes {
                     self.count(format!("settled {outcome:?}"));
                 }
             }
-            Reply::Accepted {
-                stopped: Some(why), ..
-            } => self.count(format!("accept {why:?}")),
+            Reply::Accepted { stopped, .. } => {
+                if let Some(why) = stopped {
+                    self.count(format!("accept {why:?}"));
+                } else if matches!(op, Op::Accept(op)
+                    if op.messages.iter().any(|m| m.due > self.now))
+                {
+                    self.count("accepted one that is due later".into());
+                }
+            }
+            Reply::Redriven(outcomes) => {
+                let Op::Redrive(op) = op else { return };
+                for (one, outcome) in op.moves.iter().zip(outcomes) {
+                    let how = match (one.location, &one.payload) {
+                        (Location::Delayed { .. }, _) => " of a delayed one",
+                        (_, Some(_)) => " with edit",
+                        _ => "",
+                    };
+                    self.count(format!("redriven {outcome:?}{how}"));
+                }
+            }
+            Reply::Deleted(removal) => {
+                let Op::DeleteMessage(op) = op else { return };
+                let how = match (op.location, op.lease) {
+                    (Location::Delayed { .. }, _) => " of a delayed one",
+                    (_, Some(_)) => " with a lease",
+                    _ => "",
+                };
+                self.count(format!("deleted {removal:?}{how}"));
+            }
             Reply::Digested(Digested { next: None, .. }) => self.count("digest to the end".into()),
             Reply::Digested(_) => self.count("digest of a piece".into()),
             _ => {}

@@ -32,12 +32,12 @@ const GAUGES: [(&str, &str, Pick); 6] = [
     }),
     (
         "queue_outbox",
-        "Dead letters that their queue has not accepted yet",
+        "Messages on their way to another queue that has not accepted them yet",
         |l| l.outbox,
     ),
 ];
 
-const COUNTERS: [(&str, &str, Pick); 10] = [
+const COUNTERS: [(&str, &str, Pick); 11] = [
     ("queue_sent", "Messages accepted", |l| l.sent_total),
     ("queue_delivered", "Deliveries", |l| l.delivered_total),
     ("queue_acked", "Messages acked", |l| l.acked_total),
@@ -60,7 +60,14 @@ const COUNTERS: [(&str, &str, Pick); 10] = [
         "Messages dropped as their time to live had ended",
         |l| l.expired_total,
     ),
-    ("queue_purged", "Messages purged", |l| l.purged_total),
+    (
+        "queue_purged",
+        "Messages purged, or deleted one by one",
+        |l| l.purged_total,
+    ),
+    ("queue_redriven", "Messages moved to another queue", |l| {
+        l.redriven_total
+    }),
     (
         "queue_leases_expired",
         "Deliveries that were not settled in time",
@@ -162,6 +169,7 @@ fn add(sum: &mut ConsumerLoad, load: &ConsumerLoad) {
     sum.leases_expired_total += load.leases_expired_total;
     sum.dropped_total += load.dropped_total;
     sum.purged_total += load.purged_total;
+    sum.redriven_total += load.redriven_total;
     sum.outbox += load.outbox;
     sum.consumers.extend(load.consumers.iter().cloned());
     let oldest = [sum.oldest_ready_at_ms, load.oldest_ready_at_ms];

@@ -272,6 +272,7 @@ async fn peek_and_read_nothing(channel: &Channel) -> Result<Answer, Status> {
     let request = PeekMessagesRequest {
         queue: Some(orders()),
         max_messages: 100,
+        ..PeekMessagesRequest::default()
     };
     let request = request.encode_to_vec();
     let length = u32::try_from(request.len()).unwrap().to_be_bytes();

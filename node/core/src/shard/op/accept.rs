@@ -40,11 +40,19 @@ pub struct MovedMessage {
     pub enqueued_at: u64,
     /// Hash of its ordering key.
     pub key: Option<u64>,
+    /// Not receivable before this, in ms since 1970; 0: at once.
+    pub due: u64,
+    /// Its own time to live in ms, from when it is receivable on; 0: none.
+    pub ttl_ms: u64,
     /// Header block, opaque to the core.
     pub header: Bytes,
     /// Body.
     pub body: Bytes,
 }
+
+// Frozen: these bits are in logs. The others are reserved.
+const HAS_DUE: u8 = 1;
+const HAS_TTL: u8 = 2;
 
 impl Accept {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -55,9 +63,16 @@ impl Accept {
         for message in &self.messages {
             put_message_id(out, message.id);
             out.put_varint(message.enqueued_at);
-            // 0 is no key: a key's hash never is 0. The byte before it is reserved for flags.
-            out.push(0);
+            let flag = |number: u64, bit: u8| if number == 0 { 0 } else { bit };
+            out.push(flag(message.due, HAS_DUE) | flag(message.ttl_ms, HAS_TTL));
+            // 0 is no key: a key's hash never is 0.
             out.put_u64(message.key.unwrap_or(0));
+            if message.due != 0 {
+                out.put_varint(message.due);
+            }
+            if message.ttl_ms != 0 {
+                out.put_varint(message.ttl_ms);
+            }
             put_payload(out, &message.header, &message.body);
         }
     }
@@ -66,7 +81,7 @@ impl Accept {
     pub fn encoded_len_max(&self) -> usize {
         self.messages
             .iter()
-            .map(|m| m.header.len() + m.body.len() + 80)
+            .map(|m| m.header.len() + m.body.len() + 100)
             .sum::<usize>()
             + 64
     }
@@ -88,6 +103,10 @@ pub(crate) struct LoggedMoved {
     pub(crate) enqueued_at: u64,
     /// 0: none.
     pub(crate) key: u64,
+    /// 0: none.
+    pub(crate) due: u64,
+    /// 0: none.
+    pub(crate) ttl_ms: u64,
     pub(crate) payload: LoggedPayload,
 }
 
@@ -101,12 +120,24 @@ impl LoggedAccept {
         for _ in 0..count {
             let id = read_message_id(r)?;
             let enqueued_at = r.varint("time of acceptance")?;
-            r.version(0, "message flags")?;
+            let flags = r.u8("message flags")?;
+            if flags & !(HAS_DUE | HAS_TTL) != 0 {
+                return r.fail("message flags");
+            }
             let key = r.u64("key hash")?;
+            let mut number = |bit: u8, what| {
+                if flags & bit == 0 {
+                    Ok(0)
+                } else {
+                    r.varint(what)
+                }
+            };
             messages.push(LoggedMoved {
                 id,
                 enqueued_at,
                 key,
+                due: number(HAS_DUE, "due time")?,
+                ttl_ms: number(HAS_TTL, "time to live")?,
                 payload: read_payload(r)?,
             });
         }
@@ -168,10 +199,10 @@ impl LoggedMoved {
             ready_from: step.now,
             key,
             due: 0,
-            ttl: 0,
+            ttl: self.ttl_ms,
             origin: Some(self.id),
             loose: false,
         };
-        p.add(step, header)
+        p.add_by(step, header, self.due)
     }
 }

@@ -129,8 +129,9 @@ impl LoggedComplete {
     }
 
     pub(crate) fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
-        let bad_count =
-            self.acks.is_empty() || self.acks.len() > MAX_SETTLE || self.outputs.len() > MAX_OUTPUTS;
+        let bad_count = self.acks.is_empty()
+            || self.acks.len() > MAX_SETTLE
+            || self.outputs.len() > MAX_OUTPUTS;
         if bad_count {
             return Ok(Reply::Refused(Refusal::BadCount));
         }
@@ -168,7 +169,11 @@ impl LoggedComplete {
         }
         let late = step.now.saturating_add(MAX_DELAY_MS);
         let too_late = |(_, output): &(_, LoggedMessage)| output.not_before > late;
-        Ok(self.outputs.iter().any(too_late).then_some(Refusal::TooLate))
+        Ok(self
+            .outputs
+            .iter()
+            .any(too_late)
+            .then_some(Refusal::TooLate))
     }
 }
 

@@ -1,23 +1,29 @@
 //! What a shard can be told to do: one file per op, each with its encoding and what it does.
 
 mod accept;
+mod complete;
 mod configure;
+mod delete_message;
 mod digest;
 mod drop_partition;
 mod outbox_done;
 mod purge;
 mod receive;
+mod redrive;
 mod release_session;
 mod send;
 mod settle;
 
 pub use accept::{Accept, MovedMessage};
+pub use complete::{Ack, Complete, MAX_OUTPUTS, Output};
 pub use configure::Configure;
+pub use delete_message::{DeleteMessage, LeaseRef};
 pub use digest::{Digest, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS};
 pub use drop_partition::DropPartition;
 pub use outbox_done::OutboxDone;
 pub use purge::{Purge, PurgeFrom};
 pub use receive::{MAX_RECEIVE, Receive};
+pub use redrive::{MAX_REDRIVE, Move, NewPayload, Redrive};
 pub use release_session::ReleaseSession;
 pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
@@ -36,6 +42,8 @@ pub enum Op {
     Drop(DropPartition),
     /// Acks, nacks, rejects or extends deliveries.
     Settle(Settle),
+    /// Acks deliveries and sends what came of them.
+    Complete(Complete),
     /// Adds messages.
     Send(Send),
     /// Leases messages to a consumer.
@@ -52,6 +60,10 @@ pub enum Op {
     Purge(Purge),
     /// Hashes a piece of the shard's rows.
     Digest(Digest),
+    /// Moves messages to other queues.
+    Redrive(Redrive),
+    /// Deletes one message.
+    DeleteMessage(DeleteMessage),
 }
 
 /// Steps (a lease ended, a delayed message made ready, a message expired …) per [`Op::Tick`].
@@ -69,6 +81,9 @@ const ACCEPT: u8 = 8;
 const OUTBOX_DONE: u8 = 9;
 const PURGE: u8 = 10;
 const DIGEST: u8 = 11;
+const REDRIVE: u8 = 12;
+const DELETE_MESSAGE: u8 = 13;
+const COMPLETE: u8 = 15;
 
 /// An op as it stands in an entry: payloads are ranges of the entry's data.
 #[derive(Debug)]
@@ -76,6 +91,7 @@ pub(crate) enum LoggedOp<'a> {
     Configure(Configure),
     Drop(DropPartition),
     Settle(LoggedSettle<'a>),
+    Complete(complete::LoggedComplete),
     Send(send::LoggedSend<'a>),
     Receive(Receive),
     ReleaseSession(ReleaseSession),
@@ -84,6 +100,8 @@ pub(crate) enum LoggedOp<'a> {
     OutboxDone(OutboxDone),
     Purge(Purge),
     Digest(Digest),
+    Redrive(redrive::LoggedRedrive),
+    DeleteMessage(DeleteMessage),
 }
 
 impl Op {
@@ -92,6 +110,7 @@ impl Op {
             Self::Configure(op) => op.encode(tag(out, CONFIGURE)),
             Self::Drop(op) => op.encode(tag(out, DROP)),
             Self::Settle(op) => op.encode(tag(out, SETTLE)),
+            Self::Complete(op) => op.encode(tag(out, COMPLETE)),
             Self::Send(op) => op.encode(tag(out, SEND)),
             Self::Receive(op) => op.encode(tag(out, RECEIVE)),
             Self::ReleaseSession(op) => op.encode(tag(out, RELEASE_SESSION)),
@@ -100,6 +119,8 @@ impl Op {
             Self::OutboxDone(op) => op.encode(tag(out, OUTBOX_DONE)),
             Self::Purge(op) => op.encode(tag(out, PURGE)),
             Self::Digest(op) => op.encode(tag(out, DIGEST)),
+            Self::Redrive(op) => op.encode(tag(out, REDRIVE)),
+            Self::DeleteMessage(op) => op.encode(tag(out, DELETE_MESSAGE)),
         }
     }
 }
@@ -116,6 +137,7 @@ impl<'a> LoggedOp<'a> {
             CONFIGURE => Self::Configure(Configure::decode(r)?),
             DROP => Self::Drop(DropPartition::decode(r)?),
             SETTLE => Self::Settle(LoggedSettle::decode(r)?),
+            COMPLETE => Self::Complete(complete::LoggedComplete::decode(r)?),
             SEND => Self::Send(send::LoggedSend::decode(r)?),
             RECEIVE => Self::Receive(Receive::decode(r)?),
             RELEASE_SESSION => Self::ReleaseSession(ReleaseSession::decode(r)?),
@@ -124,6 +146,8 @@ impl<'a> LoggedOp<'a> {
             OUTBOX_DONE => Self::OutboxDone(OutboxDone::decode(r)?),
             PURGE => Self::Purge(Purge::decode(r)?),
             DIGEST => Self::Digest(Digest::decode(r)?),
+            REDRIVE => Self::Redrive(redrive::LoggedRedrive::decode(r)?),
+            DELETE_MESSAGE => Self::DeleteMessage(DeleteMessage::decode(r)?),
             _ => return r.fail("kind of op (a newer binary wrote it?)"),
         })
     }

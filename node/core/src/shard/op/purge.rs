@@ -120,6 +120,7 @@ fn purge_delayed(
         *budget -= 1;
         if header.sequence < from.before {
             p.remove_delayed(step, &key, &header);
+            Shared::free(step, &header);
             messages += 1;
         }
     }

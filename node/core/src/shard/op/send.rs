@@ -101,7 +101,7 @@ impl NewMessage {
         self.header.len() + self.body.len() + 80
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let (identity, hash) = match self.identity {
             None => (0, 0),
@@ -219,7 +219,7 @@ impl<'a> LoggedSend<'a> {
 }
 
 impl LoggedMessage {
-    fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("message flags")?;
         if flags & !KNOWN != 0 {
             return r.fail("message flags");

@@ -244,6 +244,16 @@ impl LoggedSettle<'_> {
     }
 }
 
+impl View<'_> {
+    /// Removes a message whose lease has just ended with an ack.
+    pub(crate) fn acked(&mut self, step: &mut Step<'_>, lease: &Lease) -> Result<(), KvError> {
+        let header = self.remove(step, lease.position, lease.has_error)?;
+        Shared::free(step, &header);
+        self.group.acked += 1;
+        Ok(())
+    }
+}
+
 impl LoggedSettlement<'_> {
     fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<SettleOutcome, KvError> {
         if u64::from(self.epoch) != p.group.epoch {
@@ -263,9 +273,7 @@ impl LoggedSettlement<'_> {
         };
         match self.action {
             LoggedAction::Ack | LoggedAction::Extend { .. } => {
-                let header = p.remove(step, lease.position, lease.has_error)?;
-                Shared::free(step, &header);
-                p.group.acked += 1;
+                p.acked(step, &lease)?;
             }
             LoggedAction::Nack {
                 unstarted: true, ..

@@ -199,7 +199,7 @@ impl LoggedMessage {
     /// Adds it as a new message. Its sequence.
     fn add(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<u64, KvError> {
         let sequence = p.state.sequence + 1;
-        let mut header = Header {
+        let header = Header {
             sequence,
             payload: self.payload.at(step.index),
             enqueued_at: step.now,
@@ -210,21 +210,12 @@ impl LoggedMessage {
             origin: None,
             loose: false,
         };
-        let due = self.due(step.now);
-        if due <= step.now {
-            p.add(step, header)?;
-        } else if p.config.ordering == Ordering::None {
-            p.add_delayed(step, header, due);
-        } else {
-            header.due = due;
-            header.ready_from = due;
-            p.add(step, header)?;
-        }
+        p.add_by(step, header, self.due(step.now))?;
         Ok(sequence)
     }
 
     /// When it is receivable at the earliest, ms.
-    fn due(&self, now: u64) -> u64 {
+    pub(crate) fn due(&self, now: u64) -> u64 {
         let delayed = now.saturating_add(self.delay_ms.min(MAX_DELAY_MS));
         delayed.max(self.not_before)
     }

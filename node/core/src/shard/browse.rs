@@ -1,0 +1,380 @@
+//! Walks through all live messages of a partition, a bounded piece at a time, changing nothing.
+//!
+//! First come the positions that there were when the walk began, then the delayed messages, then
+//! the positions that those took who fell due meanwhile. So whoever is there from the beginning to
+//! the end of a walk is met; one that falls due in between may be met twice; what came later is not.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::config::Ordering;
+use super::group::Look;
+use super::header::{BLOCK, Header, decode_single};
+use super::id::{DEFAULT_GROUP, PartitionId};
+use super::keys::{self, Keys};
+use super::location::Location;
+use super::machine::ShardMachine;
+use super::op::LeaseRef;
+use super::partition::{Shared, corrupt};
+use super::peeked::{Browsed, MessageState, Peeked};
+use super::place::Place;
+use crate::codec::{DecodeError, Decoded, Put, Reader};
+use crate::kv::{self, Kv, KvError};
+
+/// Deliveries looked through for the counts of leased messages.
+const PEEK_DELIVERIES: usize = 1_000;
+
+/// How far a walk has come. Opaque to the caller, who hands it back as it got it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrowseFrom {
+    stage: Stage,
+    /// Messages with this sequence or a higher one came after the walk began.
+    before: u64,
+    /// Where the positions of this stage end; of delayed ones, where those of the first did.
+    end: u64,
+    /// The next position to look at.
+    position: u64,
+    /// Due time and sequence of the next delayed message to look at.
+    delayed: (u64, u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Positions,
+    Delayed,
+    FallenDue,
+}
+
+const VERSION: u8 = 1;
+
+impl BrowseFrom {
+    /// The opaque form.
+    pub fn encode(&self) -> Vec<u8> {
+        let stage = match self.stage {
+            Stage::Positions => 0,
+            Stage::Delayed => 1,
+            Stage::FallenDue => 2,
+        };
+        let mut out = vec![VERSION, stage];
+        let (due, sequence) = self.delayed;
+        for number in [self.before, self.end, self.position, due, sequence] {
+            out.put_varint(number);
+        }
+        out
+    }
+
+    /// Reads the opaque form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        r.version(VERSION, "version of a walk")?;
+        let stage = Self::stage(&mut r)?;
+        let from = Self {
+            stage,
+            before: r.varint("end of a walk")?,
+            end: r.varint("last position of a walk")?,
+            position: r.varint("position of a walk")?,
+            delayed: (r.varint("due time of a walk")?, r.varint("sequence")?),
+        };
+        r.finish("end of a walk's form")?;
+        Ok(from)
+    }
+
+    fn stage(r: &mut Reader<'_>) -> Decoded<Stage> {
+        Ok(match r.u8("stage of a walk")? {
+            0 => Stage::Positions,
+            1 => Stage::Delayed,
+            2 => Stage::FallenDue,
+            _ => return r.fail("stage of a walk"),
+        })
+    }
+
+    /// The same walk, behind a message of the piece that began here.
+    #[must_use]
+    pub fn behind(mut self, location: Location) -> Self {
+        match location {
+            Location::Position(position) => self.position = position.saturating_add(1),
+            Location::Delayed { due, sequence } => {
+                self.delayed = (due, sequence.saturating_add(1));
+            }
+        }
+        self
+    }
+}
+
+impl ShardMachine {
+    /// A piece of a walk, for which at most `max` (at least 1) messages are looked at: it may hold
+    /// none and yet not be the last one. `from` is None to begin. A partition that is not here has
+    /// no messages.
+    pub fn browse(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        from: Option<BrowseFrom>,
+        max: usize,
+    ) -> Result<Browsed, KvError> {
+        let look = self
+            .partition(partition)
+            .and_then(|p| p.look(DEFAULT_GROUP));
+        let Some(p) = look else {
+            return Ok(Browsed::default());
+        };
+        let walk = Walk {
+            p,
+            kv,
+            now: self.time(),
+            leased: None,
+            found: Vec::new(),
+        };
+        walk.run(from.unwrap_or_else(|| p.begin()), max.max(1))
+    }
+
+    /// The live message at a location.
+    pub fn peek_at(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        location: Location,
+    ) -> Result<Option<Peeked>, KvError> {
+        let Some(p) = self.partition(partition) else {
+            return Ok(None);
+        };
+        let mut from = p.begin();
+        match location {
+            Location::Position(position) => {
+                from.position = position;
+                from.end = position.saturating_add(1).min(p.state.tail);
+            }
+            Location::Delayed { due, sequence } => {
+                from.stage = Stage::Delayed;
+                from.delayed = (due, sequence);
+            }
+        }
+        let browsed = self.browse(kv, partition, Some(from), 1)?;
+        let mut messages = browsed.messages.into_iter();
+        Ok(messages.find(|message| message.location == location))
+    }
+
+    /// The lease of the message at a position. Looks through all deliveries that are not settled.
+    pub fn lease_of(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        position: u64,
+    ) -> Result<Option<LeaseRef>, KvError> {
+        let look = self
+            .partition(partition)
+            .and_then(|p| p.look(DEFAULT_GROUP));
+        let Some(p) = look else {
+            return Ok(None);
+        };
+        for (key, _) in p.rows(kv, b'l', usize::MAX)? {
+            let number = keys::tail(&key);
+            let Some(batch) = p.read_delivery(kv, number)? else {
+                continue;
+            };
+            let mut slots = batch.slots.iter();
+            let held = slots.position(|slot| slot.live && slot.position == position);
+            if let Some(slot) = held {
+                return Ok(Some(LeaseRef {
+                    group: p.keys.group,
+                    delivery: number,
+                    slot: slot as u16,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Shared {
+    fn begin(&self) -> BrowseFrom {
+        BrowseFrom {
+            stage: Stage::Positions,
+            before: self.state.sequence.saturating_add(1),
+            end: self.state.tail,
+            position: 0,
+            delayed: (0, 0),
+        }
+    }
+}
+
+impl Look<'_> {
+    fn leased_counts(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, u32>, KvError> {
+        let mut counts = BTreeMap::new();
+        for (key, _) in self.rows(kv, b'l', PEEK_DELIVERIES)? {
+            let Some(batch) = self.read_delivery(kv, keys::tail(&key))? else {
+                continue;
+            };
+            let live = batch.slots.iter().filter(|slot| slot.live);
+            counts.extend(live.map(|slot| (slot.position, slot.delivery_count)));
+        }
+        Ok(counts)
+    }
+}
+
+/// One piece of a walk.
+struct Walk<'a> {
+    p: Look<'a>,
+    kv: &'a dyn Kv,
+    now: u64,
+    /// Deliveries so far of leased messages, by position.
+    leased: Option<BTreeMap<u64, u32>>,
+    found: Vec<Peeked>,
+}
+
+impl Walk<'_> {
+    /// Goes through one stage, or a part of it.
+    fn run(mut self, from: BrowseFrom, max: usize) -> Result<Browsed, KvError> {
+        let mut next = from;
+        match from.stage {
+            Stage::Positions | Stage::FallenDue => {
+                self.positions(&mut next, max)?;
+                if next.position >= next.end {
+                    next.stage = Stage::Delayed;
+                }
+            }
+            Stage::Delayed => {
+                if self.delayed(&mut next, max)? < max {
+                    next.stage = Stage::FallenDue;
+                    next.position = next.end;
+                    next.end = self.p.state.tail;
+                }
+            }
+        }
+        let over = from.stage == Stage::FallenDue && next.stage != from.stage;
+        Ok(Browsed {
+            messages: self.found,
+            from: Some(from),
+            next: (!over).then_some(next),
+        })
+    }
+
+    /// Looks at positions, at most `max` live ones.
+    fn positions(&mut self, from: &mut BrowseFrom, max: usize) -> Result<(), KvError> {
+        let mut headers = Vec::new();
+        let (begin, end, mut next) = (from.position, from.end, from.end);
+        self.p
+            .visit_blocks(self.kv, begin / BLOCK, &mut |number, block| {
+                for place in 0..block.headers.len() as u64 {
+                    let position = number * BLOCK + place;
+                    if position >= end {
+                        return ControlFlow::Break(());
+                    }
+                    let Some(header) = block.live(place).filter(|_| position >= begin) else {
+                        continue;
+                    };
+                    if headers.len() == max {
+                        next = position;
+                        return ControlFlow::Break(());
+                    }
+                    headers.push((position, *header));
+                }
+                ControlFlow::Continue(())
+            })?;
+        from.position = next;
+        for (position, header) in headers {
+            if header.sequence < from.before {
+                let peeked = self.at(position, &header)?;
+                self.found.push(peeked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at delayed messages, at most `max`. How many it looked at.
+    fn delayed(&mut self, from: &mut BrowseFrom, max: usize) -> Result<usize, KvError> {
+        let (due, sequence) = from.delayed;
+        let start = self.p.keys.delayed(due, sequence);
+        let (_, end) = self.p.keys.kinds(b'd', b'd' + 1);
+        let rows = kv::take(self.kv, &start, &end, max)?;
+        for (key, value) in &rows {
+            let header = decode_single(value);
+            let header = header.map_err(|e| corrupt("delayed message", self.p.id(), &e))?;
+            let due = Keys::split(key).map_or(0, |(_, rest)| keys::due(rest));
+            from.delayed = (due, header.sequence.saturating_add(1));
+            if header.sequence < from.before {
+                let ready = Header {
+                    ready_from: due,
+                    ..header
+                };
+                self.found.push(Peeked {
+                    location: Location::Delayed {
+                        due,
+                        sequence: header.sequence,
+                    },
+                    due: Some(due),
+                    ..self.peeked(&ready, 0, MessageState::Delayed)
+                });
+            }
+        }
+        Ok(rows.len())
+    }
+
+    fn at(&mut self, position: u64, header: &Header) -> Result<Peeked, KvError> {
+        let p = self.p;
+        let place = p.place(self.kv, position, header)?;
+        let waits = p.config.ordering == Ordering::Strict && p.group.engaged != 0;
+        let mut due = header.due;
+        let (state, delivery_count) = match place {
+            Place::Waiting if waits => (MessageState::Blocked, 0),
+            Place::Waiting => (MessageState::Ready, 0),
+            Place::Blocked => (MessageState::Blocked, 0),
+            Place::Returned(back) => (MessageState::Ready, back.delivery_count),
+            Place::BackingOff(back) => {
+                due = back.due;
+                (MessageState::Delayed, back.delivery_count)
+            }
+            Place::Leased => {
+                let counts = match self.leased.take() {
+                    Some(counts) => counts,
+                    None => p.leased_counts(self.kv)?,
+                };
+                let count = counts.get(&position).copied().unwrap_or(1);
+                self.leased = Some(counts);
+                (MessageState::InFlight, count)
+            }
+        };
+        Ok(Peeked {
+            location: Location::Position(position),
+            due: Some(due).filter(|due| *due > self.now),
+            ..self.peeked(header, delivery_count, state)
+        })
+    }
+
+    fn peeked(&self, header: &Header, delivery_count: u32, state: MessageState) -> Peeked {
+        Peeked {
+            id: header.id(self.p.id()),
+            sequence: header.sequence,
+            location: Location::Position(0),
+            key: Some(header.key).filter(|key| *key != 0),
+            payload: header.payload,
+            enqueued_at: header.enqueued_at,
+            expires_at: self.p.expiry(header),
+            due: None,
+            delivery_count,
+            state,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_comes_back_and_its_bytes_are_frozen() {
+        let from = BrowseFrom {
+            stage: Stage::Delayed,
+            before: 300,
+            end: 5,
+            position: 5,
+            delayed: (7, 8),
+        };
+        let bytes = from.encode();
+        assert_eq!(bytes, [1, 1, 0xac, 2, 5, 5, 7, 8]);
+        assert_eq!(BrowseFrom::decode(&bytes), Ok(from));
+        for wrong in [&bytes[..7], &[1, 3, 0, 0, 0, 0, 0], &[2, 0, 0, 0, 0, 0, 0]] {
+            assert!(BrowseFrom::decode(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Commands of a person who looks into a queue, and moves or deletes single messages.
+
+use bytes::Bytes;
+use roadstead_core::shard::*;
+
+use super::command::Command;
+use super::shard::{BEGIN, Shard, or_nothing};
+
+impl Shard {
+    /// All messages, in one walk.
+    pub fn peek(&self, queue: &str) -> Vec<String> {
+        let (mut told, mut from) = (Vec::new(), None);
+        loop {
+            let piece = self.piece(queue, from, 100);
+            told.extend(piece.messages.iter().map(|m| {
+                format!(
+                    "{} {:?}, {} deliveries",
+                    self.body(m.payload),
+                    m.state,
+                    m.delivery_count
+                )
+            }));
+            from = piece.next;
+            if from.is_none() {
+                return or_nothing(told);
+            }
+        }
+    }
+
+    fn piece(&self, queue: &str, from: Option<BrowseFrom>, max: usize) -> Browsed {
+        let piece = self
+            .machine
+            .browse(&self.kv, self.partition(queue), from, max);
+        piece.expect("rows can be read")
+    }
+
+    /// `browse QUEUE max=N`: a piece of a walk, which the next one goes on with.
+    pub fn browse(&mut self, command: &Command) -> Vec<String> {
+        let from = self.walks.remove(&command.queue);
+        let piece = self.piece(&command.queue, from, command.number("max", 100) as usize);
+        let since = |ms: u64| ms - BEGIN;
+        let told = piece.messages.iter().map(|m| {
+            let due = m.due.map(|at| format!(", due {}", since(at)));
+            let expires = m.expires_at.map(|at| format!(", expires {}", since(at)));
+            format!(
+                "{} at {}, {:?}{}{}",
+                self.body(m.payload),
+                location(m.location),
+                m.state,
+                due.unwrap_or_default(),
+                expires.unwrap_or_default(),
+            )
+        });
+        let mut told: Vec<_> = told.collect();
+        match piece.next {
+            Some(next) => {
+                self.walks.insert(command.queue.clone(), next);
+                told.push("and more".into());
+            }
+            None => told.push("that is all".into()),
+        }
+        told
+    }
+
+    /// `redrive QUEUE to=QUEUE BODY…`; `BODY=NEW` changes what it says.
+    pub fn redrive(&mut self, command: &Command) -> Vec<String> {
+        let partition = self.partition(&command.queue);
+        let to = DeadLetterTarget {
+            queue: self.partition(command.text("to", "")).queue,
+            partitions: 1,
+        };
+        let moves = command.words.iter().map(|word| {
+            let (body, new) = word.split_once('/').unwrap_or((word, ""));
+            let payload = (!new.is_empty()).then(|| NewPayload {
+                header: Bytes::new(),
+                body: new.to_owned().into(),
+            });
+            Move {
+                location: self.find(&command.queue, body),
+                to,
+                payload,
+            }
+        });
+        let moves = moves.collect();
+        self.told(&Op::Redrive(Redrive { partition, moves }))
+    }
+
+    /// `delete QUEUE BODY`, `force=yes` to end its lease too.
+    pub fn delete(&mut self, command: &Command) -> Vec<String> {
+        let partition = self.partition(&command.queue);
+        let location = self.find(&command.queue, &command.words[0]);
+        let lease = match (command.option("force"), location) {
+            (Some(_), Location::Position(position)) => {
+                let lease = self.machine.lease_of(&self.kv, partition, position);
+                lease.expect("rows can be read")
+            }
+            _ => None,
+        };
+        self.told(&Op::DeleteMessage(DeleteMessage {
+            partition,
+            location,
+            lease,
+        }))
+    }
+
+    /// Where a message stands, by its body; what is no body is a position.
+    fn find(&self, queue: &str, body: &str) -> Location {
+        let mut from = None;
+        loop {
+            let piece = self.piece(queue, from, 100);
+            let mut messages = piece.messages.iter();
+            if let Some(found) = messages.find(|m| self.body(m.payload) == body) {
+                return found.location;
+            }
+            from = piece.next;
+            if from.is_none() {
+                return Location::Position(body.parse().expect("a body or a position"));
+            }
+        }
+    }
+}
+
+fn location(location: Location) -> String {
+    match location {
+        Location::Position(position) => position.to_string(),
+        Location::Delayed { sequence, .. } => format!("delayed {sequence}"),
+    }
+}

@@ -1,0 +1,95 @@
+//! Acks with outputs: which ones, and what the twin does for them.
+
+use proptest::sample::Index;
+use roadstead_core::shard::*;
+
+use super::history::{SLOTS, Sent};
+use super::model::{Effects, Leaving, Message, Partition, State};
+use super::ops::Seen;
+use super::world::World;
+
+impl World {
+    pub fn complete(&mut self, slot: usize, picks: &[Index], outputs: &[(Index, Sent)]) -> Vec<Op> {
+        let partition = self.slots[slot];
+        let known = self.receipts.get(&partition).cloned().unwrap_or_default();
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let live: Vec<_> = known.iter().filter(|r| self.twin.holds(r)).collect();
+        let acks = picks.iter().map(|pick| {
+            // Mostly of what is still leased: one that is not spoils the rest.
+            let any = live.is_empty() || pick.index(12) == 0;
+            Ack::from(if any {
+                &known[pick.index(known.len())]
+            } else {
+                live[pick.index(live.len())]
+            })
+        });
+        let acks = acks.collect();
+        let outputs = outputs.iter().map(|(to, sent)| Output {
+            target: self.slots[to.index(SLOTS)],
+            message: NewMessage {
+                identity: None,
+                ..self.message(sent)
+            },
+        });
+        let outputs = outputs.collect();
+        vec![Op::Complete(Complete {
+            partition,
+            group: DEFAULT_GROUP,
+            acks,
+            outputs,
+        })]
+    }
+}
+
+impl Partition {
+    pub fn complete(&mut self, op: &Complete, fx: &mut Effects) -> Seen {
+        let held = |ack: &Ack| {
+            let wanted = (ack.delivery, ack.slot);
+            let leased = |m: &Message| {
+                matches!(m.state, State::Leased { delivery, slot, .. }
+                    if (delivery, slot) == wanted)
+            };
+            self.messages.iter().find(|m| leased(m)).map(|m| m.sequence)
+        };
+        let sequences: Vec<_> = op.acks.iter().filter_map(held).collect();
+        let twice = (1..op.acks.len()).any(|n| op.acks[..n].contains(&op.acks[n]));
+        if twice || sequences.len() < op.acks.len() {
+            return Seen::Same(Reply::Refused(Refusal::StaleReceipt));
+        }
+        let late = fx.now + MAX_DELAY_MS;
+        if op.outputs.iter().any(|o| o.message.not_before > late) {
+            return Seen::Same(Reply::Refused(Refusal::TooLate));
+        }
+        for sequence in sequences {
+            self.totals.acked += 1;
+            let gone = self.remove(sequence, fx.now);
+            fx.freed.push(gone.body);
+        }
+        let first = self.sequence + 1;
+        for Output { target, message } in &op.outputs {
+            self.sequence += 1;
+            let due = (fx.now + message.delay_ms).max(message.not_before);
+            self.outbox.push(Leaving {
+                target: *target,
+                number: None,
+                id: MessageId {
+                    queue: self.id.queue,
+                    partition: self.id.partition,
+                    sequence: self.sequence,
+                },
+                key: message.key.unwrap_or(0),
+                body: message.body.clone(),
+                enqueued_at: fx.now,
+                due: if due > fx.now { due } else { 0 },
+                ttl: message.ttl_ms,
+                reason: OutboxReason::Sent,
+                count: 0,
+                at: fx.now,
+                error: bytes::Bytes::new(),
+            });
+        }
+        Seen::Same(Reply::Completed { first })
+    }
+}

@@ -1,0 +1,193 @@
+//! Deletes or moves the message at a location.
+
+use std::sync::Arc;
+
+use roadstead_core::shard::{
+    DeleteMessage, LeaseRef, Location, Op, PartitionId, Peeked, Redrive, Removal, Reply,
+};
+use roadstead_proto::v1::{QueueRef, ShardDeleteMessage, ShardRedriveMessage};
+use tonic::Code;
+
+use super::blob::{self, Edit};
+use super::deliver;
+use super::desk::Desk;
+use super::redrive::{Targets, check_edited, move_to};
+use super::refusal::{not_taken, refused};
+use super::replica::Replica;
+use super::send::{odd_reply, outcome, stopped};
+use super::walk::broken;
+use super::{location, redrive};
+use crate::gateway::ApiError;
+use crate::runtime::Runtime;
+
+/// How often a forced delete goes after a message that is leased anew meanwhile.
+const TRIES: usize = 4;
+
+/// Where a request says that its message stands.
+struct Named<'a> {
+    queue: &'a QueueRef,
+    id: u64,
+    location: &'a str,
+    message_id: &'a str,
+}
+
+/// Deletes one message.
+pub async fn delete<R: Runtime, P: Replica>(
+    desk: &Arc<Desk<R, P>>,
+    call: ShardDeleteMessage,
+) -> Result<(), ApiError> {
+    let (queue, request) = (
+        call.queue.unwrap_or_default(),
+        call.request.unwrap_or_default(),
+    );
+    let named = Named {
+        queue: &queue,
+        id: call.queue_id,
+        location: &request.location,
+        message_id: &request.message_id,
+    };
+    for _ in 0..TRIES {
+        let (partition, peeked) = find(desk, &named)?;
+        let lease = match peeked.location {
+            Location::Position(position) if request.force => lease(desk, partition, position)?,
+            _ => None,
+        };
+        let op = Op::DeleteMessage(DeleteMessage {
+            partition,
+            location: peeked.location,
+            lease,
+        });
+        match write(desk, op, &queue).await? {
+            Reply::Deleted(Removal::Done) => return Ok(()),
+            Reply::Deleted(Removal::Gone) => return Err(gone(&named)),
+            Reply::Deleted(Removal::Leased) if request.force => {}
+            Reply::Deleted(Removal::Leased) => return Err(leased(&named, &peeked, "delete")),
+            _ => return Err(odd_reply(desk.replica.id())),
+        }
+    }
+    let message = "the message is leased anew all the time: try again";
+    Err(ApiError::unavailable(message).about(&queue))
+}
+
+/// Moves one message, and changes it if that is asked for. Where it goes.
+pub async fn redrive<R: Runtime, P: Replica>(
+    desk: &Arc<Desk<R, P>>,
+    mut targets: Targets<'_>,
+    call: ShardRedriveMessage,
+) -> Result<QueueRef, ApiError> {
+    let (queue, request) = (
+        call.queue.unwrap_or_default(),
+        call.request.unwrap_or_default(),
+    );
+    let named = Named {
+        queue: &queue,
+        id: call.queue_id,
+        location: &request.location,
+        message_id: &request.message_id,
+    };
+    let (partition, peeked) = find(desk, &named)?;
+    let mut payloads = deliver::payloads(&*desk.replica, vec![peeked.payload]).await;
+    let payload = payloads.pop().flatten().ok_or_else(|| gone(&named))?;
+    let unreadable = |error: blob::BlobError| ApiError::new(Code::Internal, error.to_string());
+    let read = blob::decode(&payload).map_err(unreadable)?;
+    let target = targets
+        .of(call.to.as_ref(), read.dead_letter.as_ref())
+        .await?;
+    let edit = Edit {
+        body: request.body,
+        attributes: request.attributes.map(|new| new.attributes),
+        content_type: request.content_type,
+    };
+    let payload = if edit == Edit::default() {
+        None
+    } else {
+        desk.replica.sends_allowed().map_err(|why| {
+            let message = format!("no changed message can be stored now: {why}");
+            ApiError::exhausted(message).about(&queue)
+        })?;
+        let (header, body) = blob::edited(&payload, &edit).map_err(unreadable)?;
+        check_edited(&header, &body, &target)?;
+        Some((header, body))
+    };
+    let op = Redrive {
+        partition,
+        moves: vec![move_to(peeked.location, &target, payload)],
+    };
+    match redrive::write(desk, op, &queue).await?.first() {
+        Some(Removal::Done) => Ok(target.reference().clone()),
+        Some(Removal::Leased) => Err(leased(&named, &peeked, "redrive")),
+        Some(Removal::Gone) | None => Err(gone(&named)),
+    }
+}
+
+/// The message that a request names.
+fn find<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    named: &Named<'_>,
+) -> Result<(PartitionId, Peeked), ApiError> {
+    let read = location::decode(named.location).filter(|(at, _)| at.queue == named.id);
+    let Some((partition, at)) = read else {
+        return Err(gone(named));
+    };
+    let replica = &desk.replica;
+    let found = replica.read(|machine, kv| machine.peek_at(kv, partition, at));
+    let found = found.map_err(|error| broken(replica.id(), &error))?;
+    let is_it =
+        |peeked: &Peeked| named.message_id.is_empty() || peeked.id.to_string() == named.message_id;
+    match found.filter(is_it) {
+        Some(peeked) => Ok((partition, peeked)),
+        None => Err(gone(named)),
+    }
+}
+
+fn lease<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    partition: PartitionId,
+    position: u64,
+) -> Result<Option<LeaseRef>, ApiError> {
+    let replica = &desk.replica;
+    let found = replica.read(|machine, kv| machine.lease_of(kv, partition, position));
+    found.map_err(|error| broken(replica.id(), &error))
+}
+
+async fn write<R: Runtime, P: Replica>(
+    desk: &Desk<R, P>,
+    op: Op,
+    queue: &QueueRef,
+) -> Result<Reply, ApiError> {
+    let shard = desk.replica.id();
+    let answer = desk.intake.push(op, 64);
+    let answer = answer.map_err(|error| not_taken(shard, error))?;
+    match outcome(shard, answer.await.unwrap_or_else(|_| stopped()))? {
+        Reply::Refused(refusal) => Err(refused(refusal, queue)),
+        reply => Ok(reply),
+    }
+}
+
+fn gone(named: &Named<'_>) -> ApiError {
+    let QueueRef { namespace, name } = named.queue;
+    let what = match named.message_id {
+        "" => "no message".to_owned(),
+        id => format!("no message {id}"),
+    };
+    let message = format!(
+        "queue {namespace}/{name} has {what} at {:?}: it was settled, moved, expired or has fallen \
+         due; peek shows where messages stand",
+        named.location
+    );
+    ApiError::new(Code::NotFound, message).about(named.queue)
+}
+
+fn leased(named: &Named<'_>, peeked: &Peeked, verb: &str) -> ApiError {
+    let QueueRef { namespace, name } = named.queue;
+    let instead = match verb {
+        "delete" => "wait until its consumer is done, or delete it by force",
+        _ => "wait until its consumer is done",
+    };
+    let message = format!(
+        "queue {namespace}/{name}: cannot {verb} message {}, as it is leased to a consumer; \
+         {instead}",
+        peeked.id
+    );
+    ApiError::new(Code::FailedPrecondition, message).about(named.queue)
+}
