@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 
 use common::{BINARY, Dev};
 
-/// What stands in for `jq -r .body` on a machine that has none.
+/// What stands in for `jq -r .NAME` on a machine that has none.
 const JQ: &str = "#!/bin/sh
-exec python3 -c 'import sys,json\nfor line in sys.stdin: print(json.loads(line)[\"body\"])'
+exec python3 -c 'import sys,json\nfor l in sys.stdin: print(json.loads(l)[sys.argv[1][1:]])' $2
 ";
 
 /// The lines of the page's blocks of commands, but those that start a cluster or choose it.

@@ -12,7 +12,7 @@ const PAGE: u32 = 100;
 
 /// A walk through the messages of a queue, of each partition first those in line, then the delayed
 /// ones. Every message is met that is there all the time; one that falls due meanwhile may be met
-/// twice, and one that came later is not met.
+/// twice, and one that comes meanwhile may be left out.
 #[derive(Debug)]
 pub struct Browse {
     client: Client,

@@ -17,7 +17,8 @@ const PER_SECOND: u32 = 10;
 /// named. What is leased stays.
 ///
 /// ```no_run
-/// # async fn example(client: roadstead_client::Client) -> Result<(), roadstead_client::CallError> {
+/// # use roadstead_client::{CallError, Client};
+/// # async fn example(client: Client) -> Result<(), CallError> {
 /// let mut redrive = client.redrive("orders-dead").rate(100);
 /// while let Some(piece) = redrive.next().await? {
 ///     println!("{} moved, {} refused", piece.moved, piece.refused);

@@ -27,6 +27,8 @@ mod receive_stream_tests;
 #[cfg(test)]
 mod receive_tests;
 #[cfg(test)]
+mod redrive_one_tests;
+#[cfg(test)]
 mod redrive_tests;
 pub mod route;
 mod send_stream;

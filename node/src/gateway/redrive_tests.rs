@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_core::shard::{DeadLetterTarget, PartitionConfig};
 use roadstead_proto::partition_of_key;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{
-    AttributeValue, DeadLetterReason, Delivery, GetQueueStatsRequest, MessageFilter, NewAttributes,
-    OutgoingMessage, PeekMessagesRequest, PeekedMessage, QueueStats, RedriveMessageRequest,
-    RedriveMessagesRequest, RedriveMessagesResponse, Reject, SettleRequest, Settlement,
-    attribute_value::Value,
+    DeadLetterReason, Delivery, GetQueueStatsRequest, MessageFilter, OutgoingMessage,
+    PeekMessagesRequest, PeekedMessage, QueueStats, RedriveMessagesRequest,
+    RedriveMessagesResponse, Reject, SettleRequest, Settlement,
 };
 use tokio::time::sleep;
 use tonic::Code;
@@ -26,11 +24,11 @@ use crate::shard::twin::{TwinCluster, queue_info};
 const JOBS: u64 = 20;
 const DEAD: u64 = 21;
 
-type Node = Arc<Gateway<TokioRuntime>>;
+pub(super) type Node = Arc<Gateway<TokioRuntime>>;
 
 /// Queue `jobs` has four partitions on two shards, and its dead letters go to `dead`, which has
 /// two.
-async fn with_dead_letters() -> (TwinCluster, Node) {
+pub(super) async fn with_dead_letters() -> (TwinCluster, Node) {
     let (cluster, gateway) = start().await;
     cluster.queues.set(queue_info(DEAD, "dead", &[3, 4]));
     set_jobs(&cluster, 1, 0);
@@ -51,14 +49,14 @@ fn set_jobs(cluster: &TwinCluster, revision: u64, max_messages: u64) {
     cluster.queues.set(info);
 }
 
-fn keyed(body: &str, key: &str) -> OutgoingMessage {
+pub(super) fn keyed(body: &str, key: &str) -> OutgoingMessage {
     OutgoingMessage {
         ordering_key: key.to_owned(),
         ..message(body)
     }
 }
 
-async fn counts(gateway: &Node, name: &str) -> QueueStats {
+pub(super) async fn counts(gateway: &Node, name: &str) -> QueueStats {
     let request = GetQueueStatsRequest {
         queue: named(name),
         ..GetQueueStatsRequest::default()
@@ -68,7 +66,7 @@ async fn counts(gateway: &Node, name: &str) -> QueueStats {
 }
 
 /// Waits until so many messages are ready.
-async fn until_ready(gateway: &Node, name: &str, ready: u64) {
+pub(super) async fn until_ready(gateway: &Node, name: &str, ready: u64) {
     for _ in 0..500 {
         if counts(gateway, name).await.ready == ready {
             return;
@@ -79,7 +77,7 @@ async fn until_ready(gateway: &Node, name: &str, ready: u64) {
 }
 
 /// Sends messages and rejects them all, and waits until they are dead letters.
-async fn reject(gateway: &Node, messages: Vec<OutgoingMessage>) {
+pub(super) async fn reject(gateway: &Node, messages: Vec<OutgoingMessage>) {
     let (count, before) = (messages.len(), counts(gateway, "dead").await.ready);
     send(gateway, "jobs", messages).await;
     let mut left = count;
@@ -101,7 +99,7 @@ async fn reject(gateway: &Node, messages: Vec<OutgoingMessage>) {
     until_ready(gateway, "dead", before + count as u64).await;
 }
 
-async fn peek(gateway: &Node, name: &str) -> Vec<PeekedMessage> {
+pub(super) async fn peek(gateway: &Node, name: &str) -> Vec<PeekedMessage> {
     let request = PeekMessagesRequest {
         queue: named(name),
         max_messages: 100,
@@ -316,94 +314,6 @@ async fn a_target_that_is_full_lets_the_rest_wait_at_the_source() {
     let bodies: Vec<_> = peek(&gateway, "jobs").await;
     let bodies: Vec<_> = bodies.iter().map(|message| &message.body[..]).collect();
     assert_eq!(bodies, [b"1", b"2", b"3"]);
-}
-
-#[tokio::test]
-async fn one_message_goes_back_with_another_body() {
-    let (_cluster, gateway) = with_dead_letters().await;
-    let text = |text: &str| AttributeValue {
-        value: Some(Value::StringValue(text.to_owned())),
-    };
-    let original = OutgoingMessage {
-        attributes: BTreeMap::from([("old".to_owned(), text("1"))]),
-        ..keyed("{broken", "k")
-    };
-    reject(&gateway, vec![original, keyed("other", "k")]).await;
-    let dead = peek(&gateway, "dead").await;
-    let broken = dead.iter().find(|m| m.body == "{broken").unwrap().clone();
-    let request = RedriveMessageRequest {
-        queue: named("dead"),
-        location: broken.location.clone(),
-        message_id: broken.message_id.clone(),
-        body: Some(Bytes::from_static(b"{}")),
-        attributes: Some(NewAttributes {
-            attributes: BTreeMap::from([("new".to_owned(), text("2"))]),
-        }),
-        content_type: Some("application/json".to_owned()),
-        ..RedriveMessageRequest::default()
-    };
-    // What the other queue does not take is refused, and the message stays as it is.
-    let large = RedriveMessageRequest {
-        body: Some(vec![7; 300 << 10].into()),
-        ..request.clone()
-    };
-    let error = gateway.redrive_message(&WHO, large).await.unwrap_err();
-    assert_eq!(error.code, Code::InvalidArgument);
-    assert_eq!(error.detail.field, "body", "{error}");
-    let empty = RedriveMessageRequest {
-        body: Some(Bytes::new()),
-        ..request.clone()
-    };
-    assert!(gateway.redrive_message(&WHO, empty).await.is_err());
-    assert_eq!(peek(&gateway, "dead").await.len(), 2);
-
-    let moved = gateway
-        .redrive_message(&WHO, request.clone())
-        .await
-        .unwrap();
-    assert_eq!(moved.queue, named("jobs"));
-    until_ready(&gateway, "jobs", 1).await;
-    let back = peek(&gateway, "jobs").await.remove(0);
-    assert_eq!(back.body, "{}");
-    assert_eq!(back.attributes.keys().collect::<Vec<_>>(), ["new"]);
-    assert_eq!(back.content_type, "application/json");
-    assert_eq!(back.message_id, broken.message_id);
-    assert_eq!(
-        (back.ordering_key.as_str(), &back.dead_letter),
-        ("k", &None)
-    );
-    let left = peek(&gateway, "dead").await;
-    assert_eq!(left.len(), 1);
-    assert_eq!(left[0].body, "other");
-    let again = gateway.redrive_message(&WHO, request).await.unwrap_err();
-    assert_eq!(again.code, Code::NotFound);
-
-    // Leased, or of unknown origin: refused as things are.
-    assert_eq!(receive(&gateway, "dead", 1, 0).await.len(), 1);
-    let one = |location: &str| RedriveMessageRequest {
-        queue: named("dead"),
-        location: location.to_owned(),
-        ..RedriveMessageRequest::default()
-    };
-    let code = async |request| {
-        gateway
-            .redrive_message(&WHO, request)
-            .await
-            .unwrap_err()
-            .code
-    };
-    assert_eq!(code(one(&left[0].location)).await, Code::FailedPrecondition);
-    send(&gateway, "dead", vec![message("fresh")]).await;
-    let all = peek(&gateway, "dead").await;
-    let fresh = all.iter().find(|message| message.body == "fresh").unwrap();
-    assert_eq!(code(one(&fresh.location)).await, Code::FailedPrecondition);
-    assert_eq!(code(one("nonsense")).await, Code::InvalidArgument);
-    let to_one = RedriveMessageRequest {
-        to: "one".to_owned(),
-        ..one(&fresh.location)
-    };
-    gateway.redrive_message(&WHO, to_one).await.unwrap();
-    until_ready(&gateway, "one", 1).await;
 }
 
 #[tokio::test]

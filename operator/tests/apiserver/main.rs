@@ -7,5 +7,6 @@ mod operator;
 mod server;
 mod standin;
 mod strangers;
+mod unasked;
 mod workloads;
 mod world;

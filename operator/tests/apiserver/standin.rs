@@ -15,6 +15,8 @@ use tokio_stream::wrappers::{IntervalStream, TcpListenerStream};
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
+use crate::unasked::unasked;
+
 /// What the nodes of one cluster have in common.
 #[derive(Debug, Default)]
 pub struct Cluster {
@@ -379,40 +381,12 @@ impl QueueService for Node {
             v1::GetQueueStatsResponse { stats: Some(stats) }
         }))
     }
-    async fn list_queues(
-        &self,
-        _: Request<v1::ListQueuesRequest>,
-    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
-        Err(Status::unimplemented("the operator does not ask for it"))
-    }
-    async fn purge_queue(
-        &self,
-        _: Request<v1::PurgeQueueRequest>,
-    ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
-        Err(Status::unimplemented("the operator does not ask for it"))
-    }
-    async fn peek_messages(
-        &self,
-        _: Request<v1::PeekMessagesRequest>,
-    ) -> Result<Response<v1::PeekMessagesResponse>, Status> {
-        Err(Status::unimplemented("the operator does not ask for it"))
-    }
-    async fn delete_message(
-        &self,
-        _: Request<v1::DeleteMessageRequest>,
-    ) -> Result<Response<v1::DeleteMessageResponse>, Status> {
-        Err(Status::unimplemented("the operator does not ask for it"))
-    }
-    async fn redrive_messages(
-        &self,
-        _: Request<v1::RedriveMessagesRequest>,
-    ) -> Result<Response<v1::RedriveMessagesResponse>, Status> {
-        Err(Status::unimplemented("the operator does not ask for it"))
-    }
-    async fn redrive_message(
-        &self,
-        _: Request<v1::RedriveMessageRequest>,
-    ) -> Result<Response<v1::RedriveMessageResponse>, Status> {
-        Err(Status::unimplemented("the operator does not ask for it"))
+    unasked! {
+        list_queues(v1::ListQueuesRequest) -> v1::ListQueuesResponse;
+        purge_queue(v1::PurgeQueueRequest) -> v1::PurgeQueueResponse;
+        peek_messages(v1::PeekMessagesRequest) -> v1::PeekMessagesResponse;
+        delete_message(v1::DeleteMessageRequest) -> v1::DeleteMessageResponse;
+        redrive_messages(v1::RedriveMessagesRequest) -> v1::RedriveMessagesResponse;
+        redrive_message(v1::RedriveMessageRequest) -> v1::RedriveMessageResponse;
     }
 }

@@ -1,8 +1,8 @@
 //! Walks through all live messages of a partition, a bounded piece at a time, changing nothing.
 //!
 //! First come the positions that there were when the walk began, then the delayed messages, then
-//! the positions that those took who fell due meanwhile. So whoever is there from the beginning to
-//! the end of a walk is met; one that falls due in between may be met twice; what came later is not.
+//! the positions of those that fell due meanwhile. So what is there from the beginning to the end
+//! of a walk is met; one that falls due in between may be met twice; what came later is not met.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
