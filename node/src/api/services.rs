@@ -10,15 +10,15 @@ use roadstead_proto::v1::cluster_service_server::ClusterService;
 use roadstead_proto::v1::message_service_server::MessageService;
 use roadstead_proto::v1::queue_service_server::QueueService;
 use roadstead_proto::v1::{
-    CompleteRequest, CompleteResponse, CreateQueueRequest, CreateQueueResponse, DeleteMessageRequest, DeleteMessageResponse,
-    DeleteQueueRequest, DeleteQueueResponse, GetClusterStatusRequest, GetClusterStatusResponse,
-    GetQueueRequest, GetQueueResponse, GetQueueStatsRequest, GetQueueStatsResponse,
-    GetTopologyRequest, GetTopologyResponse, ListQueuesRequest, ListQueuesResponse,
-    PeekMessagesRequest, PeekMessagesResponse, PurgeQueueRequest, PurgeQueueResponse,
-    ReceiveRequest, ReceiveResponse, ReceiveStreamRequest, ReceiveStreamResponse,
-    RedriveMessageRequest, RedriveMessageResponse, RedriveMessagesRequest, RedriveMessagesResponse,
-    SendRequest, SendResponse, SendStreamRequest, SendStreamResponse, SettleRequest,
-    SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
+    CompleteRequest, CompleteResponse, CreateQueueRequest, CreateQueueResponse,
+    DeleteMessageRequest, DeleteMessageResponse, DeleteQueueRequest, DeleteQueueResponse,
+    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueResponse,
+    GetQueueStatsRequest, GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse,
+    ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
+    PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
+    ReceiveStreamResponse, RedriveMessageRequest, RedriveMessageResponse, RedriveMessagesRequest,
+    RedriveMessagesResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
+    SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;

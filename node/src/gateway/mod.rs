@@ -11,10 +11,12 @@ mod by_hand;
 mod by_hand_tests;
 mod cache;
 mod cluster;
+mod complete;
+#[cfg(test)]
+mod complete_tests;
 pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;
-mod complete;
 mod error;
 mod held;
 mod messages;

@@ -116,6 +116,8 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         Call::Send(call) => (Action::Send, call.queue.as_ref()),
         Call::Receive(call) => (Action::Receive, call.queue.as_ref()),
         Call::Settle(call) => (Action::Settle, call.queue.as_ref()),
+        // That its outputs may be sent was found out where it came in.
+        Call::Complete(call) => (Action::Settle, call.queue.as_ref()),
         Call::Stats(call) => (Action::GetQueueStats, call.queue.as_ref()),
         Call::Purge(call) => (Action::PurgeQueue, call.queue.as_ref()),
         Call::Peek(call) => (Action::PeekMessages, call.queue.as_ref()),

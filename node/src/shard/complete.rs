@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use roadstead_core::shard::{
-    Ack, Complete, MessageId, Op, Output, PartitionId, Receipt, Reply,
-};
+use roadstead_core::shard::{Ack, Complete, MessageId, Op, Output, PartitionId, Receipt, Reply};
 use roadstead_proto::v1::{CompleteResponse, ShardComplete, ShardOutput};
 use tonic::Code;
 

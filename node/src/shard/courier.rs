@@ -12,6 +12,7 @@ use std::time::Duration;
 use openraft_rt::Select2;
 use roadstead_core::shard::{
     DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, OutboxReason, PartitionId,
+    split_payload,
 };
 use roadstead_proto::v1::{
     DeadLetterInfo, DeadLetterReason, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
@@ -196,7 +197,7 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
                     blob::with_dead_letter(&payload, &info)
                 }
                 OutboxReason::Redriven => blob::without_dead_letter(&payload),
-                OutboxReason::Sent => split_payload(&payload),
+                OutboxReason::Sent => split_payload(&payload).map_err(|_| blob::BlobError(0)),
             };
             let (header, body) = moving.map_err(|_| unreadable())?;
             Ok(Travelling {

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! version (1) | queue (u64) | partition (u32) | sequence (u64) | accepted at, ms (u64) | key (u64)
+//! | due, ms (u64) | time to live, ms (u64)
 //! ```
-//! Little endian; the first three are where it was first accepted; key 0: none.
+//! Little endian; the first three are where it was first accepted; 0: none.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use roadstead_core::shard::{MessageId, MovedMessage, OutboxMessage, split_payload};
 
 const VERSION: u8 = 1;
-const LEN: usize = 37;
+const LEN: usize = 53;
 
 /// The travelling form.
 pub fn encode(message: &OutboxMessage) -> Bytes {
@@ -20,6 +21,8 @@ pub fn encode(message: &OutboxMessage) -> Bytes {
     out.put_u64_le(message.id.sequence);
     out.put_u64_le(message.enqueued_at);
     out.put_u64_le(message.key.unwrap_or(0));
+    out.put_u64_le(message.due);
+    out.put_u64_le(message.ttl_ms);
     out.freeze()
 }
 
@@ -59,6 +62,8 @@ pub fn decode(header: &Bytes, payload: &Bytes) -> Option<MovedMessage> {
         id,
         enqueued_at: number(21),
         key,
+        due: number(37),
+        ttl_ms: number(45),
         header,
         body,
     })
@@ -81,6 +86,8 @@ mod tests {
             },
             enqueued_at: 5,
             key: Some(6),
+            due: 7,
+            ttl_ms: 8,
             payload: PayloadRef {
                 index: 0,
                 offset: 0,
@@ -95,6 +102,7 @@ mod tests {
         let mut golden = vec![1];
         golden.extend([2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
         golden.extend([5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
+        golden.extend([7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(bytes, golden);
         let payload = join(b"head", b"body");
         let moved = decode(&bytes, &payload).unwrap();

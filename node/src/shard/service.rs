@@ -25,8 +25,8 @@ use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
 use super::{
-    accept, belongs, by_location, complete, delete, digest, inspect, load, peek, receive, redrive, send,
-    settle,
+    accept, belongs, by_location, complete, delete, digest, inspect, load, peek, receive, redrive,
+    send, settle,
 };
 use crate::auth::Principal;
 use crate::gateway::ApiError;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,7 @@ use roadstead_node::store::env::LmdbEnv;
 use roadstead_node::store::{Store, StoreOptions};
 use tokio::runtime::{Builder, Runtime};
 
+use super::clients;
 use super::net::LiveNet;
 
 /// A node on tokio.
@@ -55,6 +57,8 @@ pub struct LiveHost {
     net: LiveNet,
     options: StoreOptions,
     controls: Controls,
+    /// Where its clients reach it; 0: it has not started yet.
+    port: AtomicU16,
     running: Mutex<Option<Running>>,
 }
 
@@ -68,6 +72,7 @@ impl LiveHost {
             net,
             options,
             controls,
+            port: AtomicU16::new(0),
             running: Mutex::new(None),
         }
     }
@@ -79,6 +84,11 @@ impl LiveHost {
     /// Where its peers reach it.
     pub fn address(&self) -> String {
         format!("live-{}:7702", self.index)
+    }
+
+    /// Where its clients reach it, once it has started.
+    pub fn client_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port.load(Ordering::Relaxed))
     }
 
     /// The node that runs here.
@@ -102,12 +112,18 @@ impl LiveHost {
             .worker_threads(1)
             .enable_all()
             .build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            clients::listen(self.port.load(Ordering::Relaxed)).await?
+        };
+        self.port
+            .store(listener.local_addr()?.port(), Ordering::Relaxed);
         let parts = NodeParts {
             identity: Identity {
                 name: format!("node-{}", self.index),
                 zone: format!("zone-{}", self.index),
                 peer_address: self.address(),
-                client_address: format!("live-{}:7701", self.index),
+                client_address: self.client_address(),
             },
             timing: Timing::default(),
             data_dir,
@@ -124,6 +140,10 @@ impl LiveHost {
             controls: self.controls,
         };
         let node = runtime.spawn(Node::start(parts)).await??;
+        let served = node.clone();
+        runtime
+            .spawn(async move { clients::serve(&served, listener) })
+            .await?;
         let (far, handle) = (node.clone(), runtime.handle().clone());
         let accept = move |link| {
             let _entered = handle.enter();

@@ -2,6 +2,7 @@
 //!
 //! Each node has a runtime of its own, so that killing it drops all of its tasks at once.
 
+pub mod clients;
 pub mod cluster;
 pub mod host;
 pub mod load;

@@ -7,6 +7,7 @@ mod deduplication;
 mod digests;
 mod leaders;
 mod members;
+mod promises;
 mod volumes;
 
 use std::sync::Arc;

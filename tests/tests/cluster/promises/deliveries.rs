@@ -1,0 +1,245 @@
+//! Promises to consumers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use roadstead_client::proto::{
+    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueSpec, RetryPolicy,
+};
+use roadstead_client::{Message, Output, SettleError};
+
+use super::{LONG, QUIET, Scene, body, next, rest, seconds};
+
+async fn send(scene: &Scene, queue: &str, messages: impl IntoIterator<Item = Message>) {
+    let producer = scene.client.producer(queue).start().await.expect("ready");
+    for sent in producer.send_all(messages).await {
+        sent.expect("it is accepted");
+    }
+}
+
+fn numbers(count: u32) -> impl Iterator<Item = Message> {
+    (0..count).map(|number| Message::new(number.to_string()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_exclusive_through_a_change_of_leader() {
+    let scene = Scene::start().await;
+    scene.queue("leased", QueueSpec::default()).await;
+    send(&scene, "leased", numbers(20)).await;
+    let holder = scene
+        .client
+        .consumer("leased")
+        .lease(Duration::from_secs(3));
+    let holder = holder.max_in_flight(20).start().await.expect("ready");
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        held.push(next(&holder).await);
+    }
+    let other = scene.consumer("leased").await;
+    scene.kill_leader_of("leased").await;
+    // Longer than the lease: the client keeps it alive, at the new leader too.
+    let came = tokio::time::timeout(Duration::from_secs(5), other.next()).await;
+    assert!(came.is_err(), "it is leased to another: {came:?}");
+    for delivery in held {
+        delivery.ack().await.expect("the lease has lasted");
+    }
+    assert!(rest(&other).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn order_per_key_is_kept_by_a_new_leader() {
+    let scene = Scene::start().await;
+    let mut spec = QueueSpec {
+        partitions: 3,
+        retries: Some(RetryPolicy {
+            max_deliveries: 1_000,
+            ..RetryPolicy::default()
+        }),
+        ..QueueSpec::default()
+    };
+    spec.set_ordering(Ordering::PerKey);
+    scene.queue("ordered", spec).await;
+    let keyed = |number: u32| Message::new(number.to_string()).key(format!("k{}", number % 6));
+    send(&scene, "ordered", (0..180).map(keyed)).await;
+    let consumer = scene.consumer("ordered").await;
+    let mut done = BTreeMap::<String, Vec<u32>>::new();
+    let (mut handled, mut acked) = (0, BTreeSet::new());
+    while acked.len() < 180 {
+        let delivery = next(&consumer).await;
+        let number: u32 = body(&delivery).parse().expect("a number");
+        let key = delivery.ordering_key.clone();
+        let last = done.entry(key).or_default();
+        assert!(
+            last.last().is_none_or(|last| *last <= number),
+            "{number} after {last:?}"
+        );
+        last.push(number);
+        handled += 1;
+        if handled == 60 {
+            scene.kill_leader_of("ordered").await;
+        }
+        // Some are given back: their key waits for them.
+        if handled % 11 == 0 {
+            let _ = delivery.nack(Duration::from_millis(50), "again").await;
+        } else if matches!(delivery.ack().await, Ok(()) | Err(SettleError::Unknown(_))) {
+            acked.insert(number);
+        }
+    }
+    println!("180 messages, {handled} deliveries");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_most_once_is_never_twice() {
+    let scene = Scene::start().await;
+    let mut spec = QueueSpec::default();
+    spec.set_delivery(DeliveryGuarantee::AtMostOnce);
+    scene.queue("once", spec).await;
+    send(&scene, "once", numbers(200)).await;
+    let consumer = scene.client.consumer("once").max_in_flight(5);
+    let consumer = consumer.start().await.expect("ready");
+    let mut seen = BTreeSet::new();
+    for _ in 0..50 {
+        assert!(seen.insert(body(&next(&consumer).await)));
+    }
+    scene.kill_leader_of("once").await;
+    for delivery in rest(&consumer).await {
+        assert!(seen.insert(body(&delivery)), "twice: {delivery:?}");
+    }
+    println!(
+        "{} of 200 delivered, the others with the leader",
+        seen.len()
+    );
+    assert!(seen.len() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_waits_and_is_not_early_under_a_new_leader() {
+    let scene = Scene::start().await;
+    scene.queue("retried", QueueSpec::default()).await;
+    let wait = Duration::from_secs(3);
+    send(&scene, "retried", [Message::new("delayed").delay(wait)]).await;
+    send(&scene, "retried", [Message::new("nacked")]).await;
+    let begin = Instant::now();
+    let consumer = scene.consumer("retried").await;
+    let first = next(&consumer).await;
+    assert_eq!(body(&first), "nacked");
+    first.nack(wait, "not yet").await.expect("it is leased");
+    let nacked = Instant::now();
+    scene.kill_leader_of("retried").await;
+    for _ in 0..2 {
+        let delivery = next(&consumer).await;
+        let since = if body(&delivery) == "nacked" {
+            assert_eq!(delivery.delivery_count, 2);
+            nacked
+        } else {
+            begin
+        };
+        // The clock of the cluster may be ahead of ours by a little.
+        let waited = since.elapsed() + Duration::from_millis(100);
+        assert!(waited >= wait, "{delivery:?} after {waited:?}");
+        delivery.ack().await.expect("it is leased");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_go_and_come_back_exactly_once() {
+    let scene = Scene::start().await;
+    scene.queue("dead", QueueSpec::default()).await;
+    let spec = QueueSpec {
+        partitions: 3,
+        dead_letter: Some(DeadLetterPolicy {
+            queue: "dead".into(),
+        }),
+        lease: seconds(10),
+        ..QueueSpec::default()
+    };
+    scene.queue("jobs", spec).await;
+    send(&scene, "jobs", numbers(90)).await;
+    let jobs = scene.consumer("jobs").await;
+    let mut rejected = BTreeMap::new();
+    for turn in 0..90 {
+        if turn == 45 {
+            scene.kill_leader_of("jobs").await;
+        }
+        let delivery = next(&jobs).await;
+        rejected.insert(delivery.id.clone(), body(&delivery));
+        let _ = delivery.reject("no").await;
+    }
+    for delivery in rest(&jobs).await {
+        rejected.insert(delivery.id.clone(), body(&delivery));
+        let _ = delivery.reject("no").await;
+    }
+    assert_eq!(rejected.len(), 90);
+    let deadline = Instant::now() + LONG;
+    while Instant::now() < deadline {
+        let stats = scene.client.queue_stats("dead").await.expect("it is led");
+        if stats.ready == 90 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut redrive = scene.client.redrive("dead");
+    let mut moved = 0;
+    while let Some(piece) = redrive.next().await.expect("they are moved") {
+        moved += piece.moved;
+    }
+    assert_eq!(moved, 90);
+    let mut back = BTreeMap::new();
+    for _ in 0..90 {
+        let delivery = next(&jobs).await;
+        assert!(delivery.dead_letter.is_none(), "{delivery:?}");
+        let before = back.insert(delivery.id.clone(), body(&delivery));
+        assert!(before.is_none(), "twice: {delivery:?}");
+        delivery.ack().await.expect("it is leased");
+    }
+    assert_eq!(back, rejected, "the same messages under the same ids");
+    assert!(rest(&scene.consumer("dead").await).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ack_and_what_came_of_it_are_one_step() {
+    let scene = Scene::start().await;
+    let spec = || QueueSpec {
+        partitions: 3,
+        lease: seconds(5),
+        retries: Some(RetryPolicy {
+            max_deliveries: 1_000,
+            ..RetryPolicy::default()
+        }),
+        ..QueueSpec::default()
+    };
+    scene.queue("orders", spec()).await;
+    scene.queue("invoices", spec()).await;
+    send(&scene, "orders", numbers(200)).await;
+    let orders = scene.consumer("orders").await;
+    let mut handled = 0;
+    loop {
+        let Ok(delivery) = tokio::time::timeout(6 * QUIET, orders.next()).await else {
+            break;
+        };
+        let delivery = delivery.expect("it is delivered").expect("it goes on");
+        let invoice = Message::new(body(&delivery));
+        handled += 1;
+        if handled == 100 {
+            scene.kill_leader_of("orders").await;
+        }
+        match delivery.complete([Output::new("invoices", invoice)]).await {
+            Ok(ids) => assert_eq!(ids.len(), 1),
+            Err(error) => println!("message {handled}: {error}"),
+        }
+    }
+    println!("200 orders, {handled} deliveries");
+    let invoices = scene.consumer("invoices").await;
+    let mut bills = BTreeMap::<u32, usize>::new();
+    for _ in 0..200 {
+        let delivery = next(&invoices).await;
+        let number = body(&delivery).parse().expect("a number");
+        *bills.entry(number).or_default() += 1;
+        delivery.ack().await.expect("it is leased");
+    }
+    assert!(
+        rest(&invoices).await.is_empty(),
+        "an order was billed twice"
+    );
+    assert_eq!(bills, (0..200).map(|number| (number, 1)).collect());
+}

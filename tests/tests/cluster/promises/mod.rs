@@ -1,0 +1,79 @@
+//! What a queue promises, as the client library sees it, while a leader is killed in the middle.
+
+mod deliveries;
+mod sends;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_client::proto::QueueSpec;
+use roadstead_client::{Client, Consumer, Delivery};
+use roadstead_tests::live::LiveCluster;
+use tokio::time::timeout;
+
+use super::small;
+
+/// Longest time that one message is waited for.
+const LONG: Duration = Duration::from_secs(30);
+/// How long nothing more comes where nothing more is to come.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+/// Three nodes and a client of them.
+struct Scene {
+    cluster: Arc<LiveCluster>,
+    client: Client,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let cluster = LiveCluster::found(3, small()).await;
+        let cluster = Arc::new(cluster.expect("a cluster is founded"));
+        let endpoints = cluster.hosts.iter().map(|host| host.client_address());
+        let client = Client::builder().endpoints(endpoints).connect().await;
+        let client = client.expect("any node answers");
+        Self { cluster, client }
+    }
+
+    async fn queue(&self, name: &str, spec: QueueSpec) {
+        let created = self.client.create_queue(name, spec).await;
+        created.expect("the queue is created");
+    }
+
+    /// Kills the node that leads the first partition of a queue.
+    async fn kill_leader_of(&self, queue: &str) {
+        let queue = self.client.queue(queue).await.expect("it exists");
+        let shard = u16::try_from(queue.shards[0]).expect("a shard");
+        let victim = self.cluster.until_led(shard).await.expect("it is led");
+        println!("host {victim}, leader of shard {shard}, is killed");
+        self.cluster.hosts[victim].kill();
+    }
+
+    async fn consumer(&self, queue: &str) -> Consumer {
+        let consumer = self.client.consumer(queue).start().await;
+        consumer.expect("the queue can be consumed")
+    }
+}
+
+/// The next message; there has to be one.
+async fn next(consumer: &Consumer) -> Delivery {
+    let next = timeout(LONG, consumer.next()).await;
+    let next = next.expect("a message comes").expect("it is delivered");
+    next.expect("the consumer goes on")
+}
+
+/// Whatever comes until nothing has come for a while.
+async fn rest(consumer: &Consumer) -> Vec<Delivery> {
+    let mut rest = Vec::new();
+    while let Ok(next) = timeout(QUIET, consumer.next()).await {
+        rest.extend(next.expect("it is delivered"));
+    }
+    rest
+}
+
+fn body(delivery: &Delivery) -> String {
+    String::from_utf8_lossy(&delivery.body).into_owned()
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
