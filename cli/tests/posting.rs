@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::endpoint::{Answer, Endpoint, OK};
+use common::endpoint::{Answer, Endpoint, OK, Request};
 use common::{Dev, code, signal, stderr, until};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
+
+type Reply = fn(&Request) -> Answer;
 
 fn poster(dev: &Dev, endpoint: &Endpoint, more: &[&str]) -> Child {
     let url = format!("http://{}/hooks?shop=1", endpoint.address);
@@ -139,7 +141,6 @@ fn what_is_not_taken_is_tried_again_and_dies_with_the_reason() {
         assert!(poster.wait().unwrap().success());
         why
     };
-    type Reply = fn(&common::endpoint::Request) -> Answer;
     let cases: [(Reply, &str); 5] = [
         (
             |_| Answer::Status(500, "", "out of  order\r\n"),
@@ -169,8 +170,8 @@ fn what_is_not_taken_is_tried_again_and_dies_with_the_reason() {
 #[test]
 fn several_are_posted_at_once_on_connections_that_are_kept() {
     let dev = Dev::start();
-    let lines: String = (0..200).map(|n| format!("{n}\n")).collect();
-    dev.run_with("send orders --ndjson -", &lines);
+    let lines: Vec<String> = (0..200).map(|n| format!("{n}\n")).collect();
+    dev.run_with("send orders --ndjson -", &lines.concat());
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let highest = most.clone();
     let endpoint = Endpoint::start(move |_| {

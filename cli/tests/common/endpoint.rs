@@ -130,7 +130,7 @@ fn reply(stream: &mut impl Write, answer: Answer) -> bool {
             written.and_then(|()| stream.flush()).is_ok()
         }
         Answer::Hang => {
-            thread::sleep(Duration::from_secs(60));
+            thread::sleep(Duration::from_mins(1));
             false
         }
         Answer::Close => false,

@@ -75,8 +75,8 @@ pub struct Receive {
 
 /// Whom messages are handed on to, several at once.
 enum Next {
-    Poster(Poster),
-    Forwarder(Forwarder),
+    Poster(Box<Poster>),
+    Forwarder(Box<Forwarder>),
 }
 
 impl Receive {
@@ -151,10 +151,10 @@ impl Receive {
         stop: &Stop,
     ) -> anyhow::Result<Option<Next>> {
         if let Some(poster) = self.post.poster(client, &self.queue)? {
-            return Ok(Some(Next::Poster(poster)));
+            return Ok(Some(Next::Poster(Box::new(poster))));
         }
         let forwarder = self.forward.forwarder(connection, (client, stop), self);
-        Ok(forwarder.await?.map(Next::Forwarder))
+        Ok(forwarder.await?.map(|one| Next::Forwarder(Box::new(one))))
     }
 
     /// Messages that are worked on at once.
@@ -176,10 +176,12 @@ impl Receive {
         if self.exec.is_some() || at_most_once {
             return Ok(1);
         }
-        let most = match () {
-            () if self.hands_on() => 2 * self.at_once(at_most_once) as u64,
-            () if self.ack || self.follow => 32,
-            () => 10_000,
+        let most = if self.hands_on() {
+            2 * self.at_once(at_most_once) as u64
+        } else if self.ack || self.follow {
+            32
+        } else {
+            10_000
         };
         let wanted = if self.follow { most } else { self.count };
         Ok(u32::try_from(wanted.clamp(1, most))?)
@@ -195,9 +197,9 @@ impl Source<'_> {
     ) -> anyhow::Result<()> {
         let at_once = self.options.at_once(self.at_most_once);
         match next {
-            Some(Next::Poster(poster)) => several::run(self, at_once, &poster, output).await,
+            Some(Next::Poster(poster)) => several::run(self, at_once, &*poster, output).await,
             Some(Next::Forwarder(forwarder)) => {
-                several::run(self, at_once, &forwarder, output).await
+                several::run(self, at_once, &*forwarder, output).await
             }
             None => {
                 let source = self;

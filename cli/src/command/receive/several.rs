@@ -1,6 +1,7 @@
 //! Work on several messages at once, each handed on to somebody else.
 
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -185,14 +186,13 @@ async fn handle(
     };
     let Some(settled) = settled else { return end };
     match (settled.await, end) {
-        (Ok(()), end) => end,
         (Err(error), End::Acked { .. }) => {
             End::Unsettled(format!("{id}: it was taken, but not acked: {error}"))
         }
         (Err(error), End::Nacked(said)) => {
             End::Unsettled(format!("{said}; it was not nacked: {error}"))
         }
-        (Err(_), end) => end,
+        (_, end) => end,
     }
 }
 
@@ -241,7 +241,8 @@ impl Tally {
         ];
         for (count, before, behind) in parts {
             if count > 0 {
-                text += &format!("{before}{count}{behind}");
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{before}{count}{behind}");
             }
         }
         text

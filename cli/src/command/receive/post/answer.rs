@@ -8,7 +8,7 @@ use http::{HeaderName, StatusCode};
 use super::super::several::Verdict;
 
 /// The longest delay that a queue takes.
-const LONGEST: Duration = Duration::from_secs(12 * 3_600);
+const LONGEST: Duration = Duration::from_hours(12);
 /// So much of a body is told.
 const TOLD: usize = 200;
 

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -97,7 +97,7 @@ impl Endpoint {
 /// The status counts, also where the rest of an answer is cut off.
 async fn beginning(body: Incoming) -> Bytes {
     let body = Limited::new(body, READ).collect().await;
-    body.map(|body| body.to_bytes()).unwrap_or_default()
+    body.map(Collected::to_bytes).unwrap_or_default()
 }
 
 /// What the error and its causes say.

@@ -1,4 +1,4 @@
-//! A message as a CloudEvent 1.0 over HTTP.
+//! A message as a `CloudEvent` 1.0 over HTTP.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use roadstead_client::{Client, ReceivedMessage};
 
@@ -25,7 +26,7 @@ pub const CONCURRENCY: usize = 16;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "To an HTTP endpoint")]
 pub struct PostOptions {
-    /// POST each message to this URL as a CloudEvent: an answer of 2xx acks it, with any other or
+    /// POST each message to this URL as a `CloudEvent`: an answer of 2xx acks it, with any other or
     /// none it goes back. After 429 and 503 it waits as Retry-After says, else as the queue's
     /// backoff says
     #[arg(long, value_name = "URL", groups = ["done", "work"], value_parser = url)]
@@ -98,7 +99,7 @@ fn url(text: &str) -> Result<Uri, String> {
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(wrong("it begins with http:// or https://"));
     }
-    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let host = uri.authority().map_or("", Authority::as_str);
     if host.contains('@') {
         return Err(wrong("give a user and password by --post-header"));
     }
