@@ -171,7 +171,7 @@ fn what_the_target_refuses_dies_with_the_reason() {
     ));
     edge.stdout("send orders this-is-too-large");
     edge.stdout("send orders fits");
-    let forwarder = follow(&edge, &core);
+    let mut forwarder = follow(&edge, &core);
     let mut died = Value::Null;
     until("a dead letter", || {
         died = edge.json("queue peek dead")[0]["deadLetter"].clone();
@@ -186,6 +186,7 @@ fn what_the_target_refuses_dies_with_the_reason() {
     // A queue that nobody knows a message again in any more takes none, and none dies of it.
     core.stdout("queue update orders --deduplication none");
     edge.stdout("send orders later");
+    until("it ends", || forwarder.try_wait().unwrap().is_some());
     let output = forwarder.wait_with_output().unwrap();
     assert!(
         stderr(&output).contains("has no deduplication any more"),
