@@ -143,6 +143,16 @@ fn a_target_that_cannot_keep_the_promise_is_refused() {
             "cannot forward to",
         ),
         (
+            format!("receive orders --forward {plain} --forward-ca-file /nowhere/ca"),
+            1,
+            "cannot read CA certificates /nowhere/ca",
+        ),
+        (
+            format!("receive orders --forward {plain} --forward-token-file /nowhere/token"),
+            5,
+            "cannot read the token /nowhere/token",
+        ),
+        (
             "receive orders --forward orders".into(),
             2,
             "HOST:PORT/NAMESPACE/QUEUE",
