@@ -312,9 +312,10 @@ fn an_interrupted_benchmark_leaves_no_queue_behind() {
 fn an_interrupted_send_says_how_many_were_accepted() {
     let dev = Dev::start();
     let arrived = || dev.json("queue get orders")["stats"]["ready"] == 2;
-    let child = started(&dev, "send orders --ndjson -", arrived);
+    let mut child = started(&dev, "send orders --ndjson -", arrived);
+    // It stays open and says nothing more; waiting for the output would close it.
+    let stdin = child.stdin.take();
     signal(&child, "INT");
-    // Its stdin is open and says nothing more.
     let start = Instant::now();
     let output = child.wait_with_output().unwrap();
     assert!(start.elapsed() < Duration::from_secs(10), "{output:?}");
@@ -323,6 +324,7 @@ fn an_interrupted_send_says_how_many_were_accepted() {
         stderr(&output).contains("2 accepted, 0 failed"),
         "{output:?}"
     );
+    drop(stdin);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use common::endpoint::{Endpoint, OK};
 use common::{BINARY, Dev};
 
 /// What stands in for `jq -r .NAME` on a machine that has none.
@@ -33,6 +34,7 @@ fn the_page_of_the_command_line_can_be_followed() {
     assert!(lines.len() > 20, "{lines:?}");
 
     let dev = Dev::start();
+    let endpoint = Endpoint::start(|_| OK);
     let place = tempfile::tempdir().unwrap();
     let (bin, here) = (place.path().join("bin"), place.path());
     fs::create_dir(&bin).unwrap();
@@ -47,6 +49,9 @@ fn the_page_of_the_command_line_can_be_followed() {
         fs::set_permissions(bin.join("jq"), fs::Permissions::from_mode(0o755)).unwrap();
     }
     for line in lines {
+        let line = &line
+            .replace("localhost:8080", &endpoint.address)
+            .replace("localhost:7701", &dev.endpoint);
         let mut shell = Command::new("bash");
         shell
             .args(["-o", "pipefail", "-c", line])
@@ -57,4 +62,5 @@ fn the_page_of_the_command_line_can_be_followed() {
         let output = shell.output().unwrap();
         assert!(output.status.success(), "{line}: {output:?}");
     }
+    assert_eq!(endpoint.seen().len(), 1);
 }

@@ -87,3 +87,14 @@ def build(language):
     products = shutil.ignore_patterns("node_modules", "target", "stubs", "__pycache__", ".venv")
     shutil.copytree(SOURCES / language, folder, dirs_exist_ok=True, ignore=products)
     return [str(word) for word in LANGUAGES[language](folder)]
+
+
+@functools.cache
+def _python_client():
+    return build("python")
+
+
+def python(program):
+    """The command that runs a Python program which imports the Python client."""
+    env, stubs, interpreter, main = _python_client()
+    return [env, f"{stubs}:{pathlib.Path(main).parent}", interpreter, str(program)]

@@ -135,7 +135,11 @@ ALL = (
     Stage(
         "clients", "Rust, Go, npm, mvn, protoc", (4, 3),
         # With the features that the tests are built with, so that nothing is built anew.
-        steps=(cargo("build", *CONTROL_BINARIES), ("python3", "scripts/tests/clients.py")),
+        steps=(
+            cargo("build", *CONTROL_BINARIES),
+            ("python3", "scripts/tests/clients.py"),
+            ("python3", "scripts/tests/patterns.py"),
+        ),
         ready=go_ready, packages=clients.packages, hang=15,
     ),
     Stage(

@@ -2,11 +2,15 @@
 
 #![allow(dead_code, reason = "not every file of tests uses all of it")]
 
+pub mod endpoint;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -32,6 +36,14 @@ impl Dev {
     pub fn with(arguments: &[&str]) -> Self {
         let mut command = Command::new(BINARY);
         command.args(DEV).args(arguments);
+        Self::run_as(command)
+    }
+
+    /// One whose data stays here when it ends; port 0 is any.
+    pub fn kept(data: &Path, port: &str) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["dev", "--shards", "2", "-o", "json", "--port", port]);
+        command.arg("--data-dir").arg(data);
         Self::run_as(command)
     }
 
@@ -100,6 +112,18 @@ impl Dev {
         signal(&self.process, name);
     }
 
+    /// Starts the binary against it, with what it says kept.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(BINARY);
+        command
+            .env("ROADSTEAD_ENDPOINT", &self.endpoint)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
     pub fn run(&self, line: &str) -> Output {
         self.run_with(line, "")
     }
@@ -147,6 +171,15 @@ pub fn signal(process: &Child, name: &str) {
     let id = process.id().to_string();
     let kill = Command::new("kill").args(["-s", name, &id]).status();
     assert!(kill.unwrap().success());
+}
+
+/// Waits until `check` holds.
+pub fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !check() {
+        assert!(start.elapsed() < Duration::from_mins(2), "never: {what}");
+        sleep(Duration::from_millis(20));
+    }
 }
 
 /// The code that a command ended with.
