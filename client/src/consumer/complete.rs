@@ -95,14 +95,13 @@ impl Completing {
 /// A receipt that is gone at the second try may have been acked by the first.
 fn reason(error: CallError, tries: u32) -> SettleError {
     let fault = match error {
-        CallError::Refused(fault) if fault.code == Code::NotFound && tries < 2 => {
-            return SettleError::Stale(fault);
-        }
-        CallError::Refused(fault) if fault.code != Code::NotFound && !fault.retryable => {
-            return SettleError::Refused(fault);
-        }
         CallError::Refused(fault) => fault,
-        CallError::Unreachable { last, .. } => last,
+        CallError::Unreachable { last, .. } => return SettleError::Unknown(last),
     };
-    SettleError::Unknown(fault)
+    let stale = fault.code == Code::NotFound && fault.field == "receipts";
+    match (stale, fault.retryable) {
+        (true, _) if tries < 2 => SettleError::Stale(fault),
+        (true, _) | (_, true) => SettleError::Unknown(fault),
+        (false, false) => SettleError::Refused(fault),
+    }
 }

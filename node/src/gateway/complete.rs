@@ -70,7 +70,9 @@ impl<R: Runtime> Gateway<R> {
             let found = info.shard(receipt.partition.partition).filter(|_| own);
             let Some(found) = found else {
                 let stale = stale_receipt();
-                return Err(ApiError::new(tonic::Code::NotFound, stale.message));
+                let mut error = ApiError::new(tonic::Code::NotFound, stale.message);
+                "receipts".clone_into(&mut error.detail.field);
+                return Err(error);
             };
             shard = Some(found);
         }

@@ -83,7 +83,11 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             "go on behind the highest accepted number",
         ),
     };
-    let error = ApiError::new(code, format!("queue {name}: {refusal}; {advice}")).about(queue);
+    let mut error = ApiError::new(code, format!("queue {name}: {refusal}; {advice}")).about(queue);
+    if refusal == Refusal::StaleReceipt {
+        // Told from a queue that does not exist.
+        "receipts".clone_into(&mut error.detail.field);
+    }
     if retryable { error.retryable() } else { error }
 }
 

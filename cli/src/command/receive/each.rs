@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use roadstead_client::Delivery;
+use futures_util::TryFutureExt as _;
+use roadstead_client::{Delivery, Message, Output as Outgoing};
 use tokio::time::timeout;
 
 use super::exec::Running;
@@ -72,18 +73,26 @@ impl Each<'_> {
 
     async fn execute(&self, command: &str, delivery: Delivery, last: bool) -> anyhow::Result<bool> {
         let (source, options) = (self.source, self.source.options);
-        let mut running = Running::start(command, &options.queue, &delivery)?;
+        let kept = options.output_queue.is_some();
+        let mut running = Running::start(command, &options.queue, &delivery, kept)?;
         let ended = tokio::select! {
             ended = running.end(&delivery.body) => Some(ended?),
             () = source.over() => None,
         };
-        let Some(status) = ended else {
+        let Some((status, printed)) = ended else {
             return self.cut(running, delivery).await;
         };
         source.fetch_no_more(last);
         if status.success() {
             let lost = "the command succeeded, but the ack did not";
-            source.settle(delivery.ack(), lost).await?;
+            match &options.output_queue {
+                Some(queue) => {
+                    let outputs = output_of(&delivery, queue, printed);
+                    let completed = delivery.complete(outputs).map_ok(drop);
+                    source.settle(completed, lost).await?;
+                }
+                None => source.settle(delivery.ack(), lost).await?,
+            }
             return Ok(true);
         }
         let reason = format!("the command ended with {status}");
@@ -112,4 +121,19 @@ impl Each<'_> {
             source.fate()
         )
     }
+}
+
+/// What a command printed as a message, of the same key and trace; none where it printed nothing.
+fn output_of(delivery: &Delivery, queue: &str, printed: Vec<u8>) -> Option<Outgoing> {
+    if printed.is_empty() {
+        return None;
+    }
+    let mut message = Message::new(printed);
+    if !delivery.ordering_key.is_empty() {
+        message = message.key(&delivery.ordering_key);
+    }
+    if !delivery.trace_parent.is_empty() {
+        message = message.trace_parent(&delivery.trace_parent);
+    }
+    Some(Outgoing::new(queue, message))
 }

@@ -4,8 +4,11 @@ use std::process::{ExitStatus, Stdio};
 
 use anyhow::Context;
 use roadstead_client::Delivery;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
+
+/// Bytes that are read of what a command prints: more than a message may have.
+const PRINTED_MAX: u64 = 17 << 20;
 
 /// A command in a process group of its own: what it started ends with it when it is cut short, and
 /// Ctrl-C reaches whoever runs it alone.
@@ -16,8 +19,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it, described to it by the environment.
-    pub fn start(command: &str, queue: &str, delivery: &Delivery) -> anyhow::Result<Self> {
+    /// Starts it, described to it by the environment. `kept`: what it prints is for [`end`].
+    ///
+    /// [`end`]: Self::end
+    pub fn start(
+        command: &str,
+        queue: &str,
+        delivery: &Delivery,
+        kept: bool,
+    ) -> anyhow::Result<Self> {
+        let stdout = if kept {
+            Stdio::piped()
+        } else {
+            Stdio::inherit()
+        };
         let child = Command::new("sh")
             .args(["-c", command])
             .env("ROADSTEAD_MESSAGE_ID", &delivery.id)
@@ -28,6 +43,7 @@ impl Running {
             )
             .env("ROADSTEAD_QUEUE", queue)
             .stdin(Stdio::piped())
+            .stdout(stdout)
             .process_group(0)
             .spawn()
             .context("cannot run sh")?;
@@ -35,15 +51,28 @@ impl Running {
         Ok(Self { child, group })
     }
 
-    /// Hands it the body, and waits until it has ended.
-    pub async fn end(&mut self, body: &[u8]) -> anyhow::Result<ExitStatus> {
-        if let Some(mut stdin) = self.child.stdin.take() {
-            // A command that does not read its input is fine.
-            let _ = stdin.write_all(body).await;
-        }
+    /// Hands it the body, and waits until it has ended. What it printed, where that is kept; of
+    /// more than can be sent, a little more than that.
+    pub async fn end(&mut self, body: &[u8]) -> anyhow::Result<(ExitStatus, Vec<u8>)> {
+        let (stdin, stdout) = (self.child.stdin.take(), self.child.stdout.take());
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // A command that does not read its input is fine.
+                let _ = stdin.write_all(body).await;
+            }
+        };
+        let read = async {
+            let mut printed = Vec::new();
+            if let Some(stdout) = stdout {
+                stdout.take(PRINTED_MAX).read_to_end(&mut printed).await?;
+            }
+            std::io::Result::Ok(printed)
+        };
+        let ((), printed) = tokio::join!(write, read);
+        let printed = printed.context("cannot read what the command prints")?;
         let status = self.wait().await?;
         self.group = None;
-        Ok(status)
+        Ok((status, printed))
     }
 
     /// Asks it to end, and waits until it has.

@@ -48,6 +48,10 @@ pub struct Receive {
     /// `_QUEUE`
     #[arg(long, value_name = "COMMAND", groups = ["done", "work"])]
     exec: Option<String>,
+    /// With --exec: what a command prints becomes a message of this queue, sent in the same step in
+    /// which its own is acked
+    #[arg(long, value_name = "QUEUE", value_parser = names::queue, requires = "exec")]
+    output_queue: Option<String>,
     /// How long the message of a command that failed waits before it is delivered again; without
     /// it, as the queue's backoff says
     #[arg(long, value_parser = units::duration, requires = "exec", allow_hyphen_values = true)]
@@ -92,6 +96,13 @@ impl Receive {
         let at_most_once = source::is_at_most_once(&client, &self.queue).await?;
         if at_most_once && (looks || self.forward.forward.is_some()) {
             return Err(self.cannot_go_back());
+        }
+        if at_most_once && self.output_queue.is_some() {
+            return Err(anyhow!(
+                "queue {} is AtMostOnce: its messages are acked before a command runs, so \
+                 --output-queue cannot send in the same step",
+                self.queue
+            ));
         }
         let stop = Stop::listen()?;
         let next = self.next(connection, &client, &stop).await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use roadstead_client::proto::DeliveryGuarantee;
-use roadstead_client::{Client, Consumer, Delivery, Settled};
+use roadstead_client::{Client, Consumer, Delivery, SettleError};
 use tokio::time::timeout;
 
 use super::Receive;
@@ -95,7 +95,11 @@ impl Source<'_> {
     }
 
     /// Waits for the answer to a settlement, but not longer than there is time.
-    pub async fn settle(&self, settled: Settled, what: &'static str) -> anyhow::Result<()> {
+    pub async fn settle(
+        &self,
+        settled: impl Future<Output = Result<(), SettleError>>,
+        what: &'static str,
+    ) -> anyhow::Result<()> {
         tokio::select! {
             answer = settled => answer.context(what),
             () = self.over() => bail!("{what} before it was time to stop"),
