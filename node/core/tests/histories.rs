@@ -10,6 +10,7 @@
 mod histories {
     pub mod command;
     pub mod consume;
+    pub mod groups;
     pub mod shard;
 }
 

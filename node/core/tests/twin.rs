@@ -12,6 +12,8 @@ mod twin {
     pub mod compare;
     pub mod dedup;
     pub mod deliver;
+    pub mod due;
+    pub mod groups;
     pub mod history;
     pub mod model;
     pub mod ops;
@@ -129,6 +131,50 @@ fn duplicates(order: &str) -> Vec<String> {
     wanted
 }
 
+/// What some history must reach, whatever the order.
+const ONCE: &[&str] = &[
+    "state Blocked PerKey",
+    "state Blocked Strict",
+    "sent Accepted",
+    "sent Duplicate",
+    "sent MessageLimit",
+    "sent ByteLimit",
+    "sent TooLarge",
+    "sent KeyRequired",
+    "sent TooLate",
+    "sent OutOfRange",
+    "sent Overtaken",
+    "sent NoDeduplication",
+    "sent IdLimit",
+    "duplicate Blocked PerKey by Id",
+    "duplicate Blocked Strict by Id",
+    "settled Done",
+    "settled Stale",
+    "accept Gap",
+    "accept MessageLimit",
+    "accept ByteLimit",
+    "event LeaseExpired",
+    "event SessionReleased",
+    "event Nacked",
+    "event DeadLettered MaxDeliveries",
+    "event DeadLettered Rejected",
+    "event DeadLettered Expired",
+    "event Dropped",
+    "event Expired",
+    "refused NoGroup",
+    "refused BadGroups",
+    "messages to replay",
+    "state Blocked PerKey of another group",
+    "replayed Blocked PerKey",
+    "refused NoPartition",
+    "refused Deleting",
+    "refused NotEmpty",
+    "refused OrderingFixed",
+    "refused OutOfRange",
+    "digest to the end",
+    "digest of a piece",
+];
+
 /// Prints what the histories reached; nothing on the list may be missing.
 fn check(coverage: &Coverage) {
     for (name, count) in coverage {
@@ -143,55 +189,22 @@ fn check(coverage: &Coverage) {
             "Purge",
             "ReleaseSession",
             "Accept",
+            "Seek",
         ] {
             wanted.push(format!("{op} {order}"));
         }
         for state in ["Ready", "InFlight", "Delayed"] {
             wanted.push(format!("state {state} {order}"));
             wanted.push(format!("own time to live {state} {order}"));
+            wanted.push(format!("state {state} {order} of another group"));
+            wanted.push(format!("replayed {state} {order}"));
         }
+        wanted.push(format!("retained {order}"));
+        wanted.push(format!("dead letter of one of several groups {order}"));
         wanted.push(format!("backoff {order}"));
         wanted.extend(duplicates(order));
     }
-    for name in [
-        "state Blocked PerKey",
-        "state Blocked Strict",
-        "sent Accepted",
-        "sent Duplicate",
-        "sent MessageLimit",
-        "sent ByteLimit",
-        "sent TooLarge",
-        "sent KeyRequired",
-        "sent TooLate",
-        "sent OutOfRange",
-        "sent Overtaken",
-        "sent NoDeduplication",
-        "sent IdLimit",
-        "duplicate Blocked PerKey by Id",
-        "duplicate Blocked Strict by Id",
-        "settled Done",
-        "settled Stale",
-        "accept Gap",
-        "accept MessageLimit",
-        "accept ByteLimit",
-        "event LeaseExpired",
-        "event SessionReleased",
-        "event Nacked",
-        "event DeadLettered MaxDeliveries",
-        "event DeadLettered Rejected",
-        "event DeadLettered Expired",
-        "event Dropped",
-        "event Expired",
-        "refused NoPartition",
-        "refused Deleting",
-        "refused NotEmpty",
-        "refused OrderingFixed",
-        "refused OutOfRange",
-        "digest to the end",
-        "digest of a piece",
-    ] {
-        wanted.push(name.to_owned());
-    }
+    wanted.extend(ONCE.iter().map(|name| (*name).to_owned()));
     let missing: Vec<_> = wanted
         .iter()
         .filter(|name| !coverage.contains_key(*name))

@@ -110,7 +110,7 @@ pub async fn peek<R: Runtime, P: Replica>(
         let left = max.saturating_sub(found.len());
         let peeked = desk
             .replica
-            .read(|machine, kv| machine.peek(kv, *partition, left));
+            .read(|machine, kv| machine.peek(kv, (*partition, DEFAULT_GROUP), left));
         let peeked = peeked.map_err(|error| broken(desk.replica.id(), &error))?;
         found.extend(peeked.into_iter().map(|peeked| (*partition, peeked)));
     }

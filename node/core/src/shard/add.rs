@@ -2,12 +2,12 @@
 
 use super::config::Ordering;
 use super::header::{Header, encode_single};
-use super::partition::{Partition, Shared, Step};
+use super::partition::{Shared, Step};
 use super::reply::Refusal;
 use super::timer::Timer;
 use crate::kv::KvError;
 
-impl Partition {
+impl Shared {
     /// Whether one more message of `bytes` keeps within the limits.
     pub(crate) fn has_room(&self, bytes: u32) -> Result<(), Refusal> {
         let (state, config) = (&self.state, &self.config);
@@ -21,7 +21,8 @@ impl Partition {
         Ok(())
     }
 
-    /// Adds a message and gives it a position. Where order is strict, `strict_advance` must follow.
+    /// Adds a message and gives it a position. Where order is strict and it is
+    /// delayed, `strict_advance` must follow.
     pub(crate) fn add(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
         self.count_in(&header);
         self.position(step, header)
@@ -38,7 +39,7 @@ impl Partition {
     fn position(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
         let position = self.append(step.kv, header)?;
         if self.config.ordering == Ordering::PerKey {
-            self.key_added(step, position, &header)?;
+            self.key_added(step, position, &header);
         }
         if self.state.expiry_timer == 0 && self.config.ttl_ms != 0 {
             let due = step.now.saturating_add(self.config.ttl_ms);
@@ -54,7 +55,7 @@ impl Partition {
     pub(crate) fn add_delayed(&mut self, step: &mut Step<'_>, header: Header, due: u64) {
         self.count_in(&header);
         self.state.delayed += 1;
-        Shared::hold(step, &header);
+        Self::hold(step, header.payload);
         let held = Header {
             loose: true,
             ..header
@@ -86,11 +87,16 @@ impl Partition {
     }
 
     /// Removes a delayed message for good.
-    pub(crate) fn remove_delayed(&mut self, step: &mut Step<'_>, key: &[u8], header: &Header) {
+    pub(crate) fn remove_delayed(
+        &mut self,
+        step: &mut Step<'_>,
+        key: &[u8],
+        header: &Header,
+    ) -> Result<(), KvError> {
         step.kv.delete(key);
         self.state.delayed -= 1;
         self.state.messages -= 1;
         self.state.bytes -= u64::from(header.payload.len);
-        Shared::free(step, header);
+        Self::free(step, header)
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a waiting message, and how 64 of them are packed into one row.
+//! What is known of a waiting message, and how it is packed into a row.
 
 use super::id::{MessageId, PartitionId, PayloadRef, put_message_id, read_message_id};
 use crate::codec::{Decoded, Put, Reader};
@@ -67,6 +67,15 @@ impl Header {
     /// When its own time to live is over, ms.
     pub(crate) fn own_expiry(&self) -> Option<u64> {
         (self.ttl != 0).then(|| self.ready_from.saturating_add(self.ttl))
+    }
+
+    /// When it got its place in line, ms: never before the one that got the place before it.
+    pub(crate) fn in_line_since(&self) -> u64 {
+        if self.due == 0 {
+            self.ready_from
+        } else {
+            self.enqueued_at
+        }
     }
 
     fn base(&self) -> Base {
@@ -163,91 +172,6 @@ impl Header {
 
 const VERSION: u8 = 1;
 
-/// The headers of one row, decoded, with which of them are settled.
-#[derive(Debug)]
-pub(crate) struct Block {
-    pub(crate) headers: Vec<Header>,
-    /// Bit i: the message at place i is gone for the default group.
-    pub(crate) settled: u64,
-    /// The row must be written.
-    pub(crate) dirty: bool,
-    /// The row of settled bits must be written.
-    pub(crate) settled_dirty: bool,
-    encoded: Vec<u8>,
-    base: Base,
-}
-
-impl Block {
-    pub(crate) fn new() -> Self {
-        Self {
-            headers: Vec::with_capacity(BLOCK as usize),
-            settled: 0,
-            dirty: false,
-            settled_dirty: false,
-            encoded: vec![VERSION],
-            base: Base::default(),
-        }
-    }
-
-    pub(crate) fn push(&mut self, header: Header) {
-        header.encode(&mut self.base, &mut self.encoded);
-        self.headers.push(header);
-        self.dirty = true;
-    }
-
-    /// The row: what was pushed so far.
-    pub(crate) fn encoded(&self) -> &[u8] {
-        &self.encoded
-    }
-
-    pub(crate) fn decode(value: &[u8], settled: u64) -> Decoded<Self> {
-        let mut block = Self {
-            settled,
-            encoded: value.to_vec(),
-            ..Self::new()
-        };
-        let mut r = Reader::new(value);
-        r.version(VERSION, "version of block")?;
-        while !r.is_empty() {
-            if block.headers.len() as u64 == BLOCK {
-                return r.fail("a block of at most 64");
-            }
-            block.headers.push(Header::decode(&mut block.base, &mut r)?);
-        }
-        Ok(block)
-    }
-
-    /// The header at a place, unless it is settled.
-    pub(crate) fn live(&self, place: u64) -> Option<&Header> {
-        if self.settled >> place & 1 == 1 {
-            None
-        } else {
-            self.headers.get(place as usize)
-        }
-    }
-
-    /// Every place is taken and settled.
-    pub(crate) fn is_done(&self) -> bool {
-        self.settled == u64::MAX
-    }
-}
-
-/// Encodes the row of settled bits.
-pub(crate) fn encode_settled(settled: u64) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    out.put_u64(settled);
-    out
-}
-
-/// Reads the row of settled bits.
-pub(crate) fn decode_settled(value: &[u8]) -> Decoded<u64> {
-    let mut r = Reader::new(value);
-    r.version(VERSION, "version of settled bits")?;
-    let settled = r.u64("settled bits")?;
-    r.finish("end of settled bits")?;
-    Ok(settled)
-}
-
 /// Encodes a header that has a row of its own.
 pub(crate) fn encode_single(header: &Header) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -268,6 +192,7 @@ pub(crate) fn decode_single(value: &[u8]) -> Decoded<Header> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::block::{Block, decode_settled, encode_settled};
     use super::*;
 
     fn header() -> impl Strategy<Value = Header> {
@@ -315,7 +240,6 @@ mod tests {
             }
             let read = Block::decode(block.encoded(), bits).unwrap();
             prop_assert_eq!(&read.headers, &headers);
-            prop_assert_eq!(read.base, block.base);
             prop_assert_eq!(decode_settled(&encode_settled(bits)).unwrap(), bits);
             if let Some(header) = headers.first() {
                 prop_assert_eq!(&decode_single(&encode_single(header)).unwrap(), header);

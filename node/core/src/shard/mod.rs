@@ -8,6 +8,7 @@
 
 mod add;
 mod backoff;
+mod block;
 mod blocks;
 mod config;
 mod deduplication;
@@ -15,6 +16,7 @@ mod delivery;
 mod due;
 mod entry;
 mod group;
+mod group_config;
 mod header;
 mod hot;
 mod id;
@@ -27,20 +29,27 @@ mod op;
 mod order;
 mod outbox;
 mod partition;
+mod payload;
 mod place;
 mod producer;
 mod read;
 mod reply;
+mod retain;
+mod seek;
+mod settle;
+mod side;
 mod state;
 mod sweep;
 mod take;
 mod timer;
+mod walk;
 
 pub use backoff::{Backoff, Growth};
 pub use config::{DeadLetterTarget, Delivery, OnExpiry, Ordering, PartitionConfig};
 pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope, Identity};
 pub(crate) use entry::read_time;
 pub use entry::{EntryBuilder, inspect};
+pub use group_config::{GroupConfig, GroupStart, MAX_GROUPS};
 pub use id::{
     DEFAULT_GROUP, MessageId, PartitionId, PayloadRef, Receipt, SessionId, key_hash,
     partition_of_key, split_payload,
@@ -49,8 +58,8 @@ pub use machine::{ApplyError, ShardMachine};
 pub use op::{
     Accept, Action, Configure, Digest, DropPartition, MAX_DELAY_MS, MAX_DIGEST_BYTES,
     MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_RECEIVE, MAX_SEND, MAX_SETTLE, MovedMessage, NewMessage,
-    Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive, ReleaseSession, Send, Settle,
-    Settlement, TICK_BUDGET,
+    Op, OutboxDone, ProducerRef, Purge, PurgeFrom, Receive, ReleaseSession, Seek, SeekTo, Send,
+    Settle, Settlement, TICK_BUDGET,
 };
 pub use reply::{
     Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, MessageState, Outbox,

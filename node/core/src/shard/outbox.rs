@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::delivery::Returned;
 use super::group::View;
-use super::header::Header;
 use super::id::{PartitionId, PayloadRef, partition_of_key, put_message_id, read_message_id};
 use super::keys;
 use super::op::MAX_ERROR_BYTES;
@@ -121,10 +120,11 @@ impl View<'_> {
             _ if failed.back.has_error => self.error_text(step.kv, failed.position)?,
             _ => Bytes::new(),
         };
-        let header = self.remove(step, failed.position, failed.back.has_error)?;
+        let removed = self.remove(step, failed.position, failed.back.has_error)?;
+        let header = removed.header;
         let id = header.id(self.id());
         let Some(to) = self.config.dead_letter else {
-            Shared::free(step, &header);
+            removed.free(step)?;
             self.group.dropped += 1;
             self.event(step, id, EventKind::Dropped(failed.reason));
             return Ok(());
@@ -160,7 +160,7 @@ impl View<'_> {
             &self.keys.outbox(target, message.number),
             message.encode().into(),
         );
-        Shared::hold(step, &header);
+        self.hold_for_outbox(step, &removed)?;
         self.group.dead_lettered += 1;
         self.event(step, id, EventKind::DeadLettered(failed.reason, target));
         Ok(())
@@ -176,14 +176,6 @@ impl View<'_> {
 }
 
 impl Shared {
-    /// Gives the payload of a message that is no longer at a position a row of its own.
-    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
-        if !header.loose {
-            step.kv
-                .put(&keys::loose(header.payload), loose_row(header.payload));
-        }
-    }
-
     /// Forgets what the target has accepted, at most `max` messages. How many.
     pub(crate) fn outbox_done(
         &mut self,
@@ -203,8 +195,7 @@ impl Shared {
         while numbers.first < end {
             let message = self.outbox_message(step.kv, target, numbers.first)?;
             step.kv.delete(&self.keys.outbox(target, numbers.first));
-            step.kv.delete(&keys::loose(message.payload));
-            step.freed.push(message.payload);
+            Self::release(step, message.payload)?;
             numbers.first += 1;
         }
         if numbers.first != begin {
@@ -286,25 +277,6 @@ impl Shared {
     }
 }
 
-/// The row of a loose payload: its length.
-pub(crate) fn loose_row(payload: PayloadRef) -> Bytes {
-    let mut out = vec![VERSION];
-    out.put_varint(u64::from(payload.len));
-    out.into()
-}
-
-/// The payload of a loose row.
-pub(crate) fn loose_payload(key: &[u8], value: &[u8]) -> Option<PayloadRef> {
-    let (index, offset) = keys::loose_parts(key)?;
-    let mut r = Reader::new(value);
-    r.version(VERSION, "version of loose payload").ok()?;
-    Some(PayloadRef {
-        index,
-        offset,
-        len: r.varint_u32("payload length").ok()?,
-    })
-}
-
 /// Spreads sequences over the whole range of a hash.
 pub(crate) fn spread(sequence: u64) -> u64 {
     super::id::key_hash(&sequence.to_be_bytes())
@@ -363,11 +335,5 @@ mod tests {
             Ok(message.clone())
         );
         assert!(OutboxMessage::decode(7, &expected[..10]).is_err());
-        let row = loose_row(message.payload);
-        assert_eq!(row, [1, 8][..]);
-        assert_eq!(
-            loose_payload(&keys::loose(message.payload), &row),
-            Some(message.payload)
-        );
     }
 }

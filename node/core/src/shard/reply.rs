@@ -70,6 +70,13 @@ pub enum Reply {
     },
     /// To Digest.
     Digested(Digested),
+    /// To Seek.
+    Sought {
+        /// Messages that wait for the group, as far as it has looked.
+        messages: u64,
+        /// False: it goes on with the ticks.
+        done: bool,
+    },
 }
 
 /// Why an op, or a part of it, did nothing.
@@ -81,6 +88,9 @@ pub enum Refusal {
     /// The queue has no such consumer group.
     #[error("no such consumer group")]
     NoGroup,
+    /// The ids of the groups do not rise, one of them was used before, or there are too many.
+    #[error("the ids of consumer groups must rise and never come again, and 1,024 is the most")]
+    BadGroups,
     /// The partition is being deleted.
     #[error("the partition is being deleted")]
     Deleting,
@@ -288,7 +298,8 @@ pub struct Outbox {
     pub pending: u64,
 }
 
-/// Counts of one group of one partition. A live message is in exactly one of the first four.
+/// Counts of one group of one partition. A message that the group has not settled is in exactly one
+/// of the first four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
     /// Receivable now. Where messages have keys, those that no receive has looked at yet count as
@@ -302,6 +313,12 @@ pub struct Stats {
     pub blocked: u64,
     /// Bytes of live messages of the partition.
     pub bytes: u64,
+    /// Live messages of the partition: some group has never settled them.
+    pub messages: u64,
+    /// Messages of the partition that all groups have settled, and that can be replayed or are.
+    pub retained: u64,
+    /// Their bytes.
+    pub retained_bytes: u64,
     /// Messages in the partition's outboxes.
     pub outbox: u64,
     /// Deduplication ids that are remembered.
@@ -365,6 +382,6 @@ pub struct Peeked {
     pub enqueued_at: u64,
     /// Deliveries so far; for a leased one this is counted too.
     pub delivery_count: u32,
-    /// Its state for the default group.
+    /// Its state for the group.
     pub state: MessageState,
 }

@@ -58,6 +58,80 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
             configure_deduplication(PARTITION),
         ),
         ("send with ids", send_with_ids(PARTITION)),
+        ("configure groups", configure_groups(PARTITION)),
+        ("seek beginning", seek(PARTITION, SeekTo::Beginning)),
+        ("seek end", seek(PARTITION, SeekTo::End)),
+        ("seek sequence", seek(PARTITION, SeekTo::Sequence(300))),
+        ("seek time", seek(PARTITION, SeekTo::Time(70_000))),
+    ]
+}
+
+fn configure_groups(partition: PartitionId) -> Op {
+    let default = GroupConfig {
+        paused: true,
+        ..GroupConfig::default()
+    };
+    let other = GroupConfig {
+        id: 300,
+        start: GroupStart::End,
+        paused: true,
+        max_in_flight: 500,
+    };
+    let config = PartitionConfig {
+        revision: 3,
+        groups: vec![default, GroupConfig { id: 2, ..default }, other],
+        retain_ms: 60_000,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure { partition, config })
+}
+
+fn seek(partition: PartitionId, to: SeekTo) -> Op {
+    Op::Seek(Seek {
+        partition,
+        group: 2,
+        to,
+    })
+}
+
+/// A queue of two groups, one of which has settled a message, and one that both have settled.
+fn grouped() -> Vec<Op> {
+    let partition = PartitionId {
+        queue: 11,
+        partition: 0,
+    };
+    let groups = vec![GroupConfig {
+        id: 2,
+        ..GroupConfig::default()
+    }];
+    let config = PartitionConfig {
+        groups,
+        retain_ms: 60_000,
+        delivery: Delivery::AtMostOnce,
+        ..PartitionConfig::default()
+    };
+    let message = NewMessage {
+        body: Bytes::from_static(b"body"),
+        ..NewMessage::default()
+    };
+    let receive = |group, max| {
+        Op::Receive(Receive {
+            partition,
+            group,
+            session: None,
+            max,
+            lease_ms: None,
+        })
+    };
+    vec![
+        Op::Configure(Configure { partition, config }),
+        Op::Send(Send {
+            partition,
+            producer: None,
+            messages: vec![message; 3],
+        }),
+        receive(0, 1),
+        receive(2, 2),
     ]
 }
 
@@ -246,7 +320,7 @@ pub fn row_makers() -> Vec<Op> {
         producer: None,
         messages: vec![of(1, 70)],
     };
-    vec![
+    let ops = vec![
         configure(PARTITION, keyed),
         configure(TARGET, PartitionConfig::default()),
         configure(none, PartitionConfig::default()),
@@ -257,7 +331,8 @@ pub fn row_makers() -> Vec<Op> {
         accept_first(),
         configure_deduplication(by_content),
         send_with_ids(by_content),
-    ]
+    ];
+    [ops, grouped()].concat()
 }
 
 fn accept_first() -> Op {

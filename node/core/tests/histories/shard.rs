@@ -14,8 +14,11 @@ pub struct Shard {
     log: Vec<Bytes>,
     now: u64,
     queues: BTreeMap<String, u64>,
-    /// All receipts of each message of each queue, in the order of delivery.
-    pub receipts: BTreeMap<(String, String), Vec<Receipt>>,
+    /// Ids of the groups of queues.
+    pub groups: BTreeMap<(String, String), u32>,
+    pub last_group: u32,
+    /// All receipts of each group, queue and message, in the order of delivery.
+    pub receipts: BTreeMap<(String, String, String), Vec<Receipt>>,
 }
 
 /// Time of the first entry: a story tells ms since then.
@@ -32,6 +35,8 @@ impl Shard {
             log,
             now,
             queues: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            last_group: 0,
             receipts: BTreeMap::new(),
         }
     }
@@ -58,8 +63,9 @@ impl Shard {
                 from: None,
             })),
             "digest" => self.digest(command),
-            "peek" => self.peek(&command.queue),
-            "stats" => self.stats(&command.queue),
+            "seek" => self.seek(command),
+            "peek" => self.peek(command),
+            "stats" => self.stats(command),
             "restart" => {
                 self.machine = ShardMachine::open(&self.kv).expect("its own rows can be read");
                 Vec::new()
@@ -103,12 +109,13 @@ impl Shard {
     }
 
     /// Applies an op and tells reply and events.
-    fn told(&mut self, op: &Op) -> Vec<String> {
+    pub fn told(&mut self, op: &Op) -> Vec<String> {
         let (reply, events) = self.apply(op);
         let mut out = match reply {
             Reply::Refused(why) => vec![format!("refused: {why}")],
             Reply::Released { messages, .. } => vec![format!("released {messages}")],
             Reply::Purged { messages, .. } => vec![format!("purged {messages}")],
+            Reply::Sought { messages, .. } => vec![format!("{messages} wait")],
             _ => Vec::new(),
         };
         out.extend(events.iter().map(|event| self.event(event)));
@@ -126,10 +133,12 @@ impl Shard {
             EventKind::Dropped(why) => format!("dropped: {why:?}"),
             EventKind::Expired => "expired".into(),
         };
+        let named = self.groups.iter().find(|(_, id)| **id == event.group);
         format!(
-            "{} {}: {what}",
+            "{} {}: {what}{}",
             self.name(event.partition.queue),
-            event.message.sequence
+            event.message.sequence,
+            named.map_or(String::new(), |((_, name), _)| format!(", for {name}"))
         )
     }
 
@@ -174,6 +183,8 @@ impl Shard {
             deduplication: command
                 .option("deduplicate")
                 .map(|by| deduplication(by, command)),
+            groups: self.groups_of(command),
+            retain_ms: command.number("retain", 0),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }
@@ -230,8 +241,9 @@ impl Shard {
         }
     }
 
-    fn peek(&self, queue: &str) -> Vec<String> {
-        let peeked = self.machine.peek(&self.kv, self.partition(queue), 100);
+    fn peek(&self, command: &Command) -> Vec<String> {
+        let of = (self.partition(&command.queue), self.group(command));
+        let peeked = self.machine.peek(&self.kv, of, 100);
         let told = |m: &Peeked| {
             format!(
                 "{} {:?}, {} deliveries",
@@ -243,15 +255,14 @@ impl Shard {
         or_nothing(peeked.expect("rows can be read").iter().map(told).collect())
     }
 
-    fn stats(&self, queue: &str) -> Vec<String> {
-        let stats = self
-            .machine
-            .stats(&self.kv, self.partition(queue), DEFAULT_GROUP);
+    fn stats(&self, command: &Command) -> Vec<String> {
+        let partition = self.partition(&command.queue);
+        let stats = self.machine.stats(&self.kv, partition, self.group(command));
         let s = stats
             .expect("rows can be read")
             .expect("there is such a queue");
         vec![format!(
-            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}",
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}",
             s.ready,
             s.in_flight,
             s.delayed,
@@ -260,6 +271,10 @@ impl Shard {
             match s.ids {
                 0 => String::new(),
                 ids => format!(", ids {ids}"),
+            },
+            match (self.groups.is_empty(), s.retained) {
+                (true, 0) => String::new(),
+                (_, retained) => format!(", in all {} live, {retained} retained", s.messages),
             }
         )]
     }

@@ -145,9 +145,6 @@ impl LoggedAccept {
         if through != before {
             p.set_accepted(step.kv, self.source, through);
         }
-        if p.config.ordering == Ordering::Strict {
-            p.for_each_group(&mut |view| view.strict_advance(step))?;
-        }
         Ok(Reply::Accepted { through, stopped })
     }
 }

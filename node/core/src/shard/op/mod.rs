@@ -8,6 +8,7 @@ mod outbox_done;
 mod purge;
 mod receive;
 mod release_session;
+mod seek;
 mod send;
 mod settle;
 
@@ -19,6 +20,7 @@ pub use outbox_done::OutboxDone;
 pub use purge::{Purge, PurgeFrom};
 pub use receive::{MAX_RECEIVE, Receive};
 pub use release_session::ReleaseSession;
+pub use seek::{Seek, SeekTo};
 pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
 
@@ -52,6 +54,8 @@ pub enum Op {
     Purge(Purge),
     /// Hashes a piece of the shard's rows.
     Digest(Digest),
+    /// Lets a group begin with another message.
+    Seek(Seek),
 }
 
 /// Steps (a lease ended, a delayed message made ready, a message expired …) per [`Op::Tick`].
@@ -69,6 +73,7 @@ const ACCEPT: u8 = 8;
 const OUTBOX_DONE: u8 = 9;
 const PURGE: u8 = 10;
 const DIGEST: u8 = 11;
+const SEEK: u8 = 14;
 
 /// An op as it stands in an entry: payloads are ranges of the entry's data.
 #[derive(Debug)]
@@ -84,6 +89,7 @@ pub(crate) enum LoggedOp<'a> {
     OutboxDone(OutboxDone),
     Purge(Purge),
     Digest(Digest),
+    Seek(Seek),
 }
 
 impl Op {
@@ -100,6 +106,7 @@ impl Op {
             Self::OutboxDone(op) => op.encode(tag(out, OUTBOX_DONE)),
             Self::Purge(op) => op.encode(tag(out, PURGE)),
             Self::Digest(op) => op.encode(tag(out, DIGEST)),
+            Self::Seek(op) => op.encode(tag(out, SEEK)),
         }
     }
 }
@@ -124,6 +131,7 @@ impl<'a> LoggedOp<'a> {
             OUTBOX_DONE => Self::OutboxDone(OutboxDone::decode(r)?),
             PURGE => Self::Purge(Purge::decode(r)?),
             DIGEST => Self::Digest(Digest::decode(r)?),
+            SEEK => Self::Seek(Seek::decode(r)?),
             _ => return r.fail("kind of op (a newer binary wrote it?)"),
         })
     }

@@ -286,7 +286,9 @@ impl LoggedSend<'_> {
             outcomes.push(outcome);
         }
         p.file_ids(step, &new_ids);
-        if p.config.ordering == Ordering::Strict {
+        // Where nothing else waits for a group, it waits for the delayed one.
+        let any_delayed = self.messages.iter().any(LoggedMessage::is_delayed);
+        if p.config.ordering == Ordering::Strict && any_delayed {
             p.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         Ok(Reply::Sent(outcomes))
@@ -366,6 +368,10 @@ impl LoggedMessage {
             p.add(step, header)?;
         }
         Ok(sequence)
+    }
+
+    fn is_delayed(&self) -> bool {
+        self.delay_ms != 0 || self.not_before != 0
     }
 
     /// When it is receivable at the earliest, ms.

@@ -9,9 +9,10 @@ use crate::shard::group::View;
 use crate::shard::id::{PartitionId, Receipt, put_partition, read_partition};
 use crate::shard::lease::{Lease, MAX_LEASE_MS};
 use crate::shard::outbox::Failed;
-use crate::shard::partition::{Shared, Step};
+use crate::shard::partition::Step;
 use crate::shard::place::Back;
 use crate::shard::reply::{DeadLetterReason, EventKind, Refusal, Reply, SettleOutcome};
+use crate::shard::state::Phase;
 
 /// Settlements per op at most.
 pub const MAX_SETTLE: usize = 1_000;
@@ -246,7 +247,7 @@ impl LoggedSettle<'_> {
 
 impl LoggedSettlement<'_> {
     fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<SettleOutcome, KvError> {
-        if u64::from(self.epoch) != p.group.epoch {
+        if u64::from(self.epoch) != p.group.epoch || p.group.phase != Phase::Settled {
             return Ok(SettleOutcome::Stale);
         }
         if let LoggedAction::Extend { lease_ms } = self.action {
@@ -263,8 +264,8 @@ impl LoggedSettlement<'_> {
         };
         match self.action {
             LoggedAction::Ack | LoggedAction::Extend { .. } => {
-                let header = p.remove(step, lease.position, lease.has_error)?;
-                Shared::free(step, &header);
+                p.remove(step, lease.position, lease.has_error)?
+                    .free(step)?;
                 p.group.acked += 1;
             }
             LoggedAction::Nack {
