@@ -19,6 +19,8 @@ pub struct Walk {
     from: Option<BrowseFrom>,
     /// Sequences that were there when it began.
     there: BTreeSet<u64>,
+    /// Of these, what has been there all the time.
+    stayed: BTreeSet<u64>,
     /// How often a sequence was met.
     met: BTreeMap<u64, u32>,
     pieces: u64,
@@ -37,10 +39,13 @@ pub fn go_on(world: &mut World) -> Check {
             of: Some(of),
             epoch,
             last,
+            stayed: sequences(world, of),
             there: sequences(world, of),
             ..Walk::default()
         };
     }
+    let now = sequences(world, of);
+    world.walk.stayed.retain(|sequence| now.contains(sequence));
     let browsed = world
         .machine
         .browse(&world.kv, of, world.walk.from, piece)
@@ -66,10 +71,9 @@ pub fn go_on(world: &mut World) -> Check {
         return Ok(());
     }
     let walk = std::mem::take(&mut world.walk);
-    let now = sequences(world, of);
     // A group that begins elsewhere needs again what it had settled.
     let sought = mark(world, of).0 != walk.epoch;
-    for sequence in walk.there.intersection(&now) {
+    for sequence in &walk.stayed {
         prop_assert!(walk.met.contains_key(sequence), "{sequence} was not met");
     }
     for (sequence, times) in &walk.met {
