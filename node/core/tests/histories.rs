@@ -11,6 +11,7 @@ mod histories {
     pub mod by_hand;
     pub mod command;
     pub mod consume;
+    pub mod groups;
     pub mod shard;
 }
 

@@ -127,6 +127,7 @@ impl Batch {
             Op::Purge(op) => (op.partition, 0),
             Op::Redrive(op) => (op.partition, 0),
             Op::DeleteMessage(op) => (op.partition, 0),
+            Op::Seek(op) => (op.partition, 0),
             Op::OutboxDone(op) => (op.source, 0),
             Op::Receive(op) => (op.partition, 0),
             Op::Tick => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use roadstead_core::shard::{
-    DeleteMessage, LeaseRef, Location, Op, PartitionId, Peeked, Redrive, Removal, Reply,
+    DEFAULT_GROUP, DeleteMessage, LeaseRef, Location, Op, PartitionId, Peeked, Redrive, Removal,
+    Reply,
 };
 use roadstead_proto::v1::{QueueRef, ShardDeleteMessage, ShardRedriveMessage};
 use tonic::Code;
@@ -146,7 +147,7 @@ fn find<R: Runtime, P: Replica>(
         return Err(gone(named));
     };
     let replica = &desk.replica;
-    let found = replica.read(|machine, kv| machine.peek_at(kv, partition, at));
+    let found = replica.read(|machine, kv| machine.peek_at(kv, (partition, DEFAULT_GROUP), at));
     let found = found.map_err(|error| broken(replica.id(), &error))?;
     let is_it =
         |peeked: &Peeked| named.message_id.is_empty() || peeked.id.to_string() == named.message_id;
@@ -162,7 +163,8 @@ fn lease<R: Runtime, P: Replica>(
     position: u64,
 ) -> Result<Option<LeaseRef>, ApiError> {
     let replica = &desk.replica;
-    let found = replica.read(|machine, kv| machine.lease_of(kv, partition, position));
+    let found =
+        replica.read(|machine, kv| machine.lease_of(kv, (partition, DEFAULT_GROUP), position));
     found.map_err(|error| broken(replica.id(), &error))
 }
 

@@ -86,6 +86,6 @@ fn live<R: Runtime, P: Replica>(
         ))
     })?;
     Ok(stats.map_or(0, |stats| {
-        stats.ready + stats.in_flight + stats.delayed + stats.blocked + stats.outbox
+        stats.messages + stats.outbox
     }))
 }

@@ -19,6 +19,11 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             "its shard is being set up: try again",
         ),
         Refusal::NoGroup => (Code::NotFound, false, "only the group `default` exists"),
+        Refusal::BadGroups => (
+            Code::InvalidArgument,
+            false,
+            "give groups that are new new ids",
+        ),
         Refusal::Deleting => (Code::NotFound, false, "create it again when it is gone"),
         Refusal::OrderingFixed => (Code::FailedPrecondition, false, "create another queue"),
         Refusal::NotEmpty(_) => (Code::FailedPrecondition, false, "purge or drain it first"),

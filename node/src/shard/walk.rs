@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use roadstead_core::kv::KvError;
-use roadstead_core::shard::{BrowseFrom, Browsed, PartitionId, Peeked};
+use roadstead_core::shard::{BrowseFrom, Browsed, DEFAULT_GROUP, PartitionId, Peeked};
 use roadstead_proto::v1::WalkPlace;
 
 use super::blob::{self, Blob};
@@ -115,7 +115,8 @@ impl<R: Runtime, P: Replica> Walk<'_, R, P> {
                 return Ok(Some(from));
             }
             let replica = &self.desk.replica;
-            let piece = replica.read(|machine, kv| machine.browse(kv, partition, from, PIECE));
+            let piece = replica
+                .read(|machine, kv| machine.browse(kv, (partition, DEFAULT_GROUP), from, PIECE));
             let piece = piece.map_err(|error| broken(replica.id(), &error))?;
             self.walked.looked_at += (piece.messages.len() as u64).max(1);
             let (next, begun) = (piece.next, piece.from);

@@ -95,6 +95,8 @@ impl Queue {
                 max_ids: share(setting.max_ids),
                 ..setting
             }),
+            groups: Vec::new(),
+            retain_ms: 0,
         }
     }
 }

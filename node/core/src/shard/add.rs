@@ -2,12 +2,13 @@
 
 use super::config::Ordering;
 use super::header::{Header, encode_single};
-use super::partition::{Partition, Shared, Step};
+use super::partition::{Shared, Step};
 use super::timer::Timer;
 use crate::kv::KvError;
 
-impl Partition {
-    /// Adds a message and gives it a position. Where order is strict, `strict_advance` must follow.
+impl Shared {
+    /// Adds a message and gives it a position. Where order is strict and it is delayed,
+    /// `strict_advance` must follow.
     pub(crate) fn add(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
         self.count_in(&header);
         self.position(step, header)
@@ -27,15 +28,7 @@ impl Partition {
             self.add_delayed(step, header, due);
             return Ok(());
         }
-        let ready_from = due;
-        self.add(
-            step,
-            Header {
-                due,
-                ready_from,
-                ..header
-            },
-        )
+        self.add(step, Header { due, ..header })
     }
 
     fn count_in(&mut self, header: &Header) {
@@ -49,7 +42,7 @@ impl Partition {
     fn position(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
         let position = self.append(step.kv, header)?;
         if self.config.ordering == Ordering::PerKey {
-            self.key_added(step, position, &header)?;
+            self.key_added(step, position, &header);
         }
         if self.state.expiry_timer == 0 && self.config.ttl_ms != 0 {
             let due = step.now.saturating_add(self.config.ttl_ms);
@@ -65,7 +58,7 @@ impl Partition {
     pub(crate) fn add_delayed(&mut self, step: &mut Step<'_>, header: Header, due: u64) {
         self.count_in(&header);
         self.state.delayed += 1;
-        Shared::hold(step, &header);
+        Self::hold(step, header.payload);
         let held = Header {
             loose: true,
             ..header
@@ -86,18 +79,16 @@ impl Partition {
     ) -> Result<(), KvError> {
         step.kv.delete(key);
         self.state.delayed -= 1;
-        let ready_from = step.now;
+        let in_line_since = step.now;
         self.position(
             step,
             Header {
-                ready_from,
+                in_line_since,
                 ..header
             },
         )
     }
-}
 
-impl Shared {
     /// Removes a delayed message. What becomes of its payload is for the caller.
     pub(crate) fn remove_delayed(&mut self, step: &mut Step<'_>, key: &[u8], header: &Header) {
         step.kv.delete(key);

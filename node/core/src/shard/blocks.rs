@@ -1,8 +1,12 @@
 //! Positions: where messages wait in order, 64 to a row.
 
-use super::header::{BLOCK, Block, Header, decode_settled};
+use super::block::{Block, decode_settled};
+use super::group::{Look, View};
+use super::header::{BLOCK, Header};
 use super::id::DEFAULT_GROUP;
-use super::partition::{Shared, Step, corrupt};
+use super::keys;
+use super::partition::{Shared, corrupt};
+use super::side::Side;
 use crate::kv::{self, Kv, KvError};
 
 impl Shared {
@@ -21,17 +25,48 @@ impl Shared {
         Ok(self.blocks.last_mut())
     }
 
+    /// The block of this number, with the bits of a group.
+    pub(crate) fn block_of(
+        &mut self,
+        kv: &dyn Kv,
+        (group, number): (u32, u64),
+    ) -> Result<Option<&mut Block>, KvError> {
+        let Some(block) = self.block(kv, number)? else {
+            return Ok(None);
+        };
+        if !block.knows(group) {
+            let settled = self.read_settled(kv, group, number)?;
+            self.bits_known += 1;
+            if let Some(block) = self.blocks.last_mut() {
+                block.learn(group, settled);
+            }
+        }
+        Ok(self.blocks.last_mut())
+    }
+
     /// The block of this number as it is in the rows.
     pub(crate) fn read_block(&self, kv: &dyn Kv, number: u64) -> Result<Option<Block>, KvError> {
         let Some(row) = kv.get(&self.keys.block(number))? else {
             return Ok(None);
         };
-        let settled = match kv.get(&self.keys.of(DEFAULT_GROUP).settled(number))? {
-            Some(row) => decode_settled(&row).map_err(|e| corrupt("settled", self.id(), &e))?,
-            None => 0,
-        };
-        let block = Block::decode(&row, settled).map_err(|e| corrupt("block", self.id(), &e))?;
+        let settled = self.read_settled(kv, DEFAULT_GROUP, number)?;
+        let block = Block::decode(&row, settled);
+        let mut block = block.map_err(|e| corrupt("block", self.id(), &e))?;
+        if self.state.sides > 0
+            && let Some(row) = kv.get(&self.keys.side(number))?
+        {
+            let side = Side::decode(&row);
+            let side = side.map_err(|e| corrupt("settled places", self.id(), &e))?;
+            block.side = Some(Box::new(side));
+        }
         Ok(Some(block))
+    }
+
+    fn read_settled(&self, kv: &dyn Kv, group: u32, number: u64) -> Result<u64, KvError> {
+        let Some(row) = kv.get(&self.keys.of(group).settled(number))? else {
+            return Ok(0);
+        };
+        decode_settled(&row).map_err(|e| corrupt("settled", self.id(), &e))
     }
 
     /// Number of the first block from `number` on that is there.
@@ -42,7 +77,7 @@ impl Shared {
         }
         let (_, end) = self.keys.kinds(b'm', b'm' + 1);
         let stored = kv::first(kv, &self.keys.block(number), &end)?;
-        let stored = stored.map(|(key, _)| super::keys::tail(&key));
+        let stored = stored.map(|(key, _)| keys::tail(&key));
         Ok(match (cached, stored) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -52,7 +87,7 @@ impl Shared {
     /// The header at a position, unless it is gone.
     pub(crate) fn live(&mut self, kv: &dyn Kv, position: u64) -> Result<Option<Header>, KvError> {
         let block = self.block(kv, position / BLOCK)?;
-        Ok(block.and_then(|block| block.live(position % BLOCK).copied()))
+        Ok(block.and_then(|block| block.live(position % BLOCK)))
     }
 
     /// The header at a position that a row names.
@@ -67,16 +102,28 @@ impl Shared {
 
     /// The first position from `from` on, before the tail, that is not gone; the tail if none is.
     pub(crate) fn next_live(&mut self, kv: &dyn Kv, from: u64) -> Result<u64, KvError> {
+        self.next_with(kv, (DEFAULT_GROUP, from), &|block| block.gone())
+    }
+
+    /// The first position from `from` on, before the tail, whose bit of its block is not set; the
+    /// tail if there is none. The bits of the group are known.
+    fn next_with(
+        &mut self,
+        kv: &dyn Kv,
+        (group, from): (u32, u64),
+        bits: &dyn Fn(&Block) -> u64,
+    ) -> Result<u64, KvError> {
         let tail = self.state.tail;
         let mut position = from;
         while position < tail {
-            let Some(block) = self.block(kv, position / BLOCK)? else {
-                let next = self.next_block(kv, position / BLOCK + 1)?;
+            let number = position / BLOCK;
+            let Some(block) = self.block_of(kv, (group, number))? else {
+                let next = self.next_block(kv, number + 1)?;
                 position = next.map_or(tail, |number| number * BLOCK);
                 continue;
             };
             let place = position % BLOCK;
-            let skip = u64::from((block.settled >> place).trailing_ones());
+            let skip = u64::from((bits(block) >> place).trailing_ones());
             if place + skip < BLOCK {
                 return Ok((position + skip).min(tail));
             }
@@ -102,24 +149,43 @@ impl Shared {
         self.state.tail += 1;
         Ok(position)
     }
+}
 
-    /// Marks a position as gone.
-    pub(crate) fn settle_position(
-        &mut self,
-        step: &mut Step<'_>,
-        position: u64,
-    ) -> Result<(), KvError> {
-        let number = position / BLOCK;
-        if let Some(block) = self.block(step.kv, number)? {
-            block.settled |= 1 << (position % BLOCK);
-            block.settled_dirty = true;
-            if block.is_done() {
-                self.blocks.remove(number);
-                step.kv.delete(&self.keys.block(number));
-                let key = self.keys.of(DEFAULT_GROUP).settled(number);
-                step.kv.delete(&key);
-            }
+impl View<'_> {
+    /// The first position from `from` on, before the tail, that this group has not settled; the
+    /// tail if there is none.
+    pub(crate) fn next_open(&mut self, kv: &dyn Kv, from: u64) -> Result<u64, KvError> {
+        let group = self.keys.group;
+        self.next_with(kv, (group, from), &|block| block.settled_by(group))
+    }
+
+    /// The header at a position, unless this group has settled it or never had to.
+    pub(crate) fn open(&mut self, kv: &dyn Kv, position: u64) -> Result<Option<Header>, KvError> {
+        if position < self.group.start {
+            return Ok(None);
         }
-        Ok(())
+        let group = self.keys.group;
+        let block = self.block_of(kv, (group, position / BLOCK))?;
+        let place = position % BLOCK;
+        let open = block.filter(|block| block.settled_by(group) >> place & 1 == 0);
+        Ok(open.and_then(|block| block.live(place)))
+    }
+}
+
+impl Look<'_> {
+    /// Bit i: this group has settled the message at place i of a block that was read from the rows,
+    /// or never had to.
+    pub(crate) fn settled(
+        &self,
+        kv: &dyn Kv,
+        (number, block): (u64, &mut Block),
+    ) -> Result<u64, KvError> {
+        let group = self.keys.group;
+        if !block.knows(group) {
+            block.learn(group, self.read_settled(kv, group, number)?);
+        }
+        let before = self.group.start.saturating_sub(number * BLOCK).min(BLOCK);
+        let before = u64::MAX.checked_shr((BLOCK - before) as u32).unwrap_or(0);
+        Ok(block.settled_by(group) | before)
     }
 }

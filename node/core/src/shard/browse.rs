@@ -1,4 +1,5 @@
-//! Walks through all live messages of a partition, a bounded piece at a time, changing nothing.
+//! Walks through all messages of a partition that a group has not settled, a bounded piece at a
+//! time, changing nothing.
 //!
 //! First come the positions that there were when the walk began, then the delayed messages, then
 //! the positions of those that fell due meanwhile. So what is there from the beginning to the end
@@ -10,7 +11,7 @@ use std::ops::ControlFlow;
 use super::config::Ordering;
 use super::group::Look;
 use super::header::{BLOCK, Header, decode_single};
-use super::id::{DEFAULT_GROUP, PartitionId};
+use super::id::PartitionId;
 use super::keys::{self, Keys};
 use super::location::Location;
 use super::machine::ShardMachine;
@@ -102,19 +103,17 @@ impl BrowseFrom {
 }
 
 impl ShardMachine {
-    /// A piece of a walk, for which at most `max` (at least 1) messages are looked at: it may hold
-    /// none and yet not be the last one. `from` is None to begin. A partition that is not here has
-    /// no messages.
+    /// A piece of a walk through what a group has not settled, for which at most `max` (at least
+    /// 1) messages are looked at: it may hold none and yet not be the last one. `from` is None to
+    /// begin. A partition or a group that is not here has no messages.
     pub fn browse(
         &self,
         kv: &dyn Kv,
-        partition: PartitionId,
+        (partition, group): (PartitionId, u32),
         from: Option<BrowseFrom>,
         max: usize,
     ) -> Result<Browsed, KvError> {
-        let look = self
-            .partition(partition)
-            .and_then(|p| p.look(DEFAULT_GROUP));
+        let look = self.partition(partition).and_then(|p| p.look(group));
         let Some(p) = look else {
             return Ok(Browsed::default());
         };
@@ -128,11 +127,11 @@ impl ShardMachine {
         walk.run(from.unwrap_or_else(|| p.begin()), max.max(1))
     }
 
-    /// The live message at a location.
+    /// The message at a location that a group has not settled.
     pub fn peek_at(
         &self,
         kv: &dyn Kv,
-        partition: PartitionId,
+        (partition, group): (PartitionId, u32),
         location: Location,
     ) -> Result<Option<Peeked>, KvError> {
         let Some(p) = self.partition(partition) else {
@@ -149,21 +148,20 @@ impl ShardMachine {
                 from.delayed = (due, sequence);
             }
         }
-        let browsed = self.browse(kv, partition, Some(from), 1)?;
+        let browsed = self.browse(kv, (partition, group), Some(from), 1)?;
         let mut messages = browsed.messages.into_iter();
         Ok(messages.find(|message| message.location == location))
     }
 
-    /// The lease of the message at a position. Looks through all deliveries that are not settled.
+    /// A group's lease of the message at a position. Looks through all deliveries of the group that
+    /// are not settled.
     pub fn lease_of(
         &self,
         kv: &dyn Kv,
-        partition: PartitionId,
+        (partition, group): (PartitionId, u32),
         position: u64,
     ) -> Result<Option<LeaseRef>, KvError> {
-        let look = self
-            .partition(partition)
-            .and_then(|p| p.look(DEFAULT_GROUP));
+        let look = self.partition(partition).and_then(|p| p.look(group));
         let Some(p) = look else {
             return Ok(None);
         };
@@ -175,10 +173,11 @@ impl ShardMachine {
             let mut slots = batch.slots.iter();
             let held = slots.position(|slot| slot.live && slot.position == position);
             if let Some(slot) = held {
+                let slot = slot as u16;
                 return Ok(Some(LeaseRef {
-                    group: p.keys.group,
+                    group,
                     delivery: number,
-                    slot: slot as u16,
+                    slot,
                 }));
             }
         }
@@ -249,33 +248,45 @@ impl Walk<'_> {
         })
     }
 
-    /// Looks at positions, at most `max` live ones.
+    /// Looks at positions: at most `max` that are not settled, in at most `max` blocks.
     fn positions(&mut self, from: &mut BrowseFrom, max: usize) -> Result<(), KvError> {
-        let mut headers = Vec::new();
-        let (begin, end, mut next) = (from.position, from.end, from.end);
-        self.p
-            .visit_blocks(self.kv, begin / BLOCK, &mut |number, block| {
-                for place in 0..block.headers.len() as u64 {
-                    let position = number * BLOCK + place;
-                    if position >= end {
-                        return ControlFlow::Break(());
-                    }
-                    let Some(header) = block.live(place).filter(|_| position >= begin) else {
-                        continue;
-                    };
-                    if headers.len() == max {
-                        next = position;
-                        return ControlFlow::Break(());
-                    }
-                    headers.push((position, *header));
+        let (p, kv, end) = (self.p, self.kv, from.end);
+        let (mut open, mut blocks) = (Vec::new(), 0);
+        let (mut next, mut broken) = (end, Ok(()));
+        p.visit_blocks(kv, from.position / BLOCK, &mut |number, block| {
+            let first = number * BLOCK;
+            if first >= end || blocks == max {
+                next = first.min(end);
+                return ControlFlow::Break(());
+            }
+            blocks += 1;
+            let settled = p.settled(kv, (number, block)).unwrap_or_else(|error| {
+                broken = Err(error);
+                u64::MAX
+            });
+            for place in from.position.saturating_sub(first)..BLOCK.min(end - first) {
+                let is_open = settled >> place & 1 == 0;
+                let Some(header) = block.live(place).filter(|_| is_open) else {
+                    continue;
+                };
+                if open.len() == max {
+                    next = first + place;
+                    return ControlFlow::Break(());
                 }
-                ControlFlow::Continue(())
-            })?;
+                open.push((first + place, header, block.is_retained(place)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        broken?;
         from.position = next;
-        for (position, header) in headers {
+        for (position, header, is_retained) in open {
             if header.sequence < from.before {
                 let peeked = self.at(position, &header)?;
-                self.found.push(peeked);
+                let expires_at = peeked.expires_at.filter(|_| !is_retained);
+                self.found.push(Peeked {
+                    expires_at,
+                    ..peeked
+                });
             }
         }
         Ok(())
@@ -293,10 +304,7 @@ impl Walk<'_> {
             let due = Keys::split(key).map_or(0, |(_, rest)| keys::due(rest));
             from.delayed = (due, header.sequence.saturating_add(1));
             if header.sequence < from.before {
-                let ready = Header {
-                    ready_from: due,
-                    ..header
-                };
+                let ready = Header { due, ..header };
                 self.found.push(Peeked {
                     location: Location::Delayed {
                         due,
@@ -317,7 +325,8 @@ impl Walk<'_> {
         let mut due = header.due;
         let (state, delivery_count) = match place {
             Place::Waiting if waits => (MessageState::Blocked, 0),
-            Place::Waiting => (MessageState::Ready, 0),
+            Place::Waiting | Place::Ahead => (MessageState::Ready, 0),
+            Place::Early => (MessageState::Delayed, 0),
             Place::Blocked => (MessageState::Blocked, 0),
             Place::Returned(back) => (MessageState::Ready, back.delivery_count),
             Place::BackingOff(back) => {

@@ -2,6 +2,7 @@
 
 use super::backoff::Backoff;
 use super::deduplication::Deduplication;
+use super::group_config::GroupConfig;
 use super::overflow::Overflow;
 use crate::codec::{Decoded, Put, Reader};
 
@@ -133,6 +134,11 @@ pub struct PartitionConfig {
     pub overflow: Overflow,
     /// How messages that are sent again are known; None: by their producer's numbers only.
     pub deduplication: Option<Deduplication>,
+    /// Consumer groups in order of their ids, at most [`MAX_GROUPS`](super::MAX_GROUPS). The
+    /// default one (0) is there also when it is not among them.
+    pub groups: Vec<GroupConfig>,
+    /// How long a message can be replayed after all groups have settled it, in ms; 0: not at all.
+    pub retain_ms: u64,
 }
 
 impl Default for PartitionConfig {
@@ -153,6 +159,8 @@ impl Default for PartitionConfig {
             max_in_flight: 20_000,
             overflow: Overflow::Reject,
             deduplication: None,
+            groups: Vec::new(),
+            retain_ms: 0,
         }
     }
 }
@@ -183,6 +191,8 @@ impl PartitionConfig {
         out.put_varint(u64::from(self.max_in_flight));
         out.push(self.overflow.code());
         Deduplication::encode(self.deduplication.as_ref(), out);
+        GroupConfig::encode_all(&self.groups, out);
+        out.put_varint(self.retain_ms);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -209,6 +219,8 @@ impl PartitionConfig {
             max_in_flight: r.varint_u32("max in flight")?,
             overflow: Overflow::read(r)?,
             deduplication: Deduplication::decode(r)?,
+            groups: GroupConfig::decode_all(r)?,
+            retain_ms: r.varint("time of retention")?,
         })
     }
 }

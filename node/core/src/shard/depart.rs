@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::config::DeadLetterTarget;
-use super::header::Header;
 use super::id::{PartitionId, PayloadRef, key_hash, partition_of_key};
-use super::keys;
-use super::outbox::{Numbers, loose_row};
+use super::outbox::Numbers;
 use super::partition::{Shared, Step};
+use super::place::Removed;
 use super::reply::{OutboxMessage, OutboxReason};
+use crate::kv::KvError;
 
 /// How a message leaves for another queue.
 pub(crate) struct Departure {
@@ -25,9 +25,10 @@ impl Shared {
     pub(crate) fn depart(
         &mut self,
         step: &mut Step<'_>,
-        header: &Header,
+        removed: &Removed,
         departure: Departure,
-    ) -> PartitionId {
+    ) -> Result<PartitionId, KvError> {
+        let header = &removed.header;
         let spread = if header.key == 0 {
             spread(header.sequence)
         } else {
@@ -37,7 +38,14 @@ impl Shared {
             queue: departure.to.queue,
             partition: partition_of_key(spread, departure.to.partitions),
         };
-        let payload = Self::hold_for(step, header, departure.payload);
+        let payload = if let Some(new) = departure.payload {
+            removed.free(step)?;
+            Self::hold(step, new);
+            new
+        } else {
+            self.hold_for_outbox(step, removed)?;
+            header.payload
+        };
         let message = OutboxMessage {
             number: 0,
             id: header.id(self.keys.0),
@@ -52,7 +60,7 @@ impl Shared {
             error: departure.error,
         };
         self.put_in_outbox(step, target, message);
-        target
+        Ok(target)
     }
 
     /// Gives a message the next number of an outbox.
@@ -73,25 +81,6 @@ impl Shared {
         let message = OutboxMessage { number, ..message };
         step.kv
             .put(&self.keys.outbox(target, number), message.encode().into());
-    }
-
-    /// Keeps the payload of a message that leaves, or the new one that it gets. Which that is.
-    fn hold_for(step: &mut Step<'_>, header: &Header, new: Option<PayloadRef>) -> PayloadRef {
-        let Some(payload) = new else {
-            Self::hold(step, header);
-            return header.payload;
-        };
-        Self::free(step, header);
-        step.kv.put(&keys::loose(payload), loose_row(payload));
-        payload
-    }
-
-    /// Gives the payload of a message that is no longer at a position a row of its own.
-    pub(crate) fn hold(step: &mut Step<'_>, header: &Header) {
-        if !header.loose {
-            step.kv
-                .put(&keys::loose(header.payload), loose_row(header.payload));
-        }
     }
 }
 

@@ -6,7 +6,6 @@ use super::header::decode_single;
 use super::keys::{self, Keys};
 use super::outbox::rows_of;
 use super::partition::{Partition, Shared, Step, corrupt};
-use super::place::Place;
 use super::timer::Timer;
 use crate::kv::{self, KvError};
 
@@ -31,17 +30,20 @@ impl Partition {
             self.check_idle(step, &key)?;
             steps += 1;
         }
+        if !self.walking.is_empty() {
+            steps += self.walk(step, max.saturating_sub(steps))?;
+        }
         if self.state.ids != 0 {
             steps += self.forget_ids(step, max.saturating_sub(steps))?;
-        }
-        if self.config.ordering == super::config::Ordering::Strict {
-            self.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         self.state.due_hint = self.first_due(step)?;
         Ok(steps)
     }
 
     fn first_due(&self, step: &Step<'_>) -> Result<u64, KvError> {
+        if !self.walking.is_empty() {
+            return Ok(step.now);
+        }
         let mut first = self.first_forgotten(step.kv)?;
         for kind in [b'd', b't', b'u'] {
             for (key, _) in rows_of(self, step.kv, kind, 1)? {
@@ -67,19 +69,25 @@ impl Partition {
             steps += 1;
             match timer {
                 Timer::Lease(group, delivery) => {
-                    if let Some(mut view) = self.view(group) {
+                    if let Some(mut view) = self.settled_view(group) {
                         steps += view.run_out(step, delivery, left)?.saturating_sub(1);
                     }
                 }
                 Timer::BackOff(group, position) => {
-                    if let Some(mut view) = self.view(group) {
+                    if let Some(mut view) = self.settled_view(group) {
                         view.back_off_over(step, position)?;
                     }
                 }
                 Timer::ExpiryCursor => {
                     steps += self.move_expiry_cursor(step, left)?.saturating_sub(1);
                 }
-                Timer::Expiry(position) => self.expire_one(step, position)?,
+                Timer::Expiry(position) => steps += self.expire_one(step, position)?,
+                Timer::Due(position) => {
+                    self.fall_due(step, position)?;
+                    steps += self.groups.len() - 1;
+                }
+                Timer::Retained(block) => steps += self.end_retention(step, block)?,
+                Timer::Retention(block) => steps += self.refresh_retention(step, block, left)?,
             }
         }
         Ok(steps)
@@ -96,61 +104,61 @@ impl Partition {
             let Some(header) = self.live(step.kv, position)? else {
                 break;
             };
-            let Some(expiry) = self.expiry(&header) else {
-                break;
-            };
-            if expiry > step.now && header.due == 0 {
+            let expiry = self.expiry(&header).unwrap_or(u64::MAX);
+            let of_queue = self.config.ttl_ms != 0;
+            if of_queue && expiry > step.now && header.due == 0 {
                 self.file_expiry_cursor(step, expiry);
                 break;
             }
-            if expired == max || looked == LOOK_MAX {
+            if expired >= max || looked == LOOK_MAX {
                 self.file_expiry_cursor(step, step.now);
                 break;
             }
             self.state.expiry_cursor += 1;
-            if expiry > step.now {
+            if expiry <= step.now {
+                expired += self.expire_one(step, position)?;
+            } else if of_queue {
                 // A delayed message that has its position already lives longer than those around.
                 self.file(step.kv, expiry, Timer::Expiry(position));
-            } else {
-                expired += usize::from(self.expire_waiting(step, position)?);
             }
         }
         Ok(expired)
     }
 
-    fn expire_one(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
+    /// Expires a message whose time to live is over, for every group that does not lease it: a
+    /// leased one is looked at when it comes back. Steps it took.
+    fn expire_one(&mut self, step: &mut Step<'_>, position: u64) -> Result<usize, KvError> {
         let Some(header) = self.live(step.kv, position)? else {
-            return Ok(());
+            return Ok(0);
         };
         // Not yet over: the time to live has changed, and the expiry cursor comes by again.
-        if self
-            .expiry(&header)
-            .is_some_and(|expiry| expiry <= step.now)
-        {
-            self.expire_waiting(step, position)?;
+        if !self.has_expired(step, position, &header)? {
+            return Ok(0);
         }
-        Ok(())
+        self.for_each_group(
+            &mut |view| match view.leave_unless_leased(step, position)? {
+                Some(back) => view.expire(step, position, back),
+                None => Ok(()),
+            },
+        )?;
+        Ok(self.groups.len())
     }
 
-    /// Expires a message for every group that does not lease it: a leased one is looked at when
-    /// it comes back. Whether it is gone.
-    fn expire_waiting(&mut self, step: &mut Step<'_>, position: u64) -> Result<bool, KvError> {
-        let mut gone = false;
-        self.for_each_group(&mut |view| {
-            gone |= view.expire_waiting(step, position)?;
-            Ok(())
-        })?;
-        Ok(gone)
-    }
-
-    /// The time to live has changed: the expiry cursor begins anew.
-    pub(crate) fn refile_expiry(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
-        if self.state.expiry_timer != 0 {
+    /// The time to live has changed, or a group begins with what is there: the expiry cursor begins
+    /// anew.
+    pub(crate) fn refile_expiry(
+        &mut self,
+        step: &mut Step<'_>,
+        for_group: bool,
+    ) -> Result<(), KvError> {
+        let was_filed = self.state.expiry_timer != 0;
+        if was_filed {
             self.unfile(step.kv, self.state.expiry_timer, Timer::ExpiryCursor);
             self.state.expiry_timer = 0;
         }
         self.state.expiry_cursor = self.next_live(step.kv, 0)?;
-        if self.state.expiry_cursor < self.state.tail && self.config.ttl_ms != 0 {
+        let matters = for_group || was_filed || self.config.ttl_ms != 0;
+        if self.state.expiry_cursor < self.state.tail && matters {
             self.file_expiry_cursor(step, step.now);
         }
         Ok(())
@@ -169,18 +177,6 @@ impl View<'_> {
         self.group.backing_off -= 1;
         self.make_returned(step, position, back);
         Ok(())
-    }
-
-    /// Expires a message unless it is leased. Whether it is gone.
-    fn expire_waiting(&mut self, step: &mut Step<'_>, position: u64) -> Result<bool, KvError> {
-        let header = self.header(step.kv, position)?;
-        let place = self.look().place(step.kv, position, &header)?;
-        if place == Place::Leased {
-            return Ok(false);
-        }
-        let back = self.leave_place(step, position, place);
-        self.expire(step, position, back)?;
-        Ok(true)
     }
 }
 

@@ -4,12 +4,13 @@
 use std::ops::{Deref, DerefMut};
 
 use super::delivery::Delivered;
+use super::group_config::GroupConfig;
 use super::hot::Hot;
 use super::id::MessageId;
 use super::keys::GroupKeys;
 use super::partition::{Partition, Shared, Step, corrupt};
 use super::reply::{Event, EventKind};
-use super::state::Group;
+use super::state::{Group, Phase};
 use crate::kv::{Kv, KvError};
 
 /// A group. `group` is written back when it changed; the map is a cache of rows, with what is not
@@ -19,6 +20,7 @@ pub(crate) struct Slot {
     keys: GroupKeys,
     group: Group,
     stored: Group,
+    setting: GroupConfig,
     deliveries: Hot<CachedDelivery>,
     /// What its caches hold, as it was counted last.
     weight: usize,
@@ -32,16 +34,17 @@ pub(crate) struct CachedDelivery {
 }
 
 impl Slot {
-    /// A group that has seen nothing yet.
-    pub(crate) fn new(keys: GroupKeys) -> Self {
+    /// A group that is new.
+    pub(crate) fn new(keys: GroupKeys, group: Group) -> Self {
         Self {
             keys,
-            group: Group::default(),
+            group,
             // Differs from the state, so that the first flush writes the row.
             stored: Group {
                 epoch: u64::MAX,
-                ..Group::default()
+                ..group
             },
+            setting: GroupConfig::default(),
             deliveries: Hot::new(),
             weight: 0,
         }
@@ -51,22 +54,41 @@ impl Slot {
     pub(crate) fn open(keys: GroupKeys, row: &[u8]) -> Result<Self, KvError> {
         let group = Group::decode(row).map_err(|e| corrupt("group", keys.0, &e))?;
         Ok(Self {
-            group,
             stored: group,
-            ..Self::new(keys)
+            ..Self::new(keys, group)
         })
     }
 
-    /// Writes what changed to the rows. By how much its caches have grown since it was asked.
-    pub(crate) fn flush(&mut self, kv: &mut dyn Kv) -> isize {
+    /// Where it is.
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// What it asks for from now on.
+    pub(crate) fn set(&mut self, setting: GroupConfig) {
+        self.setting = setting;
+    }
+
+    /// Writes what is cached to the rows, and forgets it.
+    pub(crate) fn write_back(&mut self, kv: &mut dyn Kv) {
+        self.flush_deliveries(kv);
+        self.deliveries.clear();
+    }
+
+    fn flush_deliveries(&mut self, kv: &mut dyn Kv) {
         let keys = self.keys;
         self.deliveries.touched(|number, delivery| {
             if std::mem::take(&mut delivery.dirty) {
                 kv.put(&keys.delivery(number), delivery.batch.encode().into());
             }
         });
+    }
+
+    /// Writes what changed to the rows. By how much its caches have grown since it was asked.
+    pub(crate) fn flush(&mut self, kv: &mut dyn Kv) -> isize {
+        self.flush_deliveries(kv);
         if self.group != self.stored {
-            kv.put(&keys.group(), self.group.encode().into());
+            kv.put(&self.keys.group(), self.group.encode().into());
             self.stored = self.group;
         }
         let weight = std::mem::replace(&mut self.weight, self.deliveries.len());
@@ -85,6 +107,7 @@ pub(crate) struct View<'a> {
     shared: &'a mut Shared,
     pub(crate) keys: GroupKeys,
     pub(crate) group: &'a mut Group,
+    pub(crate) setting: GroupConfig,
     pub(crate) deliveries: &'a mut Hot<CachedDelivery>,
 }
 
@@ -94,6 +117,7 @@ impl<'a> View<'a> {
             shared,
             keys: slot.keys,
             group: &mut slot.group,
+            setting: slot.setting,
             deliveries: &mut slot.deliveries,
         }
     }
@@ -103,6 +127,7 @@ impl<'a> View<'a> {
             shared: self.shared,
             keys: self.keys,
             group: self.group,
+            setting: self.setting,
         }
     }
 
@@ -136,6 +161,7 @@ pub(crate) struct Look<'a> {
     shared: &'a Shared,
     pub(crate) keys: GroupKeys,
     pub(crate) group: &'a Group,
+    pub(crate) setting: GroupConfig,
 }
 
 impl<'a> Look<'a> {
@@ -144,6 +170,7 @@ impl<'a> Look<'a> {
             shared,
             keys: slot.keys,
             group: &slot.group,
+            setting: slot.setting,
         }
     }
 }
@@ -157,15 +184,17 @@ impl Deref for Look<'_> {
 }
 
 impl Partition {
-    /// A group, to read.
+    /// A group that is not being deleted, to read.
     pub(crate) fn look(&self, group: u32) -> Option<Look<'_>> {
         let slot = self.groups.get(&group)?;
+        let slot = Some(slot).filter(|slot| slot.group.phase != Phase::Leaving)?;
         Some(Look::new(&self.shared, slot))
     }
 
-    /// A group, to change it.
+    /// A group that is not being deleted, to change it.
     pub(crate) fn view(&mut self, group: u32) -> Option<View<'_>> {
         let slot = self.groups.get_mut(&group)?;
+        let slot = Some(slot).filter(|slot| slot.group.phase != Phase::Leaving)?;
         // Mostly the one that was touched before.
         if self.touched.last() != Some(&group) {
             self.touched.push(group);
@@ -173,12 +202,21 @@ impl Partition {
         Some(View::new(&mut self.shared, slot))
     }
 
-    /// Does something for every group, in order of their ids.
+    /// A group that is not on its way, to change it: what it has delivered still stands.
+    pub(crate) fn settled_view(&mut self, group: u32) -> Option<View<'_>> {
+        let view = self.view(group)?;
+        (view.group.phase == Phase::Settled).then_some(view)
+    }
+
+    /// Does something for every group that is not being deleted, in order of their ids.
     pub(crate) fn for_each_group(
         &mut self,
         act: &mut dyn FnMut(&mut View<'_>) -> Result<(), KvError>,
     ) -> Result<(), KvError> {
         for (group, slot) in &mut self.groups {
+            if slot.group.phase == Phase::Leaving {
+                continue;
+            }
             self.touched.push(*group);
             act(&mut View::new(&mut self.shared, slot))?;
         }

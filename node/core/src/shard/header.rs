@@ -1,4 +1,4 @@
-//! What is known of a waiting message, and how 64 of them are packed into one row.
+//! What is known of a waiting message, and how it is packed into a row.
 
 use super::id::{MessageId, PartitionId, PayloadRef, put_message_id, read_message_id};
 use crate::codec::{Decoded, Put, Reader};
@@ -14,11 +14,11 @@ pub(crate) struct Header {
     pub(crate) payload: PayloadRef,
     /// When it was first accepted, ms.
     pub(crate) enqueued_at: u64,
-    /// When its time to live began, ms.
-    pub(crate) ready_from: u64,
+    /// When it got its position, ms: never before the one that got the position before it.
+    pub(crate) in_line_since: u64,
     /// Hash of its ordering key; 0: none.
     pub(crate) key: u64,
-    /// Its own time to live in ms, from `ready_from` on; 0: none.
+    /// Its own time to live in ms, from when it is receivable on; 0: none.
     pub(crate) ttl: u64,
     /// Of a delayed message that has its position already, because it has to keep its key's
     /// order: when it is due, ms; 0: none.
@@ -34,7 +34,7 @@ const HAS_KEY: u8 = 1;
 const HAS_DUE: u8 = 2;
 const HAS_ORIGIN: u8 = 4;
 const LOOSE: u8 = 8;
-const HAS_READY_FROM: u8 = 16;
+const HAS_IN_LINE: u8 = 16;
 const HAS_TTL: u8 = 32;
 
 /// What the next header of a row is written relative to.
@@ -64,9 +64,14 @@ impl Header {
         })
     }
 
+    /// When its time to live begins, ms.
+    pub(crate) fn ready_from(&self) -> u64 {
+        self.in_line_since.max(self.due)
+    }
+
     /// When its own time to live is over, ms.
     pub(crate) fn own_expiry(&self) -> Option<u64> {
-        (self.ttl != 0).then(|| self.ready_from.saturating_add(self.ttl))
+        (self.ttl != 0).then(|| self.ready_from().saturating_add(self.ttl))
     }
 
     fn base(&self) -> Base {
@@ -90,7 +95,7 @@ impl Header {
                 | flag(self.due != 0, HAS_DUE)
                 | flag(self.origin.is_some(), HAS_ORIGIN)
                 | flag(self.loose, LOOSE)
-                | flag(self.ready_from != self.enqueued_at, HAS_READY_FROM)
+                | flag(self.in_line_since != self.enqueued_at, HAS_IN_LINE)
                 | flag(self.ttl != 0, HAS_TTL),
         );
         out.put_varint(zigzag(self.sequence, base.sequence));
@@ -107,8 +112,8 @@ impl Header {
         if let Some(origin) = self.origin {
             put_message_id(out, origin);
         }
-        if self.ready_from != self.enqueued_at {
-            out.put_varint(self.ready_from);
+        if self.in_line_since != self.enqueued_at {
+            out.put_varint(self.in_line_since);
         }
         if self.ttl != 0 {
             out.put_varint(self.ttl);
@@ -118,7 +123,7 @@ impl Header {
 
     pub(crate) fn decode(base: &mut Base, r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("header flags")?;
-        if flags & !(HAS_KEY | HAS_DUE | HAS_ORIGIN | LOOSE | HAS_READY_FROM | HAS_TTL) != 0 {
+        if flags & !(HAS_KEY | HAS_DUE | HAS_ORIGIN | LOOSE | HAS_IN_LINE | HAS_TTL) != 0 {
             return r.fail("header flags");
         }
         let has = |bit| flags & bit != 0;
@@ -145,8 +150,8 @@ impl Header {
                 None
             },
             loose: has(LOOSE),
-            ready_from: if has(HAS_READY_FROM) {
-                r.varint("ready time")?
+            in_line_since: if has(HAS_IN_LINE) {
+                r.varint("time in line")?
             } else {
                 enqueued_at
             },
@@ -162,91 +167,6 @@ impl Header {
 }
 
 const VERSION: u8 = 1;
-
-/// The headers of one row, decoded, with which of them are settled.
-#[derive(Debug)]
-pub(crate) struct Block {
-    pub(crate) headers: Vec<Header>,
-    /// Bit i: the message at place i is gone for the default group.
-    pub(crate) settled: u64,
-    /// The row must be written.
-    pub(crate) dirty: bool,
-    /// The row of settled bits must be written.
-    pub(crate) settled_dirty: bool,
-    encoded: Vec<u8>,
-    base: Base,
-}
-
-impl Block {
-    pub(crate) fn new() -> Self {
-        Self {
-            headers: Vec::with_capacity(BLOCK as usize),
-            settled: 0,
-            dirty: false,
-            settled_dirty: false,
-            encoded: vec![VERSION],
-            base: Base::default(),
-        }
-    }
-
-    pub(crate) fn push(&mut self, header: Header) {
-        header.encode(&mut self.base, &mut self.encoded);
-        self.headers.push(header);
-        self.dirty = true;
-    }
-
-    /// The row: what was pushed so far.
-    pub(crate) fn encoded(&self) -> &[u8] {
-        &self.encoded
-    }
-
-    pub(crate) fn decode(value: &[u8], settled: u64) -> Decoded<Self> {
-        let mut block = Self {
-            settled,
-            encoded: value.to_vec(),
-            ..Self::new()
-        };
-        let mut r = Reader::new(value);
-        r.version(VERSION, "version of block")?;
-        while !r.is_empty() {
-            if block.headers.len() as u64 == BLOCK {
-                return r.fail("a block of at most 64");
-            }
-            block.headers.push(Header::decode(&mut block.base, &mut r)?);
-        }
-        Ok(block)
-    }
-
-    /// The header at a place, unless it is settled.
-    pub(crate) fn live(&self, place: u64) -> Option<&Header> {
-        if self.settled >> place & 1 == 1 {
-            None
-        } else {
-            self.headers.get(place as usize)
-        }
-    }
-
-    /// Every place is taken and settled.
-    pub(crate) fn is_done(&self) -> bool {
-        self.settled == u64::MAX
-    }
-}
-
-/// Encodes the row of settled bits.
-pub(crate) fn encode_settled(settled: u64) -> Vec<u8> {
-    let mut out = vec![VERSION];
-    out.put_u64(settled);
-    out
-}
-
-/// Reads the row of settled bits.
-pub(crate) fn decode_settled(value: &[u8]) -> Decoded<u64> {
-    let mut r = Reader::new(value);
-    r.version(VERSION, "version of settled bits")?;
-    let settled = r.u64("settled bits")?;
-    r.finish("end of settled bits")?;
-    Ok(settled)
-}
 
 /// Encodes a header that has a row of its own.
 pub(crate) fn encode_single(header: &Header) -> Vec<u8> {
@@ -268,6 +188,7 @@ pub(crate) fn decode_single(value: &[u8]) -> Decoded<Header> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::block::{Block, decode_settled, encode_settled};
     use super::*;
 
     fn header() -> impl Strategy<Value = Header> {
@@ -296,7 +217,7 @@ mod tests {
                     sequence,
                     payload,
                     enqueued_at: times.0,
-                    ready_from: times.1,
+                    in_line_since: times.1,
                     due: times.2,
                     ttl,
                     key,
@@ -315,7 +236,6 @@ mod tests {
             }
             let read = Block::decode(block.encoded(), bits).unwrap();
             prop_assert_eq!(&read.headers, &headers);
-            prop_assert_eq!(read.base, block.base);
             prop_assert_eq!(decode_settled(&encode_settled(bits)).unwrap(), bits);
             if let Some(header) = headers.first() {
                 prop_assert_eq!(&decode_single(&encode_single(header)).unwrap(), header);
@@ -340,7 +260,7 @@ mod tests {
                 len: 300,
             },
             enqueued_at: 1_000,
-            ready_from: 1_000,
+            in_line_since: 1_000,
             ttl: 0,
             key: 0,
             due: 0,
@@ -357,7 +277,7 @@ mod tests {
                 sequence: 9,
             }),
             loose: true,
-            ready_from: 1_001,
+            in_line_since: 1_001,
             ttl: 60_000,
             ..plain
         };

@@ -16,7 +16,7 @@
 //! | 10 partition `k` key (8) stream position       | live message of a key                |
 //! | 10 partition `l` group delivery (8)            | delivery batch                       |
 //! | 10 partition `m` stream block (8)              | headers of 64 positions              |
-//! | 10 partition `n` group stream block (8)        | which of them are settled            |
+//! | 10 partition `n` stream block (8) group        | which of them the group has settled  |
 //! | 10 partition `o` target number (8)             | message in an outbox                 |
 //! | 10 partition `p` producer                      | producer                             |
 //! | 10 partition `q` len (1) producer chunk (8)    | 64 remembered numbers of a producer  |
@@ -24,6 +24,7 @@
 //! | 10 partition `s` session (16) group delivery   | delivery of a session                |
 //! | 10 partition `t` due (8) timer                 | timer, see `timer.rs`                |
 //! | 10 partition `u` due (8) producer              | when to look whether it is idle      |
+//! | 10 partition `v` stream block (8)              | how far the groups have settled them |
 //! | 10 partition `w` group stream position         | returned message, backing off        |
 //! | 10 partition `x` target                        | numbers of an outbox                 |
 //!
@@ -226,6 +227,16 @@ impl Keys {
         self.kind(b'u').n64(due).with(producer)
     }
 
+    /// Bits of all groups that say which positions of a block are settled.
+    pub(crate) fn settled(self, block: u64) -> (Key, Key) {
+        let of = |block| self.kind(b'n').n32(STREAM).n64(block);
+        (of(block), of(block + 1))
+    }
+
+    pub(crate) fn side(self, block: u64) -> Key {
+        self.kind(b'v').n32(STREAM).n64(block)
+    }
+
     pub(crate) fn numbers(self, target: PartitionId) -> Key {
         self.kind(b'x').id(target)
     }
@@ -270,7 +281,8 @@ impl GroupKeys {
     }
 
     pub(crate) fn settled(self, block: u64) -> Key {
-        self.kind(b'n').n32(STREAM).n64(block)
+        let all = self.partition.kind(b'n').n32(STREAM).n64(block);
+        all.n32(self.group)
     }
 
     pub(crate) fn returned(self, position: u64) -> Key {

@@ -284,7 +284,7 @@ impl Partition {
         max: u64,
     ) -> Result<(u64, bool), KvError> {
         let mut released = 0;
-        for (group, number) in self.deliveries_of(step.kv, session, max as usize + 1)? {
+        for (group, number) in self.held_by(step.kv, session, max as usize + 1)? {
             let left = (max - released) as usize;
             if let Some(mut view) = self.view(group) {
                 released += view.release_delivery(step, (session, number), left)?;
@@ -293,8 +293,27 @@ impl Partition {
                 break;
             }
         }
-        let more = !self.deliveries_of(step.kv, session, 1)?.is_empty();
+        let more = !self.held_by(step.kv, session, 1)?.is_empty();
         Ok((released, more))
+    }
+
+    /// Groups and numbers of the deliveries that a session holds, at most `max`.
+    pub(crate) fn held_by(
+        &self,
+        kv: &dyn Kv,
+        session: SessionId,
+        max: usize,
+    ) -> Result<Vec<(u32, u64)>, KvError> {
+        // What a group that is on its way has left behind is held by nobody.
+        let most = if self.walking.is_empty() {
+            max
+        } else {
+            usize::MAX
+        };
+        let mut held = self.deliveries_of(kv, session, most)?;
+        held.retain(|(group, _)| self.groups.contains_key(group) && !self.walking.contains(group));
+        held.truncate(max);
+        Ok(held)
     }
 }
 
@@ -322,7 +341,7 @@ impl Shared {
     }
 
     /// Groups and numbers of the deliveries of a session, at most `max`.
-    pub(crate) fn deliveries_of(
+    fn deliveries_of(
         &self,
         kv: &dyn Kv,
         session: SessionId,

@@ -2,13 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::header::Block;
+use super::block::Block;
 use super::id::PayloadRef;
 use super::keys;
 use super::machine::ShardMachine;
-use super::outbox::loose_payload;
 use super::partition::Shared;
-use crate::kv::{self, Kv, KvError};
+use super::payload::loose_payload;
+use crate::kv::{Kv, KvError};
 
 impl ShardMachine {
     /// Visits the payloads of the log entries `first..=last` that rows still name, in no
@@ -56,7 +56,9 @@ impl Shared {
         visit: &mut dyn FnMut(PayloadRef) -> ControlFlow<()>,
     ) -> Result<bool, KvError> {
         let mut stopped = false;
-        let start = self.first_block_from(kv, first)?;
+        let start = self.first_block(kv, &|block| {
+            own(block).last().map(|payload| payload.index >= first)
+        })?;
         self.visit_blocks(kv, start, &mut |_, block| {
             // Of payloads that are not loose, log indexes rise with positions.
             let mut range = own(block).map(|payload| payload.index);
@@ -76,33 +78,6 @@ impl Shared {
             ControlFlow::Continue(())
         })?;
         Ok(stopped)
-    }
-
-    /// A block number such that no block before it holds a payload of index `index` or higher.
-    fn first_block_from(&self, kv: &dyn Kv, index: u64) -> Result<u64, KvError> {
-        let (_, end) = self.keys.kinds(b'm', b'm' + 1);
-        let number_of = |row: Option<kv::Row>| row.map(|(key, _)| keys::tail(&key));
-        let first = number_of(kv::first(kv, &self.keys.block(0), &end)?);
-        let Some(mut low) = first else { return Ok(0) };
-        let mut high = self.state.tail / super::header::BLOCK + 1;
-        // All blocks before `low` are too old; the one from `high` on is not known to be.
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let Some(number) = number_of(kv::first(kv, &self.keys.block(middle), &end)?) else {
-                high = middle;
-                continue;
-            };
-            let Some(block) = self.read_block(kv, number)? else {
-                break;
-            };
-            match own(&block).last() {
-                Some(payload) if payload.index < index => low = number + 1,
-                Some(_) => high = middle,
-                // Nothing to go by: every payload is loose. Looking at more blocks is only slow.
-                None => return Ok(low),
-            }
-        }
-        Ok(low)
     }
 }
 

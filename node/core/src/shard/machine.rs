@@ -136,7 +136,7 @@ impl ShardMachine {
                 return op.apply(step.kv);
             }
             LoggedOp::Configure(op) if !self.partitions.contains_key(&op.partition) => {
-                return Ok(self.create(step, op.clone()));
+                return self.create(step, op.clone());
             }
             LoggedOp::Configure(op) => op.partition,
             LoggedOp::Drop(op) => op.partition,
@@ -150,6 +150,7 @@ impl ShardMachine {
             LoggedOp::Purge(op) => op.partition,
             LoggedOp::Redrive(op) => op.partition,
             LoggedOp::DeleteMessage(op) => op.partition,
+            LoggedOp::Seek(op) => op.partition,
         };
         let Some(p) = self.partitions.get_mut(&id) else {
             return Ok(match op {
@@ -165,11 +166,16 @@ impl ShardMachine {
         Ok(reply)
     }
 
-    fn create(&mut self, step: &mut Step<'_>, op: Configure) -> Reply {
+    fn create(&mut self, step: &mut Step<'_>, op: Configure) -> Result<Reply, KvError> {
         let id = op.partition;
-        self.partitions.insert(id, op.create(step));
-        self.touched.insert(id);
-        Reply::Configured(true)
+        Ok(match op.create(step)? {
+            Ok(partition) => {
+                self.partitions.insert(id, partition);
+                self.touched.insert(id);
+                Reply::Configured(true)
+            }
+            Err(refusal) => Reply::Refused(refusal),
+        })
     }
 
     /// Takes over a partition's due time and cache weight.
@@ -294,6 +300,7 @@ fn apply_to(p: &mut Partition, step: &mut Step<'_>, op: LoggedOp<'_>) -> Result<
         LoggedOp::Purge(op) => op.apply(p, step),
         LoggedOp::Redrive(op) => op.apply(p, step),
         LoggedOp::DeleteMessage(op) => op.apply(p, step),
+        LoggedOp::Seek(op) => op.apply(p, step),
         LoggedOp::Digest(op) => op.apply(step.kv),
         // Not of one partition: the machine does it.
         LoggedOp::Tick => Ok(Reply::Ticked {

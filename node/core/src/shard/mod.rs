@@ -8,6 +8,7 @@
 
 mod add;
 mod backoff;
+mod block;
 mod blocks;
 mod browse;
 mod config;
@@ -17,6 +18,7 @@ mod depart;
 mod due;
 mod entry;
 mod group;
+mod group_config;
 mod header;
 mod hot;
 mod id;
@@ -31,15 +33,22 @@ mod order;
 mod outbox;
 mod overflow;
 mod partition;
+mod payload;
 mod peeked;
 mod place;
 mod producer;
 mod read;
 mod reply;
+mod retain;
+mod seek;
+mod settle;
+mod side;
 mod state;
+mod stats;
 mod sweep;
 mod take;
 mod timer;
+mod walk;
 mod withdraw;
 
 pub use backoff::{Backoff, Growth};
@@ -48,6 +57,7 @@ pub use config::{DeadLetterTarget, Delivery, OnExpiry, Ordering, PartitionConfig
 pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope, Identity};
 pub(crate) use entry::read_time;
 pub use entry::{EntryBuilder, inspect};
+pub use group_config::{GroupConfig, GroupStart, MAX_GROUPS};
 pub use id::{
     DEFAULT_GROUP, MessageId, PartitionId, PayloadRef, Receipt, SessionId, key_hash,
     partition_of_key, split_payload,
@@ -58,12 +68,13 @@ pub use op::{
     Accept, Ack, Action, Complete, Configure, DeleteMessage, Digest, DropPartition, LeaseRef,
     MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_OUTPUTS, MAX_RECEIVE,
     MAX_REDRIVE, MAX_SEND, MAX_SETTLE, Move, MovedMessage, NewMessage, NewPayload, Op, OutboxDone,
-    Output, ProducerRef, Purge, PurgeFrom, Receive, Redrive, ReleaseSession, Send, Settle,
-    Settlement, TICK_BUDGET,
+    Output, ProducerRef, Purge, PurgeFrom, Receive, Redrive, ReleaseSession, Seek, SeekTo, Send,
+    Settle, Settlement, TICK_BUDGET,
 };
 pub use overflow::Overflow;
 pub use peeked::{Browsed, MessageState, Peeked};
 pub use reply::{
     Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, Outbox, OutboxMessage,
-    OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome, Stats, Totals,
+    OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome,
 };
+pub use stats::{Stats, Totals};

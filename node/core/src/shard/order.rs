@@ -3,7 +3,8 @@
 //! Of each key at most one message is *engaged*: leased, or back from a lease. Its `h` row names
 //! its position; the other live messages of the key (`k` rows) wait behind it. A key without an
 //! `h` row is free: the receive that comes to its first message engages it. So what waits behind
-//! costs no row when a receive skips it, and is found in `k` when the engaged one is gone.
+//! costs no row when a receive skips it, and is found in `k` when the engaged one is gone. All of
+//! that is per group, but for the `k` rows, which all groups share.
 
 use bytes::Bytes;
 
@@ -12,6 +13,8 @@ use super::group::{Look, View};
 use super::header::Header;
 use super::keys;
 use super::partition::{Partition, Shared, Step};
+use super::state::Phase;
+use super::timer::Timer;
 use crate::kv::{self, Kv, KvError};
 
 impl Look<'_> {
@@ -22,34 +25,36 @@ impl Look<'_> {
 }
 
 impl Shared {
-    /// The first live message of a key.
-    pub(crate) fn first_of_key(&self, kv: &dyn Kv, key: u64) -> Result<Option<u64>, KvError> {
-        let (from, end) = (self.keys.keyed(key, 0), self.keys.keyed(key, u64::MAX));
-        Ok(kv::first(kv, &from, &end)?.map(|(key, _)| keys::tail(&key)))
-    }
-}
-
-impl Partition {
-    /// A message with a key was added. One that is delayed is engaged at once if it is the first
-    /// of its key, else it is blocked at once: it has to keep its key's order, and does not wait.
-    pub(crate) fn key_added(
-        &mut self,
-        step: &mut Step<'_>,
-        position: u64,
-        header: &Header,
-    ) -> Result<(), KvError> {
+    /// A message with a key was added. One that is delayed has to keep its key's order: it has its
+    /// place in line, but does not wait before it is due.
+    pub(crate) fn key_added(&mut self, step: &mut Step<'_>, position: u64, header: &Header) {
         if header.due != 0 {
-            let is_first = self.first_of_key(step.kv, header.key)?.is_none();
-            self.for_each_group(&mut |view| {
-                view.delayed_key_added(step, (position, header), is_first);
-                Ok(())
-            })?;
+            self.state.placed += 1;
+            self.state.early += 1;
+            self.file(step.kv, header.due, Timer::Due(position));
         }
         step.kv.put(
             &self.keys.keyed(header.key, position),
             Bytes::from_static(&[1]),
         );
-        Ok(())
+    }
+}
+
+impl Partition {
+    /// A delayed message is due: for groups whose receives have not come to it, it waits now.
+    pub(crate) fn fall_due(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
+        if self.live(step.kv, position)?.is_none() {
+            return Ok(());
+        }
+        self.state.early -= 1;
+        let all_need_it = self.count(step.kv, position)? == 0;
+        self.for_each_group(&mut |view| {
+            let stands_before = view.group.cursor <= position && !view.group.is_ahead(position);
+            if stands_before && (all_need_it || view.open(step.kv, position)?.is_some()) {
+                view.group.passed += 1;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -61,16 +66,17 @@ impl View<'_> {
         kv.put(&self.keys.head(key), row.into());
     }
 
-    fn delayed_key_added(
+    /// A receive comes to a message that is not due yet: it engages its key, or is blocked.
+    pub(crate) fn pass_early(
         &mut self,
         step: &mut Step<'_>,
-        (position, header): (u64, &Header),
-        is_first: bool,
-    ) {
-        self.group.holes += 1;
-        if !is_first {
+        position: u64,
+        header: &Header,
+    ) -> Result<(), KvError> {
+        self.group.passed += 1;
+        if self.look().head(step.kv, header.key)?.is_some() {
             self.group.blocked += 1;
-            return;
+            return Ok(());
         }
         self.engage(step.kv, header.key, position);
         let back = Returned {
@@ -78,6 +84,29 @@ impl View<'_> {
             ..Returned::default()
         };
         self.make_backing_off(step, position, back);
+        Ok(())
+    }
+
+    /// The next message of a key after a position that this group has not settled.
+    fn next_of_key(
+        &mut self,
+        kv: &dyn Kv,
+        key: u64,
+        position: u64,
+    ) -> Result<Option<(u64, Header)>, KvError> {
+        let end = self.keys.keyed(key, u64::MAX);
+        let mut from = position + 1;
+        loop {
+            let start = self.keys.keyed(key, from);
+            let Some((row, _)) = kv::first(kv, &start, &end)? else {
+                return Ok(None);
+            };
+            let position = keys::tail(&row);
+            if let Some(header) = self.open(kv, position)? {
+                return Ok(Some((position, header)));
+            }
+            from = position + 1;
+        }
     }
 
     /// A message with a key was removed: the next one of its key may go.
@@ -87,24 +116,18 @@ impl View<'_> {
         position: u64,
         key: u64,
     ) -> Result<(), KvError> {
-        step.kv.delete(&self.keys.keyed(key, position));
-        let engaged = self.look().head(step.kv, key)?;
-        if engaged.is_some_and(|head| head != position) {
+        if self.look().head(step.kv, key)? != Some(position) {
             return Ok(());
         }
-        let next = match self.first_of_key(step.kv, key)? {
-            Some(next) => Some((next, self.header(step.kv, next)?)),
-            None => None,
-        };
+        let next = self.next_of_key(step.kv, key, position)?;
         // One that no receive has passed is found by the receive that comes to it.
-        match next.filter(|(next, header)| *next < self.group.cursor || header.due != 0) {
+        match next.filter(|(next, _)| *next < self.group.cursor) {
             Some((next, header)) => {
                 self.engage(step.kv, key, next);
                 self.group.blocked -= 1;
                 self.unblock(step, next, &header);
             }
-            None if engaged.is_some() => step.kv.delete(&self.keys.head(key)),
-            None => {}
+            None => step.kv.delete(&self.keys.head(key)),
         }
         Ok(())
     }
@@ -136,14 +159,14 @@ impl View<'_> {
     /// Where order is strict and nothing is engaged: goes to the first message that is there, and
     /// lets it back off if it is delayed.
     pub(crate) fn strict_advance(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
-        if self.group.engaged != 0 {
+        if self.group.engaged != 0 || self.group.phase != Phase::Settled {
             return Ok(());
         }
         let cursor = self.group.cursor;
-        let next = self.next_live(step.kv, cursor)?;
+        let next = self.next_open(step.kv, cursor)?;
         self.group.holes -= next - cursor;
         self.group.cursor = next;
-        let Some(header) = self.live(step.kv, next)? else {
+        let Some(header) = self.open(step.kv, next)? else {
             return Ok(());
         };
         if header.due > step.now {

@@ -12,6 +12,7 @@ use super::keys;
 use super::op::MAX_ERROR_BYTES;
 use super::overflow::Overflow;
 use super::partition::{Shared, Step, corrupt};
+use super::place::Removed;
 use super::reply::{DeadLetterReason, EventKind, OutboxMessage, OutboxReason};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
@@ -123,39 +124,74 @@ pub(crate) struct Failed<'a> {
     pub(crate) error: Option<&'a [u8]>,
 }
 
+/// How a message was lost.
+pub(crate) struct Lost {
+    pub(crate) reason: DeadLetterReason,
+    pub(crate) delivery_count: u32,
+    pub(crate) error: Bytes,
+}
+
 impl View<'_> {
     /// Removes a message that has left its place and failed for good: to its dead-letter queue by
     /// way of the outbox, or for ever where there is none.
     pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
         let error = match failed.error {
             Some(text) if !text.is_empty() => Bytes::copy_from_slice(text),
-            _ if failed.back.has_error => self.error_text(step.kv, failed.position)?,
-            _ => Bytes::new(),
+            _ => self.error_of(step.kv, failed.position, failed.back)?,
         };
-        let header = self.remove(step, failed.position, failed.back.has_error)?;
-        let id = header.id(self.id());
-        let kept = failed.reason != DeadLetterReason::Overflow
+        let removed = self.remove(step, failed.position, failed.back.has_error)?;
+        let lost = Lost {
+            reason: failed.reason,
+            delivery_count: failed.back.delivery_count,
+            error,
+        };
+        self.lose(step, &removed, lost)
+    }
+
+    /// A message that was removed has failed for good.
+    pub(crate) fn lose(
+        &mut self,
+        step: &mut Step<'_>,
+        removed: &Removed,
+        lost: Lost,
+    ) -> Result<(), KvError> {
+        let Lost {
+            reason,
+            delivery_count,
+            error,
+        } = lost;
+        let id = removed.header.id(self.id());
+        let kept = reason != DeadLetterReason::Overflow
             || self.config.overflow == Overflow::DeadLetterOldest;
         let Some(to) = self.config.dead_letter.filter(|_| kept) else {
-            Shared::free(step, &header);
+            removed.free(step)?;
             self.group.dropped += 1;
-            self.event(step, id, EventKind::Dropped(failed.reason));
+            self.event(step, id, EventKind::Dropped(reason));
             return Ok(());
         };
         let departure = Departure {
             to,
             payload: None,
-            reason: OutboxReason::DeadLettered(failed.reason),
-            delivery_count: failed.back.delivery_count,
+            reason: OutboxReason::DeadLettered(reason),
+            delivery_count,
             error,
         };
-        let target = self.depart(step, &header, departure);
+        let target = self.depart(step, removed, departure)?;
         self.group.dead_lettered += 1;
-        self.event(step, id, EventKind::DeadLettered(failed.reason, target));
+        self.event(step, id, EventKind::DeadLettered(reason, target));
         Ok(())
     }
 
-    fn error_text(&self, kv: &dyn Kv, position: u64) -> Result<Bytes, KvError> {
+    /// What a consumer of this group said of a message last.
+    pub(crate) fn error_of(
+        &self,
+        kv: &dyn Kv,
+        position: u64,
+        back: Returned,
+    ) -> Result<Bytes, KvError> {
+        if !back.has_error {
+            return Ok(Bytes::new());
+        }
         let row = kv.get(&self.keys.error(position))?;
         Ok(row
             .filter(|row| !row.is_empty())
@@ -184,8 +220,7 @@ impl Shared {
         while numbers.first < end {
             let message = self.outbox_message(step.kv, target, numbers.first)?;
             step.kv.delete(&self.keys.outbox(target, numbers.first));
-            step.kv.delete(&keys::loose(message.payload));
-            step.freed.push(message.payload);
+            Self::release(step, message.payload)?;
             numbers.first += 1;
         }
         if numbers.first != begin {
@@ -267,25 +302,6 @@ impl Shared {
     }
 }
 
-/// The row of a loose payload: its length.
-pub(crate) fn loose_row(payload: PayloadRef) -> Bytes {
-    let mut out = vec![VERSION];
-    out.put_varint(u64::from(payload.len));
-    out.into()
-}
-
-/// The payload of a loose row.
-pub(crate) fn loose_payload(key: &[u8], value: &[u8]) -> Option<PayloadRef> {
-    let (index, offset) = keys::loose_parts(key)?;
-    let mut r = Reader::new(value);
-    r.version(VERSION, "version of loose payload").ok()?;
-    Some(PayloadRef {
-        index,
-        offset,
-        len: r.varint_u32("payload length").ok()?,
-    })
-}
-
 /// All rows of one kind of a partition that were read, at most `max`.
 pub(crate) fn rows_of(
     partition: &Shared,
@@ -347,11 +363,5 @@ mod tests {
         };
         assert_eq!(redriven.encode()[1], 4);
         assert_eq!(OutboxMessage::decode(7, &redriven.encode()), Ok(redriven));
-        let row = loose_row(message.payload);
-        assert_eq!(row, [1, 8][..]);
-        assert_eq!(
-            loose_payload(&keys::loose(message.payload), &row),
-            Some(message.payload)
-        );
     }
 }

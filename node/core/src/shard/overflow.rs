@@ -1,15 +1,16 @@
 //! What becomes of a message for which a queue has no room.
 
-use super::delivery::Returned;
+use std::ops::Range;
+
 use super::group::View;
 use super::id::DEFAULT_GROUP;
 use super::keys;
-use super::outbox::Failed;
+use super::outbox::Lost;
 use super::partition::{Partition, Step};
 use super::place::Place;
 use super::reply::{DeadLetterReason, Refusal};
 use crate::codec::{Decoded, Reader};
-use crate::kv::KvError;
+use crate::kv::{self, Kv, KvError};
 
 /// What becomes of a message that would go beyond `max_messages` or `max_bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,8 +49,8 @@ pub(crate) const DISPLACED_MAX: usize = 1_000;
 /// Messages on their way to a dead-letter queue while which no more are sent there to make room:
 /// what a queue may hold is bounded, also when its dead-letter queue takes nothing.
 pub(crate) const LEAVING_MAX: u64 = 10_000;
-/// Positions looked at for the oldest one that waits.
-const LOOK_MAX: usize = 64;
+/// Positions looked at for the oldest one, by all groups together.
+const LOOK_MAX: usize = 256;
 
 impl Partition {
     /// Whether `messages` more of `bytes` in all keep within the limits.
@@ -80,13 +81,10 @@ impl Partition {
             if alone_too_large || !self.may_displace() {
                 return Ok(Err(full));
             }
-            let Some(mut view) = self.view(DEFAULT_GROUP) else {
+            let Some(position) = self.oldest_ready(step.kv)? else {
                 return Ok(Err(full));
             };
-            let Some((position, place)) = view.oldest_ready(step)? else {
-                return Ok(Err(full));
-            };
-            view.displace(step, position, place)?;
+            self.displace(step, position)?;
         }
         Ok(self.has_room(1, bytes))
     }
@@ -98,48 +96,83 @@ impl Partition {
             Overflow::DeadLetterOldest => self.outbox_pending() < LEAVING_MAX,
         }
     }
-}
 
-impl View<'_> {
-    /// The oldest message that is receivable, or would be if none of its key stood before it.
-    fn oldest_ready(&mut self, step: &Step<'_>) -> Result<Option<(u64, Place)>, KvError> {
+    /// Position of the oldest live message that is receivable for all groups that need it, or
+    /// would be if none of its key stood before it. It is among the first of some group.
+    fn oldest_ready(&mut self, kv: &dyn Kv) -> Result<Option<u64>, KvError> {
+        let groups: Vec<u32> = self.groups.keys().copied().collect();
+        let looks = (LOOK_MAX / groups.len().max(1)).max(1);
         let mut oldest = None;
-        if let Some((key, row)) = self.look().rows(step.kv, b'r', 1)?.pop() {
-            let back = Returned::decode(&row);
-            let back =
-                back.map_err(|e| super::partition::corrupt("returned message", self.id(), &e))?;
-            oldest = Some((keys::tail(&key), Place::Returned(back)));
-        }
-        let mut from = self.group.cursor;
-        for _ in 0..LOOK_MAX {
-            let position = self.next_live(step.kv, from)?;
-            let Some(header) = self.live(step.kv, position)? else {
-                break;
-            };
-            if oldest.is_some_and(|(back, _)| back < position) {
-                break;
+        for group in groups {
+            for came_back in [true, false] {
+                let mut from = 0;
+                for _ in 0..looks {
+                    let before = oldest.unwrap_or(u64::MAX);
+                    let next = self.next_ready(kv, group, came_back, from..before)?;
+                    let Some(position) = next else { break };
+                    if self.may_be_displaced(kv, position)? {
+                        oldest = Some(position);
+                        break;
+                    }
+                    from = position + 1;
+                }
             }
-            if self.look().place(step.kv, position, &header)? == Place::Waiting {
-                return Ok(Some((position, Place::Waiting)));
-            }
-            from = position + 1;
         }
         Ok(oldest)
     }
 
-    fn displace(
+    /// The first position of a range that came back to a group, or that waits for it.
+    fn next_ready(
         &mut self,
-        step: &mut Step<'_>,
-        position: u64,
-        place: Place,
-    ) -> Result<(), KvError> {
-        let back = self.leave_place(step, position, place);
-        let failed = Failed {
-            position,
-            back,
-            reason: DeadLetterReason::Overflow,
-            error: None,
+        kv: &dyn Kv,
+        group: u32,
+        came_back: bool,
+        range: Range<u64>,
+    ) -> Result<Option<u64>, KvError> {
+        let Some(slot) = self.groups.get_mut(&group) else {
+            return Ok(None);
         };
-        self.fail(step, &failed)
+        let mut view = View::new(&mut self.shared, slot);
+        if came_back {
+            if view.group.returned == 0 {
+                return Ok(None);
+            }
+            let (from, end) = (
+                view.keys.returned(range.start),
+                view.keys.returned(range.end),
+            );
+            return Ok(kv::first(kv, &from, &end)?.map(|(key, _)| keys::tail(&key)));
+        }
+        let from = range.start.max(view.group.cursor);
+        if view.look().waiting() == 0 || from >= range.end {
+            return Ok(None);
+        }
+        let position = view.next_open(kv, from)?;
+        Ok(Some(position).filter(|it| *it < range.end.min(view.state.tail)))
+    }
+
+    fn may_be_displaced(&mut self, kv: &dyn Kv, position: u64) -> Result<bool, KvError> {
+        if self.is_retained(kv, position)? {
+            return Ok(false);
+        }
+        let free = self.let_go(kv, position, &mut |_, place| {
+            let ready = matches!(place, Place::Waiting | Place::Ahead | Place::Returned(_));
+            Ok(ready)
+        })?;
+        Ok(free == Some(true))
+    }
+
+    /// A message goes for all groups; the default one counts it.
+    fn displace(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
+        let out = self.take_out(step, position, None)?;
+        let lost = Lost {
+            reason: DeadLetterReason::Overflow,
+            delivery_count: out.delivery_count,
+            error: out.error,
+        };
+        match self.view(DEFAULT_GROUP) {
+            Some(mut view) => view.lose(step, &out.removed, lost),
+            None => out.removed.free(step),
+        }
     }
 }

@@ -1,23 +1,27 @@
 //! One partition: what is hot of it in memory, and its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 
+use super::block::{Block, encode_settled};
 use super::config::PartitionConfig;
 use super::group::Slot;
-use super::header::{Block, encode_settled};
 use super::hot::Hot;
-use super::id::{DEFAULT_GROUP, PartitionId, PayloadRef};
+use super::id::{PartitionId, PayloadRef};
 use super::keys::{self, Keys};
 use super::outbox::{Numbers, rows_of};
 use super::producer::Producer;
 use super::reply::Event;
-use super::state::State;
+use super::side::Spans;
+use super::state::{Phase, State};
 use super::timer::Timer;
 use crate::codec::{DecodeError, Reader};
 use crate::kv::{Kv, KvError};
+
+/// Bits of groups that weigh as much as a block in the caches.
+const BITS_PER_BLOCK: usize = 64;
 
 /// One entry being applied: the rows, its index and time, and what it gives beside replies.
 pub(crate) struct Step<'a> {
@@ -35,6 +39,8 @@ pub(crate) struct Partition {
     pub(crate) groups: BTreeMap<u32, Slot>,
     /// Groups that may have to be written.
     pub(crate) touched: Vec<u32>,
+    /// Groups on their way through all positions.
+    pub(crate) walking: BTreeSet<u32>,
     /// What the caches of the groups hold.
     group_weight: usize,
 }
@@ -47,7 +53,11 @@ pub(crate) struct Shared {
     pub(crate) config: PartitionConfig,
     pub(crate) state: State,
     stored: State,
+    /// Which positions count for which groups.
+    pub(crate) spans: Spans,
     pub(crate) blocks: Hot<Block>,
+    /// Bits of groups that blocks were asked for since the caches were emptied.
+    pub(crate) bits_known: usize,
     pub(crate) producers: BTreeMap<Vec<u8>, Producer>,
     /// Producers that may have to be written.
     pub(crate) met: Vec<Vec<u8>>,
@@ -75,17 +85,8 @@ pub(crate) fn corrupt(what: &str, id: PartitionId, error: &DecodeError) -> KvErr
 }
 
 impl Partition {
-    /// A partition without messages.
+    /// A partition without messages and groups.
     pub(crate) fn new(id: PartitionId, config: PartitionConfig) -> Self {
-        let default = Slot::new(Keys(id).of(DEFAULT_GROUP));
-        Self {
-            groups: BTreeMap::from([(DEFAULT_GROUP, default)]),
-            touched: vec![DEFAULT_GROUP],
-            ..Self::without_groups(id, config)
-        }
-    }
-
-    fn without_groups(id: PartitionId, config: PartitionConfig) -> Self {
         let state = State {
             due_hint: u64::MAX,
             ..State::default()
@@ -96,7 +97,9 @@ impl Partition {
             state,
             // Differs from the state, so that the first flush writes the row.
             stored: State::default(),
+            spans: Spans::default(),
             blocks: Hot::new(),
+            bits_known: 0,
             producers: BTreeMap::new(),
             met: Vec::new(),
             outboxes: BTreeMap::new(),
@@ -105,13 +108,14 @@ impl Partition {
             shared,
             groups: BTreeMap::new(),
             touched: Vec::new(),
+            walking: BTreeSet::new(),
             group_weight: 0,
         }
     }
 
     /// The partition whose state row this is.
     pub(crate) fn open(kv: &dyn Kv, id: PartitionId, state: &[u8]) -> Result<Self, KvError> {
-        let mut partition = Self::without_groups(id, PartitionConfig::default());
+        let mut partition = Self::new(id, PartitionConfig::default());
         let state = State::decode(state).map_err(|e| corrupt("state", id, &e))?;
         if let Some(row) = kv.get(&keys::config(id))? {
             let config = PartitionConfig::decode(&mut Reader::new(&row));
@@ -127,8 +131,13 @@ impl Partition {
                 return Err(KvError(format!("key of a group of partition {id}")));
             };
             let slot = Slot::open(Keys(id).of(group), &row)?;
+            if slot.group().phase != Phase::Settled {
+                partition.walking.insert(group);
+            }
             partition.groups.insert(group, slot);
         }
+        partition.groups_changed();
+        partition.set_groups();
         partition.state = state;
         partition.stored = state;
         partition.load_outboxes(kv)?;
@@ -148,12 +157,14 @@ impl Partition {
 
     /// How much is cached, in blocks or what is as large.
     pub(crate) fn weight(&self) -> usize {
-        self.blocks.len() + self.producers.len() + self.group_weight
+        let bits = self.bits_known / BITS_PER_BLOCK;
+        self.blocks.len() + bits + self.producers.len() + self.group_weight
     }
 
     /// Forgets what is in rows anyway. Only after `flush`.
     pub(crate) fn evict(&mut self) {
         self.blocks.clear();
+        self.bits_known = 0;
         self.producers.clear();
         self.groups.values_mut().for_each(Slot::evict);
         self.group_weight = 0;
@@ -166,14 +177,24 @@ impl Shared {
     }
 
     fn flush(&mut self, kv: &mut dyn Kv) {
-        let keys = self.keys;
+        let (keys, state) = (self.keys, &mut self.state);
         self.blocks.touched(|number, block| {
             if std::mem::take(&mut block.dirty) {
                 kv.put(&keys.block(number), Bytes::copy_from_slice(block.encoded()));
             }
-            if std::mem::take(&mut block.settled_dirty) {
-                let key = keys.of(DEFAULT_GROUP).settled(number);
-                kv.put(&key, encode_settled(block.settled).into());
+            block.changed_bits(&mut |group, settled| {
+                let key = keys.of(group).settled(number);
+                kv.put(&key, encode_settled(settled).into());
+            });
+            if std::mem::take(&mut block.side_dirty) {
+                let settled = block.settled;
+                if let Some(side) = block.side.take_if(|side| side.is_needless(settled)) {
+                    drop(side);
+                    kv.delete(&keys.side(number));
+                    state.sides -= 1;
+                } else if let Some(side) = &block.side {
+                    kv.put(&keys.side(number), side.encode().into());
+                }
             }
         });
         for id in self.met.drain(..) {

@@ -47,8 +47,8 @@ pub struct Peeked {
     pub expires_at: Option<u64>,
     /// Not receivable before this, in ms since 1970; of one that is delayed or will be.
     pub due: Option<u64>,
-    /// Deliveries so far; for a leased one this is counted too.
+    /// Deliveries to the group so far; for a leased one this is counted too.
     pub delivery_count: u32,
-    /// Its state for the default group.
+    /// Its state for the group.
     pub state: MessageState,
 }

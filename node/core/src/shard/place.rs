@@ -1,15 +1,16 @@
-//! Where a live message is, and how it gets from one place to another.
+//! Where a message is for a group, and how it gets from one place to another.
 //!
-//! A live message is in exactly one place:
+//! A message that a group has not settled is in exactly one place for it:
 //!
-//! | place       | row that says so                  | counted in            |
-//! |-------------|-----------------------------------|-----------------------|
-//! | delayed     | `d`                               | `state.delayed`       |
-//! | waiting     | none: it is at or behind the cursor | tail - cursor - holes |
-//! | returned    | `r`                               | `group.returned`      |
-//! | backing off | `w`, with a timer                 | `group.backing_off`   |
-//! | leased      | `l`, one for its delivery         | `group.in_flight`     |
-//! | blocked     | `k` before it, of the same key    | `group.blocked`       |
+//! | place       | row that says so                    | counted in                     |
+//! |-------------|-------------------------------------|--------------------------------|
+//! | delayed     | `d`                                 | `state.delayed`                |
+//! | waiting     | none: it is at or behind the cursor | tail - cursor - holes - early  |
+//! | early       | `t`: it has to keep its key's order | `state.placed - group.passed`  |
+//! | returned    | `r`                                 | `group.returned`               |
+//! | backing off | `w`, with a timer                   | `group.backing_off`            |
+//! | leased      | `l`, one for its delivery           | `group.in_flight`              |
+//! | blocked     | `k` before it, of the same key      | `group.blocked`                |
 //!
 //! In strict order what waits behind an engaged message counts as blocked.
 
@@ -20,6 +21,7 @@ use super::header::Header;
 use super::outbox::Failed;
 use super::partition::{Shared, Step, corrupt};
 use super::reply::{DeadLetterReason, EventKind};
+use super::state::Phase;
 use super::timer::Timer;
 use crate::kv::{Kv, KvError};
 
@@ -27,6 +29,10 @@ use crate::kv::{Kv, KvError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Waiting,
+    /// It has to keep its key's order and is not due yet; no receive has come to it.
+    Early,
+    /// The group is on its way, and has not come to it.
+    Ahead,
     Returned(Returned),
     BackingOff(Returned),
     Leased,
@@ -43,17 +49,21 @@ pub(crate) struct Back {
 }
 
 impl Look<'_> {
-    /// Where the live message at a position is.
+    /// Where the message at a position is that the group has not settled.
     pub(crate) fn place(
         &self,
         kv: &dyn Kv,
         position: u64,
         header: &Header,
     ) -> Result<Place, KvError> {
-        let keyed = self.config.ordering == Ordering::PerKey;
-        if position >= self.group.cursor && !(keyed && header.due != 0) {
-            return Ok(Place::Waiting);
+        if self.group.is_ahead(position) {
+            return Ok(Place::Ahead);
         }
+        if position >= self.group.cursor {
+            let early = self.is_early(kv, position, header)?;
+            return Ok(if early { Place::Early } else { Place::Waiting });
+        }
+        let keyed = self.config.ordering == Ordering::PerKey;
         let read = |row: &[u8]| {
             Returned::decode(row).map_err(|e| corrupt("returned message", self.id(), &e))
         };
@@ -103,10 +113,7 @@ impl View<'_> {
             has_error,
         };
         let header = self.header(step.kv, position)?;
-        if self
-            .expiry(&header)
-            .is_some_and(|expiry| expiry <= step.now)
-        {
+        if self.has_expired(step, position, &header)? {
             return self.expire(step, position, returned);
         }
         if due > step.now {
@@ -126,7 +133,12 @@ impl View<'_> {
         place: Place,
     ) -> Returned {
         match place {
+            Place::Ahead => {}
             Place::Waiting => self.group.holes += 1,
+            Place::Early => {
+                self.group.holes += 1;
+                self.group.passed += 1;
+            }
             Place::Blocked => self.group.blocked -= 1,
             Place::Leased => self.group.in_flight -= 1,
             Place::Returned(back) => {
@@ -145,30 +157,47 @@ impl View<'_> {
         Returned::default()
     }
 
-    /// Removes a message that has left its place: it is no longer live here, and the next one of
-    /// its key may go. What becomes of its payload is for the caller: `free` or an outbox.
+    /// Takes a message out of its place, unless it is leased or this group has settled it.
+    pub(crate) fn leave_unless_leased(
+        &mut self,
+        step: &mut Step<'_>,
+        position: u64,
+    ) -> Result<Option<Returned>, KvError> {
+        let Some(header) = self.open(step.kv, position)? else {
+            return Ok(None);
+        };
+        let place = self.look().place(step.kv, position, &header)?;
+        if place == Place::Leased {
+            return Ok(None);
+        }
+        Ok(Some(self.leave_place(step, position, place)))
+    }
+
+    /// Removes a message that has left its place: this group has settled it, and the next one of
+    /// its key may go. What becomes of its payload is for the caller.
     pub(crate) fn remove(
         &mut self,
         step: &mut Step<'_>,
         position: u64,
         has_error: bool,
-    ) -> Result<Header, KvError> {
+    ) -> Result<Removed, KvError> {
         let header = self.header(step.kv, position)?;
-        self.settle_position(step, position)?;
-        self.state.messages -= 1;
-        self.state.bytes -= u64::from(header.payload.len);
+        let gone = self.settle(step, position)?;
         if has_error {
             step.kv.delete(&self.keys.error(position));
         }
-        if let Some(due) = header.own_expiry() {
-            self.unfile(step.kv, due, Timer::Expiry(position));
+        if self.group.phase == Phase::Settled {
+            match self.config.ordering {
+                Ordering::None => {}
+                Ordering::PerKey => self.key_removed(step, position, header.key)?,
+                Ordering::Strict => self.strict_removed(step, position)?,
+            }
         }
-        match self.config.ordering {
-            Ordering::None => {}
-            Ordering::PerKey => self.key_removed(step, position, header.key)?,
-            Ordering::Strict => self.strict_removed(step, position)?,
-        }
-        Ok(header)
+        Ok(Removed {
+            position,
+            header,
+            gone,
+        })
     }
 
     /// Removes a message that has left its place, because its time to live is over.
@@ -190,27 +219,64 @@ impl View<'_> {
                 },
             );
         }
-        let header = self.remove(step, position, back.has_error)?;
-        Shared::free(step, &header);
-        self.state.expired += 1;
-        self.event(step, header.id(self.id()), EventKind::Expired);
+        let removed = self.remove(step, position, back.has_error)?;
+        removed.free(step)?;
+        self.group.expired += 1;
+        let id = removed.header.id(self.id());
+        self.event(step, id, EventKind::Expired);
+        Ok(())
+    }
+}
+
+/// A message that a group has settled.
+#[derive(Debug)]
+pub(crate) struct Removed {
+    pub(crate) position: u64,
+    pub(crate) header: Header,
+    /// It is gone: no other group needs it, and it is not retained.
+    pub(crate) gone: bool,
+}
+
+impl Removed {
+    /// Gives up its payload if it is gone.
+    pub(crate) fn free(&self, step: &mut Step<'_>) -> Result<(), KvError> {
+        if self.gone {
+            Shared::free(step, &self.header)?;
+        }
         Ok(())
     }
 }
 
 impl Shared {
-    /// Gives up the payload of a removed message.
-    pub(crate) fn free(step: &mut Step<'_>, header: &Header) {
-        if header.loose {
-            step.kv.delete(&super::keys::loose(header.payload));
-        }
-        step.freed.push(header.payload);
-    }
-
     /// When a message's time to live is over; None: never.
     pub(crate) fn expiry(&self, header: &Header) -> Option<u64> {
         let ttl = self.config.ttl_ms;
-        let of_queue = (ttl != 0).then(|| header.ready_from.saturating_add(ttl));
+        let of_queue = (ttl != 0).then(|| header.ready_from().saturating_add(ttl));
         [of_queue, header.own_expiry()].into_iter().flatten().min()
+    }
+
+    /// Whether a message's time to live is over, and still matters.
+    pub(crate) fn has_expired(
+        &mut self,
+        step: &Step<'_>,
+        position: u64,
+        header: &Header,
+    ) -> Result<bool, KvError> {
+        let over = self.expiry(header).is_some_and(|expiry| expiry <= step.now);
+        Ok(over && !self.is_retained(step.kv, position)?)
+    }
+
+    /// Whether a message has its position, to keep its key's order, and is not due yet.
+    pub(crate) fn is_early(
+        &self,
+        kv: &dyn Kv,
+        position: u64,
+        header: &Header,
+    ) -> Result<bool, KvError> {
+        if header.due == 0 || self.config.ordering != Ordering::PerKey {
+            return Ok(false);
+        }
+        let timer = Timer::Due(position).key(self.keys, header.due);
+        Ok(kv.get(&timer)?.is_some())
     }
 }

@@ -2,24 +2,30 @@
 
 use std::ops::ControlFlow;
 
+use super::block::Block;
 use super::config::Ordering;
 use super::group::Look;
-use super::header::{BLOCK, Block, Header};
+use super::header::{BLOCK, Header};
 use super::id::{PartitionId, SessionId};
 use super::keys::{self, Keys};
 use super::machine::ShardMachine;
 use super::op::hash_rows;
 use super::outbox::rows_of;
 use super::partition::{Partition, Shared};
-use super::reply::{Delivered, Outbox, OutboxMessage, Received, Stats};
+use super::reply::{Delivered, Outbox, OutboxMessage, Received};
 use super::state::totals;
+use super::stats::Stats;
 use crate::kv::{self, Kv, KvError};
+
+/// Whether a visit goes on.
+type Flow = Result<ControlFlow<()>, KvError>;
 
 impl ShardMachine {
     /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
-    /// what is not here. Cheap.
+    /// what is not here or gets no deliveries at present. Cheap.
     pub fn ready(&self, partition: PartitionId, group: u32) -> u64 {
         let look = self.partition(partition).and_then(|p| p.look(group));
+        let look = look.filter(Look::delivers);
         look.map_or(0, |look| look.counts().0.min(look.room_in_flight()))
     }
 
@@ -44,7 +50,7 @@ impl ShardMachine {
         let Some(p) = self.partition(partition) else {
             return Ok(Vec::new());
         };
-        let deliveries = p.deliveries_of(kv, session, usize::MAX)?.into_iter();
+        let deliveries = p.held_by(kv, session, usize::MAX)?.into_iter();
         deliveries
             .filter_map(|(group, number)| Some((p.look(group)?, number)))
             .map(|(look, number)| look.received(kv, number))
@@ -107,15 +113,18 @@ impl Look<'_> {
             next_due_at =
                 row.and_then(|(key, _)| Keys::split(&key).map(|(_, rest)| keys::due(rest)));
         }
-        if self.group.backing_off > 0 {
+        if self.group.backing_off + self.early() > 0 {
             next_due_at = Some(next_due_at.unwrap_or(u64::MAX).min(self.state.due_hint));
         }
         Ok(Stats {
             ready,
             in_flight: self.group.in_flight,
-            delayed: self.state.delayed + self.group.backing_off,
+            delayed: self.state.delayed + self.group.backing_off + self.early(),
             blocked,
             bytes: self.state.bytes,
+            messages: self.state.messages,
+            retained: self.state.retained,
+            retained_bytes: self.state.retained_bytes,
             outbox: self.outbox_pending(),
             ids: self.state.ids,
             oldest_ready_at: if ready > 0 {
@@ -145,19 +154,55 @@ impl Look<'_> {
     }
 
     fn first_waiting(&self, kv: &dyn Kv) -> Result<Option<Header>, KvError> {
-        let keyed = self.config.ordering == Ordering::PerKey;
         let mut found = None;
-        self.visit_blocks(kv, self.group.cursor / BLOCK, &mut |number, block| {
-            let from = self.group.cursor.saturating_sub(number * BLOCK);
-            let mut headers = (from..BLOCK).filter_map(|place| block.live(place));
-            found = headers.find(|header| !keyed || header.due == 0).copied();
-            if found.is_some() {
+        self.visit_open(kv, self.group.cursor, &mut |position, header| {
+            if !self.is_early(kv, position, header)? {
+                found = Some(*header);
+            }
+            Ok(if found.is_some() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
-            }
+            })
         })?;
         Ok(found)
+    }
+
+    /// Visits the messages from a position on that the group has not settled.
+    fn visit_open(
+        &self,
+        kv: &dyn Kv,
+        from: u64,
+        visit: &mut dyn FnMut(u64, &Header) -> Flow,
+    ) -> Result<(), KvError> {
+        let mut broken = Ok(());
+        self.visit_blocks(kv, from / BLOCK, &mut |number, block| {
+            let flow = self.visit_block(kv, (number, block), from, visit);
+            flow.unwrap_or_else(|error| {
+                broken = Err(error);
+                ControlFlow::Break(())
+            })
+        })?;
+        broken
+    }
+
+    fn visit_block(
+        &self,
+        kv: &dyn Kv,
+        (number, block): (u64, &mut Block),
+        from: u64,
+        visit: &mut dyn FnMut(u64, &Header) -> Flow,
+    ) -> Flow {
+        let settled = self.settled(kv, (number, block))?;
+        for place in from.saturating_sub(number * BLOCK)..BLOCK {
+            let open = settled >> place & 1 == 0;
+            if let Some(header) = block.live(place).filter(|_| open)
+                && visit(number * BLOCK + place, &header)?.is_break()
+            {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The first `max` rows of one kind of the group.
@@ -213,7 +258,7 @@ impl Shared {
         &self,
         kv: &dyn Kv,
         first: u64,
-        visit: &mut dyn FnMut(u64, &Block) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(u64, &mut Block) -> ControlFlow<()>,
     ) -> Result<(), KvError> {
         let (_, end) = self.keys.kinds(b'm', b'm' + 1);
         let mut next = Some(first);
@@ -222,8 +267,8 @@ impl Shared {
                 break;
             };
             let number = keys::tail(&key);
-            if let Some(block) = self.read_block(kv, number)?
-                && visit(number, &block).is_continue()
+            if let Some(mut block) = self.read_block(kv, number)?
+                && visit(number, &mut block).is_continue()
             {
                 next = number.checked_add(1);
             }

@@ -79,6 +79,13 @@ pub enum Reply {
     Redriven(Vec<Removal>),
     /// To `DeleteMessage`.
     Deleted(Removal),
+    /// To Seek.
+    Sought {
+        /// Messages that wait for the group, as far as it has looked.
+        messages: u64,
+        /// False: it goes on with the ticks.
+        done: bool,
+    },
 }
 
 /// What became of a message that was to leave its queue, by its location.
@@ -101,6 +108,9 @@ pub enum Refusal {
     /// The queue has no such consumer group.
     #[error("no such consumer group")]
     NoGroup,
+    /// The ids of the groups do not rise, one of them was used before, or there are too many.
+    #[error("the ids of consumer groups must rise and never come again, and 1,024 is the most")]
+    BadGroups,
     /// The partition is being deleted.
     #[error("the partition is being deleted")]
     Deleting,
@@ -337,57 +347,4 @@ pub struct Outbox {
     pub target: PartitionId,
     /// Messages in it.
     pub pending: u64,
-}
-
-/// Counts of one group of one partition. A live message is in exactly one of the first four.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Receivable now. Where messages have keys, those that no receive has looked at yet count as
-    /// ready, also behind another message of their key.
-    pub ready: u64,
-    /// Leased.
-    pub in_flight: u64,
-    /// Delayed by their sender or backing off after a nack.
-    pub delayed: u64,
-    /// Not receivable before another message of their key is settled.
-    pub blocked: u64,
-    /// Bytes of live messages of the partition.
-    pub bytes: u64,
-    /// Messages in the partition's outboxes.
-    pub outbox: u64,
-    /// Deduplication ids that are remembered.
-    pub ids: u64,
-    /// When the oldest ready message was first accepted, in ms since 1970.
-    pub oldest_ready_at: Option<u64>,
-    /// When something delayed falls due at the earliest, in ms since 1970; may be early.
-    pub next_due_at: Option<u64>,
-    /// Totals since the partition was created.
-    pub totals: Totals,
-}
-
-/// Totals of one group of one partition since it was created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Messages accepted, from producers and from outboxes.
-    pub sent: u64,
-    /// Messages delivered, again and again.
-    pub delivered: u64,
-    /// Messages delivered for the second time or more.
-    pub redelivered: u64,
-    /// Acked, or delivered at most once.
-    pub acked: u64,
-    /// Nacked, unstarted ones not counted.
-    pub nacked: u64,
-    /// Leases that ran out or were released with their session.
-    pub lease_expired: u64,
-    /// Dead-lettered.
-    pub dead_lettered: u64,
-    /// Failed where there is no dead-letter queue.
-    pub dropped: u64,
-    /// Waited longer than the time to live.
-    pub expired: u64,
-    /// Purged or deleted one by one.
-    pub purged: u64,
-    /// Moved to another queue by somebody.
-    pub redriven: u64,
 }

@@ -1,6 +1,6 @@
 //! Counters and cursors of a partition and of its group: one row each.
 
-use super::reply::Totals;
+use super::stats::Totals;
 use crate::codec::{Decoded, Put, Reader};
 
 /// What changes with messages that come and go, for all groups.
@@ -12,7 +12,7 @@ pub(crate) struct State {
     pub(crate) sequence: u64,
     /// Position of the next message.
     pub(crate) tail: u64,
-    /// Live messages, the delayed ones included.
+    /// Live messages, the delayed ones included: some group has never settled them.
     pub(crate) messages: u64,
     /// Bytes of live messages.
     pub(crate) bytes: u64,
@@ -29,17 +29,27 @@ pub(crate) struct State {
     pub(crate) producers: u64,
     /// Totals since the partition was created.
     pub(crate) sent: u64,
-    pub(crate) expired: u64,
     pub(crate) purged: u64,
     /// Ids that are remembered.
     pub(crate) ids: u64,
     /// A total again.
     pub(crate) redriven: u64,
+    /// Messages that all groups have settled once, and their bytes.
+    pub(crate) retained: u64,
+    pub(crate) retained_bytes: u64,
+    /// Blocks with a side.
+    pub(crate) sides: u64,
+    /// Delayed messages that had their position before they were due, ever, and those not due yet.
+    pub(crate) placed: u64,
+    pub(crate) early: u64,
+    /// The highest id of a group that there was.
+    pub(crate) last_group: u64,
 }
 
 /// What changes for one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Group {
+    pub(crate) phase: Phase,
     /// Receipts of another epoch are stale.
     pub(crate) epoch: u64,
     /// The first position that no receive has looked at.
@@ -66,12 +76,33 @@ pub(crate) struct Group {
     pub(crate) lease_expired: u64,
     pub(crate) dead_lettered: u64,
     pub(crate) dropped: u64,
+    pub(crate) expired: u64,
+    /// Positions before this one do not count for it.
+    pub(crate) start: u64,
+    /// Of `state.placed`, what is not ahead of the cursor or is due: it counts elsewhere.
+    pub(crate) passed: u64,
+    /// Of a group on its way: how far it has come.
+    pub(crate) at: u64,
+    /// And the position before which its way ends.
+    pub(crate) end: u64,
+}
+
+/// Whether a group is on its way through all positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Phase {
+    /// It is not.
+    #[default]
+    Settled,
+    /// It settles what is before its cursor, and needs again what is not.
+    Seeking,
+    /// It is deleted: it gives up what it needs.
+    Leaving,
 }
 
 const VERSION: u8 = 1;
 
 impl State {
-    fn fields(&mut self) -> [&mut u64; 14] {
+    fn fields(&mut self) -> [&mut u64; 19] {
         [
             &mut self.sequence,
             &mut self.tail,
@@ -83,10 +114,15 @@ impl State {
             &mut self.due_hint,
             &mut self.producers,
             &mut self.sent,
-            &mut self.expired,
             &mut self.purged,
             &mut self.ids,
             &mut self.redriven,
+            &mut self.retained,
+            &mut self.retained_bytes,
+            &mut self.sides,
+            &mut self.placed,
+            &mut self.early,
+            &mut self.last_group,
         ]
     }
 
@@ -105,7 +141,12 @@ impl State {
 }
 
 impl Group {
-    fn fields(&mut self) -> [&mut u64; 16] {
+    /// Whether it is on its way, and has not come to a position.
+    pub(crate) fn is_ahead(&self, position: u64) -> bool {
+        self.phase != Phase::Settled && (self.at..self.end).contains(&position)
+    }
+
+    fn fields(&mut self) -> [&mut u64; 21] {
         [
             &mut self.epoch,
             &mut self.cursor,
@@ -123,18 +164,33 @@ impl Group {
             &mut self.lease_expired,
             &mut self.dead_lettered,
             &mut self.dropped,
+            &mut self.expired,
+            &mut self.start,
+            &mut self.passed,
+            &mut self.at,
+            &mut self.end,
         ]
     }
 
     pub(crate) fn encode(mut self) -> Vec<u8> {
-        encode(0, &mut self.fields())
+        let phase = match self.phase {
+            Phase::Settled => 0,
+            Phase::Seeking => 1,
+            Phase::Leaving => 2,
+        };
+        encode(phase, &mut self.fields())
     }
 
     pub(crate) fn decode(value: &[u8]) -> Decoded<Self> {
         let mut r = Reader::new(value);
         r.version(VERSION, "version of counters")?;
         let mut group = Self::default();
-        decode(&mut r, &mut group.fields())?;
+        group.phase = match decode(&mut r, &mut group.fields())? {
+            0 => Phase::Settled,
+            1 => Phase::Seeking,
+            2 => Phase::Leaving,
+            _ => return r.fail("phase of group"),
+        };
         r.finish("end of counters")?;
         Ok(group)
     }
@@ -169,7 +225,7 @@ pub(crate) fn totals(state: &State, group: &Group) -> Totals {
         lease_expired: group.lease_expired,
         dead_lettered: group.dead_lettered,
         dropped: group.dropped,
-        expired: state.expired,
+        expired: group.expired,
         purged: state.purged,
         redriven: state.redriven,
     }
@@ -190,25 +246,35 @@ mod tests {
         }
         assert_eq!(
             state.encode(),
-            [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
+            [
+                1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
+            ]
         );
         assert_eq!(State::decode(&state.encode()), Ok(state));
-        let mut group = Group::default();
+        let mut group = Group {
+            phase: Phase::Leaving,
+            ..Group::default()
+        };
         for (n, field) in group.fields().into_iter().enumerate() {
             *field = n as u64 + 1;
         }
         assert_eq!(
             group.encode(),
-            [1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
+            [
+                1, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21
+            ]
         );
         assert_eq!(Group::decode(&group.encode()), Ok(group));
-        assert_eq!((state.ids, state.redriven), (13, 14));
-        assert_eq!((group.epoch, group.dropped), (1, 16));
+        assert_eq!((state.redriven, state.last_group), (13, 19));
+        assert_eq!((group.epoch, group.end), (1, 21));
     }
 
     #[test]
     fn a_short_row_is_refused() {
         assert!(State::decode(&[1, 0, 1]).is_err());
         assert!(Group::decode(&[2]).is_err());
+        let row = Group::default().encode();
+        let damaged = [&row[..1], &[3], &row[2..]].concat();
+        assert!(Group::decode(&damaged).is_err());
     }
 }

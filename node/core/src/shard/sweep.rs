@@ -17,6 +17,7 @@ impl Partition {
         self.flush(step.kv);
         self.evict();
         self.groups.clear();
+        self.walking.clear();
         let mut steps = 0;
         for (from, end) in [self.keys.kinds(b'a', b'o'), self.keys.kinds(b'p', b'x')] {
             for (key, value) in kv::take(step.kv, &from, &end, max - steps.min(max))? {
@@ -47,10 +48,8 @@ impl Partition {
         match keys::Keys::split(key).map(|(kind, _)| kind) {
             Some(b'd') => {
                 let header = decode_single(value);
-                Shared::free(
-                    step,
-                    &header.map_err(|e| corrupt("delayed message", self.id(), &e))?,
-                );
+                let header = header.map_err(|e| corrupt("delayed message", self.id(), &e))?;
+                Shared::free(step, &header)?;
                 Ok(1)
             }
             Some(b'm') => {
@@ -60,7 +59,7 @@ impl Partition {
                 let places = 0..block.headers.len() as u64;
                 let live: Vec<_> = places.filter_map(|place| block.live(place)).collect();
                 for header in &live {
-                    Shared::free(step, header);
+                    Shared::free(step, header)?;
                 }
                 Ok(live.len())
             }

@@ -6,8 +6,9 @@ use super::group::{Look, View};
 use super::header::{BLOCK, Header};
 use super::id::SessionId;
 use super::keys;
-use super::partition::{Shared, Step, corrupt};
+use super::partition::{Step, corrupt};
 use super::reply::{Delivered, Received};
+use super::state::Phase;
 use crate::kv::{self, KvError};
 
 /// Headers and blocks looked at per receive; the next one goes on from there.
@@ -26,9 +27,9 @@ pub(crate) struct Take {
 impl Take {
     pub(crate) fn new(p: &View<'_>, now: u64, max: u32, lease_ms: u64) -> Self {
         let at_most_once = p.config.delivery == Delivery::AtMostOnce;
-        let max = u64::from(max)
-            .min(p.look().room_in_flight())
-            .min(p.state.messages) as usize;
+        let look = p.look();
+        let pending = p.group.returned + p.group.blocked + look.waiting();
+        let max = u64::from(max).min(look.room_in_flight()).min(pending) as usize;
         let messages = Vec::with_capacity(max);
         let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
         let deadline = if at_most_once { now } else { now + lease_ms };
@@ -48,7 +49,7 @@ impl Take {
         session: Option<SessionId>,
     ) -> Result<Received, KvError> {
         let mut scan = SCAN_MAX;
-        while self.messages.len() < self.max {
+        while self.messages.len() < self.max && p.look().delivers() {
             let found = self.messages.len();
             if p.group.returned > 0 {
                 self.take_returned(p, step)?;
@@ -98,7 +99,7 @@ impl Take {
         scan: &mut u64,
     ) -> Result<(), KvError> {
         let first = p.group.cursor;
-        let position = p.next_live(step.kv, first)?;
+        let position = p.next_open(step.kv, first)?;
         p.group.holes -= position - first;
         p.group.cursor = position;
         *scan -= 1;
@@ -107,10 +108,12 @@ impl Take {
         for position in position..end {
             // Removing a message (at most once) may have moved the cursor on, or brought one back.
             let moved = p.group.cursor != position || p.group.returned > 0;
-            if moved || self.messages.len() == self.max || strict_waits(p) || *scan == 0 {
+            // What is behind the last one that waits is not due yet.
+            let over = moved || p.look().waiting() == 0;
+            if over || self.messages.len() == self.max || strict_waits(p) || *scan == 0 {
                 break;
             }
-            let header = p.live(step.kv, position)?;
+            let header = p.open(step.kv, position)?;
             p.group.cursor = position + 1;
             let Some(header) = header else {
                 p.group.holes -= 1;
@@ -136,9 +139,8 @@ impl Take {
             Ordering::None => {}
             Ordering::Strict => p.group.engaged = position + 1,
             Ordering::PerKey => {
-                if header.due != 0 {
-                    // It never waited: it was engaged or blocked when it was sent.
-                    p.group.holes -= 1;
+                if p.is_early(step.kv, position, header)? {
+                    p.pass_early(step, position, header)?;
                     return Ok(false);
                 }
                 if p.look().head(step.kv, header.key)?.is_some() {
@@ -174,8 +176,7 @@ impl Take {
         });
         let has_error = back.has_error;
         if self.at_most_once {
-            let header = p.remove(step, position, has_error)?;
-            Shared::free(step, &header);
+            p.remove(step, position, has_error)?.free(step)?;
             p.group.acked += 1;
         } else {
             let deadline = self.deadline;
@@ -199,12 +200,25 @@ fn strict_waits(p: &View<'_>) -> bool {
 impl Look<'_> {
     /// Messages from the cursor on that wait.
     pub(crate) fn waiting(&self) -> u64 {
-        self.state.tail - self.group.cursor - self.group.holes
+        self.state.tail - self.group.cursor - self.group.holes - self.early()
+    }
+
+    /// Messages from the cursor on that are not due yet.
+    pub(crate) fn early(&self) -> u64 {
+        self.state.placed - self.group.passed
+    }
+
+    /// Whether it gets deliveries at present.
+    pub(crate) fn delivers(&self) -> bool {
+        !self.setting.paused && self.group.phase == Phase::Settled
     }
 
     /// Messages that may still be leased before the limit of leases is reached.
     pub(crate) fn room_in_flight(&self) -> u64 {
-        let limit = u64::from(self.config.max_in_flight);
+        let limit = match self.setting.max_in_flight {
+            0 => u64::from(self.config.max_in_flight),
+            own => u64::from(own),
+        };
         if limit == 0 || self.config.delivery == Delivery::AtMostOnce {
             return u64::MAX;
         }

@@ -14,6 +14,12 @@ pub(crate) enum Timer {
     ExpiryCursor,
     /// Expire the message at this position, which the expiry cursor has passed.
     Expiry(u64),
+    /// The message at this position, which keeps its key's order, is due.
+    Due(u64),
+    /// Look which retained messages of this block have been retained long enough.
+    Retained(u64),
+    /// Look at all blocks from this one on, because that time has changed.
+    Retention(u64),
 }
 
 // Frozen: these bytes are in keys. Group (4; 0: of the partition) and stream (4) follow, then the
@@ -22,6 +28,9 @@ const LEASE: u8 = b'l';
 const BACK_OFF: u8 = b'w';
 const EXPIRY_CURSOR: u8 = b'e';
 const EXPIRY: u8 = b'x';
+const DUE: u8 = b'd';
+const RETAINED: u8 = b'r';
+const RETENTION: u8 = b'a';
 
 impl Timer {
     /// The end of the timer's key.
@@ -31,6 +40,9 @@ impl Timer {
             Self::BackOff(group, position) => (BACK_OFF, group, position),
             Self::ExpiryCursor => (EXPIRY_CURSOR, 0, 0),
             Self::Expiry(position) => (EXPIRY, 0, position),
+            Self::Due(position) => (DUE, 0, position),
+            Self::Retained(block) => (RETAINED, 0, block),
+            Self::Retention(block) => (RETENTION, 0, block),
         };
         let mut out = [0; 17];
         out[0] = kind;
@@ -53,6 +65,9 @@ impl Timer {
             BACK_OFF => Self::BackOff(group, number),
             EXPIRY_CURSOR => Self::ExpiryCursor,
             EXPIRY => Self::Expiry(number),
+            DUE => Self::Due(number),
+            RETAINED => Self::Retained(number),
+            RETENTION => Self::Retention(number),
             _ => return r.fail("kind of timer"),
         })
     }
@@ -81,6 +96,9 @@ mod tests {
             Timer::BackOff(0x0203, 8),
             Timer::ExpiryCursor,
             Timer::Expiry(u64::MAX),
+            Timer::Due(9),
+            Timer::Retained(10),
+            Timer::Retention(11),
         ] {
             let key = timer.key(keys, 99);
             assert_eq!(Timer::decode(&Keys::split(&key).unwrap().1[8..]), Ok(timer));

@@ -1,32 +1,49 @@
-//! Takes a live message out of its partition by its location. What becomes of its payload is for
-//! the caller.
+//! Takes a message out of its partition by its location, for all groups. What becomes of its
+//! payload is for the caller.
+
+use bytes::Bytes;
 
 use super::delivery::Returned;
 use super::group::View;
-use super::header::{Header, decode_single};
+use super::header::decode_single;
 use super::lease::Lease;
 use super::location::Location;
 use super::op::LeaseRef;
-use super::partition::{Step, corrupt};
-use super::place::Place;
+use super::partition::{Partition, Step, corrupt};
+use super::place::{Place, Removed};
+use super::state::Phase;
 use crate::kv::{Kv, KvError};
 
 /// A message that was to be taken out.
 pub(crate) enum Withdrawn {
-    /// It is out, with what is known of its deliveries.
-    Here(Header, Returned),
+    /// It is out.
+    Out(Out),
     /// It stays.
     Leased,
+    /// It stays, for replay: no group needs it.
+    Kept,
     /// There is none.
     Gone,
 }
 
-impl View<'_> {
-    /// Takes out the message at a location, unless it is leased.
+/// A message that is out: no group needs it any more, and it is not retained.
+pub(crate) struct Out {
+    pub(crate) removed: Removed,
+    /// Some group had never settled it.
+    pub(crate) was_live: bool,
+    /// Deliveries to the first group that needed it.
+    pub(crate) delivery_count: u32,
+    /// What a consumer of that group said last.
+    pub(crate) error: Bytes,
+}
+
+impl Partition {
+    /// Takes out the message at a location, unless it is leased otherwise than by `lease`.
     pub(crate) fn withdraw(
         &mut self,
         step: &mut Step<'_>,
         location: Location,
+        lease: Option<LeaseRef>,
     ) -> Result<Withdrawn, KvError> {
         let position = match location {
             Location::Position(position) => position,
@@ -34,36 +51,77 @@ impl View<'_> {
                 return self.withdraw_delayed(step, due, sequence);
             }
         };
-        let Some(header) = self.live(step.kv, position)? else {
-            return Ok(Withdrawn::Gone);
-        };
-        let place = self.look().place(step.kv, position, &header)?;
-        if place == Place::Leased {
-            return Ok(Withdrawn::Leased);
-        }
-        let back = self.leave_place(step, position, place);
-        let header = self.remove(step, position, back.has_error)?;
-        Ok(Withdrawn::Here(header, back))
+        let kv = &*step.kv;
+        let free = self.let_go(kv, position, &mut |view, place| {
+            Ok(place != Place::Leased || view.is_leased_by(kv, position, lease)?)
+        })?;
+        Ok(match free {
+            Some(true) => Withdrawn::Out(self.take_out(step, position, lease)?),
+            Some(false) => Withdrawn::Leased,
+            None if self.live(step.kv, position)?.is_some() => Withdrawn::Kept,
+            None => Withdrawn::Gone,
+        })
     }
 
-    /// Takes out a message whose lease has just ended.
-    pub(crate) fn withdraw_ended(
+    /// Whether all groups that need a message let it go, by its place; None: no group needs it.
+    pub(crate) fn let_go(
+        &mut self,
+        kv: &dyn Kv,
+        position: u64,
+        lets: &mut dyn FnMut(&mut View<'_>, Place) -> Result<bool, KvError>,
+    ) -> Result<Option<bool>, KvError> {
+        let mut needed = None;
+        for slot in self.groups.values_mut() {
+            let mut view = View::new(&mut self.shared, slot);
+            if view.group.phase == Phase::Leaving {
+                continue;
+            }
+            let Some(header) = view.open(kv, position)? else {
+                continue;
+            };
+            let place = view.look().place(kv, position, &header)?;
+            if !lets(&mut view, place)? {
+                return Ok(Some(false));
+            }
+            needed = Some(true);
+        }
+        Ok(needed)
+    }
+
+    /// Takes a message out that all groups let go; also one that is only retained.
+    pub(crate) fn take_out(
         &mut self,
         step: &mut Step<'_>,
-        lease: Lease,
-    ) -> Result<Withdrawn, KvError> {
-        let Lease {
-            position,
+        position: u64,
+        lease: Option<LeaseRef>,
+    ) -> Result<Out, KvError> {
+        let header = self.header(step.kv, position)?;
+        let was_live = !self.is_retained(step.kv, position)?;
+        let mut first = None;
+        self.for_each_group(&mut |view| {
+            let Some(back) = view.leave(step, position, lease)? else {
+                return Ok(());
+            };
+            if first.is_none() {
+                let error = view.error_of(step.kv, position, back)?;
+                first = Some((back.delivery_count, error));
+            }
+            view.remove(step, position, back.has_error)?;
+            Ok(())
+        })?;
+        self.discard(step, position)?;
+        let (delivery_count, error) = first.unwrap_or_default();
+        let gone = true;
+        Ok(Out {
+            removed: Removed {
+                position,
+                header,
+                gone,
+            },
+            was_live,
             delivery_count,
-            has_error,
-        } = lease;
-        let header = self.remove(step, position, has_error)?;
-        let back = Returned {
-            due: 0,
-            delivery_count,
-            has_error,
-        };
-        Ok(Withdrawn::Here(header, back))
+            error,
+        })
     }
 
     fn withdraw_delayed(
@@ -79,16 +137,56 @@ impl View<'_> {
         let header = decode_single(&row);
         let header = header.map_err(|e| corrupt("delayed message", self.id(), &e))?;
         self.remove_delayed(step, &key, &header);
-        Ok(Withdrawn::Here(header, Returned::default()))
+        Ok(Withdrawn::Out(Out {
+            removed: Removed {
+                position: u64::MAX,
+                header,
+                gone: true,
+            },
+            was_live: true,
+            delivery_count: 0,
+            error: Bytes::new(),
+        }))
+    }
+}
+
+impl View<'_> {
+    /// Takes a message out of its place, or ends this lease of it; None: this group has settled it.
+    fn leave(
+        &mut self,
+        step: &mut Step<'_>,
+        position: u64,
+        lease: Option<LeaseRef>,
+    ) -> Result<Option<Returned>, KvError> {
+        if let Some(lease) = lease
+            && self.is_leased_by(step.kv, position, Some(lease))?
+            && let Some(ended) = self.end_lease(step, lease.delivery, lease.slot)?
+        {
+            let Lease {
+                delivery_count,
+                has_error,
+                ..
+            } = ended;
+            return Ok(Some(Returned {
+                due: 0,
+                delivery_count,
+                has_error,
+            }));
+        }
+        self.leave_unless_leased(step, position)
     }
 
-    /// Whether the message at a position is leased by this lease.
-    pub(crate) fn is_leased_by(
+    /// Whether this group leases the message at a position by this lease.
+    fn is_leased_by(
         &mut self,
         kv: &dyn Kv,
         position: u64,
-        lease: LeaseRef,
+        lease: Option<LeaseRef>,
     ) -> Result<bool, KvError> {
+        let (group, is_settled) = (self.keys.group, self.group.phase == Phase::Settled);
+        let Some(lease) = lease.filter(|lease| lease.group == group && is_settled) else {
+            return Ok(false);
+        };
         let Some(delivery) = self.delivery(kv, lease.delivery)? else {
             return Ok(false);
         };

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use roadstead_core::shard::*;
 
-const PARTITION: PartitionId = PartitionId {
+pub const PARTITION: PartitionId = PartitionId {
     queue: 7,
     partition: 1,
 };
-const TARGET: PartitionId = PartitionId {
+pub const TARGET: PartitionId = PartitionId {
     queue: 8,
     partition: 0,
 };
@@ -64,7 +64,40 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("redrive", redrive()),
         ("delete message", delete(Some(LEASE))),
         ("delete message that is not leased", delete(None)),
+        ("configure groups", configure_groups(PARTITION)),
+        ("seek beginning", seek(PARTITION, SeekTo::Beginning)),
+        ("seek end", seek(PARTITION, SeekTo::End)),
+        ("seek sequence", seek(PARTITION, SeekTo::Sequence(300))),
+        ("seek time", seek(PARTITION, SeekTo::Time(70_000))),
     ]
+}
+
+fn configure_groups(partition: PartitionId) -> Op {
+    let default = GroupConfig {
+        paused: true,
+        ..GroupConfig::default()
+    };
+    let other = GroupConfig {
+        id: 300,
+        start: GroupStart::End,
+        paused: true,
+        max_in_flight: 500,
+    };
+    let config = PartitionConfig {
+        revision: 3,
+        groups: vec![default, GroupConfig { id: 2, ..default }, other],
+        retain_ms: 60_000,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure { partition, config })
+}
+
+fn seek(partition: PartitionId, to: SeekTo) -> Op {
+    Op::Seek(Seek {
+        partition,
+        group: 2,
+        to,
+    })
 }
 
 const LEASE: LeaseRef = LeaseRef {
@@ -109,7 +142,7 @@ fn delete(lease: Option<LeaseRef>) -> Op {
     })
 }
 
-fn configure_deduplication(partition: PartitionId) -> Op {
+pub fn configure_deduplication(partition: PartitionId) -> Op {
     let deduplication = Some(Deduplication {
         by: DeduplicateBy::Content,
         scope: DeduplicationScope::Queue,
@@ -170,7 +203,7 @@ fn send_atomic(partition: PartitionId) -> Op {
     })
 }
 
-fn send_with_ids(partition: PartitionId) -> Op {
+pub fn send_with_ids(partition: PartitionId) -> Op {
     let of = |identity| NewMessage {
         identity: Some(identity),
         body: Bytes::from_static(b"b"),
@@ -271,7 +304,7 @@ fn send() -> Op {
     })
 }
 
-fn receive() -> Op {
+pub fn receive() -> Op {
     Op::Receive(Receive {
         partition: PARTITION,
         group: DEFAULT_GROUP,
@@ -281,7 +314,7 @@ fn receive() -> Op {
     })
 }
 
-fn accept() -> Op {
+pub fn accept() -> Op {
     let moved = MovedMessage {
         id: MessageId {
             queue: 9,
@@ -300,120 +333,5 @@ fn accept() -> Op {
         target: TARGET,
         first: 6,
         messages: vec![moved],
-    })
-}
-
-/// Ops after which a shard has rows of every kind.
-pub fn row_makers() -> Vec<Op> {
-    let none = PartitionId {
-        queue: 9,
-        partition: 0,
-    };
-    let dead_letter = Some(DeadLetterTarget {
-        queue: 8,
-        partitions: 1,
-    });
-    let keyed = PartitionConfig {
-        ordering: Ordering::PerKey,
-        dead_letter,
-        ..PartitionConfig::default()
-    };
-    let by_content = PartitionId {
-        queue: 10,
-        partition: 0,
-    };
-    let configure = |partition, config| Op::Configure(Configure { partition, config });
-    let of = |key, delay_ms| NewMessage {
-        key: Some(key),
-        delay_ms,
-        body: Bytes::from_static(b"body"),
-        ..NewMessage::default()
-    };
-    let producer = Some(ProducerRef {
-        id: Bytes::from_static(b"p1"),
-        first: 1,
-    });
-    let messages = vec![of(1, 0), of(1, 0), of(2, 0), of(3, 0), of(4, 0), of(5, 900)];
-    let send = Send {
-        partition: PARTITION,
-        producer,
-        atomic: false,
-        messages,
-    };
-    let delayed = Send {
-        partition: none,
-        producer: None,
-        atomic: false,
-        messages: vec![of(1, 70)],
-    };
-    vec![
-        configure(PARTITION, keyed),
-        configure(TARGET, PartitionConfig::default()),
-        configure(none, PartitionConfig::default()),
-        Op::Send(send),
-        Op::Send(delayed),
-        receive(),
-        fail(),
-        redrive_fifth(),
-        accept_first(),
-        configure_deduplication(by_content),
-        send_with_ids(by_content),
-    ]
-}
-
-/// Moves a message away, and has it say something else.
-fn redrive_fifth() -> Op {
-    let payload = NewPayload {
-        header: Bytes::new(),
-        body: Bytes::from_static(b"new"),
-    };
-    let to = DeadLetterTarget {
-        queue: 8,
-        partitions: 1,
-    };
-    let location = Location::Position(1);
-    Op::Redrive(Redrive {
-        partition: PARTITION,
-        moves: vec![Move {
-            location,
-            to,
-            payload: Some(payload),
-        }],
-    })
-}
-
-fn accept_first() -> Op {
-    let Op::Accept(accept) = accept() else {
-        unreachable!("it is one")
-    };
-    Op::Accept(Accept { first: 1, ..accept })
-}
-
-/// Nacks the first message of a delivery without and the second with a delay, rejects the third.
-fn fail() -> Op {
-    let item = |slot, action| Settlement {
-        delivery: 1,
-        slot,
-        epoch: 0,
-        action,
-    };
-    let error = Bytes::from_static(b"no");
-    let nack = |delay_ms| Action::Nack {
-        delay_ms,
-        error: error.clone(),
-        unstarted: false,
-    };
-    let reject = Action::Reject {
-        error: error.clone(),
-    };
-    let items = vec![
-        item(0, nack(Some(0))),
-        item(1, nack(Some(50))),
-        item(2, reject),
-    ];
-    Op::Settle(Settle {
-        partition: PARTITION,
-        group: DEFAULT_GROUP,
-        items,
     })
 }

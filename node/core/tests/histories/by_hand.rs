@@ -8,10 +8,11 @@ use super::shard::{BEGIN, Shard, or_nothing};
 
 impl Shard {
     /// All messages, in one walk.
-    pub fn peek(&self, queue: &str) -> Vec<String> {
+    pub fn peek(&self, command: &Command) -> Vec<String> {
+        let of = self.shown(command);
         let (mut told, mut from) = (Vec::new(), None);
         loop {
-            let piece = self.piece(queue, from, 100);
+            let piece = self.piece(of, from, 100);
             told.extend(piece.messages.iter().map(|m| {
                 format!(
                     "{} {:?}, {} deliveries",
@@ -27,17 +28,24 @@ impl Shard {
         }
     }
 
-    fn piece(&self, queue: &str, from: Option<BrowseFrom>, max: usize) -> Browsed {
-        let piece = self
-            .machine
-            .browse(&self.kv, self.partition(queue), from, max);
+    /// Of which queue and group a command shows messages.
+    fn shown(&self, command: &Command) -> (PartitionId, u32) {
+        (self.partition(&command.queue), self.group(command))
+    }
+
+    fn piece(&self, of: (PartitionId, u32), from: Option<BrowseFrom>, max: usize) -> Browsed {
+        let piece = self.machine.browse(&self.kv, of, from, max);
         piece.expect("rows can be read")
     }
 
     /// `browse QUEUE max=N`: a piece of a walk, which the next one goes on with.
     pub fn browse(&mut self, command: &Command) -> Vec<String> {
         let from = self.walks.remove(&command.queue);
-        let piece = self.piece(&command.queue, from, command.number("max", 100) as usize);
+        let piece = self.piece(
+            self.shown(command),
+            from,
+            command.number("max", 100) as usize,
+        );
         let since = |ms: u64| ms - BEGIN;
         let told = piece.messages.iter().map(|m| {
             let due = m.due.map(|at| format!(", due {}", since(at)));
@@ -76,7 +84,7 @@ impl Shard {
                 body: new.to_owned().into(),
             });
             Move {
-                location: self.find(&command.queue, body),
+                location: self.find(self.shown(command), body),
                 to,
                 payload,
             }
@@ -88,10 +96,12 @@ impl Shard {
     /// `delete QUEUE BODY`, `force=yes` to end its lease too.
     pub fn delete(&mut self, command: &Command) -> Vec<String> {
         let partition = self.partition(&command.queue);
-        let location = self.find(&command.queue, &command.words[0]);
+        let location = self.find(self.shown(command), &command.words[0]);
         let lease = match (command.option("force"), location) {
             (Some(_), Location::Position(position)) => {
-                let lease = self.machine.lease_of(&self.kv, partition, position);
+                let lease = self
+                    .machine
+                    .lease_of(&self.kv, self.shown(command), position);
                 lease.expect("rows can be read")
             }
             _ => None,
@@ -104,10 +114,10 @@ impl Shard {
     }
 
     /// Where a message stands, by its body; what is no body is a position.
-    fn find(&self, queue: &str, body: &str) -> Location {
+    fn find(&self, of: (PartitionId, u32), body: &str) -> Location {
         let mut from = None;
         loop {
-            let piece = self.piece(queue, from, 100);
+            let piece = self.piece(of, from, 100);
             let mut messages = piece.messages.iter();
             if let Some(found) = messages.find(|m| self.body(m.payload) == body) {
                 return found.location;

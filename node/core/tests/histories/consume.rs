@@ -10,7 +10,7 @@ impl Shard {
     pub fn receive(&mut self, command: &Command) -> Vec<String> {
         let receive = Receive {
             partition: self.partition(&command.queue),
-            group: DEFAULT_GROUP,
+            group: self.group(command),
             session: command
                 .option("session")
                 .map(|s| SessionId(s.parse().expect("a number"))),
@@ -28,7 +28,11 @@ impl Shard {
             if let Some(receipt) = got.receipt(m) {
                 out.push(format!("{body}, delivery {count}, leased until {until}"));
                 self.receipts
-                    .entry((command.queue.clone(), body))
+                    .entry((
+                        command.text("group", "").into(),
+                        command.queue.clone(),
+                        body,
+                    ))
                     .or_default()
                     .push(receipt);
             } else {
@@ -61,7 +65,12 @@ impl Shard {
         let item = |word: &String| {
             // BODY is its newest delivery, BODY#N its Nth.
             let (body, nth) = word.split_once('#').unwrap_or((word, ""));
-            let known = self.receipts.get(&(command.queue.clone(), body.to_owned()));
+            let of = (
+                command.text("group", "").to_owned(),
+                command.queue.clone(),
+                body.to_owned(),
+            );
+            let known = self.receipts.get(&of);
             let known = known.expect("it was received");
             let nth = nth.parse().unwrap_or(known.len());
             Settlement::new(&known[nth - 1], action.clone())
@@ -70,7 +79,7 @@ impl Shard {
         let partition = self.partition(&command.queue);
         let settle = Settle {
             partition,
-            group: DEFAULT_GROUP,
+            group: self.group(command),
             items,
         };
         let (reply, events) = self.apply(&Op::Settle(settle));
@@ -93,7 +102,8 @@ impl Shard {
     /// `complete QUEUE BODY .. to=QUEUE:MESSAGE,MESSAGE`
     pub fn complete(&mut self, command: &Command) -> Vec<String> {
         let ack = |word: &String| {
-            let known = &self.receipts[&(command.queue.clone(), word.clone())];
+            let group = command.text("group", "").to_owned();
+            let known = &self.receipts[&(group, command.queue.clone(), word.clone())];
             Ack::from(known.last().expect("it was received"))
         };
         let acks = command.words.iter().map(ack).collect();
@@ -109,7 +119,7 @@ impl Shard {
         };
         let complete = Complete {
             partition: self.partition(&command.queue),
-            group: DEFAULT_GROUP,
+            group: self.group(command),
             acks,
             outputs: outputs.map(output).collect(),
         };

@@ -14,8 +14,11 @@ pub struct Shard {
     log: Vec<Bytes>,
     now: u64,
     queues: BTreeMap<String, u64>,
-    /// All receipts of each message of each queue, in the order of delivery.
-    pub receipts: BTreeMap<(String, String), Vec<Receipt>>,
+    /// Ids of the groups of queues.
+    pub groups: BTreeMap<(String, String), u32>,
+    pub last_group: u32,
+    /// All receipts of each group, queue and message, in the order of delivery.
+    pub receipts: BTreeMap<(String, String, String), Vec<Receipt>>,
     /// Where the walk through each queue goes on.
     pub walks: BTreeMap<String, BrowseFrom>,
 }
@@ -34,6 +37,8 @@ impl Shard {
             log,
             now,
             queues: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            last_group: 0,
             receipts: BTreeMap::new(),
             walks: BTreeMap::new(),
         }
@@ -62,11 +67,12 @@ impl Shard {
                 from: None,
             })),
             "digest" => self.digest(command),
-            "peek" => self.peek(&command.queue),
+            "seek" => self.seek(command),
+            "peek" => self.peek(command),
             "browse" => self.browse(command),
             "redrive" => self.redrive(command),
             "delete" => self.delete(command),
-            "stats" => self.stats(&command.queue),
+            "stats" => self.stats(command),
             "restart" => {
                 self.machine = ShardMachine::open(&self.kv).expect("its own rows can be read");
                 Vec::new()
@@ -118,6 +124,7 @@ impl Shard {
             Reply::Purged { messages, .. } => vec![format!("purged {messages}")],
             Reply::Redriven(outcomes) => outcomes.iter().map(|one| format!("{one:?}")).collect(),
             Reply::Deleted(outcome) => vec![format!("{outcome:?}")],
+            Reply::Sought { messages, .. } => vec![format!("{messages} wait")],
             _ => Vec::new(),
         };
         out.extend(events.iter().map(|event| self.event(event)));
@@ -136,10 +143,12 @@ impl Shard {
             EventKind::Expired => "expired".into(),
             EventKind::Redriven(to) => format!("on its way to {}", self.name(to.queue)),
         };
+        let named = self.groups.iter().find(|(_, id)| **id == event.group);
         format!(
-            "{} {}: {what}",
+            "{} {}: {what}{}",
             self.name(event.partition.queue),
-            event.message.sequence
+            event.message.sequence,
+            named.map_or(String::new(), |((_, name), _)| format!(", for {name}"))
         )
     }
 
@@ -189,6 +198,8 @@ impl Shard {
             deduplication: command
                 .option("deduplicate")
                 .map(|by| deduplication(by, command)),
+            groups: self.groups_of(command),
+            retain_ms: command.number("retain", 0),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }
@@ -246,15 +257,14 @@ impl Shard {
         }
     }
 
-    fn stats(&self, queue: &str) -> Vec<String> {
-        let stats = self
-            .machine
-            .stats(&self.kv, self.partition(queue), DEFAULT_GROUP);
+    fn stats(&self, command: &Command) -> Vec<String> {
+        let partition = self.partition(&command.queue);
+        let stats = self.machine.stats(&self.kv, partition, self.group(command));
         let s = stats
             .expect("rows can be read")
             .expect("there is such a queue");
         vec![format!(
-            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}",
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}",
             s.ready,
             s.in_flight,
             s.delayed,
@@ -263,6 +273,10 @@ impl Shard {
             match s.ids {
                 0 => String::new(),
                 ids => format!(", ids {ids}"),
+            },
+            match (self.groups.is_empty(), s.retained) {
+                (true, 0) => String::new(),
+                (_, retained) => format!(", in all {} live, {retained} retained", s.messages),
             }
         )]
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::sample::Index;
 use roadstead_core::shard::*;
 
-use super::history::{Config, DeadLetter, Happening, Sent, Settled};
+use super::history::{Asked, Begin, Config, DeadLetter, Happening, Sent, Settled, UNKNOWN};
 use super::world::World;
 
 impl World {
@@ -41,12 +41,13 @@ impl World {
             }
             Happening::Receive {
                 slot,
+                group,
                 session,
                 max,
                 lease,
             } => vec![Op::Receive(Receive {
                 partition: id(slot),
-                group: DEFAULT_GROUP,
+                group: self.group(*slot, *group),
                 session: Some(SessionId(*session)).filter(|s| s.0 != 0),
                 max: *max,
                 lease_ms: *lease,
@@ -69,6 +70,7 @@ impl World {
                 partition: id(slot),
                 from: None,
             })],
+            Happening::Seek { slot, group, to } => vec![self.seek(*slot, *group, *to)],
             Happening::Shuttle { .. } => self.shuttle(event),
             Happening::Redrive { slot, to, picks } => self.redrive(*slot, *to, picks),
             Happening::Delete { slot, pick, forced } => self.delete(*slot, *pick, *forced),
@@ -85,6 +87,54 @@ impl World {
         }
     }
 
+    fn seek(&self, slot: usize, group: usize, to: Begin) -> Op {
+        let partition = self.slots[slot];
+        let last = self.twin.partitions.get(&partition);
+        let last = last.map_or(0, |p| p.sequence) as usize;
+        Op::Seek(Seek {
+            partition,
+            group: self.group(slot, group),
+            to: match to {
+                Begin::Beginning => SeekTo::Beginning,
+                Begin::End => SeekTo::End,
+                Begin::Sequence(pick) => SeekTo::Sequence(pick.index(last + 2) as u64),
+                Begin::Ago(ms) => SeekTo::Time(self.now.saturating_sub(ms)),
+            },
+        })
+    }
+
+    /// The id of one of the groups.
+    fn group(&self, slot: usize, pick: usize) -> u32 {
+        let p = self.twin.partitions.get(&self.slots[slot]);
+        let groups = p.map_or(Vec::new(), |p| p.groups.keys().copied().collect());
+        if pick == UNKNOWN || groups.is_empty() {
+            return 777;
+        }
+        groups[pick % groups.len()]
+    }
+
+    /// What groups there shall be, by what groups there are.
+    fn groups(&self, partition: PartitionId, config: &Config) -> Vec<GroupConfig> {
+        let p = self.twin.partitions.get(&partition);
+        let known: Vec<u32> = p.map_or(Vec::new(), |p| p.groups.keys().copied().collect());
+        let last = p.map_or(0, |p| p.last_group);
+        let ids = known.into_iter().filter(|id| *id != DEFAULT_GROUP);
+        let ids = ids.chain(last + 1..);
+        let of = |(id, asked): (u32, &Option<Asked>)| asked.map(|asked| group_config(id, asked));
+        let others = ids.zip(&config.groups).filter_map(of);
+        let default = config.default_group.map(|asked| group_config(0, asked));
+        let mut groups: Vec<_> = default.into_iter().chain(others).collect();
+        if config.reuse && last > 0 {
+            let asked = config.default_group.unwrap_or(Asked {
+                start: GroupStart::End,
+                paused: false,
+                max_in_flight: 0,
+            });
+            groups.push(group_config(last, asked));
+        }
+        groups
+    }
+
     fn settle(&mut self, slot: usize, picks: &[(Index, Settled)]) -> Vec<Op> {
         let partition = self.slots[slot];
         let known = self
@@ -95,17 +145,32 @@ impl World {
             return Vec::new();
         };
         let live: Vec<_> = known.iter().filter(|r| self.twin.holds(r)).collect();
+        // Mostly of what is still leased: the others are stale.
+        let no_live = live.is_empty();
+        let any = |pick: &Index| no_live || pick.index(8) == 0;
+        let first = &picks[0].0;
+        let group = if any(first) {
+            known[first.index(known.len())].group
+        } else {
+            live[first.index(live.len())].group
+        };
+        let of = |list: Vec<&Receipt>| -> Vec<Receipt> {
+            let list = list.into_iter().filter(|r| r.group == group);
+            list.copied().collect()
+        };
+        let (all, live) = (of(known.iter().collect()), of(live.clone()));
         let items = picks.iter().map(|(pick, how)| {
-            // Mostly of what is still leased: the others are stale.
-            let any = live.is_empty() || pick.index(8) == 0;
-            let list = if any { known.len() } else { live.len() };
-            let at = pick.index(list);
-            Settlement::new(if any { &known[at] } else { live[at] }, action(*how))
+            let list = if any(pick) || live.is_empty() {
+                &all
+            } else {
+                &live
+            };
+            Settlement::new(&list[pick.index(list.len())], action(*how))
         });
         let items = items.collect();
         vec![Op::Settle(Settle {
             partition,
-            group: DEFAULT_GROUP,
+            group,
             items,
         })]
     }
@@ -169,6 +234,8 @@ impl World {
             max_in_flight: config.max_in_flight,
             overflow: config.overflow,
             deduplication: config.deduplication,
+            groups: self.groups(partition, config),
+            retain_ms: config.retain_ms,
         };
         Op::Configure(Configure { partition, config })
     }
@@ -254,6 +321,20 @@ impl World {
             header: Bytes::from_static(b"h"),
             body: self.body(head.payload),
         }
+    }
+}
+
+fn group_config(id: u32, asked: Asked) -> GroupConfig {
+    let Asked {
+        start,
+        paused,
+        max_in_flight,
+    } = asked;
+    GroupConfig {
+        id,
+        start,
+        paused,
+        max_in_flight,
     }
 }
 

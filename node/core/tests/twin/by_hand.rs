@@ -1,14 +1,18 @@
 //! What the twin does when somebody moves or deletes messages one by one.
 
+use bytes::Bytes;
 use roadstead_core::shard::*;
 
-use super::model::{Effects, Message, Partition, State};
+use super::model::{Effects, Message, Mine, Partition, State};
 use super::ops::Seen;
 
 impl Partition {
-    pub fn at(&self, location: Location) -> Option<&Message> {
+    pub fn standing_at(&self, location: Location) -> Option<&Message> {
         match location {
-            Location::Position(position) => self.messages.iter().find(|m| m.position == position),
+            Location::Position(position) => {
+                let mut all = self.messages.iter();
+                all.find(|m| m.position as u64 == position)
+            }
             Location::Delayed { due, sequence } => {
                 let mut delayed = self.delayed.iter();
                 delayed.find(|m| (m.due, m.sequence) == (due, sequence))
@@ -16,27 +20,31 @@ impl Partition {
         }
     }
 
+    pub fn is_delayed(&self, sequence: u64) -> bool {
+        self.delayed.iter().any(|m| m.sequence == sequence)
+    }
+
     pub fn location(&self, m: &Message) -> Location {
-        if self
-            .delayed
-            .iter()
-            .any(|other| other.sequence == m.sequence)
-        {
+        if self.is_delayed(m.sequence) {
             let (due, sequence) = (m.due, m.sequence);
             return Location::Delayed { due, sequence };
         }
-        Location::Position(m.position)
+        Location::Position(m.position as u64)
     }
 
-    fn take_out(&mut self, location: Location, now: u64) -> Message {
-        let sequence = self.at(location).expect("it is there").sequence;
-        match location {
-            Location::Position(_) => self.remove(sequence, now),
-            Location::Delayed { .. } => {
-                let mut delayed = self.delayed.iter();
-                let at = delayed.position(|m| m.sequence == sequence);
-                self.delayed.remove(at.expect("it is there"))
-            }
+    /// A message goes for all groups, and is not retained.
+    pub fn take_out(&mut self, sequence: u64, fx: &mut Effects) {
+        if let Some(at) = self.delayed.iter().position(|m| m.sequence == sequence) {
+            let gone = self.delayed.remove(at);
+            return self.forget(gone, fx);
+        }
+        let find = |p: &Self| p.messages.iter().find(|m| m.sequence == sequence).cloned();
+        let groups = find(self).expect("it is there").of.into_keys();
+        for group in groups {
+            self.remove(group, sequence, fx);
+        }
+        if find(self).is_some() {
+            self.gone(sequence, fx);
         }
     }
 
@@ -49,37 +57,47 @@ impl Partition {
     }
 
     fn redrive_one(&mut self, one: &Move, fx: &mut Effects) -> Removal {
-        match self.at(one.location).map(|m| m.state) {
-            None => return Removal::Gone,
-            Some(State::Leased { .. }) => return Removal::Leased,
-            Some(_) => {}
+        let Some(m) = self.standing_at(one.location).cloned() else {
+            return Removal::Gone;
+        };
+        if m.of.values().any(Mine::is_leased) {
+            return Removal::Leased;
         }
-        let mut gone = self.take_out(one.location, fx.now);
-        if let Some(new) = &one.payload {
-            fx.freed
-                .push(std::mem::replace(&mut gone.body, new.body.clone()));
+        // What is only retained stays.
+        if m.of.is_empty() && !self.is_delayed(m.sequence) {
+            return Removal::Gone;
         }
-        self.totals.redriven += 1;
-        let (id, target) = (
-            gone.id,
-            self.leave(gone, one.to, OutboxReason::Redriven, fx.now),
-        );
-        fx.events.push((self.id, id, EventKind::Redriven(target)));
+        let count = m.of.values().next().map_or(0, |mine| mine.count);
+        let body = one.payload.as_ref().map_or(&m.body, |new| &new.body);
+        let leaving = Message {
+            body: body.clone(),
+            ..m.clone()
+        };
+        self.redriven += 1;
+        let leaves = OutboxReason::Redriven;
+        let target = self.leave((&leaving, count, Bytes::new()), one.to, leaves, fx);
+        self.take_out(m.sequence, fx);
+        let event = EventKind::Redriven(target);
+        fx.events.push((self.id, DEFAULT_GROUP, m.id, event));
         Removal::Done
     }
 
     pub fn delete(&mut self, op: &DeleteMessage, fx: &mut Effects) -> Seen {
-        let removal = match self.at(op.location).map(|m| m.state) {
+        let group = op.lease.map(|lease| lease.group);
+        if group.is_some_and(|group| !self.groups.contains_key(&group)) {
+            return Seen::Same(Reply::Refused(Refusal::NoGroup));
+        }
+        let named = op.lease.map(|it| (it.group, it.delivery, it.slot));
+        let otherwise = |(group, mine): (&u32, &Mine)| match mine.state {
+            State::Leased { delivery, slot, .. } => named != Some((*group, delivery, slot)),
+            _ => false,
+        };
+        let removal = match self.standing_at(op.location).cloned() {
             None => Removal::Gone,
-            Some(State::Leased { delivery, slot, .. })
-                if op.lease.map(|lease| (lease.delivery, lease.slot)) != Some((delivery, slot)) =>
-            {
-                Removal::Leased
-            }
-            Some(_) => {
-                let gone = self.take_out(op.location, fx.now);
-                self.totals.purged += 1;
-                fx.freed.push(gone.body);
+            Some(m) if m.of.iter().any(otherwise) => Removal::Leased,
+            Some(m) => {
+                self.take_out(m.sequence, fx);
+                self.purged += u64::from(m.settled_at.is_none());
                 Removal::Done
             }
         };

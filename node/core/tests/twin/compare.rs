@@ -1,11 +1,13 @@
 //! What must be equal after every entry, beside the replies.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::*;
 
-use super::model::{Leaving, Message, Partition, State};
+use super::model::{Leaving, Message, Mine, Partition, State};
 use super::rows::nothing_is_left_behind;
 use super::world::{Check, World};
 
@@ -37,54 +39,59 @@ pub fn all(world: &mut World) -> Check {
 }
 
 fn stats(world: &World, p: &Partition) -> Check {
-    let count =
-        |wanted: fn(&Message) -> bool| p.messages.iter().filter(|m| wanted(m)).count() as u64;
-    let engaged = p.config.ordering == Ordering::Strict && p.engaged(0);
-    let waiting = count(|m| m.state == State::Waiting);
-    let returned = count(|m| m.state == State::Returned);
-    let blocked = count(|m| m.state == State::Blocked);
-    let backing_off = count(|m| matches!(m.state, State::BackingOff(_)));
-    let stats = world
-        .machine
-        .stats(&world.kv, p.id, DEFAULT_GROUP)
-        .expect("rows can be read");
+    prop_assert_eq!(world.machine.stats(&world.kv, p.id, 777), Ok(None));
+    prop_assert_eq!(world.machine.ready(p.id, 777), 0);
+    for group in p.groups.keys() {
+        stats_of(world, p, *group)?;
+    }
+    limits(p)
+}
+
+fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
+    let count = |wanted: &dyn Fn(&Message, &Mine) -> bool| {
+        p.open(group).filter(|(m, mine)| wanted(m, mine)).count() as u64
+    };
+    let engaged = p.config.ordering == Ordering::Strict && p.engaged(group, 0);
+    let waiting = count(&|m, mine| mine.state == State::Waiting && !m.early);
+    let early = count(&|m, mine| mine.state == State::Waiting && m.early);
+    let returned = count(&|_, mine| mine.state == State::Returned);
+    let blocked = count(&|_, mine| mine.state == State::Blocked);
+    let backing_off = count(&|_, mine| matches!(mine.state, State::BackingOff(_)));
+    let stats = world.machine.stats(&world.kv, p.id, group);
+    let stats = stats.expect("rows can be read");
     let stats = stats.expect("the partition is here");
     let ready = if engaged {
         returned
     } else {
         returned + waiting
     };
-    prop_assert_eq!(stats.ready, ready, "ready of {}", p.id);
-    let limited = p.config.max_in_flight != 0 && p.config.delivery == Delivery::AtLeastOnce;
-    let room = u64::from(p.config.max_in_flight).saturating_sub(p.in_flight());
-    let may_go = if limited { ready.min(room) } else { ready };
-    prop_assert_eq!(world.machine.ready(p.id, DEFAULT_GROUP), may_go);
+    prop_assert_eq!(stats.ready, ready, "ready of {} for {}", p.id, group);
+    let may_go = if p.groups[&group].setting.paused {
+        0
+    } else {
+        ready.min(p.room_in_flight(group))
+    };
+    prop_assert_eq!(world.machine.ready(p.id, group), may_go);
     prop_assert_eq!(
         stats.blocked,
         if engaged { blocked + waiting } else { blocked },
         "blocked"
     );
-    prop_assert_eq!(stats.in_flight, p.in_flight(), "in flight");
+    prop_assert_eq!(stats.in_flight, p.in_flight(group), "in flight");
     prop_assert_eq!(
         stats.delayed,
-        backing_off + p.delayed.len() as u64,
+        backing_off + early + p.delayed.len() as u64,
         "delayed"
     );
     let sum = stats.ready + stats.blocked + stats.in_flight + stats.delayed;
-    prop_assert_eq!(
-        sum,
-        p.live().count() as u64,
-        "each live message is in one place"
-    );
-    prop_assert_eq!(stats.bytes, p.bytes(), "bytes");
-    prop_assert_eq!(stats.totals, p.totals, "totals");
-    prop_assert_eq!(stats.outbox, p.outbox.len() as u64, "outbox");
-    prop_assert_eq!(stats.ids, p.ids.len() as u64, "remembered ids");
+    let open = p.open(group).count() + p.delayed.len();
+    prop_assert_eq!(sum, open as u64, "each message is in one place");
+    counts_of_all(p, &stats, group)?;
     let first = |state: State| {
-        p.messages
-            .iter()
-            .find(|m| m.state == state)
-            .map(|m| m.enqueued_at)
+        let mut open = p.open(group);
+        let early = |m: &Message| m.early && state == State::Waiting;
+        let found = open.find(|(m, mine)| mine.state == state && !early(m));
+        found.map(|(m, _)| m.enqueued_at)
     };
     let waiting = if engaged { None } else { first(State::Waiting) };
     let oldest = [first(State::Returned), waiting]
@@ -92,8 +99,9 @@ fn stats(world: &World, p: &Partition) -> Check {
         .flatten()
         .min();
     prop_assert_eq!(stats.oldest_ready_at, oldest, "oldest ready");
-    let due = p.messages.iter().filter_map(|m| match m.state {
+    let due = p.open(group).filter_map(|(m, mine)| match mine.state {
         State::BackingOff(due) => Some(due),
+        State::Waiting if m.early => Some(m.due),
         _ => None,
     });
     let due = due.chain(p.delayed.iter().map(|m| m.due)).min();
@@ -103,39 +111,60 @@ fn stats(world: &World, p: &Partition) -> Check {
         "{:?} is after {due:?}",
         stats.next_due_at
     );
-    limits(p)
+    Ok(())
+}
+
+/// What is the same for all groups, and totals.
+fn counts_of_all(p: &Partition, stats: &Stats, group: u32) -> Check {
+    prop_assert_eq!(stats.messages, p.live().count() as u64, "live messages");
+    prop_assert_eq!(stats.bytes, p.bytes(), "bytes");
+    let retained = p.messages.iter().filter(|m| m.settled_at.is_some());
+    prop_assert_eq!(stats.retained, retained.clone().count() as u64, "retained");
+    let bytes: u64 = retained.map(|m| m.size).sum();
+    prop_assert_eq!(stats.retained_bytes, bytes, "retained bytes");
+    let totals = Totals {
+        sent: p.sent,
+        purged: p.purged,
+        redriven: p.redriven,
+        ..p.groups[&group].totals
+    };
+    prop_assert_eq!(stats.totals, totals, "totals");
+    prop_assert_eq!(stats.outbox, p.outbox.len() as u64, "outbox");
+    prop_assert_eq!(stats.ids, p.ids.len() as u64, "remembered ids");
+    Ok(())
 }
 
 /// The twin's own promises, so that both are not wrong together.
 fn limits(p: &Partition) -> Check {
-    let leased = |m: &&Message| matches!(m.state, State::Leased { .. });
-    match p.config.ordering {
-        Ordering::None => {}
-        Ordering::PerKey => {
-            for m in p.messages.iter().filter(leased) {
-                let same = p.messages.iter().filter(|other| other.key == m.key);
-                prop_assert_eq!(
-                    same.clone().filter(leased).count(),
-                    1,
-                    "one in flight per key"
-                );
-                let first = same.map(|other| other.sequence).next();
-                prop_assert_eq!(first, Some(m.sequence), "the first of its key is in flight");
+    for group in p.groups.keys() {
+        let open: Vec<_> = p.open(*group).collect();
+        match p.config.ordering {
+            Ordering::None => {}
+            Ordering::PerKey => {
+                for (m, _) in open.iter().filter(|(_, mine)| mine.is_leased()) {
+                    let same = open.iter().filter(|(other, _)| other.key == m.key);
+                    let leased = same.clone().filter(|(_, mine)| mine.is_leased());
+                    prop_assert_eq!(leased.count(), 1, "one in flight per key");
+                    let first = same.map(|(other, _)| other.sequence).next();
+                    prop_assert_eq!(first, Some(m.sequence), "the first of its key is in flight");
+                }
             }
-        }
-        Ordering::Strict => {
-            prop_assert!(p.in_flight() <= 1, "one in flight");
-            let first = p.messages.first();
-            prop_assert!(p.in_flight() == 0 || first.is_some_and(|m| leased(&m)));
+            Ordering::Strict => {
+                let leased = p.in_flight(*group);
+                prop_assert!(leased <= 1, "one in flight");
+                let first = open.first();
+                prop_assert!(leased == 0 || first.is_some_and(|(_, mine)| mine.is_leased()));
+            }
         }
     }
     Ok(())
 }
 
-pub fn state(p: &Partition, m: &Message) -> MessageState {
-    let engaged = p.config.ordering == Ordering::Strict && p.engaged(0);
-    match m.state {
+pub fn state(p: &Partition, m: &Message, (group, mine): (u32, &Mine)) -> MessageState {
+    let engaged = p.config.ordering == Ordering::Strict && p.engaged(group, 0);
+    match mine.state {
         State::Waiting if engaged => MessageState::Blocked,
+        State::Waiting if m.early => MessageState::Delayed,
         State::Waiting | State::Returned => MessageState::Ready,
         State::BackingOff(_) => MessageState::Delayed,
         State::Leased { .. } => MessageState::InFlight,
@@ -144,16 +173,23 @@ pub fn state(p: &Partition, m: &Message) -> MessageState {
 }
 
 fn messages(world: &World, p: &Partition) -> Check {
-    let mut got = Vec::new();
-    let mut from = None;
+    for group in p.groups.keys() {
+        messages_of(world, p, *group)?;
+    }
+    Ok(())
+}
+
+fn messages_of(world: &World, p: &Partition, group: u32) -> Check {
+    let of = (p.id, group);
+    let (mut got, mut from) = (Vec::new(), None);
     loop {
         // In pieces of another size each time.
         let piece = world.log.len() % 5 + 1;
-        let browsed = world.machine.browse(&world.kv, p.id, from, piece);
+        let browsed = world.machine.browse(&world.kv, of, from, piece);
         let browsed = browsed.expect("rows can be read");
         got.extend(browsed.messages.iter().map(|m| shown(world, m)));
         for m in &browsed.messages {
-            let alone = world.machine.peek_at(&world.kv, p.id, m.location);
+            let alone = world.machine.peek_at(&world.kv, of, m.location);
             prop_assert_eq!(alone.expect("rows can be read"), Some(*m));
         }
         from = browsed.next;
@@ -163,15 +199,12 @@ fn messages(world: &World, p: &Partition) -> Check {
     }
     let mut delayed: Vec<_> = p.delayed.iter().collect();
     delayed.sort_by_key(|m| (m.due, m.sequence));
-    let line = p
-        .messages
-        .iter()
-        .map(|m| expected(p, m, state(p, m), world.now));
-    let delayed = delayed
-        .into_iter()
-        .map(|m| expected(p, m, MessageState::Delayed, 0));
-    let line: Vec<_> = line.chain(delayed).collect();
-    prop_assert_eq!(got, line, "messages of {}", p.id);
+    let line = p.open(group);
+    let line = line.map(|(m, mine)| expected(p, m, Some((group, mine)), world.now));
+    let delayed = delayed.into_iter();
+    let line = line.chain(delayed.map(|m| expected(p, m, None, 0)));
+    let line: Vec<_> = line.collect();
+    prop_assert_eq!(got, line, "messages of {} for {}", p.id, group);
     Ok(())
 }
 
@@ -185,19 +218,26 @@ fn shown(world: &World, m: &Peeked) -> (Shown, Bytes, MessageState) {
     (shown, world.body(m.payload), m.state)
 }
 
+/// None: it is delayed, for all groups.
 fn expected(
     p: &Partition,
     m: &Message,
-    state: MessageState,
+    of: Option<(u32, &Mine)>,
     now: u64,
 ) -> (Shown, Bytes, MessageState) {
-    let due = match m.state {
-        State::BackingOff(due) => due,
-        _ => m.due,
+    let (due, count, state) = match of {
+        None => (m.due, 0, MessageState::Delayed),
+        Some((group, mine)) => {
+            let due = match mine.state {
+                State::BackingOff(due) => due,
+                _ => m.due,
+            };
+            (due, mine.count, state(p, m, (group, mine)))
+        }
     };
     let key = Some(m.key).filter(|key| *key != 0);
     let marks = [key, p.expires_at(m), Some(due).filter(|due| *due > now)];
-    let counts = (m.enqueued_at, m.count);
+    let counts = (m.enqueued_at, count);
     let shown = (m.id, m.sequence, p.location(m), marks, counts);
     (shown, m.body.clone(), state)
 }
@@ -208,31 +248,30 @@ fn leases(world: &World, p: &Partition) -> Check {
             .machine
             .leases_of(&world.kv, p.id, session)
             .expect("rows can be read");
-        let mut got: Vec<_> = held
+        let of = |r: &Received| (r.group, u64::from(r.epoch), r.delivery);
+        let got = held
             .iter()
-            .flat_map(|r| r.messages.iter().map(|m| (r.delivery, world.seen(m))))
-            .map(|(delivery, m)| (delivery, m.slot, m.sequence, m.body, m.count, m.deadline))
+            .flat_map(|r| r.messages.iter().map(move |m| (of(r), m)));
+        let mut got: Vec<_> = got
+            .map(|(of, m)| (of, world.seen(m)))
+            .map(|(of, m)| (of, m.slot, m.sequence, m.body, m.count, m.deadline))
             .collect();
-        let mut expected: Vec<_> = p
-            .messages
-            .iter()
-            .filter_map(|m| match m.state {
+        let mut expected = Vec::new();
+        for (group, held) in &p.groups {
+            expected.extend(p.open(*group).filter_map(|(m, mine)| match mine.state {
                 State::Leased {
                     delivery,
                     slot,
                     deadline,
                     session: Some(s),
-                } if s == session => Some((
-                    delivery,
-                    slot,
-                    m.sequence,
-                    m.body.clone(),
-                    m.count,
-                    deadline,
-                )),
+                } if s == session => {
+                    let of = (*group, held.epoch, delivery);
+                    let body = m.body.clone();
+                    Some((of, slot, m.sequence, body, mine.count, deadline))
+                }
                 _ => None,
-            })
-            .collect();
+            }));
+        }
         got.sort();
         expected.sort();
         prop_assert_eq!(got, expected, "leases of {:?} in {}", session, p.id);
@@ -271,6 +310,7 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
         let leaving = |m: &OutboxMessage| Leaving {
             target,
             number: Some(m.number),
+            sequence: 0,
             id: m.id,
             key: m.key.unwrap_or(0),
             body: world.body(m.payload),
@@ -293,9 +333,13 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
         .filter(|m| !p.outbox.iter().any(|other| by(other) == by(m)))
         .collect();
     for m in p.outbox.iter_mut().filter(|m| m.number.is_none()) {
-        let at = fresh
-            .iter()
-            .position(|other| (other.id, other.at) == (m.id, m.at));
+        let at = fresh.iter().position(|other| {
+            Leaving {
+                number: None,
+                sequence: m.sequence,
+                ..(**other).clone()
+            } == *m
+        });
         let Some(at) = at else {
             return Err(TestCaseError::fail(format!(
                 "{m:?} is not in the outbox: {got:?}"
@@ -305,7 +349,9 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
     }
     p.outbox.sort_by_key(by);
     got.sort_by_key(by);
-    prop_assert_eq!(&p.outbox, &got);
+    let known = p.outbox.iter().cloned();
+    let known: Vec<_> = known.map(|m| Leaving { sequence: 0, ..m }).collect();
+    prop_assert_eq!(known, got);
     Ok(())
 }
 
@@ -324,13 +370,15 @@ fn deadlines(world: &World) -> Check {
 }
 
 fn payloads(world: &World) -> Check {
-    let partitions = world.twin.partitions.values();
-    let live = partitions.flat_map(|p| {
-        p.live()
-            .map(|m| &m.body)
-            .chain(p.outbox.iter().map(|m| &m.body))
-    });
-    let mut live: Vec<Bytes> = live.chain(&world.twin.sweeping).cloned().collect();
+    let mut live: Vec<Bytes> = Vec::new();
+    for p in world.twin.partitions.values() {
+        // Each payload once, also where several name it.
+        let named = p.messages.iter().chain(&p.delayed);
+        let named = named.map(|m| (m.sequence, &m.body));
+        let named = named.chain(p.outbox.iter().map(|m| (m.sequence, &m.body)));
+        let named: BTreeSet<(u64, &Bytes)> = named.collect();
+        live.extend(named.into_iter().map(|(_, body)| body.clone()));
+    }
     live.sort();
     let last = world.log.len() as u64;
     prop_assert_eq!(
@@ -349,18 +397,34 @@ fn payloads(world: &World) -> Check {
 fn cover(world: &mut World) {
     let states = |p: &Partition| {
         let order = p.config.ordering;
-        let of = move |m: &Message| {
-            let name = format!("{:?}", state(p, m));
+        let groups = p.groups.len();
+        let of = move |(m, group, mine): (&Message, u32, &Mine)| {
+            let name = format!("{:?}", state(p, m, (group, mine)));
             let mut reached = vec![format!("state {name} {order:?}")];
-            if m.count > 0 && p.config.backoff.is_some() && name == "Delayed" {
+            if mine.count > 0 && p.config.backoff.is_some() && name == "Delayed" {
                 reached.push(format!("backoff {order:?}"));
             }
             if m.ttl != 0 {
                 reached.push(format!("own time to live {name} {order:?}"));
             }
+            if group != 0 {
+                reached.push(format!("state {name} {order:?} of another group"));
+            }
+            if m.settled_at.is_some() {
+                reached.push(format!("replayed {name} {order:?}"));
+            }
+            if m.of.len() < groups && p.outbox.iter().any(|dead| dead.sequence == m.sequence) {
+                reached.push(format!("dead letter of one of several groups {order:?}"));
+            }
             reached
         };
-        p.messages.iter().flat_map(of).collect::<Vec<_>>()
+        let all = p.messages.iter();
+        let all = all.flat_map(|m| m.of.iter().map(move |(group, mine)| (m, *group, mine)));
+        let mut reached = all.flat_map(of).collect::<Vec<_>>();
+        if p.messages.iter().any(|m| m.of.is_empty()) {
+            reached.push(format!("retained {order:?}"));
+        }
+        reached
     };
     let reached: Vec<String> = world.twin.partitions.values().flat_map(states).collect();
     for name in reached {

@@ -4,7 +4,7 @@ use proptest::sample::Index;
 use roadstead_core::shard::*;
 
 use super::history::{SLOTS, Sent};
-use super::model::{Effects, Leaving, Message, Partition, State};
+use super::model::{Effects, Leaving, Mine, Partition, State};
 use super::ops::Seen;
 use super::world::World;
 
@@ -16,14 +16,23 @@ impl World {
             return Vec::new();
         }
         let live: Vec<_> = known.iter().filter(|r| self.twin.holds(r)).collect();
+        // Mostly of what is still leased: one that is not spoils the rest.
+        let any = |pick: &Index| live.is_empty() || pick.index(12) == 0;
+        let first = &picks[0];
+        let group = if any(first) {
+            known[first.index(known.len())].group
+        } else {
+            live[first.index(live.len())].group
+        };
+        let all: Vec<_> = known.iter().filter(|r| r.group == group).collect();
+        let held: Vec<_> = live.iter().copied().filter(|r| r.group == group).collect();
         let acks = picks.iter().map(|pick| {
-            // Mostly of what is still leased: one that is not spoils the rest.
-            let any = live.is_empty() || pick.index(12) == 0;
-            Ack::from(if any {
-                &known[pick.index(known.len())]
+            let list = if any(pick) || held.is_empty() {
+                &all
             } else {
-                live[pick.index(live.len())]
-            })
+                &held
+            };
+            Ack::from(list[pick.index(list.len())])
         });
         let acks = acks.collect();
         let outputs = outputs.iter().map(|(to, sent)| Output {
@@ -36,7 +45,7 @@ impl World {
         let outputs = outputs.collect();
         vec![Op::Complete(Complete {
             partition,
-            group: DEFAULT_GROUP,
+            group,
             acks,
             outputs,
         })]
@@ -45,13 +54,19 @@ impl World {
 
 impl Partition {
     pub fn complete(&mut self, op: &Complete, fx: &mut Effects) -> Seen {
+        let Some(group) = self.groups.get(&op.group) else {
+            return Seen::Same(Reply::Refused(Refusal::NoGroup));
+        };
         let held = |ack: &Ack| {
             let wanted = (ack.delivery, ack.slot);
-            let leased = |m: &Message| {
-                matches!(m.state, State::Leased { delivery, slot, .. }
+            let leased = |mine: &Mine| {
+                matches!(mine.state, State::Leased { delivery, slot, .. }
                     if (delivery, slot) == wanted)
             };
-            self.messages.iter().find(|m| leased(m)).map(|m| m.sequence)
+            let mut open = self.open(op.group);
+            let found = open.find(|(_, mine)| leased(mine));
+            let found = found.filter(|_| u64::from(ack.epoch) == group.epoch);
+            found.map(|(m, _)| m.sequence)
         };
         let sequences: Vec<_> = op.acks.iter().filter_map(held).collect();
         let twice = (1..op.acks.len()).any(|n| op.acks[..n].contains(&op.acks[n]));
@@ -63,9 +78,8 @@ impl Partition {
             return Seen::Same(Reply::Refused(Refusal::TooLate));
         }
         for sequence in sequences {
-            self.totals.acked += 1;
-            let gone = self.remove(sequence, fx.now);
-            fx.freed.push(gone.body);
+            self.totals(op.group).acked += 1;
+            self.remove(op.group, sequence, fx);
         }
         let first = self.sequence + 1;
         for Output { target, message } in &op.outputs {
@@ -74,6 +88,7 @@ impl Partition {
             self.outbox.push(Leaving {
                 target: *target,
                 number: None,
+                sequence: self.sequence,
                 id: MessageId {
                     queue: self.id.queue,
                     partition: self.id.partition,

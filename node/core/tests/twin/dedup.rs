@@ -62,13 +62,18 @@ impl World {
             if p.known(m) != Some(*sequence) {
                 continue;
             }
-            let gone = if p.outbox.iter().any(|m| m.id.sequence == *sequence) {
+            let gone = if p.outbox.iter().any(|m| m.sequence == *sequence) {
                 "DeadLettered".to_owned()
             } else {
                 "Gone".to_owned()
             };
-            let first = p.live().find(|m| m.sequence == *sequence);
-            let now = first.map_or(gone, |m| format!("{:?}", super::compare::state(p, m)));
+            let open = p.open(0).find(|(m, _)| m.sequence == *sequence);
+            let state = open.map(|(m, mine)| super::compare::state(p, m, (0, mine)));
+            let now = if p.delayed.iter().any(|m| m.sequence == *sequence) {
+                "Delayed".to_owned()
+            } else {
+                state.map_or(gone, |state| format!("{state:?}"))
+            };
             let (by, scope, order) = (setting.by, setting.scope, p.config.ordering);
             reached.push(format!("duplicate {now} {order:?} by {by:?}"));
             reached.push(format!("duplicate {order:?} by {by:?} in {scope:?}"));

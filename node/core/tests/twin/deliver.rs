@@ -1,142 +1,190 @@
 //! What the twin does for receives, settlements and releases.
 
+use bytes::Bytes;
 use roadstead_core::shard::*;
 
-use super::model::{Effects, Message, Partition, State};
+use super::model::{Effects, Message, Mine, Partition, State};
 use super::ops::{Seen, SeenMessage};
 
 impl Partition {
     pub fn receive(&mut self, op: &Receive, fx: &mut Effects) -> Seen {
+        let Some(group) = self.groups.get(&op.group).cloned() else {
+            return Seen::Same(Reply::Refused(Refusal::NoGroup));
+        };
         let once = self.config.delivery == Delivery::AtMostOnce;
-        let mut max = u64::from(op.max);
-        if !once && self.config.max_in_flight != 0 {
-            max = max.min(u64::from(self.config.max_in_flight).saturating_sub(self.in_flight()));
+        let mut max = u64::from(op.max).min(self.room_in_flight(op.group));
+        if group.setting.paused {
+            max = 0;
         }
         let lease = op.lease_ms.unwrap_or(self.config.lease_ms);
         let deadline = if once { fx.now } else { fx.now + lease };
-        let number = self.delivery + 1;
+        let number = group.delivery + 1;
         let mut taken = Vec::new();
         while (taken.len() as u64) < max {
-            let Some(batch) = self.next_to_go(max as usize - taken.len()) else {
+            let Some(batch) = self.next_to_go(op.group, max as usize - taken.len()) else {
                 break;
             };
             for sequence in batch {
                 let slot = taken.len() as u16;
-                let m = self.message(sequence);
-                m.count += 1;
-                m.state = State::Leased {
+                let mine = self.message(op.group, sequence);
+                mine.count += 1;
+                mine.state = State::Leased {
                     delivery: number,
                     slot,
                     deadline,
                     session: op.session,
                 };
-                let seen = seen(m, slot, deadline);
-                self.totals.delivered += 1;
-                self.totals.redelivered += u64::from(seen.count > 1);
+                let mine = mine.clone();
+                let m = self.messages.iter().find(|m| m.sequence == sequence);
+                let seen = seen((m.expect("it is there"), &mine), slot, deadline);
+                let totals = self.totals(op.group);
+                totals.delivered += 1;
+                totals.redelivered += u64::from(seen.count > 1);
                 taken.push(seen);
                 if once {
-                    self.totals.acked += 1;
-                    let gone = self.remove(sequence, fx.now);
-                    fx.freed.push(gone.body);
+                    totals.acked += 1;
+                    self.remove(op.group, sequence, fx);
                 }
             }
         }
         let delivery = if once || taken.is_empty() { 0 } else { number };
-        self.delivery = self.delivery.max(delivery);
+        if delivery != 0 {
+            self.groups.entry(op.group).or_default().delivery = delivery;
+        }
         Seen::Received {
             delivery,
             messages: taken,
         }
     }
 
+    /// Messages that a group may lease before its limit is reached.
+    pub fn room_in_flight(&self, group: u32) -> u64 {
+        let own = self.groups[&group].setting.max_in_flight;
+        let limit = if own == 0 {
+            self.config.max_in_flight
+        } else {
+            own
+        };
+        if limit == 0 || self.config.delivery == Delivery::AtMostOnce {
+            return u64::MAX;
+        }
+        u64::from(limit).saturating_sub(self.in_flight(group))
+    }
+
     /// What came back, else the first that waits and may go.
-    fn next_to_go(&mut self, max: usize) -> Option<Vec<u64>> {
-        let back = self.messages.iter().filter(|m| m.state == State::Returned);
-        let back: Vec<u64> = back.take(max).map(|m| m.sequence).collect();
+    fn next_to_go(&mut self, group: u32, max: usize) -> Option<Vec<u64>> {
+        let back = self
+            .open(group)
+            .filter(|(_, mine)| mine.state == State::Returned);
+        let back: Vec<u64> = back.take(max).map(|(m, _)| m.sequence).collect();
         if !back.is_empty() {
             return Some(back);
         }
         loop {
-            let waiting = self.messages.iter().find(|m| m.state == State::Waiting)?;
-            let (sequence, key) = (waiting.sequence, waiting.key);
-            let engaged = self.engaged(key);
-            match self.config.ordering {
-                Ordering::Strict if engaged => return None,
-                Ordering::PerKey if engaged => self.message(sequence).state = State::Blocked,
-                _ => return Some(vec![sequence]),
+            let waits = |mine: &Mine| mine.state == State::Waiting;
+            let mut waiting = self.open(group).filter(|(_, mine)| waits(mine));
+            let next = waiting.find(|(m, _)| !m.early)?.0.sequence;
+            drop(waiting);
+            // What is not due yet and stands before it is passed.
+            let early = self.open(group).filter(|(_, mine)| waits(mine));
+            let early = early.take_while(|(m, _)| m.sequence != next);
+            let early: Vec<_> = early.map(|(m, _)| (m.sequence, m.key, m.due)).collect();
+            let strict = self.config.ordering == Ordering::Strict;
+            if strict && self.engaged(group, 0) {
+                return None;
             }
+            for (sequence, key, due) in early {
+                let state = if self.engaged(group, key) {
+                    State::Blocked
+                } else {
+                    State::BackingOff(due)
+                };
+                self.message(group, sequence).state = state;
+            }
+            let key = self.messages.iter().find(|m| m.sequence == next)?.key;
+            let keyed = self.config.ordering == Ordering::PerKey;
+            if !keyed || !self.engaged(group, key) {
+                return Some(vec![next]);
+            }
+            self.message(group, next).state = State::Blocked;
         }
     }
 
-    pub fn settle(&mut self, op: &Settle, fx: &mut Effects) -> Seen {
-        let outcomes = op
-            .items
-            .iter()
-            .map(|item| self.settle_one(item, fx))
-            .collect();
-        Seen::Same(Reply::Settled(outcomes))
+    pub fn settle_all(&mut self, op: &Settle, fx: &mut Effects) -> Seen {
+        if !self.groups.contains_key(&op.group) {
+            return Seen::Same(Reply::Refused(Refusal::NoGroup));
+        }
+        let items = op.items.iter();
+        let outcomes = items.map(|item| self.settle_one(op.group, item, fx));
+        Seen::Same(Reply::Settled(outcomes.collect()))
     }
 
-    fn settle_one(&mut self, item: &Settlement, fx: &mut Effects) -> SettleOutcome {
+    fn settle_one(&mut self, group: u32, item: &Settlement, fx: &mut Effects) -> SettleOutcome {
         let (wanted, place) = (item.delivery, item.slot);
-        let found = self.messages.iter_mut().find(|m| {
-            matches!(m.state, State::Leased { delivery, slot, .. }
+        let mut open = self.open(group);
+        let found = open.find(|(_, mine)| {
+            matches!(mine.state, State::Leased { delivery, slot, .. }
                 if (delivery, slot) == (wanted, place))
         });
-        let Some(m) = found.filter(|_| item.epoch == 0) else {
+        let found = found.map(|(m, mine)| (m.sequence, m.id, mine.count));
+        drop(open);
+        let epoch = self.groups[&group].epoch;
+        let found = found.filter(|_| u64::from(item.epoch) == epoch);
+        let Some((sequence, id, count)) = found else {
             return SettleOutcome::Stale;
         };
-        let sequence = m.sequence;
         match &item.action {
             Action::Ack => {
-                self.totals.acked += 1;
-                let gone = self.remove(sequence, fx.now);
-                fx.freed.push(gone.body);
+                self.totals(group).acked += 1;
+                self.remove(group, sequence, fx);
             }
             Action::Extend { lease_ms } => {
-                if let State::Leased { deadline, .. } = &mut m.state {
+                if let State::Leased { deadline, .. } = &mut self.message(group, sequence).state {
                     *deadline = fx.now + lease_ms;
                 }
             }
             Action::Nack {
                 unstarted: true, ..
             } => {
-                m.count -= 1;
-                self.give_back(sequence, 0, fx);
+                self.message(group, sequence).count -= 1;
+                self.give_back(group, sequence, 0, fx);
             }
             Action::Nack {
                 delay_ms, error, ..
             } => {
-                if !error.is_empty() {
-                    m.error = error.clone();
-                }
-                let (id, count, failed) = (m.id, m.count, m.clone());
-                self.totals.nacked += 1;
+                self.note_error(group, sequence, error);
+                self.totals(group).nacked += 1;
                 if count >= self.config.max_deliveries {
-                    self.fail(sequence, DeadLetterReason::MaxDeliveries, fx);
+                    self.fail(group, sequence, DeadLetterReason::MaxDeliveries, fx);
                 } else {
-                    fx.events.push((self.id, id, EventKind::Nacked(count)));
-                    let wait = delay_ms.unwrap_or_else(|| self.backoff(&failed));
-                    self.give_back(sequence, fx.now + wait, fx);
+                    let event = EventKind::Nacked(count);
+                    fx.events.push((self.id, group, id, event));
+                    let wait = delay_ms.unwrap_or_else(|| self.backoff(count, sequence));
+                    self.give_back(group, sequence, fx.now + wait, fx);
                 }
             }
             Action::Reject { error } => {
-                if !error.is_empty() {
-                    m.error = error.clone();
-                }
-                self.fail(sequence, DeadLetterReason::Rejected, fx);
+                self.note_error(group, sequence, error);
+                self.fail(group, sequence, DeadLetterReason::Rejected, fx);
             }
         }
         SettleOutcome::Done
     }
 
+    fn note_error(&mut self, group: u32, sequence: u64, error: &Bytes) {
+        if !error.is_empty() {
+            self.message(group, sequence).error = error.clone();
+        }
+    }
+
     pub fn release(&mut self, op: &ReleaseSession, fx: &mut Effects) -> Seen {
         let wanted = Some(op.session);
-        let held =
-            |m: &Message| matches!(m.state, State::Leased { session, .. } if session == wanted);
+        let holds =
+            |state: &State| matches!(state, State::Leased { session, .. } if *session == wanted);
+        let held = |_: &Message, mine: &Mine| holds(&mine.state);
         let mut messages = 0;
-        while let Some(m) = self.messages.iter().find(|m| held(m)) {
-            self.lease_over(m.sequence, wanted, fx);
+        while let Some(found) = self.first(&held) {
+            self.lease_over(found, wanted, fx);
             messages += 1;
         }
         Seen::Same(Reply::Released {
@@ -146,10 +194,10 @@ impl Partition {
     }
 }
 
-fn seen(m: &Message, slot: u16, deadline: u64) -> SeenMessage {
+fn seen((m, mine): (&Message, &Mine), slot: u16, deadline: u64) -> SeenMessage {
     SeenMessage {
         slot,
-        count: m.count,
+        count: mine.count,
         id: m.id,
         sequence: m.sequence,
         body: m.body.clone(),

@@ -6,10 +6,12 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use roadstead_core::shard::{
-    Backoff, DeduplicateBy, Deduplication, DeduplicationScope, Delivery, Growth, MAX_DELAY_MS,
-    MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering, Overflow,
+    Backoff, DeduplicateBy, Deduplication, DeduplicationScope, Delivery, GroupStart, Growth,
+    MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, OnExpiry, Ordering, Overflow,
 };
 
+/// Stands for a group that there is not.
+pub const UNKNOWN: usize = 99;
 /// Partitions of the shard in a history.
 pub const SLOTS: usize = 4;
 
@@ -41,6 +43,7 @@ pub enum Happening {
     },
     Receive {
         slot: usize,
+        group: usize,
         session: u128,
         max: u32,
         lease: Option<u64>,
@@ -81,12 +84,36 @@ pub enum Happening {
         pick: Index,
         forced: bool,
     },
+    Seek {
+        slot: usize,
+        group: usize,
+        to: Begin,
+    },
     /// Of the rows from one of those that are there on.
     Digest {
         from: Option<Index>,
         rows: u32,
         bytes: u32,
     },
+}
+
+/// Where a group begins anew.
+#[derive(Debug, Clone, Copy)]
+pub enum Begin {
+    Beginning,
+    End,
+    /// The sequence of a message that was sent, or a higher one.
+    Sequence(Index),
+    /// So many ms ago.
+    Ago(u64),
+}
+
+/// What a group asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    pub start: GroupStart,
+    pub paused: bool,
+    pub max_in_flight: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +163,13 @@ pub struct Config {
     pub max_in_flight: u32,
     pub overflow: Overflow,
     pub deduplication: Option<Deduplication>,
+    /// What the groups beside the default one ask for, one by one: those that are there go where
+    /// there is none, and those that are not there come. And the default group, if it does ask.
+    pub groups: Vec<Option<Asked>>,
+    pub default_group: Option<Asked>,
+    /// An id is given that was used before.
+    pub reuse: bool,
+    pub retain_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -203,6 +237,22 @@ fn overflow() -> impl Strategy<Value = Overflow> {
     ]
 }
 
+fn asked() -> impl Strategy<Value = Asked> {
+    let start = prop_oneof![2 => Just(GroupStart::Beginning), 1 => Just(GroupStart::End)];
+    let max_in_flight = prop_oneof![4 => Just(0_u32), 1 => Just(1)];
+    (start, weighted(0.1), max_in_flight).prop_map(|(start, paused, max_in_flight)| Asked {
+        start,
+        paused,
+        max_in_flight,
+    })
+}
+
+fn groups() -> impl Strategy<Value = Vec<Option<Asked>>> {
+    // Half of the queues have only the default group.
+    let some = vec(proptest::option::weighted(0.8, asked()), 1..4);
+    prop_oneof![1 => Just(Vec::new()), 1 => some]
+}
+
 pub fn config() -> impl Strategy<Value = Config> {
     let delivery = prop_oneof![6 => Just(Delivery::AtLeastOnce), 1 => Just(Delivery::AtMostOnce)];
     let dead_letter = prop_oneof![
@@ -224,6 +274,12 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![4 => Just(0_u32), 1 => Just(2)],
         (overflow(), deduplication()),
     );
+    let groups = (
+        groups(),
+        proptest::option::weighted(0.1, asked()),
+        weighted(0.05),
+        prop_oneof![3 => Just(0_u64), 1 => Just(30), 2 => Just(900), 1 => Just(50_000)],
+    );
     (
         proptest::option::weighted(0.2, ordering()),
         delivery,
@@ -231,9 +287,10 @@ pub fn config() -> impl Strategy<Value = Config> {
         failing,
         dead_letter,
         limits,
+        groups,
     )
         .prop_map(
-            |(ordering, delivery, times, failing, dead_letter, limits)| Config {
+            |(ordering, delivery, times, failing, dead_letter, limits, groups)| Config {
                 ordering,
                 delivery,
                 lease_ms: times.0,
@@ -248,6 +305,10 @@ pub fn config() -> impl Strategy<Value = Config> {
                 max_in_flight: limits.3,
                 overflow: limits.4.0,
                 deduplication: limits.4.1,
+                groups: groups.0,
+                default_group: groups.1,
+                reuse: groups.2,
+                retain_ms: groups.3,
             },
         )
 }
@@ -286,6 +347,15 @@ fn settled() -> impl Strategy<Value = Settled> {
     ]
 }
 
+fn begin() -> impl Strategy<Value = Begin> {
+    prop_oneof![
+        2 => Just(Begin::Beginning),
+        1 => Just(Begin::End),
+        3 => any::<Index>().prop_map(Begin::Sequence),
+        3 => prop_oneof![0_u64..100, 0_u64..3_000].prop_map(Begin::Ago),
+    ]
+}
+
 fn few_rows() -> impl Strategy<Value = u32> {
     prop_oneof![1_u32..6, Just(MAX_DIGEST_ROWS)]
 }
@@ -298,6 +368,7 @@ fn few_bytes() -> impl Strategy<Value = u32> {
 fn happening() -> impl Strategy<Value = Happening> {
     // The first slot gets half of the traffic, so that histories go deep.
     let slot = || prop_oneof![3 => Just(0_usize), 1 => 1..SLOTS];
+    let group = || prop_oneof![40 => 0_usize..4, 1 => Just(UNKNOWN)];
     let session = || 0_u128..3;
     let number = prop_oneof![8 => 0_u64..12, 1 => 1_000_u64..1_100, 1 => Just(5_000)];
     let lease = of(prop_oneof![Just(0_u64), Just(30), Just(2_000)]);
@@ -309,10 +380,13 @@ fn happening() -> impl Strategy<Value = Happening> {
                 Happening::Send { slot, producer, messages, atomic }
             })
             .boxed(),
-        8 => (slot(), session(), 1_u32..6, lease)
-            .prop_map(|(slot, session, max, lease)| {
-                Happening::Receive { slot, session, max, lease }
+        10 => (slot(), group(), session(), 1_u32..6, lease)
+            .prop_map(|(slot, group, session, max, lease)| {
+                Happening::Receive { slot, group, session, max, lease }
             })
+            .boxed(),
+        1 => (slot(), group(), begin())
+            .prop_map(|(slot, group, to)| Happening::Seek { slot, group, to })
             .boxed(),
         8 => (slot(), vec((any::<Index>(), settled()), 1..5))
             .prop_map(|(slot, picks)| Happening::Settle { slot, picks }).boxed(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DeadLetterReason, DeadLetterTarget, EventKind, MessageId, OnExpiry, Ordering, OutboxReason,
-    Overflow, PartitionConfig, PartitionId, SessionId, Totals, partition_of_key,
+    DeadLetterReason, DeadLetterTarget, EventKind, GroupConfig, MessageId, OnExpiry, Ordering,
+    OutboxReason, PartitionConfig, PartitionId, SessionId, Totals, partition_of_key,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,12 +22,34 @@ pub enum State {
     Blocked,
 }
 
+/// What a message is for one group that has not settled it.
+#[derive(Debug, Clone)]
+pub struct Mine {
+    pub state: State,
+    pub count: u32,
+    pub error: Bytes,
+}
+
+impl Mine {
+    pub fn new() -> Self {
+        Self {
+            state: State::Waiting,
+            count: 0,
+            error: Bytes::new(),
+        }
+    }
+
+    pub fn is_leased(&self) -> bool {
+        matches!(self.state, State::Leased { .. })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Message {
     pub id: MessageId,
     pub sequence: u64,
-    /// Given when it enters the line.
-    pub position: u64,
+    /// Its place in line; of a delayed one: none yet.
+    pub position: usize,
     pub key: u64,
     pub body: Bytes,
     pub size: u64,
@@ -37,9 +59,20 @@ pub struct Message {
     pub ttl: u64,
     /// When it is due; 0: at once.
     pub due: u64,
-    pub state: State,
-    pub count: u32,
-    pub error: Bytes,
+    /// It has its place in line before it is due.
+    pub early: bool,
+    /// Of the groups that have not settled it.
+    pub of: BTreeMap<u32, Mine>,
+    /// When the last group had settled it.
+    pub settled_at: Option<u64>,
+}
+
+/// What ever got a place in line.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    pub sequence: u64,
+    pub was_delayed: bool,
+    pub at: u64,
 }
 
 /// A message in an outbox. The twin does not predict its number, it only checks that it stays.
@@ -47,6 +80,8 @@ pub struct Message {
 pub struct Leaving {
     pub target: PartitionId,
     pub number: Option<u64>,
+    /// In its partition; 0: not known.
+    pub sequence: u64,
     pub id: MessageId,
     pub key: u64,
     pub body: Bytes,
@@ -77,22 +112,33 @@ pub struct Remembered {
     pub until: u64,
 }
 
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    pub setting: GroupConfig,
+    pub epoch: u64,
+    pub delivery: u64,
+    /// What is not of the whole partition.
+    pub totals: Totals,
+}
+
 #[derive(Debug, Clone)]
 pub struct Partition {
     pub id: PartitionId,
     pub config: PartitionConfig,
-    /// In order of position; the delayed ones are not among them.
+    pub groups: BTreeMap<u32, Group>,
+    pub last_group: u32,
+    /// In order of position; the delayed ones are not among them, those that are retained are.
     pub messages: Vec<Message>,
     pub delayed: Vec<Message>,
+    pub line: Vec<Placed>,
     pub outbox: Vec<Leaving>,
     pub accepted: BTreeMap<PartitionId, u64>,
     pub producers: BTreeMap<Bytes, Producer>,
     pub ids: Vec<Remembered>,
     pub sequence: u64,
-    /// The next position.
-    pub tail: u64,
-    pub delivery: u64,
-    pub totals: Totals,
+    pub sent: u64,
+    pub purged: u64,
+    pub redriven: u64,
     pub dropping: bool,
 }
 
@@ -101,7 +147,7 @@ pub struct Partition {
 pub struct Effects {
     pub now: u64,
     pub freed: Vec<Bytes>,
-    pub events: Vec<(PartitionId, MessageId, EventKind)>,
+    pub events: Vec<(PartitionId, u32, MessageId, EventKind)>,
 }
 
 impl Partition {
@@ -109,254 +155,284 @@ impl Partition {
         Self {
             id,
             config,
+            groups: BTreeMap::new(),
+            last_group: 0,
             messages: Vec::new(),
             delayed: Vec::new(),
+            line: Vec::new(),
             outbox: Vec::new(),
             accepted: BTreeMap::new(),
             producers: BTreeMap::new(),
             ids: Vec::new(),
             sequence: 0,
-            tail: 0,
-            delivery: 0,
-            totals: Totals::default(),
+            sent: 0,
+            purged: 0,
+            redriven: 0,
             dropping: false,
         }
     }
 
+    /// What some group has never settled.
     pub fn live(&self) -> impl Iterator<Item = &Message> {
-        self.messages.iter().chain(&self.delayed)
+        let live = |m: &&Message| m.settled_at.is_none();
+        self.messages.iter().filter(live).chain(&self.delayed)
     }
 
     pub fn bytes(&self) -> u64 {
         self.live().map(|m| m.size).sum()
     }
 
-    pub fn in_flight(&self) -> u64 {
-        let leased = |m: &&Message| matches!(m.state, State::Leased { .. });
-        self.messages.iter().filter(leased).count() as u64
+    /// What a group has not settled.
+    pub fn open(&self, group: u32) -> impl Iterator<Item = (&Message, &Mine)> {
+        self.messages
+            .iter()
+            .filter_map(move |m| Some((m, m.of.get(&group)?)))
+    }
+
+    pub fn in_flight(&self, group: u32) -> u64 {
+        self.open(group)
+            .filter(|(_, mine)| mine.is_leased())
+            .count() as u64
     }
 
     /// The message of this key (strict: of the partition) that the others wait for.
-    pub fn engaged(&self, key: u64) -> bool {
+    pub fn engaged(&self, group: u32, key: u64) -> bool {
         let strict = self.config.ordering == Ordering::Strict;
-        self.messages
-            .iter()
-            .any(|m| (strict || m.key == key) && holds_key(m))
+        self.open(group)
+            .any(|(m, mine)| (strict || m.key == key) && holds_key(mine))
     }
 
     pub fn expires_at(&self, m: &Message) -> Option<u64> {
         let ttls = [self.config.ttl_ms, m.ttl];
         let shortest = ttls.into_iter().filter(|ttl| *ttl != 0).min();
+        let shortest = shortest.filter(|_| m.settled_at.is_none());
         shortest.map(|ttl| m.ready_from + ttl)
     }
 
     /// Adds a message at the end of the line.
-    pub fn enter(&mut self, mut m: Message) {
-        if self.config.ordering == Ordering::PerKey && m.due != 0 {
-            let first = !self.messages.iter().any(|other| other.key == m.key);
-            m.state = if first {
-                State::BackingOff(m.due)
-            } else {
-                State::Blocked
-            };
-        }
-        m.position = self.tail;
-        self.tail += 1;
+    pub fn enter(&mut self, mut m: Message, now: u64, was_delayed: bool) {
+        m.early = self.config.ordering == Ordering::PerKey && m.due != 0;
+        m.position = self.line.len();
+        m.of = self
+            .groups
+            .keys()
+            .map(|group| (*group, Mine::new()))
+            .collect();
+        self.line.push(Placed {
+            sequence: m.sequence,
+            was_delayed,
+            at: now,
+        });
         self.messages.push(m);
     }
 
     /// Strict order: a delayed message that has come to the front backs off.
-    pub fn settle_front(&mut self, now: u64) {
-        if self.config.ordering != Ordering::Strict || self.engaged(0) {
+    pub fn settle_front(&mut self, group: u32, now: u64) {
+        if self.config.ordering != Ordering::Strict || self.engaged(group, 0) {
             return;
         }
-        if let Some(front) = self.messages.iter_mut().find(|m| m.state == State::Waiting)
-            && front.due > now
+        let mut open = self.messages.iter_mut();
+        let front = open.find_map(|m| Some((m.due, m.of.get_mut(&group)?)));
+        if let Some((due, mine)) = front
+            && mine.state == State::Waiting
+            && due > now
         {
-            front.state = State::BackingOff(front.due);
+            mine.state = State::BackingOff(due);
         }
     }
 
-    /// Takes a message out of the line; the next one of its key may go.
-    pub fn remove(&mut self, sequence: u64, now: u64) -> Message {
-        let at = self
-            .messages
-            .iter()
-            .position(|m| m.sequence == sequence)
-            .expect("it is there");
-        let gone = self.messages.remove(at);
-        if self.config.ordering == Ordering::PerKey && !self.engaged(gone.key) {
-            let next = self.messages.iter_mut().find(|m| m.key == gone.key);
-            if let Some(next) = next.filter(|m| m.state == State::Blocked) {
-                next.state = if next.due > now {
-                    State::BackingOff(next.due)
+    pub fn settle_fronts(&mut self, now: u64) {
+        for group in self.groups.keys().copied().collect::<Vec<_>>() {
+            self.settle_front(group, now);
+        }
+    }
+
+    fn at(&self, sequence: u64) -> usize {
+        let mut all = self.messages.iter();
+        all.position(|m| m.sequence == sequence)
+            .expect("it is there")
+    }
+
+    /// A group has settled a message; the next one of its key may go.
+    pub fn remove(&mut self, group: u32, sequence: u64, fx: &mut Effects) -> (Message, Mine) {
+        let (m, mine) = self.settle(group, sequence, fx);
+        if self.config.ordering == Ordering::PerKey && !self.engaged(group, m.key) {
+            let same = |other: &&mut Message| other.key == m.key && other.of.contains_key(&group);
+            let next = self.messages.iter_mut().find(same);
+            let next = next.and_then(|m| Some((m.due, m.of.get_mut(&group)?)));
+            if let Some((due, next)) = next.filter(|(_, next)| next.state == State::Blocked) {
+                next.state = if due > fx.now {
+                    State::BackingOff(due)
                 } else {
                     State::Returned
                 };
             }
         }
-        self.settle_front(now);
-        gone
+        self.settle_front(group, fx.now);
+        (m, mine)
     }
 
-    pub fn message(&mut self, sequence: u64) -> &mut Message {
-        self.messages
-            .iter_mut()
-            .find(|m| m.sequence == sequence)
-            .expect("it is there")
-    }
-
-    pub fn expire(&mut self, sequence: u64, fx: &mut Effects) {
-        if self.config.on_expiry == OnExpiry::DeadLetter && self.config.dead_letter.is_some() {
-            return self.fail(sequence, DeadLetterReason::Expired, fx);
+    /// A group has settled a message, whatever others of its key do.
+    pub fn settle(&mut self, group: u32, sequence: u64, fx: &mut Effects) -> (Message, Mine) {
+        let at = self.at(sequence);
+        let m = &mut self.messages[at];
+        let mine = m.of.remove(&group).expect("it has not settled it");
+        let copy = m.clone();
+        if m.of.is_empty() {
+            m.settled_at = Some(fx.now);
+            if self.config.retain_ms == 0 {
+                self.gone(sequence, fx);
+            }
         }
-        let gone = self.remove(sequence, fx.now);
-        self.totals.expired += 1;
-        fx.events.push((self.id, gone.id, EventKind::Expired));
-        fx.freed.push(gone.body);
+        (copy, mine)
+    }
+
+    /// A message is no more; its payload is freed unless an outbox names it.
+    pub fn gone(&mut self, sequence: u64, fx: &mut Effects) {
+        let at = self.at(sequence);
+        let gone = self.messages.remove(at);
+        self.forget(gone, fx);
+    }
+
+    /// A message's payload is freed unless an outbox names it.
+    pub fn forget(&self, gone: Message, fx: &mut Effects) {
+        let named = |m: &Leaving| m.sequence == gone.sequence && m.body == gone.body;
+        if !self.outbox.iter().any(named) {
+            fx.freed.push(gone.body);
+        }
+    }
+
+    pub fn message(&mut self, group: u32, sequence: u64) -> &mut Mine {
+        let at = self.at(sequence);
+        let mine = self.messages[at].of.get_mut(&group);
+        mine.expect("the group has not settled it")
+    }
+
+    pub fn totals(&mut self, group: u32) -> &mut Totals {
+        &mut self.groups.get_mut(&group).expect("it is there").totals
+    }
+
+    pub fn expire(&mut self, group: u32, sequence: u64, fx: &mut Effects) {
+        if self.config.on_expiry == OnExpiry::DeadLetter && self.config.dead_letter.is_some() {
+            return self.fail(group, sequence, DeadLetterReason::Expired, fx);
+        }
+        let (gone, _) = self.remove(group, sequence, fx);
+        self.totals(group).expired += 1;
+        fx.events
+            .push((self.id, group, gone.id, EventKind::Expired));
     }
 
     /// A lease ended and the message shall be delivered again, not before `due`.
-    pub fn give_back(&mut self, sequence: u64, due: u64, fx: &mut Effects) {
+    pub fn give_back(&mut self, group: u32, sequence: u64, due: u64, fx: &mut Effects) {
         let now = fx.now;
-        let m = self.message(sequence).clone();
-        if self.expires_at(&m).is_some_and(|at| at <= now) {
-            return self.expire(sequence, fx);
+        let m = &self.messages[self.at(sequence)];
+        if self.expires_at(m).is_some_and(|at| at <= now) {
+            return self.expire(group, sequence, fx);
         }
-        self.message(sequence).state = if due > now {
+        self.message(group, sequence).state = if due > now {
             State::BackingOff(due)
         } else {
             State::Returned
         };
     }
 
-    /// How long a message waits after a delivery that failed.
-    pub fn backoff(&self, m: &Message) -> u64 {
+    /// How long a message waits after so many deliveries that failed.
+    pub fn backoff(&self, count: u32, sequence: u64) -> u64 {
         let backoff = self.config.backoff;
-        backoff.map_or(0, |backoff| backoff.wait(m.count, m.sequence))
+        backoff.map_or(0, |backoff| backoff.wait(count, sequence))
     }
 
-    /// A message failed for good.
-    pub fn fail(&mut self, sequence: u64, reason: DeadLetterReason, fx: &mut Effects) {
-        let gone = self.remove(sequence, fx.now);
-        let kept = reason != DeadLetterReason::Overflow
-            || self.config.overflow == Overflow::DeadLetterOldest;
-        let Some(to) = self.config.dead_letter.filter(|_| kept) else {
-            self.totals.dropped += 1;
-            fx.events
-                .push((self.id, gone.id, EventKind::Dropped(reason)));
-            fx.freed.push(gone.body);
-            return;
-        };
+    /// A message failed for good for a group.
+    pub fn fail(&mut self, group: u32, sequence: u64, reason: DeadLetterReason, fx: &mut Effects) {
+        let m = self.messages[self.at(sequence)].clone();
+        let mine = self.message(group, sequence).clone();
+        // Named by the outbox first: its payload stays.
         let leaves = OutboxReason::DeadLettered(reason);
-        let (id, target) = (gone.id, self.leave(gone, to, leaves, fx.now));
-        self.totals.dead_lettered += 1;
-        fx.events
-            .push((self.id, id, EventKind::DeadLettered(reason, target)));
+        let to = self.config.dead_letter;
+        let target = to.map(|to| self.leave((&m, mine.count, mine.error), to, leaves, fx));
+        self.remove(group, sequence, fx);
+        self.lost((group, m.id), reason, target, fx);
     }
 
-    /// Puts a message that was taken out of the line into the outbox.
+    /// Counts a message that failed for good, and tells of it.
+    pub fn lost(
+        &mut self,
+        (group, id): (u32, MessageId),
+        reason: DeadLetterReason,
+        target: Option<PartitionId>,
+        fx: &mut Effects,
+    ) {
+        let totals = self.totals(group);
+        let event = if let Some(target) = target {
+            totals.dead_lettered += 1;
+            EventKind::DeadLettered(reason, target)
+        } else {
+            totals.dropped += 1;
+            EventKind::Dropped(reason)
+        };
+        fx.events.push((self.id, group, id, event));
+    }
+
+    /// Puts a message into the outbox; with deliveries and error text.
     pub fn leave(
         &mut self,
-        gone: Message,
+        (m, count, error): (&Message, u32, Bytes),
         to: DeadLetterTarget,
         reason: OutboxReason,
-        now: u64,
+        fx: &Effects,
     ) -> PartitionId {
-        let spread = if gone.key == 0 {
-            roadstead_core::shard::key_hash(&gone.sequence.to_be_bytes())
+        let spread = if m.key == 0 {
+            roadstead_core::shard::key_hash(&m.sequence.to_be_bytes())
         } else {
-            gone.key
+            m.key
         };
         let partition = partition_of_key(spread, to.partitions);
         let target = PartitionId {
             queue: to.queue,
             partition,
         };
-        let redriven = reason == OutboxReason::Redriven;
         self.outbox.push(Leaving {
             target,
             number: None,
-            id: gone.id,
-            key: gone.key,
-            body: gone.body,
-            enqueued_at: gone.enqueued_at,
+            sequence: m.sequence,
+            id: m.id,
+            key: m.key,
+            body: m.body.clone(),
+            enqueued_at: m.enqueued_at,
             due: 0,
             ttl: 0,
             reason,
-            count: gone.count,
-            at: now,
-            error: if redriven { Bytes::new() } else { gone.error },
+            count,
+            at: fx.now,
+            error,
         });
         target
     }
 
     /// A lease ended without a settlement.
-    pub fn lease_over(&mut self, sequence: u64, kind: Option<SessionId>, fx: &mut Effects) {
-        let m = self.message(sequence).clone();
-        self.totals.lease_expired += 1;
-        let kind = kind.map_or(EventKind::LeaseExpired(m.count), EventKind::SessionReleased);
-        fx.events.push((self.id, m.id, kind));
-        if m.count >= self.config.max_deliveries {
-            self.fail(sequence, DeadLetterReason::MaxDeliveries, fx);
+    pub fn lease_over(
+        &mut self,
+        (group, sequence): (u32, u64),
+        kind: Option<SessionId>,
+        fx: &mut Effects,
+    ) {
+        let id = self.messages[self.at(sequence)].id;
+        let count = self.message(group, sequence).count;
+        self.totals(group).lease_expired += 1;
+        let kind = kind.map_or(EventKind::LeaseExpired(count), EventKind::SessionReleased);
+        fx.events.push((self.id, group, id, kind));
+        if count >= self.config.max_deliveries {
+            self.fail(group, sequence, DeadLetterReason::MaxDeliveries, fx);
         } else {
-            self.give_back(sequence, fx.now + self.backoff(&m), fx);
+            let due = fx.now + self.backoff(count, sequence);
+            self.give_back(group, sequence, due, fx);
         }
-    }
-
-    /// Everything that is due.
-    pub fn tick(&mut self, fx: &mut Effects) {
-        let now = fx.now;
-        let overdue =
-            |m: &Message| matches!(m.state, State::Leased { deadline, .. } if deadline <= now);
-        while let Some(m) = self.messages.iter().find(|m| overdue(m)) {
-            self.lease_over(m.sequence, None, fx);
-        }
-        for m in &mut self.messages {
-            if matches!(m.state, State::BackingOff(due) if due <= now) {
-                m.state = State::Returned;
-            }
-        }
-        let leased = |m: &Message| matches!(m.state, State::Leased { .. });
-        while let Some(m) = self
-            .messages
-            .iter()
-            .find(|m| !leased(m) && self.expires_at(m).is_some_and(|at| at <= now))
-        {
-            self.expire(m.sequence, fx);
-        }
-        self.delayed.sort_by_key(|m| (m.due, m.sequence));
-        while self.delayed.first().is_some_and(|m| m.due <= now) {
-            let m = self.delayed.remove(0);
-            self.enter(Message {
-                due: 0,
-                ready_from: now,
-                ..m
-            });
-        }
-        self.producers
-            .retain(|_, producer| producer.last_used + 600_000 > now);
-        self.ids.retain(|id| id.until > now);
-        self.settle_front(now);
-    }
-
-    /// When something is due at the earliest.
-    pub fn earliest(&self) -> Option<u64> {
-        let of = |m: &Message| match m.state {
-            State::Leased { deadline, .. } => Some(deadline),
-            State::BackingOff(due) => Some(self.expires_at(m).map_or(due, |at| at.min(due))),
-            _ => self.expires_at(m),
-        };
-        let messages = self.messages.iter().filter_map(of);
-        let ids = self.ids.iter().map(|id| id.until);
-        let messages = messages.chain(self.delayed.iter().map(|m| m.due));
-        messages.chain(ids).min()
     }
 }
 
-fn holds_key(m: &Message) -> bool {
+fn holds_key(mine: &Mine) -> bool {
     matches!(
-        m.state,
+        mine.state,
         State::Leased { .. } | State::Returned | State::BackingOff(_)
     )
 }

@@ -36,8 +36,6 @@ pub struct SeenMessage {
 #[derive(Debug, Default)]
 pub struct Twin {
     pub partitions: BTreeMap<PartitionId, Partition>,
-    /// Payloads of dropped partitions that the next tick frees.
-    pub sweeping: Vec<Bytes>,
 }
 
 impl Twin {
@@ -45,7 +43,7 @@ impl Twin {
         let id = match op {
             Op::Tick => return self.tick(fx),
             Op::Digest(_) => return Seen::Digested,
-            Op::Configure(op) => return Seen::Same(self.configure(op)),
+            Op::Configure(op) => return Seen::Same(self.configure(op, fx)),
             Op::Drop(op) => return Seen::Same(self.drop_partition(op)),
             Op::Settle(op) => op.partition,
             Op::Complete(op) => op.partition,
@@ -57,6 +55,7 @@ impl Twin {
             Op::Purge(op) => op.partition,
             Op::Redrive(op) => op.partition,
             Op::DeleteMessage(op) => op.partition,
+            Op::Seek(op) => op.partition,
         };
         let Some(p) = self.partitions.get_mut(&id) else {
             return Seen::Same(match op {
@@ -71,13 +70,14 @@ impl Twin {
             Op::Complete(op) => p.complete(op, fx),
             Op::Send(op) => p.send(op, fx),
             Op::Receive(op) => p.receive(op, fx),
-            Op::Settle(op) => p.settle(op, fx),
+            Op::Settle(op) => p.settle_all(op, fx),
             Op::ReleaseSession(op) => p.release(op, fx),
             Op::Accept(op) => p.accept(op, fx),
             Op::OutboxDone(op) => p.outbox_done(op, fx),
             Op::Purge(_) => p.purge(fx),
             Op::Redrive(op) => p.redrive(op, fx),
             Op::DeleteMessage(op) => p.delete(op, fx),
+            Op::Seek(op) => p.seek(op, fx),
             Op::Tick | Op::Digest(_) | Op::Configure(_) | Op::Drop(_) => {
                 unreachable!("answered above")
             }
@@ -87,28 +87,40 @@ impl Twin {
     /// Whether the delivery that a receipt names is still leased.
     pub fn holds(&self, receipt: &Receipt) -> bool {
         let wanted = (receipt.delivery, receipt.slot);
-        let leased = |m: &Message| {
-            matches!(m.state, State::Leased { delivery, slot, .. }
-            if (delivery, slot) == wanted)
+        let Some(p) = self.partitions.get(&receipt.partition) else {
+            return false;
         };
-        self.partitions
-            .get(&receipt.partition)
-            .is_some_and(|p| p.messages.iter().any(leased))
+        let epoch = p.groups.get(&receipt.group).map(|group| group.epoch);
+        let mut open = p.open(receipt.group);
+        open.any(|(_, mine)| {
+            matches!(mine.state, State::Leased { delivery, slot, .. }
+            if (delivery, slot) == wanted)
+        }) && epoch == Some(u64::from(receipt.epoch))
     }
 
     fn tick(&mut self, fx: &mut Effects) -> Seen {
-        fx.freed.append(&mut self.sweeping);
+        for p in self.partitions.values_mut() {
+            if !p.dropping {
+                p.tick(fx);
+                continue;
+            }
+            p.delayed.drain(..).for_each(|m| fx.freed.push(m.body));
+            while let Some(m) = p.messages.first() {
+                p.gone(m.sequence, fx);
+            }
+        }
         self.partitions
             .retain(|_, p| !p.dropping || !p.outbox.is_empty());
-        for p in self.partitions.values_mut().filter(|p| !p.dropping) {
-            p.tick(fx);
-        }
         Seen::Ticked
     }
 
-    fn configure(&mut self, op: &Configure) -> Reply {
+    fn configure(&mut self, op: &Configure, fx: &mut Effects) -> Reply {
         let Some(p) = self.partitions.get_mut(&op.partition) else {
-            let p = Partition::new(op.partition, op.config.clone());
+            let mut p = Partition::new(op.partition, op.config.clone());
+            if !p.may_have(&op.config.groups) {
+                return Reply::Refused(Refusal::BadGroups);
+            }
+            p.set_groups(fx);
             self.partitions.insert(op.partition, p);
             return Reply::Configured(true);
         };
@@ -121,7 +133,11 @@ impl Twin {
         if op.config.ordering != p.config.ordering {
             return Reply::Refused(Refusal::OrderingFixed);
         }
+        if !p.may_have(&op.config.groups) {
+            return Reply::Refused(Refusal::BadGroups);
+        }
         p.config = op.config.clone();
+        p.set_groups(fx);
         Reply::Configured(true)
     }
 
@@ -138,12 +154,6 @@ impl Twin {
             return Reply::Refused(Refusal::NotEmpty(messages));
         }
         p.dropping = true;
-        self.sweeping.extend(
-            p.messages
-                .drain(..)
-                .chain(p.delayed.drain(..))
-                .map(|m| m.body),
-        );
         Reply::Dropped { messages }
     }
 }
@@ -167,7 +177,7 @@ impl Partition {
                 break;
             }
             self.sequence += 1;
-            self.totals.sent += 1;
+            self.sent += 1;
             through = number;
             // Without a key where keys are needed, a message is a key of its own.
             let own = self.config.ordering == Ordering::PerKey && m.key.is_none();
@@ -187,44 +197,32 @@ impl Partition {
                 ready_from: m.due.max(fx.now),
                 ttl: m.ttl_ms,
                 due: if m.due > fx.now { m.due } else { 0 },
-                state: State::Waiting,
-                count: 0,
-                error: Bytes::new(),
+                early: false,
+                of: BTreeMap::new(),
+                settled_at: None,
             };
-            self.come(message);
+            self.come(message, fx.now);
         }
         self.accepted.insert(op.source, through);
-        self.settle_front(fx.now);
+        self.settle_fronts(fx.now);
         Seen::Same(Reply::Accepted { through, stopped })
     }
 
     fn outbox_done(&mut self, op: &OutboxDone, fx: &mut Effects) -> Seen {
         let done = |m: &Leaving| m.target == op.target && m.number.is_some_and(|n| n <= op.through);
-        let gone: Vec<_> = self
-            .outbox
-            .iter()
-            .filter(|m| done(m))
-            .map(|m| m.body.clone())
-            .collect();
-        self.outbox.retain(|m| !done(m));
-        let messages = gone.len() as u64;
-        fx.freed.extend(gone);
-        Seen::Same(Reply::OutboxDone { messages })
-    }
-
-    fn purge(&mut self, fx: &mut Effects) -> Seen {
-        let mut gone: Vec<_> = self.delayed.drain(..).map(|m| m.body).collect();
-        let leased = |m: &Message| matches!(m.state, State::Leased { .. });
-        while let Some(m) = self.messages.iter().find(|m| !leased(m)) {
-            gone.push(self.remove(m.sequence, fx.now).body);
+        let mut messages = 0;
+        while let Some(at) = self.outbox.iter().position(done) {
+            let gone = self.outbox.remove(at);
+            let what = (gone.sequence, &gone.body);
+            let mut all = self.messages.iter().map(|m| (m.sequence, &m.body));
+            let mut others = self.outbox.iter().map(|m| (m.sequence, &m.body));
+            // The last one that names a payload frees it.
+            if !all.any(|it| it == what) && !others.any(|it| it == what) {
+                fx.freed.push(gone.body);
+            }
+            messages += 1;
         }
-        self.totals.purged += gone.len() as u64;
-        let messages = gone.len() as u64;
-        fx.freed.extend(gone);
-        Seen::Same(Reply::Purged {
-            messages,
-            next: None,
-        })
+        Seen::Same(Reply::OutboxDone { messages })
     }
 }
 

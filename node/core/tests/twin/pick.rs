@@ -36,7 +36,8 @@ impl World {
         let location = self.location(partition, pick);
         let lease = match location {
             Location::Position(position) if forced => {
-                let found = self.machine.lease_of(&self.kv, partition, position);
+                let of = (partition, self.leasing(partition, location));
+                let found = self.machine.lease_of(&self.kv, of, position);
                 found.expect("rows can be read")
             }
             _ => None,
@@ -47,7 +48,7 @@ impl World {
             Some(receipts) if forced && (lease.is_none() || pick.index(7) == 0) => {
                 let receipt = receipts[pick.index(receipts.len())];
                 Some(LeaseRef {
-                    group: DEFAULT_GROUP,
+                    group: receipt.group,
                     delivery: receipt.delivery,
                     slot: receipt.slot,
                 })
@@ -61,10 +62,21 @@ impl World {
         })]
     }
 
+    /// A group that leases a message.
+    fn leasing(&self, partition: PartitionId, location: Location) -> u32 {
+        let p = self.twin.partitions.get(&partition);
+        let m = p.and_then(|p| p.standing_at(location));
+        let group = m.and_then(|m| m.of.iter().find(|(_, mine)| mine.is_leased()));
+        group.map_or(DEFAULT_GROUP, |(group, _)| *group)
+    }
+
     fn location(&self, partition: PartitionId, pick: Index) -> Location {
         let p = self.twin.partitions.get(&partition);
         let live: Vec<_> = p.map_or_else(Vec::new, |p| p.live().collect());
+        let all: Vec<_> = p.map_or_else(Vec::new, |p| p.messages.iter().collect());
         match (p, pick.index(9)) {
+            // Also one that is retained, or replayed.
+            (Some(p), 1) if !all.is_empty() => p.location(all[pick.index(all.len())]),
             (Some(p), 1..) if !live.is_empty() => p.location(live[pick.index(live.len())]),
             (_, 0) => Location::Delayed {
                 due: self.now,

@@ -16,7 +16,8 @@ use super::world::{Check, World};
 const KIND: usize = 13;
 const TIMER: usize = 22;
 
-pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
+/// How many rows of each kind there are; timers by their kind in capitals.
+fn rows_by_kind(world: &World, p: &Partition) -> BTreeMap<char, usize> {
     let mut prefix = vec![0x10];
     prefix.extend(p.id.queue.to_be_bytes());
     prefix.extend(p.id.partition.to_be_bytes());
@@ -29,19 +30,29 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
         };
         *found.entry(name).or_default() += 1;
     }
+    found
+}
+
+pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
+    let mut found = rows_by_kind(world, p);
     let mut count = |kind: char| found.remove(&kind).unwrap_or(0);
-    let of = |wanted: fn(&State) -> bool| p.messages.iter().filter(|m| wanted(&m.state)).count();
-    let leased = p.messages.iter().filter_map(|m| match m.state {
+    let mine = || {
+        let all = p.messages.iter();
+        all.flat_map(|m| m.of.iter().map(move |(group, mine)| (m, *group, mine)))
+    };
+    let of = |wanted: fn(&State) -> bool| mine().filter(|(_, _, mine)| wanted(&mine.state)).count();
+    let leased = mine().filter_map(|(_, group, mine)| match mine.state {
         State::Leased {
             delivery, session, ..
-        } => Some((delivery, session)),
+        } => Some((group, delivery, session)),
         _ => None,
     });
     let leased: BTreeSet<_> = leased.collect();
     let sessions = leased
         .iter()
-        .filter(|(_, session)| session.is_some())
+        .filter(|(_, _, session)| session.is_some())
         .count();
+    prop_assert_eq!(count('g'), p.groups.len(), "groups");
     prop_assert_eq!(count('l'), leased.len(), "deliveries");
     prop_assert_eq!(count('L'), leased.len(), "timers of deliveries");
     prop_assert_eq!(count('s'), sessions, "deliveries of sessions");
@@ -49,6 +60,16 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
     let backing_off = of(|s| matches!(s, State::BackingOff(_)));
     prop_assert_eq!(count('w'), backing_off, "backing off");
     prop_assert_eq!(count('W'), backing_off, "timers of what backs off");
+    let early = p.messages.iter().filter(|m| m.early).count();
+    prop_assert_eq!(count('D'), early, "timers of what is not due");
+    let blocks: BTreeSet<_> = p.messages.iter().map(|m| m.position / 64).collect();
+    // The last one is kept until it is full.
+    let rows = count('m');
+    prop_assert!((blocks.len()..=blocks.len() + 1).contains(&rows), "blocks");
+    prop_assert!(count('v') <= rows, "sides of blocks");
+    prop_assert!(count('R') <= rows, "timers of what is retained");
+    let bits = rows * p.groups.len();
+    prop_assert!(count('n') <= bits, "settled bits");
     if p.config.ordering == Ordering::None {
         let own = p.messages.iter().filter(|m| m.ttl != 0).count();
         prop_assert!(count('X') <= own, "timers of messages' own times to live");
@@ -60,7 +81,7 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
     prop_assert_eq!(count('i'), p.ids.len(), "remembered ids");
     let together = count('j');
     prop_assert_eq!(together == 0, p.ids.is_empty());
-    let errors = p.messages.iter().filter(|m| !m.error.is_empty()).count();
+    let errors = mine().filter(|(_, _, mine)| !mine.error.is_empty()).count();
     prop_assert_eq!(count('e'), errors, "error texts");
     let keyed = p.config.ordering == Ordering::PerKey;
     prop_assert_eq!(
@@ -68,11 +89,9 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
         if keyed { p.messages.len() } else { 0 },
         "messages of keys"
     );
-    let keys: BTreeSet<_> = p
-        .messages
-        .iter()
-        .map(|m| m.key)
-        .filter(|key| p.engaged(*key))
+    let keys: BTreeSet<_> = mine()
+        .map(|(m, group, _)| (group, m.key))
+        .filter(|(group, key)| p.engaged(*group, *key))
         .collect();
     prop_assert_eq!(
         count('h'),

@@ -1,9 +1,11 @@
 //! What the twin does for sends.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use roadstead_core::shard::*;
 
-use super::model::{Effects, Message, Partition, Producer, State};
+use super::model::{Effects, Message, Mine, Partition, Producer, State};
 use super::ops::Seen;
 
 /// Bytes that count for a payload: header, its length in front, and body.
@@ -39,7 +41,7 @@ impl Partition {
             };
             outcomes.push(outcome);
         }
-        self.settle_front(fx.now);
+        self.settle_fronts(fx.now);
         Seen::Same(Reply::Sent(outcomes))
     }
 
@@ -55,7 +57,7 @@ impl Partition {
                 config: self.config.clone(),
                 ..copy
             };
-            self.settle_front(fx.now);
+            self.settle_fronts(fx.now);
             return tried;
         }
         let before = self.sequence;
@@ -114,21 +116,32 @@ impl Partition {
     pub fn make_room(&mut self, size: u64, fx: &mut Effects) -> Result<(), Refusal> {
         while let Err(full) = self.room(1, size) {
             let max = self.config.max_bytes;
-            let oldest = self
-                .messages
-                .iter()
-                .find(|m| matches!(m.state, State::Waiting | State::Returned))
-                .map(|m| m.sequence);
+            let oldest = self.messages.iter().find(|m| may_be_displaced(m));
+            let oldest = oldest.map(|m| m.sequence);
             match oldest {
                 Some(oldest)
                     if self.config.overflow != Overflow::Reject && (max == 0 || size <= max) =>
                 {
-                    self.fail(oldest, DeadLetterReason::Overflow, fx);
+                    self.displace(oldest, fx);
                 }
                 _ => return Err(full),
             }
         }
         Ok(())
+    }
+
+    /// A message goes for all groups; what the first one that needed it knows of it goes along.
+    fn displace(&mut self, sequence: u64, fx: &mut Effects) {
+        let m = self.messages.iter().find(|m| m.sequence == sequence);
+        let m = m.expect("it is there").clone();
+        let mine = m.of.values().next().expect("a group needs it").clone();
+        let reason = DeadLetterReason::Overflow;
+        let kept = self.config.overflow == Overflow::DeadLetterOldest;
+        let to = self.config.dead_letter.filter(|_| kept);
+        let leaves = OutboxReason::DeadLettered(reason);
+        let target = to.map(|to| self.leave((&m, mine.count, mine.error), to, leaves, fx));
+        self.take_out(sequence, fx);
+        self.lost((DEFAULT_GROUP, m.id), reason, target, fx);
     }
 
     fn may_come(&self, m: &NewMessage, now: u64) -> Result<(), Refusal> {
@@ -152,7 +165,7 @@ impl Partition {
 
     fn add(&mut self, m: &NewMessage, size: u64, now: u64) -> u64 {
         self.sequence += 1;
-        self.totals.sent += 1;
+        self.sent += 1;
         let sequence = self.sequence;
         let PartitionId { queue, partition } = self.id;
         let due = (now + m.delay_ms).max(m.not_before);
@@ -172,20 +185,20 @@ impl Partition {
             ready_from: due.max(now),
             ttl: m.ttl_ms,
             due,
-            state: State::Waiting,
-            count: 0,
-            error: Bytes::new(),
+            early: false,
+            of: BTreeMap::new(),
+            settled_at: None,
         };
-        self.come(message);
+        self.come(message, now);
         sequence
     }
 
     /// Adds a message, which may be due later.
-    pub fn come(&mut self, message: Message) {
+    pub fn come(&mut self, message: Message, now: u64) {
         if message.due != 0 && self.config.ordering == Ordering::None {
             self.delayed.push(message);
         } else {
-            self.enter(message);
+            self.enter(message, now, false);
         }
     }
 
@@ -200,6 +213,17 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// Whether it is live, and receivable for every group that needs it, or would be if none of its
+/// key stood before it.
+fn may_be_displaced(m: &Message) -> bool {
+    let ready = |mine: &Mine| match mine.state {
+        State::Waiting => !m.early,
+        State::Returned => true,
+        _ => false,
+    };
+    m.settled_at.is_none() && m.of.values().all(ready)
 }
 
 /// The messages of a send with their producer and number.

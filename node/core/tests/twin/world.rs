@@ -194,10 +194,12 @@ impl World {
         freed.sort();
         fx.freed.sort();
         proptest::prop_assert_eq!(freed, fx.freed, "freed payloads");
-        let told = |e: &Event| format!("{} {} {:?}", e.partition, e.message, e.kind);
+        let told = |e: &Event| format!("{} {} {} {:?}", e.partition, e.group, e.message, e.kind);
         let mut events: Vec<_> = applied.events.iter().map(told).collect();
         let expected = fx.events.iter();
-        let mut expected: Vec<_> = expected.map(|(p, m, k)| format!("{p} {m} {k:?}")).collect();
+        let mut expected: Vec<_> = expected
+            .map(|(p, g, m, k)| format!("{p} {g} {m} {k:?}"))
+            .collect();
         events.sort();
         expected.sort();
         proptest::prop_assert_eq!(events, expected, "events");
@@ -234,6 +236,7 @@ impl World {
             Op::Accept(op) => Some(op.target),
             Op::Redrive(op) => Some(op.partition),
             Op::DeleteMessage(op) => Some(op.partition),
+            Op::Seek(op) => Some(op.partition),
             _ => None,
         };
         let kind = name(format!("{op:?}"));
@@ -269,6 +272,9 @@ impl World {
                 for outcome in outcomes {
                     self.count(format!("settled {outcome:?}"));
                 }
+            }
+            Reply::Sought { messages, .. } if *messages > 0 => {
+                self.count("messages to replay".into());
             }
             Reply::Accepted { stopped, .. } => {
                 if let Some(why) = stopped {

@@ -176,7 +176,9 @@ impl LoggedAccept {
         if through != before {
             p.set_accepted(step.kv, self.source, through);
         }
-        if p.config.ordering == Ordering::Strict {
+        // Where nothing else waits for a group, it waits for the delayed one.
+        let any_delayed = self.messages.iter().any(|message| message.due > step.now);
+        if p.config.ordering == Ordering::Strict && any_delayed {
             p.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         Ok(Reply::Accepted { through, stopped })
@@ -196,7 +198,7 @@ impl LoggedMoved {
             sequence: p.state.sequence + 1,
             payload: self.payload.at(step.index),
             enqueued_at: self.enqueued_at,
-            ready_from: step.now,
+            in_line_since: step.now,
             key,
             due: 0,
             ttl: self.ttl_ms,

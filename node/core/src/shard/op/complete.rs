@@ -6,11 +6,10 @@ use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
 use crate::shard::group::View;
 use crate::shard::id::{MessageId, PartitionId, Receipt, put_partition, read_partition};
-use crate::shard::keys;
-use crate::shard::outbox::loose_row;
 use crate::shard::overflow::LEAVING_MAX;
 use crate::shard::partition::{Partition, Shared, Step};
 use crate::shard::reply::{OutboxMessage, OutboxReason, Refusal, Reply};
+use crate::shard::state::Phase;
 
 /// Outputs per op at most.
 pub const MAX_OUTPUTS: usize = 1_000;
@@ -154,6 +153,9 @@ impl LoggedComplete {
     }
 
     fn check(&self, p: &mut View<'_>, step: &Step<'_>) -> Result<Option<Refusal>, KvError> {
+        if p.group.phase != Phase::Settled {
+            return Ok(Some(Refusal::StaleReceipt));
+        }
         let mut acks = self.acks.clone();
         acks.sort_unstable();
         let twice = acks.windows(2).any(|two| two[0] == two[1]);
@@ -189,7 +191,7 @@ impl Shared {
         };
         let payload = message.payload.at(step.index);
         let due = message.due(step.now);
-        step.kv.put(&keys::loose(payload), loose_row(payload));
+        Self::hold(step, payload);
         let message = OutboxMessage {
             number: 0,
             id,

@@ -7,6 +7,7 @@ use crate::shard::id::{PartitionId, put_partition, read_partition};
 use crate::shard::keys;
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Reply};
+use crate::shard::timer::Timer;
 
 /// Creates a partition or replaces its configuration.
 ///
@@ -34,10 +35,14 @@ impl Configure {
     }
 
     /// The partition as new; its configuration is written.
-    pub(crate) fn create(self, step: &mut Step<'_>) -> Partition {
-        let partition = Partition::new(self.partition, self.config);
+    pub(crate) fn create(self, step: &mut Step<'_>) -> Result<Result<Partition, Refusal>, KvError> {
+        let mut partition = Partition::new(self.partition, self.config);
+        if let Err(refusal) = partition.check_groups(&partition.config.groups) {
+            return Ok(Err(refusal));
+        }
+        partition.configure_groups(step)?;
         write(step, &partition);
-        partition
+        Ok(Ok(partition))
     }
 
     /// Changes a partition that is there.
@@ -48,9 +53,16 @@ impl Configure {
         if self.config.ordering != p.config.ordering {
             return Ok(Reply::Refused(Refusal::OrderingFixed));
         }
-        p.config = self.config;
+        if let Err(refusal) = p.check_groups(&self.config.groups) {
+            return Ok(Reply::Refused(refusal));
+        }
+        let retained_ms = std::mem::replace(&mut p.config, self.config).retain_ms;
         write(step, p);
-        p.refile_expiry(step)?;
+        let from_beginning = p.configure_groups(step)?;
+        p.refile_expiry(step, from_beginning)?;
+        if p.state.retained > 0 && p.config.retain_ms != retained_ms {
+            p.file(step.kv, step.now, Timer::Retention(0));
+        }
         Ok(Reply::Configured(true))
     }
 }

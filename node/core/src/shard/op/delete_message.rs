@@ -2,14 +2,14 @@
 
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
-use crate::shard::group::View;
-use crate::shard::id::{DEFAULT_GROUP, PartitionId, put_partition, read_partition};
+use crate::shard::id::{PartitionId, put_partition, read_partition};
 use crate::shard::location::{Location, put_location, read_location};
-use crate::shard::partition::{Partition, Shared, Step};
+use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Removal, Reply};
 use crate::shard::withdraw::Withdrawn;
 
-/// Deletes the message at a location, unless it is leased otherwise than by `lease`.
+/// Deletes the message at a location for all groups, unless one leases it otherwise than by
+/// `lease`; also one that is retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeleteMessage {
     /// The partition.
@@ -61,29 +61,18 @@ impl DeleteMessage {
     }
 
     pub(crate) fn apply(self, p: &mut Partition, step: &mut Step<'_>) -> Result<Reply, KvError> {
-        let group = self.lease.map_or(DEFAULT_GROUP, |lease| lease.group);
-        let Some(mut p) = p.view(group) else {
+        if self.lease.is_some_and(|it| p.look(it.group).is_none()) {
             return Ok(Reply::Refused(Refusal::NoGroup));
-        };
-        let removal = match self.withdraw(&mut p, step)? {
-            Withdrawn::Here(header, _) => {
-                Shared::free(step, &header);
-                p.state.purged += 1;
-                Removal::Done
-            }
-            Withdrawn::Leased => Removal::Leased,
-            Withdrawn::Gone => Removal::Gone,
-        };
-        Ok(Reply::Deleted(removal))
-    }
-
-    fn withdraw(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<Withdrawn, KvError> {
-        if let (Location::Position(position), Some(lease)) = (self.location, self.lease)
-            && p.is_leased_by(step.kv, position, lease)?
-            && let Some(ended) = p.end_lease(step, lease.delivery, lease.slot)?
-        {
-            return p.withdraw_ended(step, ended);
         }
-        p.withdraw(step, self.location)
+        let out = match (p.withdraw(step, self.location, self.lease)?, self.location) {
+            (Withdrawn::Out(out), _) => out,
+            (Withdrawn::Kept, Location::Position(position)) => p.take_out(step, position, None)?,
+            (Withdrawn::Leased, _) => return Ok(Reply::Deleted(Removal::Leased)),
+            (Withdrawn::Kept | Withdrawn::Gone, _) => return Ok(Reply::Deleted(Removal::Gone)),
+        };
+        out.removed.free(step)?;
+        // What is retained goes too, but is not live.
+        p.state.purged += u64::from(out.was_live);
+        Ok(Reply::Deleted(Removal::Done))
     }
 }

@@ -11,6 +11,7 @@ mod purge;
 mod receive;
 mod redrive;
 mod release_session;
+mod seek;
 mod send;
 mod settle;
 
@@ -25,6 +26,7 @@ pub use purge::{Purge, PurgeFrom};
 pub use receive::{MAX_RECEIVE, Receive};
 pub use redrive::{MAX_REDRIVE, Move, NewPayload, Redrive};
 pub use release_session::ReleaseSession;
+pub use seek::{Seek, SeekTo};
 pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
 
@@ -64,6 +66,8 @@ pub enum Op {
     Redrive(Redrive),
     /// Deletes one message.
     DeleteMessage(DeleteMessage),
+    /// Lets a group begin with another message.
+    Seek(Seek),
 }
 
 /// Steps (a lease ended, a delayed message made ready, a message expired …) per [`Op::Tick`].
@@ -84,6 +88,7 @@ const DIGEST: u8 = 11;
 const REDRIVE: u8 = 12;
 const DELETE_MESSAGE: u8 = 13;
 const COMPLETE: u8 = 15;
+const SEEK: u8 = 14;
 
 /// An op as it stands in an entry: payloads are ranges of the entry's data.
 #[derive(Debug)]
@@ -102,6 +107,7 @@ pub(crate) enum LoggedOp<'a> {
     Digest(Digest),
     Redrive(redrive::LoggedRedrive),
     DeleteMessage(DeleteMessage),
+    Seek(Seek),
 }
 
 impl Op {
@@ -121,6 +127,7 @@ impl Op {
             Self::Digest(op) => op.encode(tag(out, DIGEST)),
             Self::Redrive(op) => op.encode(tag(out, REDRIVE)),
             Self::DeleteMessage(op) => op.encode(tag(out, DELETE_MESSAGE)),
+            Self::Seek(op) => op.encode(tag(out, SEEK)),
         }
     }
 }
@@ -148,6 +155,7 @@ impl<'a> LoggedOp<'a> {
             DIGEST => Self::Digest(Digest::decode(r)?),
             REDRIVE => Self::Redrive(redrive::LoggedRedrive::decode(r)?),
             DELETE_MESSAGE => Self::DeleteMessage(DeleteMessage::decode(r)?),
+            SEEK => Self::Seek(Seek::decode(r)?),
             _ => return r.fail("kind of op (a newer binary wrote it?)"),
         })
     }

@@ -2,15 +2,13 @@
 
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::{self, KvError};
-use crate::shard::group::View;
-use crate::shard::header::{Header, decode_single};
+use crate::shard::header::decode_single;
 use crate::shard::id::{PartitionId, put_partition, read_partition};
 use crate::shard::partition::{Partition, Shared, Step, corrupt};
-use crate::shard::place::Place;
 use crate::shard::reply::Reply;
 
-/// Removes the messages of a partition that are not leased; at most 4,096 are looked at, the
-/// answer says where to go on.
+/// Takes the messages of a partition from every group that does not lease them; also those that are
+/// retained go. At most 4,096 are looked at, the answer says where to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purge {
     /// The partition.
@@ -120,7 +118,7 @@ fn purge_delayed(
         *budget -= 1;
         if header.sequence < from.before {
             p.remove_delayed(step, &key, &header);
-            Shared::free(step, &header);
+            Shared::free(step, &header)?;
             messages += 1;
         }
     }
@@ -146,31 +144,11 @@ fn purge_positions(
         if header.sequence >= from.before {
             continue;
         }
-        let mut gone = false;
-        p.for_each_group(&mut |view| {
-            gone |= view.take_out(step, position, &header)?;
-            Ok(())
-        })?;
-        messages += u64::from(gone);
+        // What is retained goes too, but is not live.
+        let was_live = !p.is_retained(step.kv, position)?;
+        let taken = p.take_from_all(step, position)?;
+        p.end_retained(step, position)?;
+        messages += u64::from(taken && was_live);
     }
     Ok((messages, false))
-}
-
-impl View<'_> {
-    /// Removes a message unless it is leased. Whether it is gone.
-    fn take_out(
-        &mut self,
-        step: &mut Step<'_>,
-        position: u64,
-        header: &Header,
-    ) -> Result<bool, KvError> {
-        let place = self.look().place(step.kv, position, header)?;
-        if place == Place::Leased {
-            return Ok(false);
-        }
-        let has_error = self.leave_place(step, position, place).has_error;
-        let header = self.remove(step, position, has_error)?;
-        Shared::free(step, &header);
-        Ok(true)
-    }
 }

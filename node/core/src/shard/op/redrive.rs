@@ -7,20 +7,19 @@ use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
 use crate::shard::config::DeadLetterTarget;
 use crate::shard::depart::Departure;
-use crate::shard::group::View;
 use crate::shard::id::{DEFAULT_GROUP, PartitionId, put_partition, read_partition};
 use crate::shard::location::{Location, put_location, read_location};
 use crate::shard::partition::{Partition, Step};
-use crate::shard::reply::{EventKind, OutboxReason, Refusal, Removal, Reply};
+use crate::shard::reply::{Event, EventKind, OutboxReason, Refusal, Removal, Reply};
 use crate::shard::withdraw::Withdrawn;
 
 /// Moves per op at most.
 pub const MAX_REDRIVE: usize = 1_000;
 
-/// Moves messages that are not leased to other queues; answered move by move.
+/// Moves messages that no group leases to other queues, for all groups; answered move by move.
 ///
 /// A message keeps its id, its time of acceptance and its ordering key; of its deliveries nothing
-/// goes with it.
+/// goes with it. One that is only retained stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redrive {
     /// The partition that they leave.
@@ -114,12 +113,9 @@ impl LoggedRedrive {
         if self.moves.iter().any(|one| one.to.queue == p.id().queue) {
             return Ok(Reply::Refused(Refusal::SameQueue));
         }
-        let Some(mut view) = p.view(DEFAULT_GROUP) else {
-            return Ok(Reply::Refused(Refusal::NoGroup));
-        };
         let mut outcomes = Vec::with_capacity(self.moves.len());
         for one in &self.moves {
-            outcomes.push(one.apply(&mut view, step)?);
+            outcomes.push(one.apply(p, step)?);
         }
         Ok(Reply::Redriven(outcomes))
     }
@@ -145,23 +141,27 @@ impl LoggedMove {
         })
     }
 
-    fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<Removal, KvError> {
-        let (header, back) = match p.withdraw(step, self.location)? {
-            Withdrawn::Here(header, back) => (header, back),
+    fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Removal, KvError> {
+        let out = match p.withdraw(step, self.location, None)? {
+            Withdrawn::Out(out) => out,
             Withdrawn::Leased => return Ok(Removal::Leased),
-            Withdrawn::Gone => return Ok(Removal::Gone),
+            Withdrawn::Kept | Withdrawn::Gone => return Ok(Removal::Gone),
         };
         let departure = Departure {
             to: self.to,
             payload: self.payload.map(|new| new.at(step.index)),
             reason: OutboxReason::Redriven,
-            delivery_count: back.delivery_count,
+            delivery_count: out.delivery_count,
             error: Bytes::new(),
         };
-        let target = p.depart(step, &header, departure);
+        let target = p.depart(step, &out.removed, departure)?;
         p.state.redriven += 1;
-        let id = header.id(p.id());
-        p.event(step, id, EventKind::Redriven(target));
+        step.events.push(Event {
+            partition: p.id(),
+            group: DEFAULT_GROUP,
+            message: out.removed.header.id(p.id()),
+            kind: EventKind::Redriven(target),
+        });
         Ok(Removal::Done)
     }
 }

@@ -9,9 +9,10 @@ use crate::shard::group::View;
 use crate::shard::id::{PartitionId, Receipt, put_partition, read_partition};
 use crate::shard::lease::{Lease, MAX_LEASE_MS};
 use crate::shard::outbox::Failed;
-use crate::shard::partition::{Shared, Step};
+use crate::shard::partition::Step;
 use crate::shard::place::Back;
 use crate::shard::reply::{DeadLetterReason, EventKind, Refusal, Reply, SettleOutcome};
+use crate::shard::state::Phase;
 
 /// Settlements per op at most.
 pub const MAX_SETTLE: usize = 1_000;
@@ -247,8 +248,8 @@ impl LoggedSettle<'_> {
 impl View<'_> {
     /// Removes a message whose lease has just ended with an ack.
     pub(crate) fn acked(&mut self, step: &mut Step<'_>, lease: &Lease) -> Result<(), KvError> {
-        let header = self.remove(step, lease.position, lease.has_error)?;
-        Shared::free(step, &header);
+        self.remove(step, lease.position, lease.has_error)?
+            .free(step)?;
         self.group.acked += 1;
         Ok(())
     }
@@ -256,7 +257,7 @@ impl View<'_> {
 
 impl LoggedSettlement<'_> {
     fn apply(&self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<SettleOutcome, KvError> {
-        if u64::from(self.epoch) != p.group.epoch {
+        if u64::from(self.epoch) != p.group.epoch || p.group.phase != Phase::Settled {
             return Ok(SettleOutcome::Stale);
         }
         if let LoggedAction::Extend { lease_ms } = self.action {

@@ -51,7 +51,9 @@ impl LoggedSend<'_> {
             outcomes.push(outcome);
         }
         p.file_ids(step, &new_ids);
-        if p.config.ordering == Ordering::Strict {
+        // Where nothing else waits for a group, it waits for the delayed one.
+        let any_delayed = self.messages.iter().any(LoggedMessage::is_delayed);
+        if p.config.ordering == Ordering::Strict && any_delayed {
             p.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         Ok(Reply::Sent(outcomes))
@@ -203,7 +205,7 @@ impl LoggedMessage {
             sequence,
             payload: self.payload.at(step.index),
             enqueued_at: step.now,
-            ready_from: step.now,
+            in_line_since: step.now,
             ttl: self.ttl_ms,
             key: self.key,
             due: 0,
@@ -212,6 +214,10 @@ impl LoggedMessage {
         };
         p.add_by(step, header, self.due(step.now))?;
         Ok(sequence)
+    }
+
+    fn is_delayed(&self) -> bool {
+        self.delay_ms != 0 || self.not_before != 0
     }
 
     /// When it is receivable at the earliest, ms.
