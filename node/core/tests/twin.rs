@@ -12,9 +12,12 @@ mod twin {
     pub mod by_hand;
     pub mod compare;
     pub mod complete;
+    pub mod config;
+    pub mod cover;
     pub mod dedup;
     pub mod deliver;
     pub mod due;
+    pub mod fail;
     pub mod groups;
     pub mod history;
     pub mod model;
@@ -78,9 +81,8 @@ fn agree(seed: u64) {
         }
         Ok(())
     });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    let failure = result.err().map(|error| error.to_string());
+    assert!(failure.is_none(), "{}", failure.unwrap_or_default());
     check(&coverage.into_inner());
 }
 
@@ -168,6 +170,7 @@ const ONCE: &[&str] = &[
     "Complete PerKey",
     "Complete Strict",
     "completed with outputs",
+    "completed by another group",
     "refused StaleReceipt",
     "refused TooLate",
     "accepted one that is due later",
@@ -188,10 +191,19 @@ const ONCE: &[&str] = &[
     "redriven Leased",
     "redriven Gone",
     "redriven Gone of a delayed one",
+    "redriven Done: of several groups",
+    "redriven Done: replayed",
+    "redriven Leased: of several groups",
+    "redriven Gone: retained",
     "refused SameQueue",
     "deleted Done",
     "deleted Done of a delayed one",
     "deleted Done with a lease",
+    "deleted Done with a lease of another group",
+    "deleted Done: of several groups",
+    "deleted Done: replayed",
+    "deleted Done: retained",
+    "deleted Leased: of several groups",
     "deleted Leased",
     "deleted Leased with a lease",
     "deleted Gone",
@@ -244,6 +256,8 @@ fn check(coverage: &Coverage) {
         wanted.push(format!("retained {order}"));
         wanted.push(format!("dead letter of one of several groups {order}"));
         wanted.push(format!("backoff {order}"));
+        wanted.push(format!("displaced for several groups {order}"));
+        wanted.push(format!("displaced where messages are retained {order}"));
         wanted.extend(duplicates(order));
     }
     wanted.extend(ONCE.iter().map(|name| (*name).to_owned()));

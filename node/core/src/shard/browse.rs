@@ -103,8 +103,8 @@ impl BrowseFrom {
 }
 
 impl ShardMachine {
-    /// A piece of a walk through what a group has not settled, for which at most `max` (at least
-    /// 1) messages are looked at: it may hold none and yet not be the last one. `from` is None to
+    /// A piece of a walk through what a group has not settled: at most `max` (at least 1) messages
+    /// are looked at for it. It may hold none and yet not be the last one. `from` is None to
     /// begin. A partition or a group that is not here has no messages.
     pub fn browse(
         &self,

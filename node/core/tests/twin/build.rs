@@ -4,7 +4,8 @@ use bytes::Bytes;
 use proptest::sample::Index;
 use roadstead_core::shard::*;
 
-use super::history::{Asked, Begin, Config, DeadLetter, Happening, Sent, Settled, UNKNOWN};
+use super::config::{Asked, Config, DeadLetter};
+use super::history::{Begin, Happening, Sent, Settled, UNKNOWN};
 use super::world::World;
 
 impl World {
@@ -25,20 +26,7 @@ impl World {
                 producer,
                 messages,
                 atomic,
-            } => {
-                let partition = id(slot);
-                let producer = producer.map(|(name, first)| ProducerRef {
-                    id: Bytes::from(vec![b'p', name]),
-                    first,
-                });
-                let messages = messages.iter().map(|sent| self.message(sent)).collect();
-                vec![Op::Send(Send {
-                    partition,
-                    producer,
-                    messages,
-                    atomic: *atomic,
-                })]
-            }
+            } => vec![self.send(id(slot), *producer, messages, *atomic)],
             Happening::Receive {
                 slot,
                 group,
@@ -85,6 +73,26 @@ impl World {
                 })]
             }
         }
+    }
+
+    fn send(
+        &mut self,
+        partition: PartitionId,
+        producer: Option<(u8, u64)>,
+        messages: &[Sent],
+        atomic: bool,
+    ) -> Op {
+        let producer = producer.map(|(name, first)| ProducerRef {
+            id: Bytes::from(vec![b'p', name]),
+            first,
+        });
+        let messages = messages.iter().map(|sent| self.message(sent)).collect();
+        Op::Send(Send {
+            partition,
+            producer,
+            messages,
+            atomic,
+        })
     }
 
     fn seek(&self, slot: usize, group: usize, to: Begin) -> Op {

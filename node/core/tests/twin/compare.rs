@@ -7,6 +7,7 @@ use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::*;
 
+use super::cover::cover_states;
 use super::model::{Leaving, Message, Mine, Partition, State};
 use super::rows::nothing_is_left_behind;
 use super::world::{Check, World};
@@ -34,7 +35,7 @@ pub fn all(world: &mut World) -> Check {
     }
     deadlines(world)?;
     payloads(world)?;
-    cover(world);
+    cover_states(world);
     Ok(())
 }
 
@@ -307,22 +308,7 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
                 "numbers follow one by one"
             );
         }
-        let leaving = |m: &OutboxMessage| Leaving {
-            target,
-            number: Some(m.number),
-            sequence: 0,
-            id: m.id,
-            key: m.key.unwrap_or(0),
-            body: world.body(m.payload),
-            enqueued_at: m.enqueued_at,
-            due: m.due,
-            ttl: m.ttl_ms,
-            reason: m.reason,
-            count: m.delivery_count,
-            at: m.at,
-            error: m.error.clone(),
-        };
-        got.extend(heads.iter().map(leaving));
+        got.extend(heads.iter().map(|m| leaving(world, target, m)));
     }
     let Some(p) = world.twin.partitions.get_mut(&id) else {
         return Ok(());
@@ -353,6 +339,24 @@ fn outboxes(world: &mut World, id: PartitionId) -> Check {
     let known: Vec<_> = known.map(|m| Leaving { sequence: 0, ..m }).collect();
     prop_assert_eq!(known, got);
     Ok(())
+}
+
+fn leaving(world: &World, target: PartitionId, m: &OutboxMessage) -> Leaving {
+    Leaving {
+        target,
+        number: Some(m.number),
+        sequence: 0,
+        id: m.id,
+        key: m.key.unwrap_or(0),
+        body: world.body(m.payload),
+        enqueued_at: m.enqueued_at,
+        due: m.due,
+        ttl: m.ttl_ms,
+        reason: m.reason,
+        count: m.delivery_count,
+        at: m.at,
+        error: m.error.clone(),
+    }
 }
 
 fn deadlines(world: &World) -> Check {
@@ -392,42 +396,4 @@ fn payloads(world: &World) -> Check {
     halves.sort();
     prop_assert_eq!(halves, live, "live payloads by range");
     Ok(())
-}
-
-fn cover(world: &mut World) {
-    let states = |p: &Partition| {
-        let order = p.config.ordering;
-        let groups = p.groups.len();
-        let of = move |(m, group, mine): (&Message, u32, &Mine)| {
-            let name = format!("{:?}", state(p, m, (group, mine)));
-            let mut reached = vec![format!("state {name} {order:?}")];
-            if mine.count > 0 && p.config.backoff.is_some() && name == "Delayed" {
-                reached.push(format!("backoff {order:?}"));
-            }
-            if m.ttl != 0 {
-                reached.push(format!("own time to live {name} {order:?}"));
-            }
-            if group != 0 {
-                reached.push(format!("state {name} {order:?} of another group"));
-            }
-            if m.settled_at.is_some() {
-                reached.push(format!("replayed {name} {order:?}"));
-            }
-            if m.of.len() < groups && p.outbox.iter().any(|dead| dead.sequence == m.sequence) {
-                reached.push(format!("dead letter of one of several groups {order:?}"));
-            }
-            reached
-        };
-        let all = p.messages.iter();
-        let all = all.flat_map(|m| m.of.iter().map(move |(group, mine)| (m, *group, mine)));
-        let mut reached = all.flat_map(of).collect::<Vec<_>>();
-        if p.messages.iter().any(|m| m.of.is_empty()) {
-            reached.push(format!("retained {order:?}"));
-        }
-        reached
-    };
-    let reached: Vec<String> = world.twin.partitions.values().flat_map(states).collect();
-    for name in reached {
-        world.count(name);
-    }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::sample::Index;
 use roadstead_core::shard::*;
 
-use super::history::DeadLetter;
+use super::config::DeadLetter;
 use super::world::World;
 
 impl World {

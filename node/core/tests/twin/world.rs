@@ -8,7 +8,8 @@ use proptest::test_runner::TestCaseError;
 use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::*;
 
-use super::history::{Config, Entry, Happening, SLOTS};
+use super::config::Config;
+use super::history::{Entry, Happening, SLOTS};
 use super::model::Effects;
 use super::ops::{Seen, SeenMessage, Twin};
 use super::rows::digested;
@@ -118,8 +119,9 @@ impl World {
         };
         assert_eq!(applied.replies.len(), ops.len());
         for (op, reply) in ops.iter().zip(&applied.replies) {
+            let foreseen = self.foresee(op);
             let expected = self.twin.apply(op, &mut fx);
-            self.cover(op, reply);
+            self.cover(op, reply, foreseen);
             let got = self.see(reply);
             if got != expected {
                 return Err(TestCaseError::fail(format!(
@@ -203,112 +205,8 @@ impl World {
         events.sort();
         expected.sort();
         proptest::prop_assert_eq!(events, expected, "events");
-        for event in &applied.events {
-            let kind = format!("{:?}", event.kind);
-            let mut words = kind.split(['(', ',']);
-            let name = words.next().unwrap_or_default();
-            let reason = match event.kind {
-                EventKind::DeadLettered(..) | EventKind::Dropped(DeadLetterReason::Overflow) => {
-                    words.next().unwrap_or_default()
-                }
-                _ => "",
-            };
-            let reason = reason.trim_end_matches(')');
-            self.count(format!("event {name} {reason}").trim_end().to_owned());
-        }
+        self.cover_events(applied);
         Ok(())
-    }
-
-    fn cover(&mut self, op: &Op, reply: &Reply) {
-        let name = |text: String| {
-            text.split(|c: char| !c.is_alphanumeric())
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let partition = match op {
-            Op::Complete(op) => Some(op.partition),
-            Op::Send(op) => Some(op.partition),
-            Op::Receive(op) => Some(op.partition),
-            Op::Settle(op) => Some(op.partition),
-            Op::Purge(op) => Some(op.partition),
-            Op::ReleaseSession(op) => Some(op.partition),
-            Op::Accept(op) => Some(op.target),
-            Op::Redrive(op) => Some(op.partition),
-            Op::DeleteMessage(op) => Some(op.partition),
-            Op::Seek(op) => Some(op.partition),
-            _ => None,
-        };
-        let kind = name(format!("{op:?}"));
-        if let Some(order) = partition.and_then(|id| self.orders.get(&id)) {
-            let order = *order;
-            self.count(format!("{kind} {order:?}"));
-        }
-        match reply {
-            Reply::Refused(refusal) => {
-                self.count(format!("refused {}", name(format!("{refusal:?}"))));
-            }
-            Reply::Sent(outcomes) => {
-                for outcome in outcomes {
-                    self.count(match outcome {
-                        SendOutcome::Refused(refusal) => format!("sent {refusal:?}"),
-                        other => format!("sent {}", name(format!("{other:?}"))),
-                    });
-                }
-                if let Op::Send(op) = op {
-                    let refused = |o: &SendOutcome| matches!(o, SendOutcome::Refused(_));
-                    if op.atomic && outcomes.len() > 1 && !outcomes.iter().any(refused) {
-                        self.count("atomic batch accepted".into());
-                    }
-                    self.cover_duplicates(op, outcomes);
-                }
-            }
-            Reply::Completed { .. } => {
-                if matches!(op, Op::Complete(op) if !op.outputs.is_empty()) {
-                    self.count("completed with outputs".into());
-                }
-            }
-            Reply::Settled(outcomes) => {
-                for outcome in outcomes {
-                    self.count(format!("settled {outcome:?}"));
-                }
-            }
-            Reply::Sought { messages, .. } if *messages > 0 => {
-                self.count("messages to replay".into());
-            }
-            Reply::Accepted { stopped, .. } => {
-                if let Some(why) = stopped {
-                    self.count(format!("accept {why:?}"));
-                } else if matches!(op, Op::Accept(op)
-                    if op.messages.iter().any(|m| m.due > self.now))
-                {
-                    self.count("accepted one that is due later".into());
-                }
-            }
-            Reply::Redriven(outcomes) => {
-                let Op::Redrive(op) = op else { return };
-                for (one, outcome) in op.moves.iter().zip(outcomes) {
-                    let how = match (one.location, &one.payload) {
-                        (Location::Delayed { .. }, _) => " of a delayed one",
-                        (_, Some(_)) => " with edit",
-                        _ => "",
-                    };
-                    self.count(format!("redriven {outcome:?}{how}"));
-                }
-            }
-            Reply::Deleted(removal) => {
-                let Op::DeleteMessage(op) = op else { return };
-                let how = match (op.location, op.lease) {
-                    (Location::Delayed { .. }, _) => " of a delayed one",
-                    (_, Some(_)) => " with a lease",
-                    _ => "",
-                };
-                self.count(format!("deleted {removal:?}{how}"));
-            }
-            Reply::Digested(Digested { next: None, .. }) => self.count("digest to the end".into()),
-            Reply::Digested(_) => self.count("digest of a piece".into()),
-            _ => {}
-        }
     }
 
     pub fn count(&mut self, name: String) {
