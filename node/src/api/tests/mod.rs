@@ -17,11 +17,11 @@ use roadstead_proto::v1::message_service_client::MessageServiceClient;
 use roadstead_proto::v1::message_service_server::MessageService;
 use roadstead_proto::v1::peer_service_server::{PeerService, PeerServiceServer};
 use roadstead_proto::v1::{
-    FetchStateRequest, GetClusterStatusRequest, GetClusterStatusResponse, GetNodeRequest,
-    GetTopologyRequest, GetTopologyResponse, PeerFrame, ReceiveRequest, ReceiveResponse,
-    ReceiveStreamRequest, ReceiveStreamResponse, ReplaceMemberRequest, ReplaceMemberResponse,
-    SendRequest, SendResponse, SendStreamRequest, SendStreamResponse, SettleRequest,
-    SettleResponse, StateChunk,
+    CompleteRequest, CompleteResponse, FetchStateRequest, GetClusterStatusRequest,
+    GetClusterStatusResponse, GetNodeRequest, GetTopologyRequest, GetTopologyResponse, PeerFrame,
+    ReceiveRequest, ReceiveResponse, ReceiveStreamRequest, ReceiveStreamResponse,
+    ReplaceMemberRequest, ReplaceMemberResponse, SendRequest, SendResponse, SendStreamRequest,
+    SendStreamResponse, SettleRequest, SettleResponse, StateChunk,
 };
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
@@ -84,6 +84,13 @@ impl MessageService for Echo {
     }
 
     async fn settle(&self, _: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
+    async fn complete(
+        &self,
+        _: Request<CompleteRequest>,
+    ) -> Result<Response<CompleteResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
 
