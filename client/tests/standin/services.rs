@@ -161,6 +161,7 @@ impl MessageService for Node {
         send(SendRequest) -> SendResponse;
         receive(ReceiveRequest) -> ReceiveResponse;
         settle(SettleRequest) -> SettleResponse;
+        complete(CompleteRequest) -> CompleteResponse;
     }
 }
 
