@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use roadstead_proto::v1::{OutgoingMessage, SendResult};
 
 use super::batch::{Batch, Entry, Pending, Verdict};
+use super::waiting::{batch_of, expire, least};
 use crate::backoff::Backoff;
 use crate::error::Fault;
 
@@ -293,10 +294,10 @@ impl<T> Lanes<T> {
     /// Gives up what has run out of time; `fault` says why nothing could be sent.
     pub fn expire(&mut self, now: Instant, fault: &Fault) -> Vec<Verdict<T>> {
         let mut verdicts = Vec::new();
-        expire_waiting(&mut self.free, now, fault, &mut verdicts);
+        expire(&mut self.free, now, fault, &mut verdicts);
         for partition in self.active.clone() {
             let lane = &mut self.partitions[partition as usize];
-            expire_waiting(&mut lane.fresh, now, fault, &mut verdicts);
+            expire(&mut lane.fresh, now, fault, &mut verdicts);
             lane.retries.retain_mut(|batch| {
                 verdicts.extend(batch.expire(now, false));
                 !batch.is_empty()
@@ -357,44 +358,6 @@ impl<T> Lanes<T> {
         });
         lanes.chain(waiting(&self.free)).min()
     }
-}
-
-fn expire_waiting<T>(
-    waiting: &mut VecDeque<Pending<T>>,
-    now: Instant,
-    fault: &Fault,
-    verdicts: &mut Vec<Verdict<T>>,
-) {
-    while waiting.front().is_some_and(|first| first.deadline <= now)
-        && let Some(pending) = waiting.pop_front()
-    {
-        verdicts.push(pending.not_sent(now, fault));
-    }
-}
-
-/// Messages that must go together with the first that waits.
-fn least<T>(waiting: &VecDeque<Pending<T>>) -> usize {
-    waiting.front().map_or(1, |first| first.together.max(1))
-}
-
-/// Messages and bytes of the batch that those who wait begin with: an atomic one as it is, else
-/// what fits before the next atomic one.
-fn batch_of<T>(waiting: &VecDeque<Pending<T>>, limits: &Limits) -> (usize, usize) {
-    let together = waiting.front().map_or(0, |first| first.together);
-    if together > 0 {
-        let bytes = waiting.iter().take(together).map(|it| it.size).sum();
-        return (together, bytes);
-    }
-    let (mut count, mut bytes) = (0, 0);
-    for pending in waiting.iter().take(limits.batch_messages) {
-        let full = count > 0 && bytes + pending.size > limits.batch_bytes;
-        if full || pending.together > 0 {
-            break;
-        }
-        count += 1;
-        bytes += pending.size;
-    }
-    (count, bytes)
 }
 
 /// The messages of a batch, as they travel.

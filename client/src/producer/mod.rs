@@ -8,6 +8,7 @@ mod lanes;
 mod lanes_tests;
 mod link;
 mod nodes;
+mod waiting;
 
 use std::future::Future;
 use std::pin::Pin;
