@@ -308,3 +308,75 @@ fn a_shorter_time_of_retention_is_carried_out_in_pieces() {
     assert_eq!((world.freed, world.stats(0).retained), (40_000, 0));
     assert_eq!(world.machine.next_deadline(), None);
 }
+
+/// Deletes one message far ahead of a group on its way, and moves another.
+fn take_two(world: &mut World) {
+    let at = |n| Location::Position(n);
+    let delete = Op::DeleteMessage(DeleteMessage {
+        partition: PARTITION,
+        location: at(3_900),
+        lease: None,
+    });
+    assert_eq!(world.apply(&delete), Reply::Deleted(Removal::Done));
+    let to = DeadLetterTarget {
+        queue: 2,
+        partitions: 1,
+    };
+    let moves = [3_901, 3_900].map(|n| Move {
+        location: at(n),
+        to,
+        payload: None,
+    });
+    let redrive = Op::Redrive(Redrive {
+        partition: PARTITION,
+        moves: moves.to_vec(),
+    });
+    let outcomes = vec![Removal::Done, Removal::Gone];
+    assert_eq!(world.apply(&redrive), Reply::Redriven(outcomes));
+    assert_eq!(world.stats(0).messages, 3_998);
+    assert_eq!((world.freed, world.stats(0).outbox), (1, 1));
+}
+
+#[test]
+fn what_is_taken_while_a_group_goes_is_gone_at_once() {
+    let mut world = World::new(1);
+    world.send(4);
+    world.configure(|config| config.groups.clear());
+    take_two(&mut world);
+    assert!(world.ticks() > 1);
+    assert_eq!(world.consume(0), 3_998);
+    assert_eq!((world.stats(0).messages, world.stats(0).bytes), (0, 0));
+    assert_eq!((world.freed, world.rows(b'v')), (3_999, 0));
+}
+
+#[test]
+fn what_is_taken_while_a_group_seeks_is_not_delivered() {
+    let mut world = World::new(1);
+    world.send(4);
+    assert_eq!(world.consume(1), 4_000);
+    let reply = world.seek(1, SeekTo::Beginning);
+    assert!(matches!(reply, Reply::Sought { done: false, .. }));
+    take_two(&mut world);
+    assert!(world.ticks() > 1);
+    assert_eq!(world.consume(1), 3_998);
+    assert_eq!(world.consume(0), 3_998);
+    assert_eq!((world.stats(0).messages, world.stats(0).bytes), (0, 0));
+    assert_eq!(world.freed, 3_999);
+}
+
+#[test]
+fn what_waits_for_a_group_that_goes_makes_room() {
+    let mut world = World::new(1);
+    world.send(4);
+    world.configure(|config| {
+        config.groups.clear();
+        config.max_messages = 3_500;
+        config.overflow = Overflow::DropOldest;
+    });
+    world.send(1);
+    let stats = world.stats(0);
+    assert_eq!((stats.messages, stats.totals.dropped), (3_500, 1_500));
+    world.ticks();
+    assert_eq!(world.consume(0), 3_500);
+    assert_eq!((world.stats(0).messages, world.freed), (0, 5_000));
+}
