@@ -102,14 +102,22 @@ pub async fn run(
     }
     tally.print(output)?;
     ended?;
-    let Tally { returned, .. } = tally;
+    let Tally {
+        returned,
+        delivered,
+        ..
+    } = tally;
     if returned > 0 {
-        let fate = source.fate();
-        bail!("{returned} messages were not done when it was time to stop; {fate}");
+        let fate = if source.at_most_once {
+            "lost, as the queue is AtMostOnce"
+        } else {
+            "handed back"
+        };
+        bail!("{returned} of {delivered} messages not done when it was time to stop: {fate}");
     }
     let failed = tally.nacked + tally.unsettled;
     if failed > 0 && !source.options.follow {
-        bail!("{failed} of {} messages failed", tally.delivered);
+        bail!("{failed} of {delivered} messages failed");
     }
     Ok(())
 }
