@@ -217,7 +217,7 @@ fn a_redrive_keeps_to_its_rate_and_ends_by_a_signal() {
     assert_eq!(slow.wait().unwrap().code(), Some(1), "{said}");
     let moved = said.split("interrupted: ").nth(1).unwrap();
     let moved: u64 = moved.split(' ').next().unwrap().parse().unwrap();
-    assert!((3..=10).contains(&moved), "{said}");
+    assert!((3..20).contains(&moved), "{said}");
     assert_eq!(ready(&dev, "dead"), 20 - moved, "{said}");
     // Started again it goes on with the rest.
     let rest = dev.json("dlq redrive dead");

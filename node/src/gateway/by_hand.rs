@@ -77,19 +77,11 @@ impl<R: Runtime> Gateway<R> {
         let call = Call::DeleteMessage(ShardDeleteMessage {
             queue_id: info.id(),
             queue: Some(info.reference().clone()),
-            request: Some(request.clone()),
+            request: Some(request),
         });
         let Reply::Done(_) = self.ask_once(principal, shard, call).await? else {
             return Err(odd_answer(shard));
         };
-        let DeleteMessageRequest {
-            location,
-            message_id,
-            force,
-            ..
-        } = request;
-        let queue = shown(info.reference());
-        tracing::info!(%principal, queue, location, message_id, force, "message deleted");
         Ok(DeleteMessageResponse {})
     }
 
@@ -156,15 +148,6 @@ impl<R: Runtime> Gateway<R> {
             .target_of_redrive(principal, &info, &request.to)
             .await?;
         let shard = shard_of(&info, &request.location)?;
-        let RedriveMessageRequest {
-            location,
-            message_id,
-            body,
-            attributes,
-            content_type,
-            ..
-        } = request.clone();
-        let changed = body.is_some() || attributes.is_some() || content_type.is_some();
         let call = Call::RedriveMessage(ShardRedriveMessage {
             queue_id: info.id(),
             queue: Some(info.reference().clone()),
@@ -174,10 +157,6 @@ impl<R: Runtime> Gateway<R> {
         let Reply::RedrivenTo(to) = self.ask_once(principal, shard, call).await? else {
             return Err(odd_answer(shard));
         };
-        let (queue, target) = (shown(info.reference()), shown(&to));
-        tracing::info!(
-            %principal, queue, to = target, location, message_id, changed, "message redriven"
-        );
         Ok(RedriveMessageResponse { queue: Some(to) })
     }
 

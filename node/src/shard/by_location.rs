@@ -17,6 +17,7 @@ use super::replica::Replica;
 use super::send::{odd_reply, outcome, stopped};
 use super::walk::broken;
 use super::{location, redrive};
+use crate::auth::Principal;
 use crate::gateway::ApiError;
 use crate::runtime::Runtime;
 
@@ -31,9 +32,10 @@ struct Named<'a> {
     message_id: &'a str,
 }
 
-/// Deletes one message.
+/// Deletes one message, and writes down who did it.
 pub async fn delete<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,
+    principal: &Principal,
     call: ShardDeleteMessage,
 ) -> Result<(), ApiError> {
     let (queue, request) = (
@@ -58,7 +60,11 @@ pub async fn delete<R: Runtime, P: Replica>(
             lease,
         });
         match write(desk, op, &queue).await? {
-            Reply::Deleted(Removal::Done) => return Ok(()),
+            Reply::Deleted(Removal::Done) => {
+                let (message, queue, force) = (peeked.id, shown(&queue), request.force);
+                tracing::info!(%principal, %message, queue, force, "message deleted");
+                return Ok(());
+            }
             Reply::Deleted(Removal::Gone) => return Err(gone(&named)),
             Reply::Deleted(Removal::Leased) if request.force => {}
             Reply::Deleted(Removal::Leased) => return Err(leased(&named, &peeked, "delete")),
@@ -69,7 +75,8 @@ pub async fn delete<R: Runtime, P: Replica>(
     Err(ApiError::unavailable(message).about(&queue))
 }
 
-/// Moves one message, and changes it if that is asked for. Where it goes.
+/// Moves one message, and changes it if that is asked for, and writes down who did it. Where it
+/// goes.
 pub async fn redrive<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,
     mut targets: Targets<'_>,
@@ -98,9 +105,8 @@ pub async fn redrive<R: Runtime, P: Replica>(
         attributes: request.attributes.map(|new| new.attributes),
         content_type: request.content_type,
     };
-    let payload = if edit == Edit::default() {
-        None
-    } else {
+    let changed = edit != Edit::default();
+    let payload = if changed {
         desk.replica.sends_allowed().map_err(|why| {
             let message = format!("no changed message can be stored now: {why}");
             ApiError::exhausted(message).about(&queue)
@@ -108,13 +114,23 @@ pub async fn redrive<R: Runtime, P: Replica>(
         let (header, body) = blob::edited(&payload, &edit).map_err(unreadable)?;
         check_edited(&header, &body, &target)?;
         Some((header, body))
+    } else {
+        None
     };
     let op = Redrive {
         partition,
         moves: vec![move_to(peeked.location, &target, payload)],
     };
     match redrive::write(desk, op, &queue).await?.first() {
-        Some(Removal::Done) => Ok(target.reference().clone()),
+        Some(Removal::Done) => {
+            let to = target.reference().clone();
+            let (message, queue, target) = (peeked.id, shown(&queue), shown(&to));
+            let principal = targets.principal();
+            tracing::info!(
+                %principal, %message, queue, to = target, changed, "message redriven"
+            );
+            Ok(to)
+        }
         Some(Removal::Leased) => Err(leased(&named, &peeked, "redrive")),
         Some(Removal::Gone) | None => Err(gone(&named)),
     }
@@ -164,14 +180,18 @@ async fn write<R: Runtime, P: Replica>(
     }
 }
 
+fn shown(queue: &QueueRef) -> String {
+    format!("{}/{}", queue.namespace, queue.name)
+}
+
 fn gone(named: &Named<'_>) -> ApiError {
-    let QueueRef { namespace, name } = named.queue;
+    let queue = shown(named.queue);
     let what = match named.message_id {
         "" => "no message".to_owned(),
         id => format!("no message {id}"),
     };
     let message = format!(
-        "queue {namespace}/{name} has {what} at {:?}: it was settled, moved, expired or has fallen \
+        "queue {queue} has {what} at {:?}: it was settled, moved, expired or has fallen \
          due; peek shows where messages stand",
         named.location
     );
@@ -179,13 +199,13 @@ fn gone(named: &Named<'_>) -> ApiError {
 }
 
 fn leased(named: &Named<'_>, peeked: &Peeked, verb: &str) -> ApiError {
-    let QueueRef { namespace, name } = named.queue;
+    let queue = shown(named.queue);
     let instead = match verb {
         "delete" => "wait until its consumer is done, or delete it by force",
         _ => "wait until its consumer is done",
     };
     let message = format!(
-        "queue {namespace}/{name}: cannot {verb} message {}, as it is leased to a consumer; \
+        "queue {queue}: cannot {verb} message {}, as it is leased to a consumer; \
          {instead}",
         peeked.id
     );

@@ -168,6 +168,11 @@ impl<'a> Targets<'a> {
         }
     }
 
+    /// Who moves the messages.
+    pub fn principal(&self) -> &Principal {
+        self.principal
+    }
+
     /// Where a message goes: to the named queue, else to where it was dead-lettered from.
     pub async fn of(
         &mut self,

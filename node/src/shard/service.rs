@@ -106,7 +106,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 Reply::Peek(peek::peek(desk, &held, call).await?)
             }
             Some(Call::DeleteMessage(call)) => {
-                by_location::delete(desk, call).await?;
+                by_location::delete(desk, &principal, call).await?;
                 Reply::Done(true)
             }
             Some(Call::Redrive(call)) => {
