@@ -79,7 +79,8 @@ fn parse(info: &QueueInfo, token: &str) -> Option<WalkPlace> {
     let queue: u64 = parts.next()?.parse().ok()?;
     let partition: u32 = parts.next()?.parse().ok()?;
     let hex = parts.next()?;
-    if queue != info.id() || partition >= info.partitions() || !hex.is_ascii() {
+    let is_hex = hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if queue != info.id() || partition >= info.partitions() || !is_hex {
         return None;
     }
     let pairs = hex.as_bytes().chunks(2);
