@@ -111,6 +111,7 @@ impl Probe {
                 first_sequence: sequence,
             }),
             partition: Some(self.partition),
+            atomic: false,
         });
         request.set_timeout(TRY);
         let mut node = MessageServiceClient::new(self.nodes[0].clone());
