@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use roadstead_client::{CallError, ConnectError, Fault, ReceiveError, SendError};
+use roadstead_client::{CallError, ConnectError, Fault, ReceiveError, SendError, SettleError};
 use serde_json::json;
 
 /// What kind of failure it is.
@@ -136,6 +136,12 @@ fn kind(cause: &(dyn std::error::Error + 'static)) -> Option<Kind> {
     }
     if let Some(ReceiveError::Refused(fault)) = cause.downcast_ref() {
         return Some(by_code(fault));
+    }
+    if let Some(error) = cause.downcast_ref::<SettleError>() {
+        return Some(match error {
+            SettleError::Stale(fault) | SettleError::Refused(fault) => by_code(fault),
+            SettleError::Unknown(_) | SettleError::Closed => Kind::Unreachable,
+        });
     }
     match cause.downcast_ref::<SendError>()? {
         SendError::Refused(fault) | SendError::NotSent { last: fault, .. } => Some(by_code(fault)),

@@ -212,7 +212,7 @@ fn what_the_target_refuses_dies_with_the_reason() {
 #[test]
 fn a_full_target_holds_messages_up_and_none_dies() {
     let (edge, core) = (Dev::with(&[]), Dev::with(&[]));
-    edge.stdout("queue create orders --max-deliveries 1 --lease 1s");
+    edge.stdout("queue create orders --max-deliveries 1 --lease 5s");
     core.stdout(&format!("queue create orders {ONCE} --max-messages 2"));
     edge.run_with("send orders --ndjson -", "1\n2\n3\n4\n5\n6\n");
     let forwarder = follow(&edge, &core);

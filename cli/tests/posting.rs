@@ -131,7 +131,7 @@ fn what_is_not_taken_is_tried_again_and_dies_with_the_reason() {
     dev.stdout("queue create jobs --dead-letter dead --max-deliveries 2 --backoff none");
     let post = |endpoint: &str| {
         dev.stdout("send jobs x");
-        let line = "receive jobs --follow --post-timeout 300ms --post";
+        let line = "receive jobs --follow --post-timeout 2s --post";
         let url = format!("http://{endpoint}/");
         let mut arguments: Vec<&str> = line.split(' ').collect();
         arguments.push(&url);
@@ -154,7 +154,7 @@ fn what_is_not_taken_is_tried_again_and_dies_with_the_reason() {
             |_| Answer::Status(301, "location: /\r\n", ""),
             "301 Moved Permanently",
         ),
-        (|_| Answer::Hang, "in 300ms"),
+        (|_| Answer::Hang, "in 2s"),
         (|_| Answer::Close, "no answer from"),
     ];
     for (reply, words) in cases {
@@ -176,7 +176,7 @@ fn several_are_posted_at_once_on_connections_that_are_kept() {
     let highest = most.clone();
     let endpoint = Endpoint::start(move |_| {
         highest.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        sleep(Duration::from_millis(20));
+        sleep(Duration::from_millis(100));
         now.fetch_sub(1, Ordering::SeqCst);
         OK
     });
@@ -202,10 +202,10 @@ fn several_are_posted_at_once_on_connections_that_are_kept() {
 #[test]
 fn a_lease_lasts_as_long_as_the_answer_takes() {
     let dev = Dev::start();
-    dev.stdout("queue update orders --lease 1s");
+    dev.stdout("queue update orders --lease 3s");
     dev.stdout("send orders x");
     let endpoint = Endpoint::start(|_| {
-        sleep(Duration::from_secs(3));
+        sleep(Duration::from_secs(8));
         OK
     });
     let url = format!("http://{}", endpoint.address);

@@ -70,8 +70,8 @@ use crate::{ByteSize, Span, Timestamp};
     validation = Rule::new(
         "self.limits.overflow != 'DeadLetterOldest' || has(self.deadLetter)"
     ).message(
-        "limits.overflow DeadLetterOldest needs deadLetter.queueRef: name the Queue that takes what \
-         makes room"
+        "limits.overflow DeadLetterOldest needs deadLetter.queueRef: name the Queue that takes \
+         what makes room"
     ),
     validation = Rule::new(
         "self.limits.overflow == 'Reject' || has(self.limits.maxMessages) \

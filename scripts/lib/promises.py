@@ -36,6 +36,12 @@ def rows(markdown):
     return found
 
 
+def failed(log):
+    """Names of the tests that failed or were ignored, by the last part of their paths."""
+    found = (re.match(r"^test (\S+).* \.\.\. (?:FAILED|ignored)", line) for line in log)
+    return {one.group(1).rsplit("::", 1)[-1] for one in found if one}
+
+
 def passed(log):
     """Names of the tests that passed, by the last part of their paths, from the lines of a log."""
     names, begun = set(), None

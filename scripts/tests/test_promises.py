@@ -44,6 +44,9 @@ class Promises(unittest.TestCase):
     def test_only_what_passed_counts(self):
         self.assertEqual(promises.passed(LOG.splitlines()), {"a_test", "noisy", "later"})
 
+    def test_what_failed_or_was_ignored_is_told_apart(self):
+        self.assertEqual(promises.failed(LOG.splitlines()), {"failed", "ignored_one"})
+
     def test_a_history_is_told_by_one_test(self):
         self.assertEqual(promises.function("leases.txt"), promises.HISTORIES)
         self.assertEqual(promises.function("a_test"), "a_test")

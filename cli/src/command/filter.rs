@@ -63,6 +63,8 @@ enum Reason {
     Rejected,
     /// Its time to live was over.
     Expired,
+    /// It made room for a newer one.
+    Overflow,
 }
 
 /// What the age of a message is counted from.
@@ -121,6 +123,7 @@ impl Reason {
         match self {
             Self::MaxDeliveries => DeadLetterReason::MaxDeliveries,
             Self::Rejected => DeadLetterReason::Rejected,
+            Self::Overflow => DeadLetterReason::Overflow,
             Self::Expired => DeadLetterReason::Expired,
         }
     }

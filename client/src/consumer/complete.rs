@@ -54,6 +54,7 @@ impl Future for Completed {
 /// One delivery that is to be completed.
 #[derive(Debug)]
 pub(crate) struct Completing {
+    pub partition: u32,
     pub receipt: Bytes,
     pub outputs: Vec<Output>,
     pub asker: oneshot::Sender<Result<Vec<String>, SettleError>>,
@@ -86,9 +87,17 @@ impl Completing {
         let outcome = answer
             .map(|answer| answer.message_ids)
             .map_err(|error| reason(error, tries));
+        let refused = match &outcome {
+            Err(SettleError::Refused(fault)) => Some(fault.message.clone()),
+            _ => None,
+        };
         // Whoever completed it may not wait for the answer, and the engine may have ended.
         let _ = self.asker.send(outcome);
-        let _ = engine.send(Command::Completed(self.receipt));
+        let _ = engine.send(Command::Completed {
+            partition: self.partition,
+            receipt: self.receipt,
+            refused,
+        });
     }
 }
 
@@ -101,7 +110,8 @@ fn reason(error: CallError, tries: u32) -> SettleError {
     let stale = fault.code == Code::NotFound && fault.field == "receipts";
     match (stale, fault.retryable) {
         (true, _) if tries < 2 => SettleError::Stale(fault),
-        (true, _) | (_, true) => SettleError::Unknown(fault),
-        (false, false) => SettleError::Refused(fault),
+        // A refusal says nothing of a first try that was not answered.
+        (false, false) if tries < 2 => SettleError::Refused(fault),
+        _ => SettleError::Unknown(fault),
     }
 }

@@ -89,7 +89,8 @@ impl Delivery {
     /// at most once: its deliveries are acked already.
     ///
     /// # Errors
-    /// Nothing was sent unless the error says that it is not known.
+    /// Nothing was sent unless the error says that it is not known. Where the outputs are refused,
+    /// the message goes back with the reason, as after a nack.
     pub fn complete(mut self, outputs: impl IntoIterator<Item = Output>) -> Completed {
         let (asker, answer) = oneshot::channel();
         self.settled = true;
@@ -103,6 +104,7 @@ impl Delivery {
             return Completed(answer);
         }
         let completing = Completing {
+            partition: self.message.partition,
             receipt: self.receipt.clone(),
             outputs: outputs.into_iter().collect(),
             asker,

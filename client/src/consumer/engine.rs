@@ -36,8 +36,12 @@ pub(crate) enum Command {
     Settle(Settling),
     /// Ack a delivery and send what came of it.
     Complete(Completing),
-    /// That was answered: the delivery is held no more.
-    Completed(Bytes),
+    /// That was answered: the delivery is held no more, unless it was refused with this.
+    Completed {
+        partition: u32,
+        receipt: Bytes,
+        refused: Option<String>,
+    },
     /// The application is done with a delivery that has no lease.
     Done(u32),
     /// The shard of each partition, when it has changed.
@@ -208,7 +212,16 @@ impl Engine {
         match command {
             Command::Settle(settling) => self.settle(settling),
             Command::Complete(completing) => self.complete(completing),
-            Command::Completed(receipt) => self.held.remove(&receipt),
+            Command::Completed {
+                receipt,
+                refused: None,
+                ..
+            } => self.held.remove(&receipt),
+            Command::Completed {
+                partition,
+                receipt,
+                refused: Some(error),
+            } => self.settle(Settling::refused(partition, receipt, error)),
             Command::Done(partition) => self.held.uncount(partition),
             Command::Shards(shards) => {
                 self.shards = shards;
@@ -248,7 +261,7 @@ impl Engine {
         let Some(commands) = self.commands.upgrade() else {
             return;
         };
-        self.held.settling(&completing.receipt);
+        // Its lease is kept alive until the call is answered.
         let (shared, queue) = (&self.settings.shared, &self.settings.open.queue);
         tokio::spawn(completing.run(shared.clone(), queue.clone(), commands));
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use roadstead_proto::v1::{SettleBatch, SettleResult, Settlement};
+use bytes::Bytes;
+use roadstead_proto::v1::settlement::Action;
+use roadstead_proto::v1::{Nack, SettleBatch, SettleResult, Settlement};
 use tokio::sync::oneshot;
 use tonic::Code;
 
@@ -36,6 +38,26 @@ pub(crate) struct Settling {
     pub asker: Asker,
     /// It was sent before and the answer was lost.
     pub retried: bool,
+}
+
+impl Settling {
+    /// Gives back a delivery whose outputs were refused.
+    pub fn refused(partition: u32, receipt: Bytes, error: String) -> Self {
+        let nack = Nack {
+            error,
+            ..Nack::default()
+        };
+        Self {
+            partition,
+            settlement: Settlement {
+                receipt,
+                action: Some(Action::Nack(nack)),
+            },
+            since: Instant::now(),
+            asker: Asker::Return,
+            retried: false,
+        }
+    }
 }
 
 /// The settlements of one stream.

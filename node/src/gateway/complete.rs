@@ -88,14 +88,19 @@ impl<R: Runtime> Gateway<R> {
     ) -> Result<Vec<ShardOutput>, ApiError> {
         let mut found = Vec::with_capacity(outputs.len());
         let mut total = 0;
-        for output in outputs {
+        for (index, output) in outputs.into_iter().enumerate() {
             let message = output.message.unwrap_or_default();
             let info = self
                 .queue(principal, Action::Send, output.queue.as_ref())
                 .await?;
             let spec = info.spec();
             let one = std::slice::from_ref(&message);
-            validate::messages(one, &spec).map_err(|error| error.about(info.reference()))?;
+            validate::messages(one, &spec).map_err(|mut error| {
+                let (of_one, here) = ("messages[0]", format!("outputs[{index}].message"));
+                error.detail.field = error.detail.field.replace(of_one, &here);
+                error.message = error.message.replace(of_one, &here);
+                error.about(info.reference())
+            })?;
             total += validate::message_size(&message);
             let partitions = info.partitions().max(1);
             let partition = partition_of(&message, &spec, partitions);

@@ -34,6 +34,8 @@ pub struct Batch {
     pub touched: Vec<PartitionId>,
     /// It holds a Tick.
     pub tick: bool,
+    /// Some of its ops send messages to other queues.
+    pub outputs: bool,
 }
 
 /// Puts into an entry of the given time what fits of `lanes`, and receives for those consumers who
@@ -116,6 +118,7 @@ impl Batch {
                 (op.partition, freed.count() as u64)
             }
             Op::Complete(op) => {
+                self.outputs |= !op.outputs.is_empty();
                 let config = machine.config(op.partition);
                 let keyed = config.is_some_and(|config| config.ordering != Ordering::None);
                 let freed = if keyed { op.acks.len() as u64 } else { 0 };

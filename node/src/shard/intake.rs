@@ -29,7 +29,7 @@ pub struct Lanes {
     pub control: VecDeque<Job>,
     /// Settle.
     pub settles: VecDeque<Job>,
-    /// Send, Accept and Complete.
+    /// What carries messages.
     pub sends: VecDeque<Job>,
     /// Bytes of all three.
     pub bytes: usize,
@@ -45,7 +45,7 @@ impl Lanes {
         self.bytes += job.bytes;
         match &job.op {
             Op::Settle(_) => self.settles.push_back(job),
-            Op::Send(_) | Op::Accept(_) | Op::Complete(_) => self.sends.push_back(job),
+            op if is_bounded(op) => self.sends.push_back(job),
             _ => self.control.push_back(job),
         }
     }
@@ -59,6 +59,15 @@ impl Lanes {
             .into_iter()
             .chain(settles)
             .chain(std::mem::take(&mut self.sends))
+    }
+}
+
+/// Whether an op carries messages, so that it may be large.
+fn is_bounded(op: &Op) -> bool {
+    match op {
+        Op::Send(_) | Op::Accept(_) | Op::Complete(_) => true,
+        Op::Redrive(op) => op.moves.iter().any(|one| one.payload.is_some()),
+        _ => false,
     }
 }
 
@@ -109,7 +118,7 @@ impl Intake {
         let (done, answer) = oneshot::channel();
         {
             let mut state = self.lock();
-            let bounded = matches!(op, Op::Send(_) | Op::Accept(_) | Op::Complete(_));
+            let bounded = is_bounded(&op);
             if state.draining && (bounded || matches!(op, Op::Settle(_))) {
                 return Err(IntakeError::Draining);
             }

@@ -270,7 +270,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         events::log(desk.replica.id(), &applied.events);
         let leaves =
             |kind: &EventKind| matches!(kind, EventKind::DeadLettered(..) | EventKind::Redriven(_));
-        if applied.events.iter().any(|event| leaves(&event.kind)) {
+        if batch.outputs || applied.events.iter().any(|event| leaves(&event.kind)) {
             desk.outbox.notify_one();
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use futures_util::TryFutureExt as _;
-use roadstead_client::{Delivery, Message, Output as Outgoing};
+use roadstead_client::{Delivery, Message, Output as Outgoing, SettleError};
 use tokio::time::timeout;
 
 use super::exec::Running;
@@ -88,8 +88,10 @@ impl Each<'_> {
             match &options.output_queue {
                 Some(queue) => {
                     let outputs = output_of(&delivery, queue, printed);
+                    let id = delivery.id.clone();
                     let completed = delivery.complete(outputs).map_ok(drop);
-                    source.settle(completed, lost).await?;
+                    let done = source.settle(completed, lost).await;
+                    return self.completed(&id, done);
                 }
                 None => source.settle(delivery.ack(), lost).await?,
             }
@@ -102,6 +104,20 @@ impl Each<'_> {
             .settle(settled, "the command failed, and so did the nack")
             .await?;
         Ok(false)
+    }
+
+    /// False where what a command printed cannot be sent: its message went back with the reason.
+    fn completed(&self, id: &str, done: anyhow::Result<()>) -> anyhow::Result<bool> {
+        let Err(error) = done else {
+            return Ok(true);
+        };
+        match error.downcast_ref::<SettleError>() {
+            Some(SettleError::Refused(fault)) if !fault.retryable => {
+                note(&format!("{id}: {}; {}", fault.message, self.source.fate()));
+                Ok(false)
+            }
+            _ => Err(error),
+        }
     }
 
     /// Ends a command whose time is over. However it ends, nobody knows how far it got.

@@ -144,7 +144,11 @@ async fn receive(
                     ended = Err(error);
                     break;
                 }
-                end => notes.say(tally.count(end)),
+                end => {
+                    // What it gave back may come again: the wait for it begins now.
+                    since = Instant::now();
+                    notes.say(tally.count(end));
+                }
             },
             next = source.next(tally.delivered, since), if room => match next {
                 Ok(Some(delivery)) => {

@@ -262,6 +262,13 @@ impl Shared {
             .collect()
     }
 
+    /// Messages on their way to a queue.
+    pub(crate) fn outbox_pending_to(&self, queue: u64) -> u64 {
+        let to = |partition| PartitionId { queue, partition };
+        let outboxes = self.outboxes.range(to(0)..=to(u32::MAX));
+        outboxes.map(|(_, numbers)| numbers.pending()).sum()
+    }
+
     /// Messages in all outboxes.
     pub(crate) fn outbox_pending(&self) -> u64 {
         self.outboxes

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::config::DeadLetterTarget;
 use super::group::View;
 use super::id::DEFAULT_GROUP;
 use super::keys;
@@ -44,8 +45,8 @@ impl Overflow {
     }
 }
 
-/// Messages that make room for one message at most.
-pub(crate) const DISPLACED_MAX: usize = 1_000;
+/// Messages that make room for those of one op at most.
+pub(crate) const DISPLACED_MAX: usize = 4_096;
 /// Messages on their way to a dead-letter queue while which no more are sent there to make room:
 /// what a queue may hold is bounded, also when its dead-letter queue takes nothing.
 pub(crate) const LEAVING_MAX: u64 = 10_000;
@@ -66,51 +67,88 @@ impl Partition {
         Ok(())
     }
 
-    /// Whether there is room for one more message of `bytes`; makes it where the queue says so.
+    /// Whether there is room for one more message of `bytes`; makes it where the queue says so, by
+    /// at most `budget` messages. None goes where they would not make room enough.
     pub(crate) fn make_room(
         &mut self,
         step: &mut Step<'_>,
         bytes: u32,
+        budget: &mut usize,
     ) -> Result<Result<(), Refusal>, KvError> {
         let bytes = u64::from(bytes);
+        let Err(full) = self.has_room(1, bytes) else {
+            return Ok(Ok(()));
+        };
         let alone_too_large = self.config.max_bytes != 0 && bytes > self.config.max_bytes;
-        for _ in 0..DISPLACED_MAX {
-            let Err(full) = self.has_room(1, bytes) else {
-                return Ok(Ok(()));
-            };
-            if alone_too_large || !self.may_displace() {
-                return Ok(Err(full));
-            }
-            let Some(position) = self.oldest_ready(step.kv)? else {
-                return Ok(Err(full));
-            };
+        if alone_too_large || self.config.overflow == Overflow::Reject {
+            return Ok(Err(full));
+        }
+        let Some(displaced) = self.who_makes_room(step, bytes, *budget)? else {
+            return Ok(Err(full));
+        };
+        *budget -= displaced.len();
+        for position in displaced {
             self.displace(step, position)?;
         }
         Ok(self.has_room(1, bytes))
     }
 
-    fn may_displace(&self) -> bool {
-        match self.config.overflow {
-            Overflow::Reject => false,
-            Overflow::DropOldest => true,
-            Overflow::DeadLetterOldest => self.outbox_pending() < LEAVING_MAX,
+    /// The oldest messages that make room for one of `bytes`; None: there are not enough.
+    fn who_makes_room(
+        &mut self,
+        step: &Step<'_>,
+        bytes: u64,
+        budget: usize,
+    ) -> Result<Option<Vec<u64>>, KvError> {
+        let (mut messages, mut total) = (self.state.messages, self.state.bytes);
+        let (mut displaced, mut after) = (Vec::new(), 0);
+        loop {
+            let (most, most_bytes) = (self.config.max_messages, self.config.max_bytes);
+            let fits = (most == 0 || messages < most)
+                && (most_bytes == 0 || total.saturating_add(bytes) <= most_bytes);
+            if fits {
+                return Ok(Some(displaced));
+            }
+            if displaced.len() == budget || !self.may_displace(displaced.len()) {
+                return Ok(None);
+            }
+            let Some(position) = self.oldest_ready(step, after)? else {
+                return Ok(None);
+            };
+            let header = self.header(step.kv, position)?;
+            messages -= 1;
+            total = total.saturating_sub(u64::from(header.payload.len));
+            displaced.push(position);
+            after = position + 1;
         }
     }
 
-    /// Position of the oldest live message that is receivable for all groups that need it, or
-    /// would be if none of its key stood before it. It is among the first of some group.
-    fn oldest_ready(&mut self, kv: &dyn Kv) -> Result<Option<u64>, KvError> {
+    /// Whether one more may go beside `others`.
+    fn may_displace(&self, others: usize) -> bool {
+        let leaving = |to: DeadLetterTarget| self.outbox_pending_to(to.queue) + others as u64;
+        match (self.config.overflow, self.config.dead_letter) {
+            (Overflow::Reject, _) => false,
+            (Overflow::DeadLetterOldest, Some(to)) => leaving(to) < LEAVING_MAX,
+            (Overflow::DropOldest | Overflow::DeadLetterOldest, _) => true,
+        }
+    }
+
+    /// Position, from `after` on, of the oldest live message that is receivable for all groups that
+    /// need it, or would be if none of its key stood before it. It is among the first of some
+    /// group.
+    fn oldest_ready(&mut self, step: &Step<'_>, after: u64) -> Result<Option<u64>, KvError> {
+        let kv: &dyn Kv = &*step.kv;
         let groups: Vec<u32> = self.groups.keys().copied().collect();
         let looks = (LOOK_MAX / groups.len().max(1)).max(1);
         let mut oldest = None;
         for group in groups {
             for came_back in [true, false] {
-                let mut from = 0;
+                let mut from = after;
                 for _ in 0..looks {
                     let before = oldest.unwrap_or(u64::MAX);
                     let next = self.next_ready(kv, group, came_back, from..before)?;
                     let Some(position) = next else { break };
-                    if self.may_be_displaced(kv, position)? {
+                    if self.may_be_displaced(step, position)? {
                         oldest = Some(position);
                         break;
                     }
@@ -151,8 +189,10 @@ impl Partition {
         Ok(Some(position).filter(|it| *it < range.end.min(view.state.tail)))
     }
 
-    fn may_be_displaced(&mut self, kv: &dyn Kv, position: u64) -> Result<bool, KvError> {
-        if self.is_retained(kv, position)? {
+    fn may_be_displaced(&mut self, step: &Step<'_>, position: u64) -> Result<bool, KvError> {
+        let kv: &dyn Kv = &*step.kv;
+        // In strict order what is delayed has its place in line already.
+        if self.header(kv, position)?.due > step.now || self.is_retained(kv, position)? {
             return Ok(false);
         }
         let free = self.let_go(kv, position, &mut |_, place| {

@@ -159,8 +159,8 @@ pub enum Refusal {
     /// A receipt of a Complete is stale, or given twice.
     #[error("a receipt is stale: its lease has ended, or the delivery was settled before")]
     StaleReceipt,
-    /// As many messages wait in the partition's outboxes as may.
-    #[error("too many messages wait to get from here to the queues that they go to")]
+    /// As many messages wait in the partition for a queue as may.
+    #[error("too many messages wait to get from here to a queue that an output goes to")]
     OutboxFull,
     /// A number of the outbox was left out: `through` of the answer says where to go on.
     #[error("a number of the outbox was left out")]

@@ -114,20 +114,30 @@ impl Partition {
 
     /// Room for one more message; the oldest that is ready makes it, where the queue says so.
     pub fn make_room(&mut self, size: u64, fx: &mut Effects) -> Result<(), Refusal> {
-        while let Err(full) = self.room(1, size) {
-            let max = self.config.max_bytes;
-            let oldest = self.messages.iter().find(|m| may_be_displaced(m));
-            let oldest = oldest.map(|m| m.sequence);
-            match oldest {
-                Some(oldest)
-                    if self.config.overflow != Overflow::Reject && (max == 0 || size <= max) =>
-                {
-                    self.displace(oldest, fx);
+        let Err(full) = self.room(1, size) else {
+            return Ok(());
+        };
+        let mut copy = self.clone();
+        let mut nothing = Effects {
+            now: fx.now,
+            ..Effects::default()
+        };
+        let max = self.config.max_bytes;
+        if self.config.overflow == Overflow::Reject || (max != 0 && size > max) {
+            return Err(full);
+        }
+        let oldest = self.messages.iter().filter(|m| may_be_displaced(m, fx.now));
+        let oldest: Vec<u64> = oldest.map(|m| m.sequence).collect();
+        for (enough, sequence) in (1..).zip(&oldest) {
+            copy.displace(*sequence, &mut nothing);
+            if copy.room(1, size).is_ok() {
+                for sequence in &oldest[..enough] {
+                    self.displace(*sequence, fx);
                 }
-                _ => return Err(full),
+                return Ok(());
             }
         }
-        Ok(())
+        Err(full)
     }
 
     /// A message goes for all groups; what the first one that needed it knows of it goes along.
@@ -217,13 +227,13 @@ impl Partition {
 
 /// Whether it is live, and receivable for every group that needs it, or would be if none of its
 /// key stood before it.
-fn may_be_displaced(m: &Message) -> bool {
+fn may_be_displaced(m: &Message, now: u64) -> bool {
     let ready = |mine: &Mine| match mine.state {
         State::Waiting => !m.early,
         State::Returned => true,
         _ => false,
     };
-    m.settled_at.is_none() && m.of.values().all(ready)
+    m.due <= now && m.settled_at.is_none() && m.of.values().all(ready)
 }
 
 /// The messages of a send with their producer and number.

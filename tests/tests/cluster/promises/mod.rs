@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_client::proto::QueueSpec;
-use roadstead_client::{Client, Consumer, Delivery};
+use roadstead_client::{Client, Consumer, Delivery, Producer};
 use roadstead_tests::live::LiveCluster;
 use tokio::time::timeout;
 
@@ -48,6 +48,12 @@ impl Scene {
         self.cluster.hosts[victim].kill();
     }
 
+    /// A producer that outlasts an election.
+    async fn producer(&self, queue: &str) -> Producer {
+        let producer = self.client.producer(queue).timeout(LONG).attempts(1_000);
+        producer.start().await.expect("the queue can be sent to")
+    }
+
     async fn consumer(&self, queue: &str) -> Consumer {
         // Enough for all that a test holds at once.
         let consumer = self.client.consumer(queue).max_in_flight(1_000);
@@ -67,7 +73,7 @@ async fn next(consumer: &Consumer) -> Delivery {
 async fn rest(consumer: &Consumer) -> Vec<Delivery> {
     let mut rest = Vec::new();
     while let Ok(next) = timeout(QUIET, consumer.next()).await {
-        rest.extend(next.expect("it is delivered"));
+        rest.push(next.expect("it is delivered").expect("it goes on"));
     }
     rest
 }

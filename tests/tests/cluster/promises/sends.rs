@@ -17,7 +17,7 @@ async fn what_is_acknowledged_is_delivered_and_stored_once() {
         ..QueueSpec::default()
     };
     scene.queue("plain", spec).await;
-    let producer = scene.client.producer("plain").start().await.expect("ready");
+    let producer = scene.producer("plain").await;
     let mut sending = Vec::new();
     for number in 0..600 {
         if number == 300 {
@@ -55,13 +55,13 @@ async fn an_id_is_known_to_a_new_leader() {
     scene.queue("once", spec).await;
     let message =
         |number: u32| Message::new(number.to_string()).deduplication_id(format!("order-{number}"));
-    let first = scene.client.producer("once").start().await.expect("ready");
+    let first = scene.producer("once").await;
     let mut ids = Vec::new();
     for sent in first.send_all((0..100).map(message)).await {
         ids.push(sent.expect("it is accepted").message_id);
     }
     scene.kill_leader_of("once").await;
-    let second = scene.client.producer("once").start().await.expect("ready");
+    let second = scene.producer("once").await;
     for (id, sent) in ids.iter().zip(second.send_all((0..100).map(message)).await) {
         let sent = sent.expect("it is answered");
         assert_eq!((&sent.message_id, sent.duplicate), (id, true));
@@ -74,8 +74,7 @@ async fn an_id_is_known_to_a_new_leader() {
 async fn an_atomic_batch_is_there_as_a_whole_or_not_at_all() {
     let scene = Scene::start().await;
     scene.queue("batches", QueueSpec::default()).await;
-    let producer = scene.client.producer("batches").start().await;
-    let producer = producer.expect("ready");
+    let producer = scene.producer("batches").await;
     let mut accepted = Vec::new();
     for batch in 0..40 {
         if batch == 20 {
@@ -124,7 +123,7 @@ async fn a_full_queue_keeps_the_newest_and_the_oldest_are_dead_letters() {
         ..QueueSpec::default()
     };
     scene.queue("ring", spec).await;
-    let producer = scene.client.producer("ring").start().await.expect("ready");
+    let producer = scene.producer("ring").await;
     for half in [0..60, 60..120] {
         for number in half {
             let sent = producer.send(Message::new(number.to_string())).await;

@@ -18,9 +18,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// So much of an answer is read: a connection whose answer is not read to its end is not used again.
+/// So much of an answer is read: a connection whose answer is not read to its end is not used
+/// again.
 const READ: usize = 64 << 10;
 const AGENT: &str = concat!("roadstead/", env!("CARGO_PKG_VERSION"));
 
@@ -81,20 +82,39 @@ impl Endpoint {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        let answer = async {
-            let answer = self.client.request(request).await?;
-            let (head, body) = answer.into_parts();
-            Ok::<_, Error>((head.status, head.headers, beginning(body).await))
+        let end = Instant::now() + self.timeout;
+        let answer = match timeout_at(end, self.client.request(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                return Err(format!(
+                    "no answer from {}: {}",
+                    self.shown(),
+                    causes(&error)
+                ));
+            }
+            Err(_) => {
+                return Err(format!(
+                    "no answer from {} in {:?}",
+                    self.shown(),
+                    self.timeout
+                ));
+            }
         };
-        match timeout(self.timeout, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(format!("no answer from {}: {}", self.uri, causes(&error))),
-            Err(_) => Err(format!("no answer from {} in {:?}", self.uri, self.timeout)),
-        }
+        let (head, body) = answer.into_parts();
+        // The status counts, also where the rest of the answer does not come.
+        let body = timeout_at(end, beginning(body)).await.unwrap_or_default();
+        Ok((head.status, head.headers, body))
+    }
+
+    /// The endpoint without its query, which may hold a secret.
+    fn shown(&self) -> String {
+        let scheme = self.uri.scheme_str().unwrap_or("http");
+        let authority = self.uri.authority().map_or("", |it| it.as_str());
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}{}", self.uri.path())
     }
 }
 
-/// The status counts, also where the rest of an answer is cut off.
 async fn beginning(body: Incoming) -> Bytes {
     let body = Limited::new(body, READ).collect().await;
     body.map(Collected::to_bytes).unwrap_or_default()

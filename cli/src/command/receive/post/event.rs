@@ -165,8 +165,10 @@ fn put(headers: &mut HeaderMap, name: &str, value: &str) {
 fn structured(event: impl Iterator<Item = (String, String)>, media: &str, body: &Bytes) -> Bytes {
     let mut object: Map<_, _> = event.map(|(name, value)| (name, json!(value))).collect();
     object.insert("datacontenttype".into(), json!(media));
-    let as_json = is_json(media) && serde_json::from_slice::<IgnoredAny>(body).is_ok();
-    let as_text = str::from_utf8(body).ok().filter(|_| media != UNTYPED);
+    let text = str::from_utf8(body).ok();
+    let whole = |text| serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let as_json = is_json(media) && text.is_some_and(whole);
+    let as_text = text.filter(|_| media != UNTYPED);
     match as_text {
         Some(text) if !as_json => object.insert("data".into(), json!(text)),
         None if !as_json => {

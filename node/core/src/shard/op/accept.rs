@@ -11,6 +11,7 @@ use crate::shard::id::{
     MessageId, PartitionId, key_hash, put_message_id, put_partition, read_message_id,
     read_partition,
 };
+use crate::shard::overflow::DISPLACED_MAX;
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Reply};
 
@@ -158,6 +159,7 @@ impl LoggedAccept {
         let before = p.accepted(step.kv, self.source)?;
         let mut through = before;
         let mut stopped = None;
+        let mut budget = DISPLACED_MAX;
         for (number, message) in (self.first..).zip(&self.messages) {
             if number <= through {
                 continue;
@@ -166,7 +168,7 @@ impl LoggedAccept {
                 stopped = Some(Refusal::Gap);
                 break;
             }
-            if let Err(refusal) = p.make_room(step, message.payload.len)? {
+            if let Err(refusal) = p.make_room(step, message.payload.len, &mut budget)? {
                 stopped = Some(refusal);
                 break;
             }

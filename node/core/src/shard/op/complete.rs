@@ -1,5 +1,7 @@
 //! Acks deliveries and sends what came of them, in one step.
 
+use std::collections::BTreeMap;
+
 use super::send::{LoggedMessage, MAX_DELAY_MS, NewMessage};
 use super::settle::MAX_SETTLE;
 use crate::codec::{Decoded, Put, Reader};
@@ -165,8 +167,12 @@ impl LoggedComplete {
                 return Ok(Some(Refusal::StaleReceipt));
             }
         }
-        let leaving = p.outbox_pending() + self.outputs.len() as u64;
-        if !self.outputs.is_empty() && leaving > LEAVING_MAX {
+        let mut outputs = BTreeMap::<u64, u64>::new();
+        for (target, _) in &self.outputs {
+            *outputs.entry(target.queue).or_default() += 1;
+        }
+        let full = |(queue, more)| p.outbox_pending_to(queue) + more > LEAVING_MAX;
+        if outputs.into_iter().any(full) {
             return Ok(Some(Refusal::OutboxFull));
         }
         let late = step.now.saturating_add(MAX_DELAY_MS);

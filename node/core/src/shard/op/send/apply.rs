@@ -8,6 +8,7 @@ use crate::shard::config::Ordering;
 use crate::shard::deduplication::Identity;
 use crate::shard::header::Header;
 use crate::shard::ids::NewId;
+use crate::shard::overflow::DISPLACED_MAX;
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Reply, SendOutcome};
 
@@ -32,7 +33,7 @@ impl LoggedSend<'_> {
             return Ok(Reply::Sent(outcomes));
         }
         let mut outcomes = Vec::with_capacity(count);
-        let mut new_ids = Vec::new();
+        let (mut new_ids, mut budget) = (Vec::new(), DISPLACED_MAX);
         let mut full = None;
         for (message, producer) in self.numbered() {
             let outcome = match full {
@@ -40,7 +41,7 @@ impl LoggedSend<'_> {
                 Some(refusal) if p.config.ordering != Ordering::None => {
                     SendOutcome::Refused(refusal)
                 }
-                _ => message.apply(p, step, producer, &mut new_ids)?,
+                _ => message.apply(p, step, producer, (&mut new_ids, &mut budget))?,
             };
             if let SendOutcome::Refused(
                 refusal @ (Refusal::MessageLimit | Refusal::ByteLimit | Refusal::IdLimit),
@@ -137,7 +138,7 @@ impl LoggedMessage {
         p: &mut Partition,
         step: &mut Step<'_>,
         producer: Numbered<'_>,
-        new_ids: &mut Vec<NewId>,
+        (new_ids, budget): (&mut Vec<NewId>, &mut usize),
     ) -> Result<SendOutcome, KvError> {
         let id = match self.known(p, step, producer)? {
             Known::New(id) => id,
@@ -154,7 +155,7 @@ impl LoggedMessage {
         if let Err(refusal) = p.has_room_for_id(id, 0) {
             return Ok(SendOutcome::Refused(refusal));
         }
-        if let Err(refusal) = p.make_room(step, self.payload.len)? {
+        if let Err(refusal) = p.make_room(step, self.payload.len, budget)? {
             return Ok(SendOutcome::Refused(refusal));
         }
         let sequence = self.add(p, step)?;
