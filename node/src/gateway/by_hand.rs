@@ -117,13 +117,7 @@ impl<R: Runtime> Gateway<R> {
                 from,
                 dry_run: request.dry_run,
             });
-            // A second try would go on behind what the first has moved.
-            let answer = if request.dry_run {
-                self.ask(principal, shard, call, PATIENCE).await?
-            } else {
-                self.ask_once(principal, shard, call).await?
-            };
-            let Reply::Redriven(piece) = answer else {
+            let Reply::Redriven(piece) = self.ask(principal, shard, call, PATIENCE).await? else {
                 return Err(odd_answer(shard));
             };
             looked_at += piece.looked_at;

@@ -33,7 +33,7 @@ impl<R: Runtime> Gateway<R> {
         let about = |error: ApiError| error.about(info.reference());
         validate::batch("receipts", request.receipts.len()).map_err(about)?;
         validate::not_too_many("outputs", request.outputs.len()).map_err(about)?;
-        let shard = self.shard_of_all(&info, &request.receipts).map_err(about)?;
+        let shard = shard_of_all(&info, &request.receipts).map_err(about)?;
         let outputs = self.outputs(principal, request.outputs).await?;
         let call = ShardCall {
             principal: Some(principal.to_info()),
@@ -49,35 +49,6 @@ impl<R: Runtime> Gateway<R> {
             Some(Reply::Complete(completed)) => Ok(completed),
             _ => Err(odd_answer(shard)),
         }
-    }
-
-    /// The shard of receipts that belong to this queue; that they are of one partition is for it.
-    fn shard_of_all(
-        &self,
-        info: &Arc<QueueInfo>,
-        receipts: &[bytes::Bytes],
-    ) -> Result<GroupId, ApiError> {
-        let mut shard = None;
-        for receipt in receipts {
-            let Ok(receipt) = Receipt::decode(receipt) else {
-                let message = "a receipt is malformed: give back the bytes that came with the \
-                               delivery, as they were; a delivery of a queue that delivers at \
-                               most once has none";
-                return Err(ApiError::invalid("receipts", message));
-            };
-            // Also keeps a caller from acking what belongs to a queue of somebody else.
-            let own = receipt.partition.queue == info.id();
-            let found = info.shard(receipt.partition.partition).filter(|_| own);
-            let Some(found) = found else {
-                let stale = stale_receipt();
-                let mut error = ApiError::new(tonic::Code::NotFound, stale.message);
-                "receipts".clone_into(&mut error.detail.field);
-                return Err(error);
-            };
-            shard = Some(found);
-        }
-        let none = || ApiError::invalid("receipts", "there is no receipt");
-        shard.ok_or_else(none)
     }
 
     /// Checks each output against the queue that it goes to, and finds its partition.
@@ -117,4 +88,29 @@ impl<R: Runtime> Gateway<R> {
         debug_assert!(found.len() <= BATCH_MAX);
         Ok(found)
     }
+}
+
+/// The shard of receipts that belong to this queue; that they are of one partition is for it.
+fn shard_of_all(info: &Arc<QueueInfo>, receipts: &[bytes::Bytes]) -> Result<GroupId, ApiError> {
+    let mut shard = None;
+    for receipt in receipts {
+        let Ok(receipt) = Receipt::decode(receipt) else {
+            let message = "a receipt is malformed: give back the bytes that came with the \
+                           delivery, as they were; a delivery of a queue that delivers at \
+                           most once has none";
+            return Err(ApiError::invalid("receipts", message));
+        };
+        // Also keeps a caller from acking what belongs to a queue of somebody else.
+        let own = receipt.partition.queue == info.id();
+        let found = info.shard(receipt.partition.partition).filter(|_| own);
+        let Some(found) = found else {
+            let stale = stale_receipt();
+            let mut error = ApiError::new(tonic::Code::NotFound, stale.message);
+            "receipts".clone_into(&mut error.detail.field);
+            return Err(error);
+        };
+        shard = Some(found);
+    }
+    let none = || ApiError::invalid("receipts", "there is no receipt");
+    shard.ok_or_else(none)
 }

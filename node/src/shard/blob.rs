@@ -172,7 +172,7 @@ pub fn edited(blob: &Bytes, edit: &Edit) -> Result<(Bytes, Bytes), BlobError> {
     })?;
     if let Some(content_type) = &edit.content_type {
         put(CONTENT_TYPE, &|out| {
-            put_text(out, CONTENT_TYPE, content_type)
+            put_text(out, CONTENT_TYPE, content_type);
         });
     }
     for (key, value) in edit.attributes.iter().flatten() {
@@ -181,7 +181,9 @@ pub fn edited(blob: &Bytes, edit: &Edit) -> Result<(Bytes, Bytes), BlobError> {
     // In order of their tags, a dead letter's last.
     fields.sort_by_key(|(tag, _)| (*tag == DEAD_LETTER, *tag));
     let mut out = BytesMut::from(&[VERSION][..]);
-    fields.iter().for_each(|(_, field)| out.put_slice(field));
+    for (_, field) in &fields {
+        out.put_slice(field);
+    }
     Ok((out.freeze(), edit.body.clone().unwrap_or(body)))
 }
 

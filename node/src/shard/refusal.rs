@@ -12,88 +12,73 @@ use crate::raft::types::GroupId;
 /// The error of a call that the state machine refused.
 pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
     let name = format!("{}/{}", queue.namespace, queue.name);
-    let (code, retryable, advice) = match refusal {
-        Refusal::NoPartition => (
-            Code::Unavailable,
-            true,
-            "its shard is being set up: try again",
-        ),
-        Refusal::NoGroup => (Code::NotFound, false, "only the group `default` exists"),
-        Refusal::BadGroups => (
-            Code::InvalidArgument,
-            false,
-            "give groups that are new new ids",
-        ),
-        Refusal::Deleting => (Code::NotFound, false, "create it again when it is gone"),
-        Refusal::OrderingFixed => (Code::FailedPrecondition, false, "create another queue"),
-        Refusal::NotEmpty(_) => (Code::FailedPrecondition, false, "purge or drain it first"),
-        Refusal::BadCount => (Code::InvalidArgument, false, "split the request"),
-        Refusal::MessageLimit | Refusal::ByteLimit => (
-            Code::ResourceExhausted,
-            true,
-            "try again when consumers have caught up",
-        ),
-        Refusal::TooLarge => (
-            Code::InvalidArgument,
-            false,
-            "raise limits.max_message_bytes",
-        ),
-        Refusal::KeyRequired => (Code::InvalidArgument, false, "set ordering_key"),
-        Refusal::TooLate => (Code::InvalidArgument, false, "choose an earlier not_before"),
-        Refusal::OutOfRange => (
-            Code::OutOfRange,
-            false,
-            "it cannot be told whether it was accepted; send it anew",
-        ),
-        Refusal::Overtaken => (
-            Code::Aborted,
-            false,
-            "to keep the order it is not accepted behind them; send it anew",
-        ),
-        Refusal::ProducerLimit => (
-            Code::ResourceExhausted,
-            true,
-            "share producer ids, or try again in some minutes",
-        ),
-        Refusal::NoDeduplication => (
-            Code::InvalidArgument,
-            false,
-            "leave deduplication_id out, or give the queue deduplication",
-        ),
-        Refusal::IdLimit => (
-            Code::ResourceExhausted,
-            true,
-            "try again when a window has ended, raise deduplication.max_ids or shorten \
-             deduplication.window",
-        ),
-        Refusal::BatchRefused => (
-            Code::Aborted,
-            false,
-            "nothing of it was added: mend the one that was refused",
-        ),
-        Refusal::StaleReceipt => (
-            Code::NotFound,
-            false,
-            "nothing was acked and nothing sent; the message may be delivered again",
-        ),
-        Refusal::OutboxFull => (
-            Code::ResourceExhausted,
-            true,
-            "nothing was acked and nothing sent; see why the queues that they go to take nothing",
-        ),
-        Refusal::SameQueue => (Code::FailedPrecondition, false, "name another one"),
-        Refusal::Gap => (
-            Code::Aborted,
-            true,
-            "go on behind the highest accepted number",
-        ),
-    };
-    let mut error = ApiError::new(code, format!("queue {name}: {refusal}; {advice}")).about(queue);
+    let (code, retryable) = code(refusal);
+    let message = format!("queue {name}: {refusal}; {}", advice(refusal));
+    let mut error = ApiError::new(code, message).about(queue);
     if refusal == Refusal::StaleReceipt {
         // Told from a queue that does not exist.
         "receipts".clone_into(&mut error.detail.field);
     }
     if retryable { error.retryable() } else { error }
+}
+
+/// Its code, and whether the same call may succeed later.
+fn code(refusal: Refusal) -> (Code, bool) {
+    match refusal {
+        Refusal::NoPartition => (Code::Unavailable, true),
+        Refusal::NoGroup | Refusal::Deleting | Refusal::StaleReceipt => (Code::NotFound, false),
+        Refusal::BadGroups
+        | Refusal::BadCount
+        | Refusal::TooLarge
+        | Refusal::KeyRequired
+        | Refusal::TooLate
+        | Refusal::NoDeduplication => (Code::InvalidArgument, false),
+        Refusal::OrderingFixed | Refusal::NotEmpty(_) | Refusal::SameQueue => {
+            (Code::FailedPrecondition, false)
+        }
+        Refusal::OutOfRange => (Code::OutOfRange, false),
+        Refusal::Gap => (Code::Aborted, true),
+        Refusal::Overtaken | Refusal::BatchRefused => (Code::Aborted, false),
+        Refusal::MessageLimit
+        | Refusal::ByteLimit
+        | Refusal::ProducerLimit
+        | Refusal::IdLimit
+        | Refusal::OutboxFull => (Code::ResourceExhausted, true),
+    }
+}
+
+/// What to do about it.
+fn advice(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoPartition => "its shard is being set up: try again",
+        Refusal::NoGroup => "only the group `default` exists",
+        Refusal::BadGroups => "give groups that are new new ids",
+        Refusal::Deleting => "create it again when it is gone",
+        Refusal::OrderingFixed => "create another queue",
+        Refusal::NotEmpty(_) => "purge or drain it first",
+        Refusal::BadCount => "split the request",
+        Refusal::MessageLimit | Refusal::ByteLimit => "try again when consumers have caught up",
+        Refusal::TooLarge => "raise limits.max_message_bytes",
+        Refusal::KeyRequired => "set ordering_key",
+        Refusal::TooLate => "choose an earlier not_before",
+        Refusal::OutOfRange => "it cannot be told whether it was accepted; send it anew",
+        Refusal::Overtaken => "to keep the order it is not accepted behind them; send it anew",
+        Refusal::ProducerLimit => "share producer ids, or try again in some minutes",
+        Refusal::NoDeduplication => "leave deduplication_id out, or give the queue deduplication",
+        Refusal::IdLimit => {
+            "try again when a window has ended, raise deduplication.max_ids or shorten \
+             deduplication.window"
+        }
+        Refusal::BatchRefused => "nothing of it was added: mend the one that was refused",
+        Refusal::StaleReceipt => {
+            "nothing was acked and nothing sent; the message may be delivered again"
+        }
+        Refusal::OutboxFull => {
+            "nothing was acked and nothing sent; see why the queues that they go to take nothing"
+        }
+        Refusal::SameQueue => "name another one",
+        Refusal::Gap => "go on behind the highest accepted number",
+    }
 }
 
 /// The error of a call that was not applied, as far as is known.
