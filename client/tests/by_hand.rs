@@ -1,6 +1,10 @@
 //! Walks through a queue and redrives against a stand-in: they go from page to page.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod standin;
 

@@ -15,13 +15,11 @@ pub async fn find(client: &Client, queue: &str, named: &str) -> anyhow::Result<(
         message_id: named.to_owned(),
         ..MessageFilter::default()
     };
-    match client.browse(queue, filter).next().await? {
-        Some(message) => Ok((message.location, message.message_id)),
-        None => {
-            let text = format!("no message {named} in {queue}: it was settled, moved or expired");
-            Err(Failure(Kind::NotFound, text).into())
-        }
+    if let Some(message) = client.browse(queue, filter).next().await? {
+        return Ok((message.location, message.message_id));
     }
+    let text = format!("no message {named} in {queue}: it was settled, moved or expired");
+    Err(Failure(Kind::NotFound, text).into())
 }
 
 /// Queue, partition and sequence, with a dash between each.

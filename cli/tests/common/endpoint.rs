@@ -23,6 +23,7 @@ pub struct Request {
 }
 
 /// What is done with a request.
+#[derive(Clone, Copy)]
 pub enum Answer {
     /// Status, more header lines that each end with CR LF, body.
     Status(u16, &'static str, &'static str),

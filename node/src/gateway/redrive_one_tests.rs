@@ -70,8 +70,13 @@ async fn one_message_goes_back_with_another_body() {
     assert_eq!(left[0].body, "other");
     let again = gateway.redrive_message(&WHO, request).await.unwrap_err();
     assert_eq!(again.code, Code::NotFound);
+}
 
-    // Leased, or of unknown origin: refused as things are.
+#[tokio::test]
+async fn one_that_is_leased_or_of_unknown_origin_stays() {
+    let (_cluster, gateway) = with_dead_letters().await;
+    reject(&gateway, vec![keyed("other", "k")]).await;
+    let left = peek(&gateway, "dead").await;
     assert_eq!(receive(&gateway, "dead", 1, 0).await.len(), 1);
     let one = |location: &str| RedriveMessageRequest {
         queue: named("dead"),

@@ -143,7 +143,10 @@ impl Tally {
             (self.refused, "refused"),
         ] {
             if count > 0 {
-                text += &format!(", {count} {what}");
+                text.push_str(", ");
+                text.push_str(&count.to_string());
+                text.push(' ');
+                text.push_str(what);
             }
         }
         text

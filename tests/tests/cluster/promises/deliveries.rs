@@ -152,7 +152,7 @@ async fn dead_letters_go_and_come_back_exactly_once() {
         dead_letter: Some(DeadLetterPolicy {
             queue: "dead".into(),
         }),
-        lease: seconds(10),
+        lease: Some(seconds(10)),
         ..QueueSpec::default()
     };
     scene.queue("jobs", spec).await;
@@ -203,7 +203,7 @@ async fn an_ack_and_what_came_of_it_are_one_step() {
     let scene = Scene::start().await;
     let spec = || QueueSpec {
         partitions: 3,
-        lease: seconds(5),
+        lease: Some(seconds(5)),
         retries: Some(RetryPolicy {
             max_deliveries: 1_000,
             ..RetryPolicy::default()

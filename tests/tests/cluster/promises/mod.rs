@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use roadstead_client::proto::QueueSpec;
 use roadstead_client::{Client, Consumer, Delivery, Producer};
-use roadstead_tests::live::LiveCluster;
+use roadstead_tests::live::{LiveCluster, LiveHost};
 use tokio::time::timeout;
 
 use super::small;
@@ -28,7 +28,7 @@ impl Scene {
     async fn start() -> Self {
         let cluster = LiveCluster::found(3, small()).await;
         let cluster = Arc::new(cluster.expect("a cluster is founded"));
-        let endpoints = cluster.hosts.iter().map(|host| host.client_address());
+        let endpoints = cluster.hosts.iter().map(LiveHost::client_address);
         let client = Client::builder().endpoints(endpoints).connect().await;
         let client = client.expect("any node answers");
         Self { cluster, client }
@@ -82,6 +82,6 @@ fn body(delivery: &Delivery) -> String {
     String::from_utf8_lossy(&delivery.body).into_owned()
 }
 
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }

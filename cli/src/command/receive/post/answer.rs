@@ -39,12 +39,11 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict 
 /// the message go round and round.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let delay = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let now = date(headers, DATE).unwrap_or_else(SystemTime::now);
-            date(headers, RETRY_AFTER)?.duration_since(now).ok()?
-        }
+    let delay = if let Ok(seconds) = value.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let now = date(headers, DATE).unwrap_or_else(SystemTime::now);
+        date(headers, RETRY_AFTER)?.duration_since(now).ok()?
     };
     (!delay.is_zero()).then_some(delay.min(LONGEST))
 }
