@@ -119,6 +119,7 @@ impl Batch {
             Op::Drop(op) => (op.partition, 0),
             Op::ReleaseSession(op) => (op.partition, 0),
             Op::Purge(op) => (op.partition, 0),
+            Op::Seek(op) => (op.partition, 0),
             Op::OutboxDone(op) => (op.source, 0),
             Op::Receive(op) => (op.partition, 0),
             Op::Tick => {

@@ -85,7 +85,5 @@ fn live<R: Runtime, P: Replica>(
             desk.replica.id()
         ))
     })?;
-    Ok(stats.map_or(0, |stats| {
-        stats.messages + stats.outbox
-    }))
+    Ok(stats.map_or(0, |stats| stats.messages + stats.outbox))
 }
