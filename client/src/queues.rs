@@ -10,8 +10,9 @@ use roadstead_proto::v1::{
     CreateQueueRequest, CreateQueueResponse, DeletePolicy, DeleteQueueRequest,
     GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueStatsRequest,
     ListMembersRequest, ListMembersResponse, ListQueuesRequest, PeekMessagesRequest, PeekedMessage,
-    PurgeQueueRequest, Queue, QueueSpec, QueueStats, ReceiveRequest, SettleRequest, SettleResult,
-    Settlement, TransferLeadershipRequest, UpdateQueueRequest,
+    PurgeQueueRequest, Queue, QueueSpec, QueueStats, ReceiveRequest, SeekGroupRequest,
+    SeekGroupResponse, SettleRequest, SettleResult, Settlement, TransferLeadershipRequest,
+    UpdateQueueRequest, seek_group_request,
 };
 
 use crate::channels::MAX_FRAME_BYTES;
@@ -103,19 +104,30 @@ impl Client {
 
     /// Live counts of a queue.
     pub async fn queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
-        self.stats(name, false).await
+        self.stats(name, "", false).await
+    }
+
+    /// Live counts of a consumer group of a queue.
+    pub async fn group_stats(&self, name: &str, group: &str) -> Result<QueueStats, CallError> {
+        self.stats(name, group, false).await
     }
 
     /// The same, from leaders that first make sure that a majority follows them; the partitions of
     /// others are counted as unavailable. Costs the cluster a write per shard.
     pub async fn confirmed_queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
-        self.stats(name, true).await
+        self.stats(name, "", true).await
     }
 
-    async fn stats(&self, name: &str, confirmed: bool) -> Result<QueueStats, CallError> {
+    async fn stats(
+        &self,
+        name: &str,
+        group: &str,
+        confirmed: bool,
+    ) -> Result<QueueStats, CallError> {
         let request = GetQueueStatsRequest {
             queue: Some(self.queue_ref(name)),
             confirmed,
+            group: group.to_owned(),
         };
         let answer = unary!(self, QueueServiceClient, get_queue_stats, request).await?;
         Ok(answer.stats.unwrap_or_default())
@@ -129,6 +141,23 @@ impl Client {
         Ok(unary!(self, QueueServiceClient, purge_queue, request)
             .await?
             .messages)
+    }
+
+    /// Lets a consumer group begin with another message, in one partition or in all.
+    pub async fn seek(
+        &self,
+        name: &str,
+        group: &str,
+        to: seek_group_request::To,
+        partition: Option<u32>,
+    ) -> Result<SeekGroupResponse, CallError> {
+        let request = SeekGroupRequest {
+            queue: Some(self.queue_ref(name)),
+            group: group.to_owned(),
+            to: Some(to),
+            partition,
+        };
+        unary!(self, QueueServiceClient, seek_group, request).await
     }
 
     /// Shows up to `max_messages` (1..100) without leasing them.

@@ -97,6 +97,7 @@ impl QueueService for Node {
         get_queue_stats(GetQueueStatsRequest) -> GetQueueStatsResponse;
         purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
         peek_messages(PeekMessagesRequest) -> PeekMessagesResponse;
+        seek_group(SeekGroupRequest) -> SeekGroupResponse;
     }
 }
 

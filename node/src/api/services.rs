@@ -15,8 +15,9 @@ use roadstead_proto::v1::{
     GetQueueStatsRequest, GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse,
     ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
     PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
-    ReceiveStreamResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
-    SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
+    ReceiveStreamResponse, SeekGroupRequest, SeekGroupResponse, SendRequest, SendResponse,
+    SendStreamRequest, SendStreamResponse, SettleRequest, SettleResponse, UpdateQueueRequest,
+    UpdateQueueResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,7 @@ impl QueueService for ClientServices {
         get_queue_stats(GetQueueStatsRequest) -> GetQueueStatsResponse;
         purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
         peek_messages(PeekMessagesRequest) -> PeekMessagesResponse;
+        seek_group(SeekGroupRequest) -> SeekGroupResponse;
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Action {
     GetQueueStats,
     /// Remove a queue's messages.
     PurgeQueue,
+    /// Let a consumer group begin with another message.
+    SeekGroup,
     /// See messages without leasing them.
     PeekMessages,
     /// Send messages, by call or stream.
@@ -78,6 +80,7 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.QueueService", "ListQueues") => A::ListQueues,
         ("roadstead.v1.QueueService", "GetQueueStats") => A::GetQueueStats,
         ("roadstead.v1.QueueService", "PurgeQueue") => A::PurgeQueue,
+        ("roadstead.v1.QueueService", "SeekGroup") => A::SeekGroup,
         ("roadstead.v1.QueueService", "PeekMessages") => A::PeekMessages,
         ("roadstead.v1.MessageService", "Send" | "SendStream") => A::Send,
         ("roadstead.v1.MessageService", "Receive" | "ReceiveStream") => A::Receive,
@@ -109,6 +112,7 @@ impl Action {
             Self::ListQueues => "list queues of",
             Self::GetQueueStats => "see counts of",
             Self::PurgeQueue => "purge",
+            Self::SeekGroup => "seek in",
             Self::PeekMessages => "peek into",
             Self::Send => "send to",
             Self::Receive => "receive from",

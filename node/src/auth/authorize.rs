@@ -53,6 +53,7 @@ fn is_use(action: Action) -> bool {
             | Action::ListQueues
             | Action::GetQueueStats
             | Action::PeekMessages
+            | Action::SeekGroup
             | Action::Send
             | Action::Receive
             | Action::Settle
@@ -124,7 +125,7 @@ mod tests {
         }
     }
 
-    const QUEUE_ACTIONS: [Action; 11] = [
+    const QUEUE_ACTIONS: [Action; 12] = [
         Action::CreateQueue,
         Action::UpdateQueue,
         Action::DeleteQueue,
@@ -133,6 +134,7 @@ mod tests {
         Action::ListQueues,
         Action::GetQueueStats,
         Action::PeekMessages,
+        Action::SeekGroup,
         Action::Send,
         Action::Receive,
         Action::Settle,

@@ -10,6 +10,8 @@ pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;
 mod error;
+#[cfg(test)]
+mod groups_tests;
 mod held;
 mod messages;
 mod queues;
@@ -20,6 +22,7 @@ mod receive_stream_tests;
 #[cfg(test)]
 mod receive_tests;
 pub mod route;
+mod seek;
 mod send_stream;
 #[cfg(test)]
 mod send_stream_tests;

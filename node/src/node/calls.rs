@@ -119,6 +119,7 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         Call::Stats(call) => (Action::GetQueueStats, call.queue.as_ref()),
         Call::Purge(call) => (Action::PurgeQueue, call.queue.as_ref()),
         Call::Peek(call) => (Action::PeekMessages, call.queue.as_ref()),
+        Call::Seek(call) => (Action::SeekGroup, call.queue.as_ref()),
         Call::CreateQueue(call) => (Action::CreateQueue, call.queue.as_ref()),
         Call::UpdateQueue(call) => (Action::UpdateQueue, call.queue.as_ref()),
         Call::DeleteQueue(call) => (Action::DeleteQueue, call.queue.as_ref()),

@@ -31,6 +31,7 @@ mod proposer;
 mod receive;
 mod refusal;
 mod replica;
+mod seek;
 mod send;
 mod service;
 mod sessions;

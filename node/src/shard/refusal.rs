@@ -18,7 +18,11 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
             true,
             "its shard is being set up: try again",
         ),
-        Refusal::NoGroup => (Code::NotFound, false, "only the group `default` exists"),
+        Refusal::NoGroup => (
+            Code::NotFound,
+            true,
+            "create it in spec.groups; its shard may not have heard of it yet",
+        ),
         Refusal::BadGroups => (
             Code::InvalidArgument,
             false,

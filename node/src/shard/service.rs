@@ -23,7 +23,7 @@ use super::replica::Replica;
 use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
-use super::{accept, belongs, delete, digest, inspect, load, receive, send, settle};
+use super::{accept, belongs, delete, digest, inspect, load, receive, seek, send, settle};
 use crate::gateway::ApiError;
 use crate::gateway::route::Router;
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -88,12 +88,18 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 if call.confirmed {
                     inspect::confirm(desk).await?;
                 }
-                Reply::Stats(inspect::stats(desk, &self.held(call.queue_id))?)
+                let partitions = self.held(call.queue_id);
+                Reply::Stats(inspect::stats(desk, &partitions, call.group_id)?)
             }
             Some(Call::Purge(call)) => {
                 let queue = call.queue.unwrap_or_default();
                 let partitions = self.held(call.queue_id);
                 Reply::Purge(inspect::purge(desk, &queue, &partitions).await?)
+            }
+            Some(Call::Seek(call)) => {
+                let queue = (call.queue_id, call.queue.as_ref());
+                self.prepare(queue, &call.partitions).await?;
+                Reply::Seek(seek::seek(desk, call).await?)
             }
             Some(Call::Peek(call)) => {
                 let partitions = self.held(call.queue_id);
@@ -142,6 +148,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let wish = Wish {
             queue: open.queue.unwrap_or_default(),
             partitions: open.partitions.iter().map(id).collect(),
+            group: open.group_id,
             session: named.map(|name| session_id(queue, name)),
             session_name: open.session_id.clone(),
             stream: open.stream,

@@ -105,6 +105,8 @@ pub fn specification(
             max_in_flight: positive(max_in_flight),
         }),
         deduplication: deduplication::specification(spec)?,
+        groups: Vec::new(),
+        retain_after_ack: Some(prost_types::Duration::default()),
     })
 }
 

@@ -391,6 +391,12 @@ impl QueueService for Node {
     ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
         Err(Status::unimplemented("the operator does not ask for it"))
     }
+    async fn seek_group(
+        &self,
+        _: Request<v1::SeekGroupRequest>,
+    ) -> Result<Response<v1::SeekGroupResponse>, Status> {
+        Err(Status::unimplemented("the operator does not ask for it"))
+    }
     async fn peek_messages(
         &self,
         _: Request<v1::PeekMessagesRequest>,

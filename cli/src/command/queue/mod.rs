@@ -4,9 +4,11 @@ mod create;
 mod deduplication;
 mod delete;
 mod get;
+mod groups;
 mod ls;
 mod peek;
 mod purge;
+mod seek;
 mod spec;
 mod update;
 
@@ -33,6 +35,8 @@ pub enum Queue {
     Purge(purge::Purge),
     /// Show messages without leasing them
     Peek(peek::Peek),
+    /// Let a consumer group begin with another message
+    Seek(seek::Seek),
 }
 
 impl Queue {
@@ -49,6 +53,7 @@ impl Queue {
             Self::Delete(command) => command.run(&client, output).await,
             Self::Purge(command) => command.run(&client, output).await,
             Self::Peek(command) => command.run(&client, output).await,
+            Self::Seek(command) => command.run(&client, output).await,
         }
     }
 }
