@@ -82,6 +82,7 @@ impl Partition {
                     steps += self.move_expiry_cursor(step, left)?.saturating_sub(1);
                 }
                 Timer::Expiry(position) => steps += self.expire_one(step, position)?,
+                Timer::Overdue(from) => steps += self.expire_overdue(step, from, left)?,
                 Timer::Due(position) => {
                     self.fall_due(step, position)?;
                     steps += self.groups.len() - 1;
@@ -104,9 +105,10 @@ impl Partition {
             let Some(header) = self.live(step.kv, position)? else {
                 break;
             };
-            let expiry = self.expiry(&header).unwrap_or(u64::MAX);
-            let of_queue = self.config.ttl_ms != 0;
-            if of_queue && expiry > step.now && header.due == 0 {
+            let Some(expiry) = self.expiry(&header) else {
+                break;
+            };
+            if expiry > step.now && header.due == 0 {
                 self.file_expiry_cursor(step, expiry);
                 break;
             }
@@ -115,11 +117,11 @@ impl Partition {
                 break;
             }
             self.state.expiry_cursor += 1;
-            if expiry <= step.now {
-                expired += self.expire_one(step, position)?;
-            } else if of_queue {
+            if expiry > step.now {
                 // A delayed message that has its position already lives longer than those around.
                 self.file(step.kv, expiry, Timer::Expiry(position));
+            } else {
+                expired += self.expire_one(step, position)?;
             }
         }
         Ok(expired)
@@ -144,21 +146,38 @@ impl Partition {
         Ok(self.groups.len())
     }
 
-    /// The time to live has changed, or a group begins with what is there: the expiry cursor begins
-    /// anew.
-    pub(crate) fn refile_expiry(
+    /// A group has begun with what is there: some of it may have been over when others leased it,
+    /// and its timer has come. Looks at messages from a position on, in about `max` steps.
+    fn expire_overdue(
         &mut self,
         step: &mut Step<'_>,
-        for_group: bool,
-    ) -> Result<(), KvError> {
-        let was_filed = self.state.expiry_timer != 0;
-        if was_filed {
+        from: u64,
+        max: usize,
+    ) -> Result<usize, KvError> {
+        let (mut position, mut steps) = (from, 0);
+        for looked in 0.. {
+            position = self.next_live(step.kv, position)?;
+            if position >= self.state.tail {
+                break;
+            }
+            if steps >= max || looked == LOOK_MAX {
+                self.file(step.kv, step.now, Timer::Overdue(position));
+                break;
+            }
+            steps += self.expire_one(step, position)?;
+            position += 1;
+        }
+        Ok(steps)
+    }
+
+    /// The time to live has changed: the expiry cursor begins anew.
+    pub(crate) fn refile_expiry(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
+        if self.state.expiry_timer != 0 {
             self.unfile(step.kv, self.state.expiry_timer, Timer::ExpiryCursor);
             self.state.expiry_timer = 0;
         }
         self.state.expiry_cursor = self.next_live(step.kv, 0)?;
-        let matters = for_group || was_filed || self.config.ttl_ms != 0;
-        if self.state.expiry_cursor < self.state.tail && matters {
+        if self.state.expiry_cursor < self.state.tail && self.config.ttl_ms != 0 {
             self.file_expiry_cursor(step, step.now);
         }
         Ok(())

@@ -195,10 +195,7 @@ impl Partition {
     pub(crate) fn view(&mut self, group: u32) -> Option<View<'_>> {
         let slot = self.groups.get_mut(&group)?;
         let slot = Some(slot).filter(|slot| slot.group.phase != Phase::Leaving)?;
-        // Mostly the one that was touched before.
-        if self.touched.last() != Some(&group) {
-            self.touched.push(group);
-        }
+        self.touched.insert(group);
         Some(View::new(&mut self.shared, slot))
     }
 
@@ -217,7 +214,7 @@ impl Partition {
             if slot.group.phase == Phase::Leaving {
                 continue;
             }
-            self.touched.push(*group);
+            self.touched.insert(*group);
             act(&mut View::new(&mut self.shared, slot))?;
         }
         Ok(())

@@ -38,7 +38,7 @@ pub(crate) struct Partition {
     pub(crate) shared: Shared,
     pub(crate) groups: BTreeMap<u32, Slot>,
     /// Groups that may have to be written.
-    pub(crate) touched: Vec<u32>,
+    pub(crate) touched: BTreeSet<u32>,
     /// Groups on their way through all positions.
     pub(crate) walking: BTreeSet<u32>,
     /// What the caches of the groups hold.
@@ -107,7 +107,7 @@ impl Partition {
         Self {
             shared,
             groups: BTreeMap::new(),
-            touched: Vec::new(),
+            touched: BTreeSet::new(),
             walking: BTreeSet::new(),
             group_weight: 0,
         }
@@ -147,7 +147,7 @@ impl Partition {
     /// Writes what changed to the rows.
     pub(crate) fn flush(&mut self, kv: &mut dyn Kv) {
         self.shared.flush(kv);
-        for group in self.touched.drain(..) {
+        for group in std::mem::take(&mut self.touched) {
             if let Some(slot) = self.groups.get_mut(&group) {
                 let grown = slot.flush(kv);
                 self.group_weight = self.group_weight.saturating_add_signed(grown);

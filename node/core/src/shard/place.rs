@@ -182,7 +182,7 @@ impl View<'_> {
         has_error: bool,
     ) -> Result<Removed, KvError> {
         let header = self.header(step.kv, position)?;
-        let gone = self.settle(step, position)?;
+        let gone = self.settle(step, position, &header)?;
         if has_error {
             step.kv.delete(&self.keys.error(position));
         }

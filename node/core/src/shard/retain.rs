@@ -45,7 +45,7 @@ impl Shared {
     ) -> Result<(), KvError> {
         if self.retained_since(step.kv, position)?.is_some() {
             let header = self.header(step.kv, position)?;
-            self.drop_position(step, position)?;
+            self.drop_position(step, position, &header)?;
             Self::free(step, &header)?;
         }
         Ok(())

@@ -4,10 +4,10 @@
 //! is retained for a while if the queue says so. A group that begins anew may need it again: it
 //! stays as long as it is needed, but it does not count as live any more and has no time to live.
 
-use super::block::Block;
 use super::config::Ordering;
 use super::group::View;
 use super::header::{BLOCK, Header};
+use super::id::DEFAULT_GROUP;
 use super::partition::{Shared, Step};
 use super::side::Side;
 use super::timer::Timer;
@@ -15,10 +15,18 @@ use crate::kv::{self, Kv, KvError};
 
 impl View<'_> {
     /// This group has settled the message at a position. Whether it is gone.
-    pub(crate) fn settle(&mut self, step: &mut Step<'_>, position: u64) -> Result<bool, KvError> {
+    pub(crate) fn settle(
+        &mut self,
+        step: &mut Step<'_>,
+        position: u64,
+        header: &Header,
+    ) -> Result<bool, KvError> {
+        let alone = self.spans.is_empty() && self.config.retain_ms == 0;
+        if alone && self.state.sides == 0 {
+            return self.settled_by_all(step, position, header);
+        }
         let group = self.keys.group;
         let (number, place) = (position / BLOCK, position % BLOCK);
-        let alone = self.spans.is_empty() && self.config.retain_ms == 0;
         if !alone {
             self.make_side(step.kv, number)?;
         }
@@ -33,7 +41,7 @@ impl View<'_> {
                 return Ok(false);
             }
         }
-        self.settled_by_all(step, position)
+        self.settled_by_all(step, position, header)
     }
 
     /// This group needs a message again that it had settled.
@@ -90,29 +98,24 @@ impl Shared {
         &mut self,
         step: &mut Step<'_>,
         position: u64,
+        header: &Header,
     ) -> Result<bool, KvError> {
         let retain_ms = self.config.retain_ms;
-        let Some((block, header)) = self.block_and_header(step.kv, position)? else {
-            return Ok(false);
-        };
-        let side = block.side.as_mut();
-        let is_first = side.is_none_or(|side| !side.is_retained(position % BLOCK));
-        let retained = retain_ms != 0 && {
-            let due = step.now.saturating_add(retain_ms);
-            self.retain(step, position, due)?;
-            true
-        };
-        if is_first {
-            self.count_out(step, position, &header);
-            if retained {
-                self.state.retained += 1;
-                self.state.retained_bytes += u64::from(header.payload.len);
-            }
+        let was_retained = self.state.sides > 0 && self.is_retained(step.kv, position)?;
+        if !was_retained {
+            self.count_out(step, position, header);
         }
-        if !retained {
-            self.drop_position(step, position)?;
+        if retain_ms == 0 {
+            self.drop_position(step, position, header)?;
+            return Ok(true);
         }
-        Ok(!retained)
+        if !was_retained {
+            self.state.retained += 1;
+            self.state.retained_bytes += u64::from(header.payload.len);
+        }
+        let due = step.now.saturating_add(retain_ms);
+        self.retain(step, position, due)?;
+        Ok(false)
     }
 
     /// A message is not live any more.
@@ -133,19 +136,7 @@ impl Shared {
         if !self.is_retained(step.kv, position)? {
             self.count_out(step, position, &header);
         }
-        self.drop_position(step, position)
-    }
-
-    fn block_and_header(
-        &mut self,
-        kv: &dyn Kv,
-        position: u64,
-    ) -> Result<Option<(&mut Block, Header)>, KvError> {
-        let block = self.block(kv, position / BLOCK)?;
-        Ok(block.and_then(|block| {
-            let header = block.live(position % BLOCK)?;
-            Some((block, header))
-        }))
+        self.drop_position(step, position, &header)
     }
 
     fn retain(&mut self, step: &mut Step<'_>, position: u64, due: u64) -> Result<(), KvError> {
@@ -172,9 +163,10 @@ impl Shared {
         &mut self,
         step: &mut Step<'_>,
         position: u64,
+        header: &Header,
     ) -> Result<(), KvError> {
         let (number, place) = (position / BLOCK, position % BLOCK);
-        let Some((block, header)) = self.block_and_header(step.kv, position)? else {
+        let Some(block) = self.block(step.kv, number)? else {
             return Ok(());
         };
         let mut retained = false;
@@ -184,7 +176,7 @@ impl Shared {
             side.set_gone(place);
             block.side_dirty = true;
         }
-        block.set_settled(super::id::DEFAULT_GROUP, place, true);
+        block.set_settled(DEFAULT_GROUP, place, true);
         let is_done = block.is_done();
         if retained {
             self.state.retained -= 1;
@@ -192,7 +184,7 @@ impl Shared {
         }
         if self.config.ordering == Ordering::PerKey {
             step.kv.delete(&self.keys.keyed(header.key, position));
-            if self.is_early(step.kv, position, &header)? {
+            if self.is_early(step.kv, position, header)? {
                 self.unfile(step.kv, header.due, Timer::Due(position));
                 self.state.early -= 1;
             }
@@ -209,7 +201,7 @@ impl Shared {
         let (from, end) = self.keys.settled(number);
         match block.and_then(|block| block.side) {
             None if self.spans.is_empty() => {
-                kv.delete(&self.keys.of(super::id::DEFAULT_GROUP).settled(number));
+                kv.delete(&self.keys.of(DEFAULT_GROUP).settled(number));
             }
             side => {
                 for (key, _) in kv::take(kv, &from, &end, usize::MAX)? {

@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     ExpiryCursor,
     /// Expire the message at this position, which the expiry cursor has passed.
     Expiry(u64),
+    /// Expire what is over from this position on: a group has begun with it.
+    Overdue(u64),
     /// The message at this position, which keeps its key's order, is due.
     Due(u64),
     /// Look which retained messages of this block have been retained long enough.
@@ -28,6 +30,7 @@ const LEASE: u8 = b'l';
 const BACK_OFF: u8 = b'w';
 const EXPIRY_CURSOR: u8 = b'e';
 const EXPIRY: u8 = b'x';
+const OVERDUE: u8 = b'o';
 const DUE: u8 = b'd';
 const RETAINED: u8 = b'r';
 const RETENTION: u8 = b'a';
@@ -40,6 +43,7 @@ impl Timer {
             Self::BackOff(group, position) => (BACK_OFF, group, position),
             Self::ExpiryCursor => (EXPIRY_CURSOR, 0, 0),
             Self::Expiry(position) => (EXPIRY, 0, position),
+            Self::Overdue(position) => (OVERDUE, 0, position),
             Self::Due(position) => (DUE, 0, position),
             Self::Retained(block) => (RETAINED, 0, block),
             Self::Retention(block) => (RETENTION, 0, block),
@@ -65,6 +69,7 @@ impl Timer {
             BACK_OFF => Self::BackOff(group, number),
             EXPIRY_CURSOR => Self::ExpiryCursor,
             EXPIRY => Self::Expiry(number),
+            OVERDUE => Self::Overdue(number),
             DUE => Self::Due(number),
             RETAINED => Self::Retained(number),
             RETENTION => Self::Retention(number),
@@ -97,6 +102,7 @@ mod tests {
             Timer::ExpiryCursor,
             Timer::Expiry(u64::MAX),
             Timer::Due(9),
+            Timer::Overdue(12),
             Timer::Retained(10),
             Timer::Retention(11),
         ] {

@@ -38,9 +38,8 @@ impl Partition {
         }
     }
 
-    /// Brings the groups in line with the configuration. Whether one has come that begins with
-    /// what is there.
-    pub(crate) fn configure_groups(&mut self, step: &mut Step<'_>) -> Result<bool, KvError> {
+    /// Brings the groups in line with the configuration.
+    pub(crate) fn configure_groups(&mut self, step: &mut Step<'_>) -> Result<(), KvError> {
         let wanted = self.wanted_groups();
         let mut from_beginning = false;
         for setting in &wanted {
@@ -65,7 +64,10 @@ impl Partition {
             self.for_each_group(&mut |view| view.strict_advance(step))?;
         }
         self.walk(step, TICK_BUDGET)?;
-        Ok(from_beginning)
+        if from_beginning && self.state.messages > 0 {
+            self.file(step.kv, step.now, Timer::Overdue(0));
+        }
+        Ok(())
     }
 
     /// The groups of the configuration, with the default one.
@@ -106,7 +108,7 @@ impl Partition {
         state.last_group = state.last_group.max(u64::from(setting.id));
         let slot = Slot::new(self.keys.of(setting.id), begin);
         self.groups.insert(setting.id, slot);
-        self.touched.push(setting.id);
+        self.touched.insert(setting.id);
     }
 
     fn leave(&mut self, step: &mut Step<'_>, id: u32) {
@@ -121,7 +123,7 @@ impl Partition {
             view.group.at = view.group.start;
             view.group.end = tail;
             self.walking.insert(id);
-            self.touched.push(id);
+            self.touched.insert(id);
         }
     }
 
@@ -167,7 +169,7 @@ impl Partition {
                 ..*view.group
             };
             self.walking.insert(id);
-            self.touched.push(id);
+            self.touched.insert(id);
         }
         self.groups_changed();
         self.walk(step, TICK_BUDGET)?;
@@ -184,7 +186,7 @@ impl Partition {
             let Some(slot) = self.groups.get_mut(&id) else {
                 break;
             };
-            self.touched.push(id);
+            self.touched.insert(id);
             let mut view = View::new(&mut self.shared, slot);
             let (taken, done) = view.walk(step, max - steps)?;
             steps += taken.max(1);
@@ -198,7 +200,7 @@ impl Partition {
                 self.groups_changed();
             } else {
                 View::new(&mut self.shared, slot).arrive(step)?;
-                self.refile_expiry(step, true)?;
+                self.file(step.kv, step.now, Timer::Overdue(0));
             }
         }
         if !self.walking.is_empty() {
@@ -305,7 +307,7 @@ impl View<'_> {
                     self.discount(step.kv, position)?;
                 }
             } else if position < self.group.cursor {
-                if needs && self.settle(step, position)? {
+                if needs && self.settle(step, position, &header)? {
                     Shared::free(step, &header)?;
                 }
             } else {
@@ -346,7 +348,7 @@ impl View<'_> {
             };
             let is_last = self.open(step.kv, position)?.is_some()
                 && self.count(step.kv, position)? == self.spans.needed(position);
-            if is_last && self.settled_by_all(step, position)? {
+            if is_last && self.settled_by_all(step, position, &header)? {
                 Shared::free(step, &header)?;
             }
         }

@@ -58,8 +58,8 @@ impl Configure {
         }
         let retained_ms = std::mem::replace(&mut p.config, self.config).retain_ms;
         write(step, p);
-        let from_beginning = p.configure_groups(step)?;
-        p.refile_expiry(step, from_beginning)?;
+        p.configure_groups(step)?;
+        p.refile_expiry(step)?;
         if p.state.retained > 0 && p.config.retain_ms != retained_ms {
             p.file(step.kv, step.now, Timer::Retention(0));
         }

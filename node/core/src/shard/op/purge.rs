@@ -133,7 +133,8 @@ fn purge_positions(
     budget: usize,
 ) -> Result<(u64, bool), KvError> {
     let mut messages = 0;
-    for _ in 0..budget {
+    // Each group is looked at.
+    for _ in 0..budget.div_ceil(p.groups.len().max(1)) {
         let position = p.next_live(step.kv, from.position)?;
         from.position = position;
         if position >= p.state.tail {
