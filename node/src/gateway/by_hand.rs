@@ -91,12 +91,8 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: RedriveMessagesRequest,
     ) -> Result<RedriveMessagesResponse, ApiError> {
-        let info = self
-            .source_of_redrive(principal, request.queue.as_ref())
-            .await?;
-        let to = self
-            .target_of_redrive(principal, &info, &request.to)
-            .await?;
+        let queue = request.queue.as_ref();
+        let (info, to) = self.ends_of_redrive(principal, queue, &request.to).await?;
         let max = request.max_messages;
         let max = validate::count("max_messages", max, REDRIVE_DEFAULT, REDRIVE_MAX)?;
         let only = check(request.filter.as_ref(), &info)?;
@@ -141,12 +137,8 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: RedriveMessageRequest,
     ) -> Result<RedriveMessageResponse, ApiError> {
-        let info = self
-            .source_of_redrive(principal, request.queue.as_ref())
-            .await?;
-        let to = self
-            .target_of_redrive(principal, &info, &request.to)
-            .await?;
+        let queue = request.queue.as_ref();
+        let (info, to) = self.ends_of_redrive(principal, queue, &request.to).await?;
         let shard = shard_of(&info, &request.location)?;
         let call = Call::RedriveMessage(ShardRedriveMessage {
             queue_id: info.id(),
@@ -160,26 +152,18 @@ impl<R: Runtime> Gateway<R> {
         Ok(RedriveMessageResponse { queue: Some(to) })
     }
 
-    /// The queue that messages leave: whoever moves them takes them out of it.
-    async fn source_of_redrive(
+    /// The queue that messages leave, and the one that is named for them to go to. Whoever moves
+    /// them takes them out of the first.
+    async fn ends_of_redrive(
         &self,
         principal: &Principal,
         queue: Option<&QueueRef>,
-    ) -> Result<std::sync::Arc<QueueInfo>, ApiError> {
-        let info = self.queue(principal, Action::Redrive, queue).await?;
-        authorize(principal, Action::Receive, Some(info.reference()))?;
-        Ok(info)
-    }
-
-    /// The queue that is named for them to go to.
-    async fn target_of_redrive(
-        &self,
-        principal: &Principal,
-        source: &QueueInfo,
         to: &str,
-    ) -> Result<Option<QueueRef>, ApiError> {
+    ) -> Result<(std::sync::Arc<QueueInfo>, Option<QueueRef>), ApiError> {
+        let source = self.queue(principal, Action::Redrive, queue).await?;
+        authorize(principal, Action::Receive, Some(source.reference()))?;
         if to.is_empty() {
-            return Ok(None);
+            return Ok((source, None));
         }
         let named = QueueRef {
             namespace: source.reference().namespace.clone(),
@@ -198,7 +182,7 @@ impl<R: Runtime> Gateway<R> {
             );
             return Err(ApiError::invalid("to", message).about(&named));
         }
-        Ok(Some(named))
+        Ok((source, Some(named)))
     }
 
     /// Asks a shard's leader something that must not be done twice.
