@@ -99,7 +99,7 @@ kernel() {
     grep -qw "$fs" /proc/filesystems || modprobe -n "$fs" 2>/dev/null || lacks+=" $fs"
   done
   [ -c /dev/loop-control ] || lacks+=" loop-devices"
-  if [ "$EUID" -eq 0 ] && command -v ip nft >/dev/null; then
+  if [ "$EUID" -eq 0 ] && command -v ip >/dev/null && command -v nft >/dev/null; then
     unshare --net ip link add br9 type bridge 2>/dev/null || lacks+=" bridge"
     unshare --net ip link add v8 type veth peer name v9 2>/dev/null || lacks+=" veth"
     unshare --net nft add table inet probe 2>/dev/null || lacks+=" nftables"
