@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use kube::{Api, Client};
 use roadstead_crds::{ConsumerScaler, Queue, QueueCluster};
 use tokio::sync::watch;
@@ -42,7 +44,18 @@ const FINISH: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When the HTTP listener cannot be opened, or the Lease was lost: then the process has to end.
-pub async fn run(
+///
+/// Boxed, so that it is compiled into this crate, and not again into each program that runs it.
+pub fn run(
+    client: Client,
+    config: Config,
+    resolve: Resolve,
+    stop: watch::Receiver<bool>,
+) -> BoxFuture<'static, Result<()>> {
+    serve(client, config, resolve, stop).boxed()
+}
+
+async fn serve(
     client: Client,
     config: Config,
     resolve: Resolve,

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use roadstead_client::proto::{BootstrapRequest, Founder};
-use roadstead_node::auth::Principal;
 use roadstead_node::config::{ClientAuth, LogFormat, NodeConfig};
 use roadstead_node::controls::Controls;
 use roadstead_node::process::NodeProcess;
@@ -140,10 +139,7 @@ impl Cluster {
         };
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
         // Each waits for a majority of the others.
-        let orders = processes.map(|process| {
-            let (admin, request) = (process.node().admin(), request.clone());
-            tokio::spawn(async move { admin.bootstrap(&Principal::Operator, request).await })
-        });
+        let orders = processes.map(|process| tokio::spawn(process.bootstrap(request.clone())));
         for order in orders.collect::<Vec<_>>() {
             order.await?.context("cannot found the cluster")?;
         }

@@ -19,7 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use openraft_rt_tokio::TokioRuntime;
+use roadstead_proto::v1::{BootstrapRequest, BootstrapResponse};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +32,9 @@ use self::listeners::Listeners;
 use self::members::Members;
 use self::observer::Observer;
 use self::storage::{Opened, Storage};
+use crate::auth::Principal;
 use crate::config::NodeConfig;
+use crate::gateway::ApiError;
 use crate::node::{Ending, Identity, Node, NodeParts};
 use crate::raft::timing::Timing;
 use crate::scope::NodeScope;
@@ -43,6 +48,9 @@ use crate::transport::grpc::GrpcTransport;
 const CLOSING: Duration = Duration::from_secs(2);
 
 /// A running node with its three listeners.
+///
+/// Its futures are boxed, so that what a node is made of is compiled into this crate, and not again
+/// into each program that starts one.
 pub struct NodeProcess {
     node: Arc<Node<TokioRuntime>>,
     scope: NodeScope<TokioRuntime>,
@@ -71,8 +79,8 @@ impl NodeProcess {
     ///
     /// # Errors
     /// When the configuration, the certificates, an address or the data cannot be used.
-    pub async fn start(config: NodeConfig) -> anyhow::Result<Self> {
-        Self::start_with(config, None).await
+    pub fn start(config: NodeConfig) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Self::start_with(config, None)
     }
 
     /// As [`start`](Self::start); `walker` (the `roadstead-node` binary) reads every row of the
@@ -80,10 +88,14 @@ impl NodeProcess {
     ///
     /// # Errors
     /// As for [`start`](Self::start).
-    pub async fn start_with(
-        mut config: NodeConfig,
+    pub fn start_with(
+        config: NodeConfig,
         walker: Option<PathBuf>,
-    ) -> anyhow::Result<Self> {
+    ) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Self::open(config, walker).boxed()
+    }
+
+    async fn open(mut config: NodeConfig, walker: Option<PathBuf>) -> anyhow::Result<Self> {
         config.validate()?;
         let listeners = Listeners::open(&config).await?;
         config.fill_addresses(listeners.client_address, listeners.peer_address);
@@ -178,28 +190,47 @@ impl NodeProcess {
         )
     }
 
+    /// Forms the cluster of these founders, or hears that it is formed.
+    ///
+    /// # Errors
+    /// As for `AdminService.Bootstrap`.
+    pub fn bootstrap(
+        &self,
+        request: BootstrapRequest,
+    ) -> BoxFuture<'static, Result<BootstrapResponse, ApiError>> {
+        let admin = self.node.admin();
+        async move { admin.bootstrap(&Principal::Operator, request).await }.boxed()
+    }
+
     /// Waits until the node cannot go on by itself, and says why.
-    pub async fn failed(&mut self) -> Ending {
+    pub fn failed(&mut self) -> BoxFuture<'_, Ending> {
         let node = Arc::clone(&self.node);
-        loop {
-            tokio::select! {
-                biased;
-                ending = node.ending() => return ending,
-                Some(ended) = self.servers.join_next() => {
-                    let why = match ended {
-                        Ok(Ok(())) => continue,
-                        Ok(Err(error)) => format!("{error:#}"),
-                        Err(error) => format!("a listener ended: {error}"),
-                    };
-                    return Ending { why, in_order: true };
+        let failed = async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    ending = node.ending() => return ending,
+                    Some(ended) = self.servers.join_next() => {
+                        let why = match ended {
+                            Ok(Ok(())) => continue,
+                            Ok(Err(error)) => format!("{error:#}"),
+                            Err(error) => format!("a listener ended: {error}"),
+                        };
+                        return Ending { why, in_order: true };
+                    }
                 }
             }
-        }
+        };
+        failed.boxed()
     }
 
     /// Stops in order: moves leaderships away within `grace`, finishes what clients have begun,
     /// then closes connections and files.
-    pub async fn shutdown(self, grace: Duration) {
+    pub fn shutdown(self, grace: Duration) -> BoxFuture<'static, ()> {
+        self.close(grace).boxed()
+    }
+
+    async fn close(self, grace: Duration) {
         self.observer.stopping();
         self.node.store().stop_scrubbing();
         self.node.retire(grace).await;
@@ -222,14 +253,17 @@ impl NodeProcess {
 
     /// Stops at once, as if the process had been killed: nothing is handed over or finished, and
     /// the next start takes the data directory for one of a crash.
-    pub async fn kill(self) {
+    pub fn kill(self) -> BoxFuture<'static, ()> {
         self.stages.stop.cancel();
         self.scope.stop();
         self.node.store().close();
         let threads = self.threads;
-        if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
-            tracing::warn!(%error, "the store did not close in order");
-        }
+        let joined = async move {
+            if let Err(error) = tokio::task::spawn_blocking(move || threads.join()).await {
+                tracing::warn!(%error, "the store did not close in order");
+            }
+        };
+        joined.boxed()
     }
 }
 
