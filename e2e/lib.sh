@@ -11,6 +11,8 @@ STATE=${ROADSTEAD_E2E_STATE:-${TMPDIR:-/tmp}/roadstead-e2e} # all that a cluster
 KUBECONFIG_FILE=$STATE/kubeconfig
 AUDIT_LOG=$STATE/log/audit.log
 export ROADSTEAD_E2E_STATE=$STATE
+# For whatever is built from Go here: with others it would be compiled again.
+export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -trimpath"
 
 say() { printf '%s\n' "$*"; }
 fail() {

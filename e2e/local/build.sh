@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
-# Builds the cluster's binaries from Go modules into the cache, gently: 25 CPU minutes when cold.
-# Each component has a stamp made of its inputs; one that still fits is not built again.
+# Builds the cluster's binaries from one Go module into the cache, gently: what they share is
+# compiled once. Each has a stamp made of its inputs; one that still fits is not built again.
 set -euo pipefail
 # shellcheck source=e2e/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 here=$E2E/local
-export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -trimpath"
-COREDNS=v1.14.7
 
 packages() {
   local missing
@@ -32,36 +30,35 @@ component() {
 digest() { cat "$@" | sha256sum | cut -c1-16; }
 
 kubernetes() {
-  local flags="-s -w" p tool inputs
+  local flags="-s -w" p tool
   for p in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     flags+=" -X $p.gitVersion=v$K8S_VERSION -X $p.gitMajor=${K8S_VERSION%%.*}"
     flags+=" -X $p.gitMinor=$(cut -d. -f2 <<<"$K8S_VERSION")"
   done
-  cd "$here/kubernetes"
-  inputs="$(digest go.mod go.sum) $flags"
   for tool in kubectl kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet; do
-    component "$tool" "$inputs" \
+    component "$tool" "$modules $flags" \
       go build -ldflags "$flags" -o "$BIN/$tool" "k8s.io/kubernetes/cmd/$tool"
   done
-  component etcd "$inputs" go build -ldflags "-s -w" -o "$BIN/etcd" go.etcd.io/etcd/server/v3
+  component etcd "$modules" go build -ldflags "-s -w" -o "$BIN/etcd" go.etcd.io/etcd/server/v3
 }
 
 nodetools() {
-  cd "$E2E/nodetools"
-  local csi=github.com/kubernetes-csi inputs
-  inputs=$(digest go.mod go.sum)
-  component csi-provisioner "$inputs" go build -ldflags "-s -w" -o "$BIN/" \
-    "$csi/external-provisioner/v6/cmd/csi-provisioner"
-  component csi-resizer "$inputs" go build -ldflags "-s -w" -o "$BIN/" \
-    "$csi/external-resizer/v2/cmd/csi-resizer"
-  component loopcsi "$inputs $(digest loopcsi/*.go)" \
-    go build -ldflags "-s -w" -o "$BIN/" ./loopcsi
-  component netpol "$inputs $(digest netpol/*.go)" go build -ldflags "-s -w" -o "$BIN/" ./netpol
+  local csi=github.com/kubernetes-csi tool
+  for tool in external-provisioner/v6/cmd/csi-provisioner external-resizer/v2/cmd/csi-resizer; do
+    component "${tool##*/}" "$modules" go build -ldflags "-s -w" -o "$BIN/" "$csi/$tool"
+  done
+  for tool in coredns loopcsi netpol; do
+    component "$tool" "$modules $(digest "nodetools/$tool"/*.go)" \
+      go build -ldflags "-s -w" -o "$BIN/" "./nodetools/$tool"
+  done
 }
 
 mkdir -p "$BIN" "$CACHE/stamps"
 packages
+# Who else builds is waited for.
+exec 9>"$CACHE/build.lock"
+flock 9
+cd "$E2E"
+modules=$(digest go.mod go.sum)
 kubernetes
 nodetools
-component coredns "$COREDNS" env GOBIN="$BIN" go install -ldflags "-s -w" \
-  "github.com/coredns/coredns@$COREDNS"

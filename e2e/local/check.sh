@@ -54,10 +54,10 @@ packages() {
 
 toolchain() {
   local want have
-  want=$(awk '$1 == "go" {print $2}' "$here/kubernetes/go.mod")
+  want=$(awk '$1 == "go" {print $2}' "$E2E/go.mod")
   have=$(go env GOVERSION 2>/dev/null || true)
   if [ -z "$have" ]; then
-    if [ -f "$CACHE/stamps/coredns" ]; then
+    if [ -f "$CACHE/stamps/netpol" ]; then
       finding note go "not there, but everything was built before"
     else
       finding FAIL go "not there: install Go $want or newer"
@@ -78,7 +78,7 @@ free() {
 
 disk() {
   local need=14 have # measured: 8.5 GiB of Go's build cache, 3 of modules, 1 of binaries
-  [ ! -f "$CACHE/stamps/coredns" ] || need=1
+  [ ! -f "$CACHE/stamps/netpol" ] || need=1
   have=$(free "$CACHE")
   if [ "$have" -lt "$need" ]; then
     finding FAIL disk "$have GiB free for $CACHE and Go's build cache, $need are needed"
