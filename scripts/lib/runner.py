@@ -1,5 +1,6 @@
 """Runs stages one after the other: a log each, a line every 30 s, and a sum at the end."""
 
+from concurrent import futures
 import dataclasses
 import os
 import pathlib
@@ -30,6 +31,19 @@ class Runner:
 
     def __init__(self, root, logs, say=print):
         self.root, self.logs, self.say = pathlib.Path(root), pathlib.Path(logs), say
+        self._pool = futures.ThreadPoolExecutor(max_workers=8)
+        self._aside = set()  # processes of stages that run beside the others
+        self._stopped = False
+
+    def aside(self, stage):
+        """Runs a stage beside those after it, to which it leaves the processors; a future."""
+        return self._pool.submit(self.stage, stage)
+
+    def stop(self):
+        """Ends all that runs beside the others."""
+        self._stopped = True
+        for process in list(self._aside):
+            self._end(process)
 
     def stage(self, stage):
         """Runs a stage's steps until one fails, then what comes after in any case."""
@@ -42,11 +56,11 @@ class Runner:
         with open(path, "w", encoding="utf-8") as log:
             try:
                 for step in stage.steps:
-                    if note := self._step(stage.name, step, log, (began, end)):
+                    if note := self._step(stage, step, log, (began, end)):
                         break
             finally:
                 for step in stage.after:
-                    self._step(stage.name, step, log, (began, time.monotonic() + 300))
+                    self._step(stage, step, log, (began, time.monotonic() + 300))
         return self._result(stage, path, time.monotonic() - began, note)
 
     def _result(self, stage, path, seconds, note):
@@ -61,9 +75,13 @@ class Runner:
             self.say("".join(f"    {line}" for line in lines[-TAIL:]).rstrip())
         return Result(stage.name, state, seconds, counts, note)
 
-    def _step(self, name, command, log, times):
+    def _step(self, stage, command, log, times):
         """Runs one command; what is wrong with it, or ""."""
         began, end = times
+        if stage.aside:
+            if self._stopped:
+                return "stopped"
+            command = ("nice", "-n", "19", *command)
         words = " ".join(map(str, command))
         log.write(f"$ {words}\n")
         log.flush()
@@ -74,9 +92,14 @@ class Runner:
             )
         except OSError as error:
             return f"{words}: {error}"
+        if stage.aside:
+            self._aside.add(process)
+            yield_to_others(process)
         stop = threading.Event()
-        beat = threading.Thread(target=self._beat, args=(name, words, began, stop), daemon=True)
-        beat.start()
+        about = (stage.name, words, began, stop)
+        beat = threading.Thread(target=self._beat, args=about, daemon=True)
+        if not stage.aside:
+            beat.start()
         try:
             code = process.wait(timeout=max(1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -87,7 +110,10 @@ class Runner:
             raise
         finally:
             stop.set()
-            beat.join()
+            if stage.aside:
+                self._aside.discard(process)
+            else:
+                beat.join()
         return f"{words}: exit code {code}" if code else ""
 
     @staticmethod
@@ -109,6 +135,14 @@ class Runner:
 
     def _short(self, path):
         return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+
+def yield_to_others(process):
+    """Where the kernel shares processors among sessions first, `nice` counts within one only."""
+    try:
+        pathlib.Path(f"/proc/{process.pid}/autogroup").write_text("19", encoding="utf-8")
+    except OSError:  # it does not, or the process has ended
+        pass
 
 
 def skipped(stage, reason, strict):

@@ -34,6 +34,8 @@ class Stage:
     ready: typing.Callable[[], str] = always  # why it cannot run here, or ""
     packages: typing.Callable[[], tuple] = tuple  # Debian packages
     hang: int = 60  # minutes after which it is ended
+    aside: bool = False  # it runs beside those after it, on what they leave of the processors
+    last: bool = False  # it waits for those beside
 
 
 def cargo(*words):
@@ -93,7 +95,7 @@ def go_ready():
 def integration_tests():
     """The integration tests that need nothing but this workspace; others have a stage each."""
     crates = ("node", "node/core", "client", "cli", "crds", "operator/core", "operator", "tests")
-    apart = ("apiserver", "chart", "cluster", "simulation", "soak")
+    apart = ("apiserver", "chart", "cluster", "simulation", "soak", "twin")
     found = []
     for crate in crates:
         here = (ROOT / crate / "tests").glob("*")
@@ -107,20 +109,33 @@ def workspace_tests():
     return (tests("--lib", "--bins", *integration_tests()), tests("--doc"))
 
 
-# Estimates from CI, which has Kubernetes' binaries and helm: 1839 s to 2359 s for everything on
-# 2 cores. To build those is 25 CPU minutes more, and 5 for cargo-deny and helm.
+# The estimates are for 2 cores; cold is without anything under target and ~/.cache.
 ALL = (
     Stage(
         "scripts", "python3", (1, 1),
         steps=(("python3", "-m", "unittest", "discover", "-s", "scripts/tests"),),
     ),
+    # What is built once and kept in the cache. Stages that need a part of it wait for that part.
+    Stage(
+        "tools", "Rust, Go", (0, 0),
+        steps=(
+            ("scripts/tools", "helm"),
+            ("scripts/tools", "cargo-deny"),
+            ("env", "ROADSTEAD_E2E_PROVIDER=local", CLUSTER, "build"),
+            ("scripts/tools", "crane"),
+        ),
+        ready=go_ready, packages=cluster_packages, hang=75, aside=True,
+    ),
     Stage(
         "check", "Rust, cc, Go, shellcheck", (11, 2),
         steps=(("scripts/check",),), ready=go_ready, packages=lambda: ("shellcheck",),
     ),
-    Stage("unit", "Rust, cc", (15, 6), steps=workspace_tests()),
+    Stage("build", "Rust, cc", (15, 2), steps=(tests("--no-run", "--all-targets"),)),
+    # Minutes of both processors, while those after it mostly wait for disks and elections.
+    Stage("twin", "Rust, cc", (0, 0), steps=(tests("--test", "twin"),), hang=75, aside=True),
+    Stage("unit", "Rust, cc", (8, 6), steps=workspace_tests()),
     Stage(
-        "apiserver", "Go", (17, 3),
+        "apiserver", "Go", (5, 3),
         # The operator against a real API server, which is built once whatever the provider.
         steps=(
             ("env", "ROADSTEAD_E2E_PROVIDER=local", CLUSTER, "build"),
@@ -159,7 +174,9 @@ ALL = (
         after=((CLUSTER, "logs", "target/test-logs/e2e"), (CLUSTER, "down")),
         ready=cluster_ready, packages=cluster_packages, hang=90,
     ),
-    Stage("promises", "the logs of those above", (0, 0), steps=(("scripts/promises",),)),
+    Stage(
+        "promises", "the logs of those above", (0, 0), steps=(("scripts/promises",),), last=True,
+    ),
 )
 
 # Stories on Kubernetes are a stage as soon as there is one.

@@ -116,6 +116,25 @@ class Running(unittest.TestCase):
         self.assertTrue((self.root / "after").exists())
         self.assertGone(int((self.root / "pid").read_text()))
 
+    def test_a_stage_aside_runs_beside_the_others_and_gives_way(self):
+        steps = (("sh", "-c", "echo $$ >pid; nice >nice; until [ -e go ]; do sleep 0.05; done"),)
+        beside = self.runner.aside(stages.Stage("aside", "sh", (1, 1), steps, aside=True))
+        passed = self.run_stage("until [ -s nice ]; do sleep 0.05; done; cat nice; touch go")
+        self.assertEqual(passed.state, "passed")
+        self.assertEqual(beside.result(timeout=20).state, "passed")
+        self.assertEqual((self.root / "nice").read_text(), "19\n")
+
+    def test_what_runs_aside_is_ended_with_the_others(self):
+        steps = (("sh", "-c", "echo $$ >pid; sleep 1000"), ("touch", "second"))
+        beside = self.runner.aside(stages.Stage("aside", "sh", (1, 1), steps, aside=True))
+        end = time.monotonic() + 20
+        while not (self.root / "pid").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        self.runner.stop()
+        self.assertEqual(beside.result(timeout=20).state, "failed")
+        self.assertGone(int((self.root / "pid").read_text()))
+        self.assertFalse((self.root / "second").exists())
+
     def assertGone(self, group):
         """A killed process may take a moment to go."""
         end = time.monotonic() + 10
@@ -212,6 +231,10 @@ class Table(unittest.TestCase):
         builds = [step for step in e2e.steps if step[:2] == ("cargo", "build")]
         self.assertIn("controls", builds[0])
         self.assertEqual(builds[-1], ("cargo", "build", "--workspace", "--bins"))
+
+    def test_who_waits_for_the_stages_aside_comes_last(self):
+        self.assertEqual([stage.name for stage in stages.ALL if stage.last], [stages.ALL[-1].name])
+        self.assertFalse([stage.name for stage in stages.ALL if stage.aside and stage.after])
 
     def test_only_chooses_by_name_and_refuses_what_it_does_not_know(self):
         loader = importlib.machinery.SourceFileLoader("script_test", str(SCRIPTS / "test"))
