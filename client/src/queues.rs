@@ -15,6 +15,7 @@ use roadstead_proto::v1::{
     RedriveMessagesResponse, SeekGroupRequest, SeekGroupResponse, SettleRequest, SettleResult,
     Settlement, TransferLeadershipRequest, UpdateQueueRequest, seek_group_request,
 };
+use uuid::Uuid;
 
 use crate::channels::MAX_FRAME_BYTES;
 use crate::client::Client;
@@ -216,6 +217,7 @@ impl Client {
     /// Receives up to `max_messages` (1..1,000), waiting up to `wait` (at most 60 s) for the first.
     /// Each comes with the receipt to settle it by.
     ///
+    /// An answer that is lost costs nothing: the call is made again, and gets the same messages.
     /// For one message now and then; a [`crate::Consumer`] is faster and keeps leases alive.
     pub async fn receive(
         &self,
@@ -230,8 +232,18 @@ impl Client {
             wait: prost_types::Duration::try_from(wait).ok(),
             lease: None,
             consumer: Some(identity()),
+            retry_token: Uuid::new_v4().to_string(),
         };
-        let patience = wait + Duration::from_secs(10);
+        self.receive_as(request).await
+    }
+
+    /// The same as a request says it: with a lease, a consumer group or a retry token of its own.
+    pub async fn receive_as(
+        &self,
+        request: ReceiveRequest,
+    ) -> Result<Vec<(ReceivedMessage, bytes::Bytes)>, CallError> {
+        let wait = request.wait.and_then(|wait| Duration::try_from(wait).ok());
+        let patience = wait.unwrap_or_default() + Duration::from_secs(10);
         let call = |service| {
             let request = request.clone();
             async move {

@@ -34,6 +34,8 @@ mod receive_tests;
 mod redrive_one_tests;
 #[cfg(test)]
 mod redrive_tests;
+#[cfg(test)]
+mod retry_tests;
 pub mod route;
 mod seek;
 mod send_stream;

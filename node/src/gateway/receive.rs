@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
@@ -44,16 +45,27 @@ impl<R: Runtime> Gateway<R> {
         validate::consumer(request.consumer.as_ref())?;
         let wait = validate::wait(request.wait.as_ref())?;
         let about = |error: ApiError| error.about(info.reference());
+        let asked = Asked {
+            session_id: validate::retry_session(&request.retry_token, group)?,
+            info: info.clone(),
+            group,
+            request,
+        };
         let mut shards = info.by_shard(&[]);
         if shards.is_empty() {
             return Ok(ReceiveResponse::default());
         }
         if let [(shard, partitions)] = &shards[..] {
-            let receive = ask((&info, group), &request, partitions.clone(), (max, wait));
+            let receive = asked.of_shard(partitions.clone(), (max, wait));
             return self
                 .receive_at(principal, *shard, receive)
                 .await
                 .map_err(about);
+        }
+        let held = self.held(principal, &asked, &shards, max).await;
+        let held = held.map_err(about)?;
+        if !held.deliveries.is_empty() {
+            return Ok(held);
         }
         // Another shard first each time, so that none is starved.
         let turn = self.next_turn() as usize % shards.len();
@@ -64,7 +76,7 @@ impl<R: Runtime> Gateway<R> {
             if left == 0 || got.is_full() {
                 break;
             }
-            let receive = ask((&info, group), &request, partitions, (left, 0));
+            let receive = asked.of_shard(partitions, (left, 0));
             match self.receive_at(principal, shard, receive).await {
                 Ok(received) => got.extend(received.deliveries),
                 Err(error) if got.deliveries.is_empty() && wait == 0 => return Err(about(error)),
@@ -72,9 +84,7 @@ impl<R: Runtime> Gateway<R> {
             }
         }
         if got.deliveries.is_empty() && wait > 0 {
-            got = self
-                .wait_for(principal, info.clone(), request, (max, wait))
-                .await?;
+            got = self.wait_for(principal, asked, (max, wait)).await?;
         }
         if !got.beyond.is_empty() {
             self.settle_in(principal, &info, got.beyond).await;
@@ -82,6 +92,29 @@ impl<R: Runtime> Gateway<R> {
         Ok(ReceiveResponse {
             deliveries: got.deliveries,
         })
+    }
+
+    /// What is leased already to a receive that is tried again.
+    async fn held(
+        &self,
+        principal: &Principal,
+        asked: &Asked,
+        shards: &[(GroupId, Vec<u32>)],
+        max: u32,
+    ) -> Result<ReceiveResponse, ApiError> {
+        let mut held = ReceiveResponse::default();
+        if asked.session_id.is_empty() {
+            return Ok(held);
+        }
+        let ask = shards.iter().map(|(shard, partitions)| {
+            let mut receive = asked.of_shard(partitions.clone(), (max, 0));
+            receive.held_only = true;
+            self.receive_at(principal, *shard, receive)
+        });
+        for received in join_all(ask).await {
+            held.deliveries.extend(received?.deliveries);
+        }
+        Ok(held)
     }
 
     async fn receive_at(
@@ -116,18 +149,18 @@ impl<R: Runtime> Gateway<R> {
     async fn wait_for(
         &self,
         principal: &Principal,
-        info: Arc<QueueInfo>,
-        request: ReceiveRequest,
+        asked: Asked,
         (max, wait): (u32, u64),
     ) -> Result<Gathered, ApiError> {
         let receiver = Receiver {
             principal: principal.clone(),
-            group_id: info.group(&request.group).unwrap_or_default(),
-            info,
-            session_id: String::new(),
+            group_id: asked.group,
+            info: asked.info,
+            session_id: asked.session_id,
+            one_time: true,
             stream: 0,
-            lease: request.lease,
-            consumer: request.consumer,
+            lease: asked.request.lease,
+            consumer: asked.request.consumer,
         };
         let shards = self.shards.clone();
         let mut sources = Sources::new(shards, self.router.clone(), receiver, &[]);
@@ -208,20 +241,29 @@ async fn gather<R: Runtime>(
     Ok(())
 }
 
-fn ask(
-    (info, group_id): (&QueueInfo, u32),
-    request: &ReceiveRequest,
-    partitions: Vec<u32>,
-    (max_messages, wait): (u32, u64),
-) -> ShardReceive {
-    ShardReceive {
-        queue_id: info.id(),
-        queue: Some(info.reference().clone()),
-        partitions,
-        max_messages,
-        lease: request.lease,
-        wait: Some(duration_ms(wait)),
-        consumer: request.consumer.clone(),
-        group_id,
+/// A receive as its shards are asked for it.
+struct Asked {
+    info: Arc<QueueInfo>,
+    /// Id of the consumer group.
+    group: u32,
+    /// By which it is known when it is tried again; empty: it is not.
+    session_id: String,
+    request: ReceiveRequest,
+}
+
+impl Asked {
+    fn of_shard(&self, partitions: Vec<u32>, (max_messages, wait): (u32, u64)) -> ShardReceive {
+        ShardReceive {
+            queue_id: self.info.id(),
+            queue: Some(self.info.reference().clone()),
+            partitions,
+            max_messages,
+            lease: self.request.lease,
+            wait: Some(duration_ms(wait)),
+            consumer: self.request.consumer.clone(),
+            group_id: self.group,
+            session_id: self.session_id.clone(),
+            held_only: false,
+        }
     }
 }

@@ -77,6 +77,7 @@ async fn open<R: Runtime>(
     authorize(&principal, Action::Settle, Some(info.reference()))?;
     check(&open, &info).map_err(|error| error.about(info.reference()))?;
     let receiver = Receiver {
+        one_time: false,
         principal: principal.clone(),
         info: info.clone(),
         group_id: validate::group(&open.group, &info)?,

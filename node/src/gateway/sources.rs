@@ -36,6 +36,8 @@ pub struct Receiver {
     pub group_id: u32,
     /// Empty: the leases belong to no session.
     pub session_id: String,
+    /// A try of one receive: the leases end by themselves, not with the session.
+    pub one_time: bool,
     /// Which of the session's streams: a later one has a higher number.
     pub stream: u64,
     /// Absent: the queue's.
@@ -133,6 +135,7 @@ impl<R: Runtime> Sources<R> {
             consumer: receiver.consumer.clone(),
             stream: receiver.stream,
             group_id: receiver.group_id,
+            one_time: receiver.one_time,
         };
         source.read = 0;
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));

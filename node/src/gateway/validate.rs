@@ -275,6 +275,20 @@ pub fn wait(wait: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
     Ok(wait.and_then(millis).unwrap_or(0))
 }
 
+/// The session that a retry token stands for; empty: none. No client can name one like it.
+pub fn retry_session(token: &str, group: u32) -> Result<String, ApiError> {
+    if token.len() > ID_MAX {
+        let message = format!("retry_token has {} bytes, at most {ID_MAX}", token.len());
+        return Err(ApiError::invalid("retry_token", message));
+    }
+    Ok(if token.is_empty() {
+        String::new()
+    } else {
+        // Longer than a session id may be.
+        format!("{:.<ID_MAX$}{group}.{token}", "retry.")
+    })
+}
+
 /// How many messages are asked for; 0 stands for `default`.
 pub fn count(field: &str, asked: u32, default: u32, max: u32) -> Result<u32, ApiError> {
     if asked > max {

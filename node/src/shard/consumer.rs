@@ -47,8 +47,10 @@ pub struct Wish {
     pub partitions: Vec<PartitionId>,
     /// Id of their consumer group.
     pub group: u32,
-    /// Its session; none for a one-time receive, whose leases end by themselves.
+    /// Its session.
     pub session: Option<SessionId>,
+    /// A try of one receive: its leases end by themselves, not with the session.
+    pub one_time: bool,
     /// The session as the client named it.
     pub session_name: String,
     /// Which of the session's streams: a later one has a higher number.

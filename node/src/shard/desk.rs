@@ -128,7 +128,7 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
         let Some(consumer) = seats.consumers.close(id) else {
             return;
         };
-        if let Some(session) = consumer.wish.session {
+        if let Some(session) = consumer.wish.session.filter(|_| !consumer.wish.one_time) {
             let gone = consumer.wish.lines();
             let gone = gone.filter(|line| !seats.consumers.has_session(session, *line));
             let gone: Vec<_> = gone.map(|(partition, _)| partition).collect();

@@ -113,7 +113,8 @@ fn consumers<R: Runtime, P: Replica>(desk: &Desk<R, P>, line: Line) -> Vec<Consu
     let (partition, group) = line;
     let mut infos = Vec::new();
     for consumer in seats.consumers.iter_mut() {
-        let Some(session) = consumer.wish.session else {
+        let wish = &consumer.wish;
+        let Some(session) = wish.session.filter(|_| !wish.one_time) else {
             continue;
         };
         if !consumer.wish.lines().any(|other| other == line) {

@@ -13,6 +13,7 @@ use super::deliver::{self, ANSWER_BYTES, Leased};
 use super::desk::Desk;
 use super::refusal::unapplied;
 use super::replica::Replica;
+use super::sessions::session_id;
 use super::subscription::Seat;
 use super::wire::millis;
 use crate::gateway::ApiError;
@@ -21,7 +22,8 @@ use crate::runtime::Runtime;
 /// What was asked for comes back within this, or the node is in trouble.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Receives without a session: the leases end by themselves, or by being settled.
+/// Receives once: the leases end by themselves, or by being settled. A receive that is tried again
+/// under the same session gets what is leased to that, and nothing else.
 pub async fn receive<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,
     call: ShardReceive,
@@ -29,6 +31,7 @@ pub async fn receive<R: Runtime, P: Replica>(
     let wait = call.wait.as_ref().and_then(millis).unwrap_or(0);
     let queue = call.queue_id;
     let partitions = call.partitions.iter();
+    let named = Some(&call.session_id).filter(|name| !name.is_empty());
     let wish = Wish {
         queue: call.queue.unwrap_or_default(),
         partitions: partitions
@@ -38,7 +41,8 @@ pub async fn receive<R: Runtime, P: Replica>(
             })
             .collect(),
         group: call.group_id,
-        session: None,
+        session: named.map(|name| session_id(queue, name)),
+        one_time: true,
         session_name: String::new(),
         stream: 0,
         lease_ms: call.lease.as_ref().and_then(millis),
@@ -46,7 +50,15 @@ pub async fn receive<R: Runtime, P: Replica>(
     };
     let max = call.max_messages.clamp(1, MAX_RECEIVE);
     let mut seat = Seat::take(desk, wish, &[]);
-    let leased = if wait == 0 {
+    let leased = if seat.owed > 0 {
+        desk.seats()
+            .consumers
+            .grant_once(seat.id, seat.owed.min(max));
+        desk.intake.wake();
+        rest(&mut seat).await?
+    } else if call.held_only {
+        return Ok(ReceiveResponse::default());
+    } else if wait == 0 {
         desk.seats().consumers.grant_once(seat.id, max);
         desk.intake.wake();
         rest(&mut seat).await?
@@ -112,7 +124,10 @@ fn over<R: Runtime, P: Replica>(seat: &Seat<R, P>, why: Closed) -> ApiError {
     let shard = seat.shard();
     match why {
         Closed::Leadership(why) => unapplied(shard, &why),
-        Closed::Replaced | Closed::Outdated => ApiError::not_leader(shard, None),
+        Closed::Replaced | Closed::Outdated => {
+            let message = "the same receive, by its retry_token, was asked for again";
+            ApiError::new(tonic::Code::Aborted, message)
+        }
         Closed::Gone(queue) => ApiError::queue_gone(&queue),
     }
 }

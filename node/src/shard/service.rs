@@ -176,6 +176,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             partitions: open.partitions.iter().map(id).collect(),
             group: open.group_id,
             session: named.map(|name| session_id(queue, name)),
+            one_time: open.one_time,
             session_name: open.session_id.clone(),
             stream: open.stream,
             lease_ms: open.lease.as_ref().and_then(millis),

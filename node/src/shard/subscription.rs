@@ -33,6 +33,8 @@ pub struct Seat<R: Runtime, P: Replica> {
     /// What it hears.
     pub pushes: mpsc::UnboundedReceiver<Push>,
     session: Option<SessionId>,
+    /// Messages that were leased to its session before, and are delivered again first.
+    pub owed: u32,
     /// Heard, and not written yet; `next` comes behind it.
     leased: Leased,
     next: Option<Push>,
@@ -69,6 +71,7 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
         events::log_given_again(desk.replica.id(), &owed);
         // Popped from the end: the oldest deliveries first.
         owed.reverse();
+        let messages = owed.iter().map(|batch| batch.messages.len()).sum::<usize>();
         let id = seats.consumers.open(wish, owed, push);
         drop(seats);
         // Where another node leads by now, the proposer closes it.
@@ -78,6 +81,7 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
             id,
             pushes,
             session,
+            owed: messages as u32,
             leased: Leased::default(),
             next: None,
         }

@@ -229,6 +229,7 @@ pub(super) fn received(partition: PartitionId, messages: u16) -> Received {
 /// A subscription to these partitions.
 pub(super) fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
     Wish {
+        one_time: false,
         queue: QueueRef::default(),
         partitions: partitions.to_vec(),
         group: 0,

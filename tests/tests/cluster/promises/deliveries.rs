@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use roadstead_client::proto::{
-    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueSpec, RetryPolicy,
+    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueRef, QueueSpec, ReceiveRequest, RetryPolicy,
 };
 use roadstead_client::{Message, Output, SettleError};
 
@@ -244,4 +244,33 @@ async fn an_ack_and_what_came_of_it_are_one_step() {
         "an order was billed twice"
     );
     assert_eq!(bills, (0..200).map(|number| (number, 1)).collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receive_whose_answer_is_lost_gets_the_same_messages_of_a_new_leader() {
+    let scene = Scene::start().await;
+    scene.queue("once", QueueSpec::default()).await;
+    send(&scene, "once", numbers(10)).await;
+    let request = ReceiveRequest {
+        queue: Some(QueueRef {
+            namespace: "default".into(),
+            name: "once".into(),
+        }),
+        max_messages: 4,
+        wait: Some(seconds(20)),
+        retry_token: "this one".into(),
+        ..ReceiveRequest::default()
+    };
+    let receive = || scene.client.receive_as(request.clone());
+    let mut first = receive().await.expect("some are ready");
+    scene.kill_leader_of("once").await;
+    let mut again = receive().await.expect("a new leader answers");
+    for deliveries in [&mut first, &mut again] {
+        deliveries.sort_by_key(|(message, _)| message.sequence);
+    }
+    assert_eq!(first.len(), 4);
+    let shown = |all: &[(_, bytes::Bytes)]| all.iter().map(|(_, r)| r.clone()).collect::<Vec<_>>();
+    assert_eq!(shown(&first), shown(&again), "the same receipts");
+    let others = scene.client.receive("once", 10, LONG).await;
+    assert_eq!(others.expect("the others are ready").len(), 6);
 }
