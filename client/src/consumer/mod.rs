@@ -54,6 +54,8 @@ pub struct ConsumerBuilder {
     group: String,
     max_in_flight: u32,
     lease: Option<Duration>,
+    priority: u32,
+    exclusive: bool,
     identity: proto::Consumer,
     grace: Duration,
 }
@@ -79,6 +81,22 @@ impl ConsumerBuilder {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// 0..9: while a consumer with a higher priority has room for more, those with lower ones get
+    /// nothing of a partition. Default 0.
+    #[must_use]
+    pub fn priority(mut self, priority: u32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Single active consumer: of those that ask for it one alone gets what a partition has, the
+    /// others stand by until it is gone.
+    #[must_use]
+    pub fn exclusive(mut self, exclusive: bool) -> Self {
+        self.exclusive = exclusive;
         self
     }
 
@@ -123,6 +141,8 @@ impl ConsumerBuilder {
                     .lease
                     .and_then(|lease| prost_types::Duration::try_from(lease).ok()),
                 consumer: Some(self.identity),
+                priority: self.priority,
+                exclusive: self.exclusive,
                 ..ReceiveStreamOpen::default()
             },
             lease: self.lease.unwrap_or(own),
@@ -236,6 +256,8 @@ impl Client {
             group: String::new(),
             max_in_flight: 256,
             lease: None,
+            priority: 0,
+            exclusive: false,
             identity: identity(),
             grace: Duration::from_secs(25),
         }

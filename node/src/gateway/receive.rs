@@ -158,6 +158,8 @@ impl<R: Runtime> Gateway<R> {
             info: asked.info,
             session_id: asked.session_id,
             one_time: true,
+            priority: 0,
+            exclusive: false,
             stream: 0,
             lease: asked.request.lease,
             consumer: asked.request.consumer,

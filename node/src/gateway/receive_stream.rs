@@ -27,6 +27,8 @@ use crate::runtime::Runtime;
 const FRAMES: usize = 4;
 /// Batches of settlements that a stream may have on their way.
 const SETTLING_MAX: usize = 64;
+/// Highest priority of a consumer.
+const PRIORITY_MAX: u32 = 9;
 const NAP: Duration = Duration::from_hours(1);
 /// Credit that was taken back has come back within this, or its shard is in trouble.
 const TAKE_BACK: Duration = Duration::from_millis(500);
@@ -83,6 +85,8 @@ async fn open<R: Runtime>(
         group_id: validate::group(&open.group, &info)?,
         session_id: open.session_id,
         stream: open.stream,
+        priority: validate::count("priority", open.priority, 0, PRIORITY_MAX)?,
+        exclusive: open.exclusive,
         lease: open.lease,
         consumer: open.consumer,
     };

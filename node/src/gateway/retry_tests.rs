@@ -44,7 +44,12 @@ fn receipts(deliveries: &[Delivery]) -> Vec<(Vec<u8>, u32)> {
 async fn a_receive_that_is_tried_again_gets_what_it_got() {
     let (_cluster, gateway) = start().await;
     for name in ["one", "a"] {
-        send(&gateway, name, (0..20).map(|n| message(&n.to_string())).collect()).await;
+        send(
+            &gateway,
+            name,
+            (0..20).map(|n| message(&n.to_string())).collect(),
+        )
+        .await;
         for wait in [0, 1_000] {
             let token = format!("first {wait}");
             let first = receive(&gateway, name, &token, (5, wait)).await.unwrap();
@@ -56,9 +61,15 @@ async fn a_receive_that_is_tried_again_gets_what_it_got() {
         }
         let (_, in_flight, _) = stats(&gateway, name).await;
         assert!(in_flight <= 10, "{in_flight} of two receives of 5");
-        let others = receive(&gateway, name, "another", (20, 1_000)).await.unwrap();
+        let others = receive(&gateway, name, "another", (20, 1_000))
+            .await
+            .unwrap();
         let mine = receive(&gateway, name, "first 0", (5, 0)).await.unwrap();
-        assert!(others.iter().all(|other| mine.iter().all(|one| one.receipt != other.receipt)));
+        assert!(
+            others
+                .iter()
+                .all(|other| mine.iter().all(|one| one.receipt != other.receipt))
+        );
     }
 }
 
@@ -67,7 +78,13 @@ async fn leases_of_a_token_outlast_its_call_and_end_by_themselves() {
     let (_cluster, gateway) = start().await;
     send(&gateway, "one", vec![message("x")]).await;
     let first = receive(&gateway, "one", "t", (1, 0)).await.unwrap();
-    assert!(receive(&gateway, "one", "u", (1, 0)).await.unwrap().is_empty(), "it is leased");
+    assert!(
+        receive(&gateway, "one", "u", (1, 0))
+            .await
+            .unwrap()
+            .is_empty(),
+        "it is leased"
+    );
     sleep(Duration::from_millis(2_500)).await;
     // Another try is another receive by then.
     let second = receive(&gateway, "one", "t", (1, 3_000)).await.unwrap();
@@ -82,18 +99,32 @@ async fn leases_of_a_token_outlast_its_call_and_end_by_themselves() {
         settlements: vec![settlement],
     };
     gateway.settle(&WHO, request).await.unwrap();
-    assert!(receive(&gateway, "one", "t", (1, 0)).await.unwrap().is_empty(), "it was acked");
+    assert!(
+        receive(&gateway, "one", "t", (1, 0))
+            .await
+            .unwrap()
+            .is_empty(),
+        "it was acked"
+    );
     let request = GetQueueStatsRequest {
         queue: named("one"),
         ..GetQueueStatsRequest::default()
     };
     let stats = gateway.get_queue_stats(&WHO, request).await.unwrap().stats;
-    assert_eq!(stats.map(|stats| (stats.in_flight, stats.acked_total)), Some((0, 1)));
+    assert_eq!(
+        stats.map(|stats| (stats.in_flight, stats.acked_total)),
+        Some((0, 1))
+    );
 }
 
 #[tokio::test]
 async fn a_token_that_is_too_long_is_refused() {
     let (_cluster, gateway) = start().await;
-    let error = receive(&gateway, "one", &"t".repeat(65), (1, 0)).await.unwrap_err();
-    assert_eq!((error.code, error.detail.field.as_str()), (Code::InvalidArgument, "retry_token"));
+    let error = receive(&gateway, "one", &"t".repeat(65), (1, 0))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code, error.detail.field.as_str()),
+        (Code::InvalidArgument, "retry_token")
+    );
 }

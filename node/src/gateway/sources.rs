@@ -40,6 +40,10 @@ pub struct Receiver {
     pub one_time: bool,
     /// Which of the session's streams: a later one has a higher number.
     pub stream: u64,
+    /// 0..=9: before others with a lower one.
+    pub priority: u32,
+    /// Others get nothing while it is there.
+    pub exclusive: bool,
     /// Absent: the queue's.
     pub lease: Option<prost_types::Duration>,
     /// For people.
@@ -136,6 +140,8 @@ impl<R: Runtime> Sources<R> {
             stream: receiver.stream,
             group_id: receiver.group_id,
             one_time: receiver.one_time,
+            priority: receiver.priority,
+            exclusive: receiver.exclusive,
         };
         source.read = 0;
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));

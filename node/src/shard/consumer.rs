@@ -57,8 +57,20 @@ pub struct Wish {
     pub stream: u64,
     /// Lease in ms; None: the queue's.
     pub lease_ms: Option<u64>,
+    /// Before whom it is served.
+    pub rank: Rank,
     /// For people.
     pub label: ConsumerLabel,
+}
+
+/// Which of several consumers is served first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rank {
+    /// While one with a higher priority has credit, others get nothing.
+    pub priority: u32,
+    /// While it is there it alone is served, of several of these the one with the highest
+    /// priority, then the one that came first; the others stand by.
+    pub exclusive: bool,
 }
 
 impl Wish {

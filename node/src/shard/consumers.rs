@@ -4,26 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use roadstead_core::shard::{MAX_RECEIVE, PartitionId, Receive, Received, SessionId};
+use roadstead_core::shard::{PartitionId, Receive, Received, SessionId};
 use tokio::sync::mpsc;
 
 use super::consumer::{Closed, Consumer, ConsumerId, Line, Push, Wish};
 use super::replica::Unapplied;
-
-/// A share of what is ready is not cut smaller than this when several consumers wait.
-const SHARE_MIN: u64 = 16;
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// In order of subscription; served in turn.
-    consumers: Vec<ConsumerId>,
-    turn: usize,
-    /// Asked for in entries that are being written.
-    asked: u64,
-    /// A receive found less than is ready (limit of deliveries in flight, keys in flight): do not
-    /// ask again before something else happens here.
-    stuck: bool,
-}
+use super::waiting::Waiting;
 
 /// Everyone who waits at one shard.
 #[derive(Debug, Default)]
@@ -82,13 +68,16 @@ impl Consumers {
                 }
             }
         }
-        for line in wish.lines() {
-            self.lines.entry(line).or_default().consumers.push(id);
-            self.dirty.insert(line);
-        }
+        let lines: Vec<_> = wish.lines().collect();
         let mut consumer = Consumer::new(wish, owed, push);
         consumer.repay();
         self.all.insert(id, consumer);
+        for line in lines {
+            let waiting = self.lines.entry(line).or_default();
+            waiting.consumers.push(id);
+            waiting.look_at_ranks(&self.all);
+            self.dirty.insert(line);
+        }
         id
     }
 
@@ -106,6 +95,10 @@ impl Consumers {
         for line in consumer.wish.lines() {
             if let Some(waiting) = self.lines.get_mut(&line) {
                 waiting.consumers.retain(|other| *other != id);
+                if waiting.ranked {
+                    waiting.look_at_ranks(&self.all);
+                    self.dirty.insert(line);
+                }
                 if waiting.consumers.is_empty() && waiting.asked == 0 {
                     self.lines.remove(&line);
                     self.dirty.remove(&line);
@@ -241,53 +234,29 @@ impl Consumers {
             let Some(waiting) = self.lines.get_mut(&line) else {
                 continue;
             };
-            let (partition, group) = line;
             let applied = if waiting.stuck { 0 } else { ready(line) };
-            let coming = incoming.get(&partition).copied().unwrap_or(0);
+            let coming = incoming.get(&line.0).copied().unwrap_or(0);
             let mut left = (applied + coming).saturating_sub(waiting.asked);
-            let hungry = waiting
-                .consumers
-                .iter()
-                .filter(|id| self.all[id].wants())
-                .count();
             if left == 0 {
                 continue;
             }
-            let share = left.div_ceil(hungry.max(1) as u64).max(SHARE_MIN);
-            for _ in 0..waiting.consumers.len() {
-                let id = waiting.consumers[waiting.turn % waiting.consumers.len()];
-                let Some(consumer) = self.all.get_mut(&id).filter(|consumer| consumer.wants())
-                else {
-                    waiting.turn = waiting.turn.wrapping_add(1);
-                    continue;
-                };
-                let max = share
-                    .min(left)
-                    .min(u64::from(consumer.credit.min(MAX_RECEIVE)))
-                    as u32;
-                consumer.credit -= max;
-                consumer.reserved += max;
-                waiting.asked += u64::from(max);
-                left -= u64::from(max);
-                waiting.turn = waiting.turn.wrapping_add(1);
-                asked.push(Asked {
-                    consumer: id,
-                    receive: Receive {
-                        partition,
-                        group,
-                        session: consumer.wish.session,
-                        max,
-                        lease_ms: consumer.wish.lease_ms,
-                    },
-                    ready: applied,
-                });
-                if left == 0 {
-                    break;
+            let tiers = waiting.tiers(&self.all);
+            for tier in &tiers {
+                loop {
+                    let all = &mut self.all;
+                    let served = waiting.serve(all, *tier, (line, applied), &mut left);
+                    let more = tier.is_first() && !served.is_empty() && left > 0;
+                    asked.extend(served);
+                    if !more {
+                        break;
+                    }
                 }
             }
             if left > 0 && waiting.asked == 0 {
                 for id in &waiting.consumers {
-                    if let Some(consumer) = self.all.get_mut(id) {
+                    let served =
+                        |consumer: &&mut Consumer| tiers.iter().any(|tier| tier.has(*id, consumer));
+                    if let Some(consumer) = self.all.get_mut(id).filter(served) {
                         consumer.starve(line);
                     }
                 }

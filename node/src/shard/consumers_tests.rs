@@ -1,4 +1,5 @@
 use super::*;
+use crate::shard::consumer::Rank;
 use crate::shard::tests_support::{received, wish};
 
 const A: PartitionId = PartitionId {
@@ -264,4 +265,65 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     consumers.close(other);
     consumers.answered(&asked[1], None, 0);
     assert_eq!(consumers.groups_at(A), 1);
+}
+
+fn ranked(session: u128, priority: u32, exclusive: bool) -> Wish {
+    Wish {
+        rank: Rank {
+            priority,
+            exclusive,
+        },
+        ..wish(Some(session), &[A])
+    }
+}
+
+#[test]
+fn who_has_a_higher_priority_is_served_first_as_far_as_its_credit_goes() {
+    let mut consumers = Consumers::default();
+    let (low, mut hints) = open(&mut consumers, ranked(1, 0, false), Vec::new());
+    let (high, _keep) = open(&mut consumers, ranked(2, 9, false), Vec::new());
+    let (same, _keep_too) = open(&mut consumers, ranked(3, 9, false), Vec::new());
+    for (id, credit) in [(low, 100), (high, 40), (same, 20)] {
+        consumers.grant(id, credit);
+    }
+    let mut asked = ask(&mut consumers, 50);
+    asked.sort_unstable();
+    assert_eq!(asked, [(high, 5), (high, 25), (same, 20)]);
+    consumers.touched(A);
+    assert_eq!(ask(&mut consumers, 150), [(high, 10), (low, 90)]);
+    assert!(hints.try_recv().is_err());
+    // The others are gone: their share is everybody's.
+    consumers.close(high);
+    consumers.close(same);
+    assert_eq!(ask(&mut consumers, 200), [(low, 10)]);
+}
+
+#[test]
+fn of_exclusive_consumers_one_is_served_and_another_takes_its_place() {
+    let mut consumers = Consumers::default();
+    let (plain, mut hints) = open(&mut consumers, ranked(1, 9, false), Vec::new());
+    let (first, _keep) = open(&mut consumers, ranked(2, 0, true), Vec::new());
+    let (second, _keep_too) = open(&mut consumers, ranked(3, 0, true), Vec::new());
+    for id in [plain, first, second] {
+        consumers.grant(id, 10);
+    }
+    assert_eq!(ask(&mut consumers, 100), [(first, 10)], "the first one");
+    consumers.touched(A);
+    assert_eq!(
+        ask(&mut consumers, 100),
+        [],
+        "also when its credit is used up"
+    );
+    assert!(
+        hints.try_recv().is_err(),
+        "who stands by has nothing to look for"
+    );
+    let (third, _keep_3) = open(&mut consumers, ranked(4, 1, true), Vec::new());
+    consumers.grant(third, 10);
+    assert_eq!(ask(&mut consumers, 100), [(third, 10)], "a higher priority");
+    consumers.close(third);
+    consumers.close(first);
+    assert_eq!(ask(&mut consumers, 100), [(second, 10)]);
+    consumers.close(second);
+    assert_eq!(ask(&mut consumers, 100), [(plain, 10)]);
 }

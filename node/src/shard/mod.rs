@@ -43,6 +43,7 @@ mod service;
 mod sessions;
 mod settle;
 mod subscription;
+mod waiting;
 mod walk;
 pub mod wire;
 

@@ -8,7 +8,7 @@ use openraft_rt::Select2;
 use roadstead_core::shard::{MAX_RECEIVE, PartitionId, Received};
 use roadstead_proto::v1::{ReceiveResponse, ShardReceive};
 
-use super::consumer::{Closed, Push, Wish};
+use super::consumer::{Closed, Push, Rank, Wish};
 use super::deliver::{self, ANSWER_BYTES, Leased};
 use super::desk::Desk;
 use super::refusal::unapplied;
@@ -46,6 +46,7 @@ pub async fn receive<R: Runtime, P: Replica>(
         session_name: String::new(),
         stream: 0,
         lease_ms: call.lease.as_ref().and_then(millis),
+        rank: Rank::default(),
         label: call.consumer.unwrap_or_default(),
     };
     let max = call.max_messages.clamp(1, MAX_RECEIVE);

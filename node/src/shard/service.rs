@@ -14,7 +14,7 @@ use roadstead_proto::v1::{
 use tokio::sync::mpsc;
 
 use super::configure;
-use super::consumer::Wish;
+use super::consumer::{Rank, Wish};
 use super::courier::{Courier, Parked};
 use super::desk::{Desk, ShardOptions};
 use super::proposer::Proposer;
@@ -180,6 +180,10 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             session_name: open.session_id.clone(),
             stream: open.stream,
             lease_ms: open.lease.as_ref().and_then(millis),
+            rank: Rank {
+                priority: open.priority,
+                exclusive: open.exclusive,
+            },
             label: open.consumer.unwrap_or_default(),
         };
         let seat = Seat::take(&self.desk, wish, &open.held_receipts);

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::ShardOptions;
-use super::consumer::Wish;
+use super::consumer::{Rank, Wish};
 use super::twin::{TwinCluster, queue_info};
 use super::wire::duration_ms;
 use crate::gateway::ApiError;
@@ -237,6 +237,7 @@ pub(super) fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
         session_name: String::new(),
         stream: 0,
         lease_ms: None,
+        rank: Rank::default(),
         label: ConsumerLabel::default(),
     }
 }

@@ -10,7 +10,7 @@ mod source;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::Args;
+use clap::{Args, value_parser};
 use roadstead_client::{Client, Delivery};
 
 use self::each::Each;
@@ -31,6 +31,12 @@ pub struct Receive {
     /// Consumer group
     #[arg(long, default_value = "default")]
     group: String,
+    /// Before consumers with a lower one, 0..9
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=9))]
+    priority: u32,
+    /// Single active consumer: of those that say so one alone gets messages, the others stand by
+    #[arg(long)]
+    exclusive: bool,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
     #[arg(allow_negative_numbers = true, value_parser = units::at_least_one::<u64>)]
@@ -116,6 +122,8 @@ impl Receive {
         let consumer = client
             .consumer(&self.queue)
             .group(&self.group)
+            .priority(self.priority)
+            .exclusive(self.exclusive)
             .max_in_flight(self.ahead(at_most_once)?);
         let consumer = consumer.start().await?;
         let source = Source {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use roadstead_client::proto::{
     DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueRef, QueueSpec, ReceiveRequest, RetryPolicy,
 };
-use roadstead_client::{Message, Output, SettleError};
+use roadstead_client::{Consumer, Message, Output, SettleError};
 
 use super::{LONG, QUIET, Scene, body, next, rest, seconds};
 
@@ -273,4 +273,44 @@ async fn a_receive_whose_answer_is_lost_gets_the_same_messages_of_a_new_leader()
     assert_eq!(shown(&first), shown(&again), "the same receipts");
     let others = scene.client.receive("once", 10, LONG).await;
     assert_eq!(others.expect("the others are ready").len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_exclusive_consumer_works_and_another_takes_its_place() {
+    let scene = Scene::start().await;
+    scene.queue("single", QueueSpec::default()).await;
+    send(&scene, "single", numbers(40)).await;
+    let exclusive = || {
+        scene
+            .client
+            .consumer("single")
+            .exclusive(true)
+            .max_in_flight(5)
+    };
+    let first = exclusive().start().await.expect("ready");
+    let mut done = BTreeSet::from([acked(&first).await]);
+    let second = exclusive().start().await.expect("ready");
+    for _ in 0..9 {
+        done.insert(acked(&first).await);
+    }
+    let stands_by = tokio::time::timeout(QUIET, second.next()).await;
+    assert!(stands_by.is_err(), "there is one already: {stands_by:?}");
+
+    scene.kill_leader_of("single").await;
+    first.stop();
+    assert!(first.close(LONG).await, "what it has goes back");
+    while done.len() < 40 {
+        done.insert(acked(&second).await);
+    }
+}
+
+/// The body of the next message that is acked.
+async fn acked(consumer: &Consumer) -> String {
+    loop {
+        let delivery = next(consumer).await;
+        let body = body(&delivery);
+        if matches!(delivery.ack().await, Ok(()) | Err(SettleError::Unknown(_))) {
+            return body;
+        }
+    }
 }
