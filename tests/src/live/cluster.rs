@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use roadstead_node::auth::Principal;
 use roadstead_node::controls::Controls;
 use roadstead_node::raft::types::{GroupId, NodeId};
@@ -24,7 +26,8 @@ pub const SHARDS: u16 = 3;
 /// Longest time that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A cluster of this process, in a directory that goes with it.
+/// A cluster of this process, in a directory that goes with it. Its futures are boxed, so that
+/// nodes are compiled into this crate, and not again into tests.
 pub struct LiveCluster {
     /// The hosts; more may be added.
     pub hosts: Vec<LiveHost>,
@@ -36,53 +39,59 @@ pub struct LiveCluster {
 
 impl LiveCluster {
     /// Starts so many nodes and founds a cluster of them, with replication factor 3.
-    pub async fn found(hosts: usize, options: StoreOptions) -> anyhow::Result<Self> {
-        Self::found_with(hosts, options, Controls::default()).await
+    pub fn found(hosts: usize, options: StoreOptions) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Self::found_with(hosts, options, Controls::default())
     }
 
     /// The same of nodes that do without a protection.
-    pub async fn found_with(
+    pub fn found_with(
         hosts: usize,
         options: StoreOptions,
         controls: Controls,
-    ) -> anyhow::Result<Self> {
-        let (net, dir) = (LiveNet::default(), TempDir::new()?);
-        let mut cluster = Self {
-            hosts: Vec::new(),
-            net,
-            dir,
-            options,
-            controls,
-        };
-        for _ in 0..hosts {
-            cluster.add_host().await?;
+    ) -> BoxFuture<'static, anyhow::Result<Self>> {
+        async move {
+            let (net, dir) = (LiveNet::default(), TempDir::new()?);
+            let mut cluster = Self {
+                hosts: Vec::new(),
+                net,
+                dir,
+                options,
+                controls,
+            };
+            for _ in 0..hosts {
+                cluster.add_host().await?;
+            }
+            let founders: Vec<Founder> = (0..hosts).map(|host| cluster.introduce(host)).collect();
+            let request = BootstrapRequest {
+                cluster_id: "live".to_owned(),
+                founders,
+                shards: u32::from(SHARDS),
+                replication_factor: 3,
+            };
+            let orders = cluster.hosts.iter().map(|host| {
+                let request = request.clone();
+                host.run(move |node| async move {
+                    node.admin().bootstrap(&Principal::Operator, request).await
+                })
+            });
+            for order in futures_util::future::join_all(orders).await {
+                order??;
+            }
+            cluster.until_ready().await?;
+            Ok(cluster)
         }
-        let founders: Vec<Founder> = (0..hosts).map(|host| cluster.introduce(host)).collect();
-        let request = BootstrapRequest {
-            cluster_id: "live".to_owned(),
-            founders,
-            shards: u32::from(SHARDS),
-            replication_factor: 3,
-        };
-        let orders = cluster.hosts.iter().map(|host| {
-            let request = request.clone();
-            host.run(move |node| async move {
-                node.admin().bootstrap(&Principal::Operator, request).await
-            })
-        });
-        for order in futures_util::future::join_all(orders).await {
-            order??;
-        }
-        cluster.until_ready().await?;
-        Ok(cluster)
+        .boxed()
     }
 
     /// Starts one more node; it belongs to no cluster yet.
-    pub async fn add_host(&mut self) -> anyhow::Result<usize> {
-        let dir = self.dir.path().join(format!("node-{}", self.hosts.len()));
-        let index = self.add_host_over(dir);
-        self.hosts[index].start().await?;
-        Ok(index)
+    pub fn add_host(&mut self) -> BoxFuture<'_, anyhow::Result<usize>> {
+        async move {
+            let dir = self.dir.path().join(format!("node-{}", self.hosts.len()));
+            let index = self.add_host_over(dir);
+            self.hosts[index].start().await?;
+            Ok(index)
+        }
+        .boxed()
     }
 
     /// A host over a directory; nothing runs on it yet.
@@ -114,14 +123,17 @@ impl LiveCluster {
     }
 
     /// Waits until every node that runs is ready.
-    pub async fn until_ready(&self) -> anyhow::Result<()> {
-        until("every node to be ready", || {
-            let mut nodes = self.hosts.iter().filter_map(LiveHost::node);
-            nodes
-                .find_map(|node| node.readiness().err())
-                .map_or(Ok(()), Err)
-        })
-        .await
+    pub fn until_ready(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            until("every node to be ready", || {
+                let mut nodes = self.hosts.iter().filter_map(LiveHost::node);
+                nodes
+                    .find_map(|node| node.readiness().err())
+                    .map_or(Ok(()), Err)
+            })
+            .await
+        }
+        .boxed()
     }
 
     /// The host that leads a group, as it says itself.
@@ -133,153 +145,187 @@ impl LiveCluster {
     }
 
     /// Waits until a group has a leader.
-    pub async fn until_led(&self, group: GroupId) -> anyhow::Result<usize> {
-        until("a leader", || {
-            self.leader_of(group)
-                .map(drop)
-                .ok_or_else(|| "none yet".to_owned())
-        })
-        .await?;
-        self.leader_of(group).context("the leader has gone again")
+    pub fn until_led(&self, group: GroupId) -> BoxFuture<'_, anyhow::Result<usize>> {
+        async move {
+            until("a leader", || {
+                self.leader_of(group)
+                    .map(drop)
+                    .ok_or_else(|| "none yet".to_owned())
+            })
+            .await?;
+            self.leader_of(group).context("the leader has gone again")
+        }
+        .boxed()
     }
 
     /// Hands the leadership of a group over to somebody else.
-    pub async fn transfer(&self, group: GroupId) -> anyhow::Result<()> {
-        let request = TransferLeadershipRequest {
-            shard: Some(u32::from(group)),
-            ..TransferLeadershipRequest::default()
-        };
-        let call = self.some_host()?.run(|node| async move {
-            node.admin()
-                .transfer_leadership(&Principal::Operator, request)
-                .await
-        });
-        call.await??;
-        Ok(())
+    pub fn transfer(&self, group: GroupId) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            let request = TransferLeadershipRequest {
+                shard: Some(u32::from(group)),
+                ..TransferLeadershipRequest::default()
+            };
+            let call = self.some_host()?.run(|node| async move {
+                node.admin()
+                    .transfer_leadership(&Principal::Operator, request)
+                    .await
+            });
+            call.await??;
+            Ok(())
+        }
+        .boxed()
     }
 
     /// Creates a queue.
-    pub async fn create(&self, queue: &str, spec: QueueSpec) -> anyhow::Result<()> {
-        let request = CreateQueueRequest {
-            queue: Some(queue_ref(queue)),
-            spec: Some(spec),
-        };
-        let call = self.some_host()?.run(|node| async move {
-            node.gateway()
-                .create_queue(&Principal::Anonymous, request)
-                .await
-        });
-        call.await??;
-        Ok(())
+    pub fn create<'a>(
+        &'a self,
+        queue: &'a str,
+        spec: QueueSpec,
+    ) -> BoxFuture<'a, anyhow::Result<()>> {
+        async move {
+            let request = CreateQueueRequest {
+                queue: Some(queue_ref(queue)),
+                spec: Some(spec),
+            };
+            let call = self.some_host()?.run(|node| async move {
+                node.gateway()
+                    .create_queue(&Principal::Anonymous, request)
+                    .await
+            });
+            call.await??;
+            Ok(())
+        }
+        .boxed()
     }
 
     /// The cluster, as the leader of the catalog tells it.
-    pub async fn status(&self) -> anyhow::Result<GetClusterStatusResponse> {
-        let request = GetClusterStatusRequest {};
-        let call = self.some_host()?.run(|node| async move {
-            node.gateway()
-                .get_cluster_status(&Principal::Anonymous, request)
-                .await
-        });
-        Ok(call.await??)
+    pub fn status(&self) -> BoxFuture<'_, anyhow::Result<GetClusterStatusResponse>> {
+        async move {
+            let request = GetClusterStatusRequest {};
+            let call = self.some_host()?.run(|node| async move {
+                node.gateway()
+                    .get_cluster_status(&Principal::Anonymous, request)
+                    .await
+            });
+            Ok(call.await??)
+        }
+        .boxed()
     }
 
     /// Counts of a queue, complete ones only.
-    pub async fn stats(&self, queue: &str) -> anyhow::Result<QueueStats> {
-        let request = GetQueueStatsRequest {
-            queue: Some(queue_ref(queue)),
-            ..GetQueueStatsRequest::default()
-        };
-        let call = self.some_host()?.run(|node| async move {
-            node.gateway()
-                .get_queue_stats(&Principal::Anonymous, request)
-                .await
-        });
-        let stats = call.await??.stats.context("an answer without stats")?;
-        if stats.partitions_unavailable > 0 {
-            bail!("{} partitions have no leader", stats.partitions_unavailable);
+    pub fn stats<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, anyhow::Result<QueueStats>> {
+        async move {
+            let request = GetQueueStatsRequest {
+                queue: Some(queue_ref(queue)),
+                ..GetQueueStatsRequest::default()
+            };
+            let call = self.some_host()?.run(|node| async move {
+                node.gateway()
+                    .get_queue_stats(&Principal::Anonymous, request)
+                    .await
+            });
+            let stats = call.await??.stats.context("an answer without stats")?;
+            if stats.partitions_unavailable > 0 {
+                bail!("{} partitions have no leader", stats.partitions_unavailable);
+            }
+            Ok(stats)
         }
-        Ok(stats)
+        .boxed()
     }
 
     /// Waits until a queue holds nothing.
-    pub async fn until_empty(&self, queue: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let stats = self.stats(queue).await;
-            match &stats {
-                Ok(s) if s.ready + s.in_flight + s.delayed + s.blocked + s.outbox == 0 => {
-                    return Ok(());
+    pub fn until_empty<'a>(&'a self, queue: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
+        async move {
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let stats = self.stats(queue).await;
+                match &stats {
+                    Ok(s) if s.ready + s.in_flight + s.delayed + s.blocked + s.outbox == 0 => {
+                        return Ok(());
+                    }
+                    _ if Instant::now() > deadline => bail!("{queue} did not run empty: {stats:?}"),
+                    _ => tokio::time::sleep(Duration::from_millis(50)).await,
                 }
-                _ if Instant::now() > deadline => bail!("{queue} did not run empty: {stats:?}"),
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
+        .boxed()
     }
 
     /// Lets a host's node join the cluster, and waits until it holds replicas.
-    pub async fn join(&self, host: usize) -> anyhow::Result<()> {
-        let request = AddMemberRequest {
-            member: Some(self.introduce(host)),
-            fence: 0,
-        };
-        let call = self.hosts[0].run(|node| async move {
-            node.admin().add_member(&Principal::Operator, request).await
-        });
-        call.await??;
-        Ok(())
+    pub fn join(&self, host: usize) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            let request = AddMemberRequest {
+                member: Some(self.introduce(host)),
+                fence: 0,
+            };
+            let call = self.hosts[0].run(|node| async move {
+                node.admin().add_member(&Principal::Operator, request).await
+            });
+            call.await??;
+            Ok(())
+        }
+        .boxed()
     }
 
     /// Drains a node and waits until it votes in no group.
-    pub async fn drain(&self, node_id: NodeId) -> anyhow::Result<()> {
-        let request = DrainMemberRequest {
-            node_id,
-            drain: true,
-            fence: 0,
-        };
-        let call = self.some_host()?.run(|node| async move {
-            node.admin()
-                .drain_member(&Principal::Operator, request)
-                .await
-        });
-        call.await??;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let members = self.members().await;
-            match &members {
-                Ok(members) if voters(members, node_id) == Some(0) => return Ok(()),
-                _ if Instant::now() > deadline => bail!("{node_id:x} not drained: {members:?}"),
-                _ => tokio::time::sleep(Duration::from_millis(100)).await,
+    pub fn drain(&self, node_id: NodeId) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            let request = DrainMemberRequest {
+                node_id,
+                drain: true,
+                fence: 0,
+            };
+            let call = self.some_host()?.run(|node| async move {
+                node.admin()
+                    .drain_member(&Principal::Operator, request)
+                    .await
+            });
+            call.await??;
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let members = self.members().await;
+                match &members {
+                    Ok(members) if voters(members, node_id) == Some(0) => return Ok(()),
+                    _ if Instant::now() > deadline => bail!("{node_id:x} not drained: {members:?}"),
+                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
             }
         }
+        .boxed()
     }
 
     /// Removes a node that was drained; the catalog notes a moment after its groups that it was.
-    pub async fn remove(&self, node_id: NodeId) -> anyhow::Result<()> {
-        let request = RemoveMemberRequest { node_id, fence: 0 };
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let call = self.some_host()?.run(|node| async move {
-                node.admin()
-                    .remove_member(&Principal::Operator, request)
-                    .await
-            });
-            match call.await? {
-                Err(error) if Instant::now() < deadline => drop(error),
-                removed => return Ok(removed.map(drop)?),
+    pub fn remove(&self, node_id: NodeId) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            let request = RemoveMemberRequest { node_id, fence: 0 };
+            let deadline = Instant::now() + PATIENCE;
+            loop {
+                let call = self.some_host()?.run(|node| async move {
+                    node.admin()
+                        .remove_member(&Principal::Operator, request)
+                        .await
+                });
+                match call.await? {
+                    Err(error) if Instant::now() < deadline => drop(error),
+                    removed => return Ok(removed.map(drop)?),
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        .boxed()
     }
 
     /// The members of the cluster.
-    pub async fn members(&self) -> anyhow::Result<Vec<Member>> {
-        let call = self.some_host()?.run(|node| async move {
-            node.admin()
-                .list_members(&Principal::Operator, ListMembersRequest {})
-                .await
-        });
-        Ok(call.await??.members)
+    pub fn members(&self) -> BoxFuture<'_, anyhow::Result<Vec<Member>>> {
+        async move {
+            let call = self.some_host()?.run(|node| async move {
+                node.admin()
+                    .list_members(&Principal::Operator, ListMembersRequest {})
+                    .await
+            });
+            Ok(call.await??.members)
+        }
+        .boxed()
     }
 }
 

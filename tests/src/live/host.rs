@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use openraft_rt_tokio::TokioRuntime;
 use roadstead_node::controls::Controls;
 use roadstead_node::node::{Identity, Node, NodeParts};
@@ -97,66 +99,67 @@ impl LiveHost {
     }
 
     /// Opens the directory and starts a node over it.
-    pub async fn start(&self) -> anyhow::Result<()> {
-        let disk = Arc::new(FsDisk::open(&self.dir).context("the directory does not open")?);
-        let random = rand::random();
-        let data_dir = DataDir::open(disk.clone(), random)?;
-        let env = Arc::new(LmdbEnv::open(&self.dir.join("state"), 1 << 30)?);
-        let options = StoreOptions {
-            nonce: random,
-            ..self.options.clone()
-        };
-        let (store, drivers) = Store::open(disk, env, &options)?;
-        let threads = drivers.start_threads()?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
-        let listener = {
-            let _entered = runtime.enter();
-            clients::listen(self.port.load(Ordering::Relaxed)).await?
-        };
-        self.port
-            .store(listener.local_addr()?.port(), Ordering::Relaxed);
-        let parts = NodeParts {
-            identity: Identity {
-                name: format!("node-{}", self.index),
-                zone: format!("zone-{}", self.index),
-                peer_address: self.address(),
-                client_address: self.client_address(),
-            },
-            timing: Timing::default(),
-            data_dir,
-            store: store.clone(),
-            transport: Arc::new(self.net.clone()),
-            clock: Arc::new(MachineClock(Instant::now())),
-            scope: NodeScope::default(),
-            shard_options: ShardOptions {
-                session_grace: Duration::from_secs(2),
-                digest_pause: Duration::from_millis(100),
-                digest_interval: Duration::from_millis(300),
-                ..ShardOptions::default()
-            },
-            controls: self.controls,
-        };
-        let node = runtime.spawn(Node::start(parts)).await??;
-        let served = node.clone();
-        runtime
-            .spawn(async move { clients::serve(&served, listener) })
-            .await?;
-        let (far, handle) = (node.clone(), runtime.handle().clone());
-        let accept = move |link| {
-            let _entered = handle.enter();
-            far.accept(link);
-        };
-        self.net.listen(&self.address(), Arc::new(accept));
-        *self.lock() = Some(Running {
-            node,
-            store,
-            threads,
-            runtime,
-        });
-        Ok(())
+    pub fn start(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        async move {
+            let disk = Arc::new(FsDisk::open(&self.dir).context("the directory does not open")?);
+            let random = rand::random();
+            let data_dir = DataDir::open(disk.clone(), random)?;
+            let env = Arc::new(LmdbEnv::open(&self.dir.join("state"), 1 << 30)?);
+            let options = StoreOptions {
+                nonce: random,
+                ..self.options.clone()
+            };
+            let (store, drivers) = Store::open(disk, env, &options)?;
+            let threads = drivers.start_threads()?;
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            let listen = clients::listen(self.port.load(Ordering::Relaxed));
+            let listener = runtime.spawn(listen).await??;
+            self.port
+                .store(listener.local_addr()?.port(), Ordering::Relaxed);
+            let parts = NodeParts {
+                identity: Identity {
+                    name: format!("node-{}", self.index),
+                    zone: format!("zone-{}", self.index),
+                    peer_address: self.address(),
+                    client_address: self.client_address(),
+                },
+                timing: Timing::default(),
+                data_dir,
+                store: store.clone(),
+                transport: Arc::new(self.net.clone()),
+                clock: Arc::new(MachineClock(Instant::now())),
+                scope: NodeScope::default(),
+                shard_options: ShardOptions {
+                    session_grace: Duration::from_secs(2),
+                    digest_pause: Duration::from_millis(100),
+                    digest_interval: Duration::from_millis(300),
+                    ..ShardOptions::default()
+                },
+                controls: self.controls,
+            };
+            let node = runtime.spawn(Node::start(parts)).await??;
+            let served = node.clone();
+            runtime
+                .spawn(async move { clients::serve(&served, listener) })
+                .await?;
+            let (far, handle) = (node.clone(), runtime.handle().clone());
+            let accept = move |link| {
+                let _entered = handle.enter();
+                far.accept(link);
+            };
+            self.net.listen(&self.address(), Arc::new(accept));
+            *self.lock() = Some(Running {
+                node,
+                store,
+                threads,
+                runtime,
+            });
+            Ok(())
+        }
+        .boxed()
     }
 
     /// Ends the node without hand-over: every task of it is dropped.
@@ -191,32 +194,35 @@ impl LiveHost {
     }
 
     /// Ends the node in order.
-    pub async fn shutdown(&self) {
-        let Some(running) = self.lock().take() else {
-            return;
-        };
-        let Running {
-            node,
-            store,
-            threads,
-            runtime,
-        } = running;
-        let stopping = node.clone();
-        let _ = runtime
-            .spawn(async move {
-                stopping.retire(Duration::from_secs(5)).await;
-                stopping.stop().await;
-            })
-            .await;
-        self.net.unlisten(&self.address());
-        let ended = tokio::task::spawn_blocking(move || {
-            drop(store);
-            threads.join();
-            node.mark_clean();
-            end(runtime);
-            drop(node);
-        });
-        let _ = ended.await;
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let Some(running) = self.lock().take() else {
+                return;
+            };
+            let Running {
+                node,
+                store,
+                threads,
+                runtime,
+            } = running;
+            let stopping = node.clone();
+            let _ = runtime
+                .spawn(async move {
+                    stopping.retire(Duration::from_secs(5)).await;
+                    stopping.stop().await;
+                })
+                .await;
+            self.net.unlisten(&self.address());
+            let ended = tokio::task::spawn_blocking(move || {
+                drop(store);
+                threads.join();
+                node.mark_clean();
+                end(runtime);
+                drop(node);
+            });
+            let _ = ended.await;
+        }
+        .boxed()
     }
 
     /// Runs a future on the node's runtime.
