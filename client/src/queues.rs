@@ -217,7 +217,8 @@ impl Client {
     /// Receives up to `max_messages` (1..1,000), waiting up to `wait` (at most 60 s) for the first.
     /// Each comes with the receipt to settle it by.
     ///
-    /// An answer that is lost costs nothing: the call is made again, and gets the same messages.
+    /// An answer that is lost costs nothing: the call is made again, and gets the same messages. A
+    /// call that is given up keeps what it was given until those leases end.
     /// For one message now and then; a [`crate::Consumer`] is faster and keeps leases alive.
     pub async fn receive(
         &self,

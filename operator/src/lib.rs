@@ -40,12 +40,11 @@ use nodes::Resolve;
 const AGAIN: Duration = Duration::from_secs(2);
 const FINISH: Duration = Duration::from_secs(15);
 
-/// Runs the operator until `stop` is true.
+/// Runs the operator until `stop` is true. Boxed, so that it is compiled into this crate, and not
+/// again into each program that runs it.
 ///
 /// # Errors
 /// When the HTTP listener cannot be opened, or the Lease was lost: then the process has to end.
-///
-/// Boxed, so that it is compiled into this crate, and not again into each program that runs it.
 pub fn run(
     client: Client,
     config: Config,

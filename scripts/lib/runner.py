@@ -95,6 +95,8 @@ class Runner:
         if stage.aside:
             self._aside.add(process)
             yield_to_others(process)
+            if self._stopped:
+                self._end(process)
         stop = threading.Event()
         about = (stage.name, words, began, stop)
         beat = threading.Thread(target=self._beat, args=about, daemon=True)

@@ -84,8 +84,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// 0..9: while a consumer with a higher priority has room for more, those with lower ones get
-    /// nothing of a partition. Default 0.
+    /// 0..9: while a consumer with a higher priority has credit for a partition, those with lower
+    /// ones get nothing from it. Default 0.
     #[must_use]
     pub fn priority(mut self, priority: u32) -> Self {
         self.priority = priority;

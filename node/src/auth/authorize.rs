@@ -185,13 +185,16 @@ mod tests {
             .collect();
         assert_eq!(
             own.join(" "),
-            "ao ao ao ao ao aso aso aso aso aso aso aso aso"
+            "ao ao ao ao ao aso aso aso aso aso aso aso aso aso"
         );
         let foreign: Vec<String> = QUEUE_ACTIONS
             .iter()
             .map(|a| allowed(*a, Some(&foreign)))
             .collect();
-        assert_eq!(foreign.join(" "), "ao ao ao ao ao ao ao ao ao ao ao ao ao");
+        assert_eq!(
+            foreign.join(" "),
+            "ao ao ao ao ao ao ao ao ao ao ao ao ao ao"
+        );
         let other: Vec<String> = OTHER_ACTIONS.iter().map(|a| allowed(*a, None)).collect();
         assert_eq!(other.join(" "), "asno asno no no o o o o o o n");
     }

@@ -32,11 +32,12 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: PeekMessagesRequest,
     ) -> Result<PeekMessagesResponse, ApiError> {
-        let queue = request.queue.as_ref();
-        let info = self.queue(principal, Action::PeekMessages, queue).await?;
+        let meant = (request.queue.as_ref(), request.group.as_str());
+        let (info, group_id) = self
+            .queue_and_group(principal, Action::PeekMessages, meant)
+            .await?;
         let max = validate::count("max_messages", request.max_messages, PEEK_DEFAULT, PEEK_MAX)?;
         let only = check(request.filter.as_ref(), &info)?;
-        let group_id = validate::group(&request.group, &info)?;
         let mut answer = PeekMessagesResponse::default();
         let (mut bytes, mut looked_at) = (0, 0);
         for (shard, from) in stations(&info, &request.page_token, only)? {

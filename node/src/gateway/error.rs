@@ -54,6 +54,19 @@ impl ApiError {
         Self::new(Code::NotFound, message).about(queue)
     }
 
+    /// The consumer group that was used so far was deleted; one that has its name now is another
+    /// one.
+    pub fn group_gone(queue: &QueueRef) -> Self {
+        let name = format!("{}/{}", queue.namespace, queue.name);
+        let message = format!(
+            "the consumer group of queue {name} does not exist any more: it was deleted; if it was \
+             created anew, start again to use the new one"
+        );
+        let mut error = Self::new(Code::NotFound, message).about(queue);
+        "group".clone_into(&mut error.detail.field);
+        error
+    }
+
     /// Something is missing for now; the same call may succeed soon.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, message).retryable()

@@ -124,3 +124,50 @@ async fn a_group_that_there_is_not_is_refused_with_those_that_there_are() {
     let said = error.message;
     assert!(said.contains("default, billing, late"), "{said}");
 }
+
+#[tokio::test]
+async fn a_group_that_is_deleted_ends_what_waits_for_it_and_makes_its_receipts_stale() {
+    let (cluster, gateway) = start().await;
+    group(&cluster);
+    send(&gateway, "a", vec![message("x")]).await;
+    let request = |wait_ms| ReceiveRequest {
+        queue: named("a"),
+        group: "billing".to_owned(),
+        max_messages: 100,
+        wait: Some(duration_ms(wait_ms)),
+        ..ReceiveRequest::default()
+    };
+    let held = gateway.receive(&WHO, request(0)).await.unwrap().deliveries;
+    assert_eq!(held.len(), 1);
+    let waiting = {
+        let gateway = gateway.clone();
+        tokio::spawn(async move { gateway.receive(&WHO, request(20_000)).await })
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut info = queue_info(7, "a", &[1, 2, 3, 4, 1, 2, 3, 4]);
+    info.config.revision = 3;
+    info.config.retain_ms = 60_000;
+    cluster.queues.set(info);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await;
+    let error = ended.expect("it does not wait on").unwrap().unwrap_err();
+    assert_eq!(
+        (error.code, error.detail.field.as_str()),
+        (Code::NotFound, "group")
+    );
+    let error = gateway.receive(&WHO, request(0)).await.unwrap_err();
+    assert!(error.message.contains("it has default"), "{error}");
+    let settlement = Settlement {
+        receipt: held[0].receipt.clone(),
+        action: Some(Action::Ack(Ack {})),
+    };
+    let request = SettleRequest {
+        queue: named("a"),
+        settlements: vec![settlement],
+    };
+    let settled = gateway.settle(&WHO, request).await.unwrap();
+    let error = settled.results[0].error.as_ref().expect("it is stale");
+    assert!(
+        !error.retryable && error.code == i32::from(Code::NotFound),
+        "{error:?}"
+    );
+}

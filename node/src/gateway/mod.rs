@@ -18,6 +18,7 @@ pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;
 mod error;
+mod groups;
 #[cfg(test)]
 mod groups_tests;
 mod held;

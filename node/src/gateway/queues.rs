@@ -174,10 +174,10 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: GetQueueStatsRequest,
     ) -> Result<GetQueueStatsResponse, ApiError> {
-        let info = self
-            .queue(principal, Action::GetQueueStats, request.queue.as_ref())
+        let meant = (request.queue.as_ref(), request.group.as_str());
+        let (info, group) = self
+            .queue_and_group(principal, Action::GetQueueStats, meant)
             .await?;
-        let group = validate::group(&request.group, &info)?;
         let asked = (group, request.confirmed);
         let stats = self.stats_of(principal, &info, asked).await;
         Ok(GetQueueStatsResponse { stats: Some(stats) })

@@ -28,6 +28,8 @@ use crate::shard::wire::duration_ms;
 
 /// Credit that was taken back is answered within this, or its shard is in trouble.
 const TAKE_BACK: Duration = Duration::from_millis(500);
+/// What a shard holds for a receive that is tried again is told within this, or left out.
+const HELD: Duration = Duration::from_secs(1);
 
 impl<R: Runtime> Gateway<R> {
     /// Receives up to `max_messages`, waiting up to `wait` for the first.
@@ -36,17 +38,17 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: ReceiveRequest,
     ) -> Result<ReceiveResponse, ApiError> {
-        let info = self
-            .queue(principal, auth::Action::Receive, request.queue.as_ref())
+        let meant = (request.queue.as_ref(), request.group.as_str());
+        let (info, group) = self
+            .queue_and_group(principal, auth::Action::Receive, meant)
             .await?;
-        let group = validate::group(&request.group, &info)?;
         let max = validate::count("max_messages", request.max_messages, 1, BATCH_MAX as u32)?;
         validate::lease(request.lease.as_ref())?;
         validate::consumer(request.consumer.as_ref())?;
         let wait = validate::wait(request.wait.as_ref())?;
         let about = |error: ApiError| error.about(info.reference());
         let asked = Asked {
-            session_id: validate::retry_session(&request.retry_token, group)?,
+            session_id: validate::retry_session(&request.retry_token)?,
             info: info.clone(),
             group,
             request,
@@ -62,23 +64,19 @@ impl<R: Runtime> Gateway<R> {
                 .await
                 .map_err(about);
         }
-        let held = self.held(principal, &asked, &shards, max).await;
-        let held = held.map_err(about)?;
-        if !held.deliveries.is_empty() {
-            return Ok(held);
-        }
+        let mut got = self.held(principal, &asked, &shards, max).await;
+        let found = !got.deliveries.is_empty();
         // Another shard first each time, so that none is starved.
         let turn = self.next_turn() as usize % shards.len();
         shards.rotate_left(turn);
-        let mut got = Gathered::default();
         for (shard, partitions) in shards {
             let left = max - got.deliveries.len() as u32;
-            if left == 0 || got.is_full() {
+            if found || left == 0 || got.is_full() {
                 break;
             }
             let receive = asked.of_shard(partitions, (left, 0));
             match self.receive_at(principal, shard, receive).await {
-                Ok(received) => got.extend(received.deliveries),
+                Ok(received) => got.extend(received.deliveries, max),
                 Err(error) if got.deliveries.is_empty() && wait == 0 => return Err(about(error)),
                 Err(error) => tracing::debug!(shard, %error, "left out of a receive"),
             }
@@ -94,27 +92,27 @@ impl<R: Runtime> Gateway<R> {
         })
     }
 
-    /// What is leased already to a receive that is tried again.
+    /// What is leased already to a receive that is tried again, at the shards that answer.
     async fn held(
         &self,
         principal: &Principal,
         asked: &Asked,
         shards: &[(GroupId, Vec<u32>)],
         max: u32,
-    ) -> Result<ReceiveResponse, ApiError> {
-        let mut held = ReceiveResponse::default();
+    ) -> Gathered {
+        let mut held = Gathered::default();
         if asked.session_id.is_empty() {
-            return Ok(held);
+            return held;
         }
         let ask = shards.iter().map(|(shard, partitions)| {
             let mut receive = asked.of_shard(partitions.clone(), (max, 0));
             receive.held_only = true;
-            self.receive_at(principal, *shard, receive)
+            R::timeout(HELD, self.receive_at(principal, *shard, receive))
         });
-        for received in join_all(ask).await {
-            held.deliveries.extend(received?.deliveries);
+        for received in join_all(ask).await.into_iter().flatten().flatten() {
+            held.extend(received.deliveries, max);
         }
-        Ok(held)
+        held
     }
 
     async fn receive_at(
@@ -169,10 +167,10 @@ impl<R: Runtime> Gateway<R> {
         sources.grant(max);
         let mut got = Gathered::default();
         let wait = Duration::from_millis(wait);
-        gather::<R>(&mut sources, wait, true, &mut got).await?;
+        gather::<R>(&mut sources, (wait, max), true, &mut got).await?;
         // Nothing is leased to it any more once all unused credit has come back.
         sources.grant(0);
-        gather::<R>(&mut sources, TAKE_BACK, false, &mut got).await?;
+        gather::<R>(&mut sources, (TAKE_BACK, max), false, &mut got).await?;
         Ok(got)
     }
 }
@@ -190,10 +188,12 @@ impl Gathered {
         !self.beyond.is_empty() || self.bytes >= ANSWER_BYTES
     }
 
-    pub(super) fn extend(&mut self, batch: Vec<Delivery>) {
+    /// Takes what there is room for, up to `max` messages in all.
+    pub(super) fn extend(&mut self, batch: Vec<Delivery>, max: u32) {
         for delivery in batch {
             let bytes = self.bytes + weight(std::slice::from_ref(&delivery));
-            let fits = bytes <= ANSWER_BYTES || self.deliveries.is_empty();
+            let count = self.deliveries.len();
+            let fits = count == 0 || bytes <= ANSWER_BYTES && count < max as usize;
             // Without a receipt it was consumed, and cannot be handed back.
             if delivery.receipt.is_empty() || self.beyond.is_empty() && fits {
                 self.bytes = bytes;
@@ -214,7 +214,7 @@ impl Gathered {
 /// Gathers until the time is over, the credit is gone, or (`first`) there is something.
 async fn gather<R: Runtime>(
     sources: &mut Sources<R>,
-    time: Duration,
+    (time, max): (Duration, u32),
     first: bool,
     got: &mut Gathered,
 ) -> Result<(), ApiError> {
@@ -236,7 +236,7 @@ async fn gather<R: Runtime>(
             Poll::Pending
         });
         match more.await? {
-            Some(batch) => got.extend(batch),
+            Some(batch) => got.extend(batch, max),
             None => break,
         }
     }

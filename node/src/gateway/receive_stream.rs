@@ -16,6 +16,7 @@ use roadstead_proto::v1::{
 };
 use tokio::sync::mpsc;
 
+use super::groups::group_id;
 use super::held::Held;
 use super::shards::QueueInfo;
 use super::sources::{Receiver, Sources};
@@ -77,12 +78,12 @@ async fn open<R: Runtime>(
     };
     let info = find(gateway, &principal, &open).await?;
     authorize(&principal, Action::Settle, Some(info.reference()))?;
-    check(&open, &info).map_err(|error| error.about(info.reference()))?;
+    let group_id = check(&open, &info).map_err(|error| error.about(info.reference()))?;
     let receiver = Receiver {
         one_time: false,
         principal: principal.clone(),
         info: info.clone(),
-        group_id: validate::group(&open.group, &info)?,
+        group_id,
         session_id: open.session_id,
         stream: open.stream,
         priority: validate::count("priority", open.priority, 0, PRIORITY_MAX)?,
@@ -120,7 +121,7 @@ async fn find<R: Runtime>(
     let look = || gateway.queue(principal, Action::Receive, open.queue.as_ref());
     let meant = |info: &QueueInfo| open.queue_id == 0 || info.id() == open.queue_id;
     let info = look().await?;
-    if meant(&info) {
+    if meant(&info) && info.group(&open.group).is_some() {
         return Ok(info);
     }
     // This node's catalog may lag behind.
@@ -132,15 +133,17 @@ async fn find<R: Runtime>(
     Err(ApiError::queue_gone(info.reference()))
 }
 
-fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
-    validate::group(&open.group, info)?;
+/// The id of the group that is meant.
+fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<u32, ApiError> {
+    let group = group_id(&open.group, info)?;
     validate::id("session_id", &open.session_id)?;
     validate::lease(open.lease.as_ref())?;
     validate::consumer(open.consumer.as_ref())?;
     let partitions = open.partitions.iter();
     partitions
         .copied()
-        .try_for_each(|p| super::messages::check_partition(info, Some(p)))
+        .try_for_each(|p| super::messages::check_partition(info, Some(p)))?;
+    Ok(group)
 }
 
 struct Stream<R: Runtime> {

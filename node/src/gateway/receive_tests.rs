@@ -89,8 +89,8 @@ fn what_an_answer_does_not_hold_is_handed_back_as_unstarted() {
         ..Delivery::default()
     };
     let mut got = Gathered::default();
-    got.extend((0..2).map(delivery).collect());
-    got.extend((2..5).map(delivery).collect());
+    got.extend((0..2).map(delivery).collect(), 10);
+    got.extend((2..5).map(delivery).collect(), 10);
     assert_eq!(got.deliveries.len(), 1);
     let receipts = got.beyond.iter().map(|settlement| &settlement.receipt[..]);
     assert_eq!(receipts.collect::<Vec<_>>(), [b"1", b"2", b"3", b"4"]);
@@ -103,6 +103,6 @@ fn what_an_answer_does_not_hold_is_handed_back_as_unstarted() {
         receipt: Bytes::new(),
         ..delivery(5)
     };
-    got.extend(vec![consumed.clone()]);
+    got.extend(vec![consumed.clone()], 10);
     assert_eq!(got.deliveries.last(), Some(&consumed));
 }

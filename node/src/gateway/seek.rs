@@ -7,15 +7,14 @@ use roadstead_proto::v1::seek_group_request::To;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    SeekGroupRequest, SeekGroupResponse, SeekPosition, ShardSeek, shard_seek,
+    QueueRef, SeekGroupRequest, SeekGroupResponse, SeekPosition, ShardSeek, shard_seek,
 };
 
 use super::messages::check_partition;
 use super::queues::odd_answer;
-use super::validate::{self, known};
+use super::validate::known;
 use super::{ApiError, Gateway};
 use crate::auth::{Action, Principal};
-use crate::raft::types::CATALOG;
 use crate::runtime::Runtime;
 
 const SEEK_PATIENCE: Duration = Duration::from_mins(1);
@@ -27,10 +26,10 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: SeekGroupRequest,
     ) -> Result<SeekGroupResponse, ApiError> {
-        let info = self
-            .queue(principal, Action::SeekGroup, request.queue.as_ref())
+        let meant = (request.queue.as_ref(), request.group.as_str());
+        let (info, group_id) = self
+            .queue_and_group(principal, Action::SeekGroup, meant)
             .await?;
-        let group_id = validate::group(&request.group, &info)?;
         let about = |error: ApiError| error.about(info.reference());
         check_partition(&info, request.partition).map_err(about)?;
         let to = target(&request).map_err(about)?;
@@ -44,19 +43,23 @@ impl<R: Runtime> Gateway<R> {
                 partitions,
                 to: Some(to),
             };
-            self.ask(principal, shard, Call::Seek(seek), SEEK_PATIENCE)
+            let answer = self.ask(principal, shard, Call::Seek(seek), SEEK_PATIENCE);
+            async move { (shard, answer.await) }
         });
         let mut sum = SeekGroupResponse {
             messages: 0,
             done: true,
         };
-        for answer in join_all(asked).await {
+        for (shard, answer) in join_all(asked).await {
             let Reply::Seek(sought) = answer? else {
-                return Err(odd_answer(CATALOG));
+                return Err(odd_answer(shard));
             };
             sum.messages += sought.messages;
             sum.done &= sought.done;
         }
+        let QueueRef { namespace, name } = info.reference();
+        let (queue, group) = (format!("{namespace}/{name}"), &request.group);
+        tracing::info!(%principal, queue, group, ?to, messages = sum.messages, "group sought");
         Ok(sum)
     }
 }

@@ -91,6 +91,11 @@ impl QueueInfo {
         self.queue.group_ids.get(name).copied()
     }
 
+    /// Whether it has a consumer group of this id.
+    pub fn has_group(&self, id: u32) -> bool {
+        id == DEFAULT_GROUP || self.queue.group_ids.values().any(|known| *known == id)
+    }
+
     /// Its id.
     pub fn id(&self) -> u64 {
         self.queue.id

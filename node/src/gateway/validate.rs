@@ -9,7 +9,6 @@ use roadstead_proto::v1::{
 };
 
 use super::ApiError;
-use super::shards::QueueInfo;
 use crate::shard::wire::millis;
 
 /// Messages of one send, deliveries of one receive, settlements of one settle at most.
@@ -225,25 +224,6 @@ pub fn id(field: &str, value: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The id of the consumer group of this name.
-pub fn group(group: &str, info: &QueueInfo) -> Result<u32, ApiError> {
-    if let Some(id) = info.group(group) {
-        return Ok(id);
-    }
-    let queue = info.reference();
-    let known: Vec<_> = info.groups().into_iter().map(|(name, _)| name).collect();
-    let message = format!(
-        "queue {}/{} has no consumer group {:?}; it has {}: add it to spec.groups",
-        queue.namespace,
-        queue.name,
-        shown(group),
-        known.join(", ")
-    );
-    let mut error = ApiError::new(tonic::Code::NotFound, message).about(queue);
-    "group".clone_into(&mut error.detail.field);
-    Err(error)
-}
-
 /// Who receives.
 pub fn consumer(consumer: Option<&Consumer>) -> Result<(), ApiError> {
     let Some(consumer) = consumer else {
@@ -276,7 +256,7 @@ pub fn wait(wait: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
 }
 
 /// The session that a retry token stands for; empty: none. No client can name one like it.
-pub fn retry_session(token: &str, group: u32) -> Result<String, ApiError> {
+pub fn retry_session(token: &str) -> Result<String, ApiError> {
     if token.len() > ID_MAX {
         let message = format!("retry_token has {} bytes, at most {ID_MAX}", token.len());
         return Err(ApiError::invalid("retry_token", message));
@@ -285,7 +265,7 @@ pub fn retry_session(token: &str, group: u32) -> Result<String, ApiError> {
         String::new()
     } else {
         // Longer than a session id may be.
-        format!("{:.<ID_MAX$}{group}.{token}", "retry.")
+        format!("{:.<ID_MAX$}{token}", "retry.")
     })
 }
 
@@ -399,7 +379,7 @@ fn within(value: Option<&prost_types::Duration>, max: Duration) -> Result<(), St
 }
 
 /// A client's text, cut to what fits into a message.
-fn shown(text: &str) -> &str {
+pub(super) fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(64)]
 }
 

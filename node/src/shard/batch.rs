@@ -16,8 +16,11 @@ pub const ENTRY_BYTES: usize = 512 << 10;
 /// An entry takes no further op when it has this many.
 const ENTRY_OPS: usize = 4_096;
 
-/// Messages per partition that are being written and not applied yet.
-pub type Incoming = BTreeMap<PartitionId, u64>;
+/// A partition, and the consumer group for which something comes; None: for all of them.
+pub type Coming = (PartitionId, Option<u32>);
+
+/// Messages that are being written, or freed by what is, and not applied yet.
+pub type Incoming = BTreeMap<Coming, u64>;
 
 /// Who waits for the replies of one entry, in order of its ops.
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ pub struct Batch {
     /// Bytes that count against the intake.
     pub bytes: usize,
     /// What it adds to [`Incoming`] until it is applied.
-    pub incoming: Vec<(PartitionId, u64)>,
+    pub incoming: Vec<(Coming, u64)>,
     /// Partitions of its ops other than receives.
     pub touched: Vec<PartitionId>,
     /// It holds a Tick.
@@ -63,13 +66,14 @@ pub fn fill(
             batch.answers.push(job.done);
         }
     }
-    for (partition, messages) in &batch.incoming {
-        *incoming.entry(*partition).or_default() += messages;
-        consumers.touched(*partition);
+    for (coming, messages) in &batch.incoming {
+        *incoming.entry(*coming).or_default() += messages;
+        consumers.touched(coming.0);
     }
     if consumers.is_dirty() {
         batch.asked = consumers.ask(incoming, |(partition, group)| {
-            machine.ready(partition, group)
+            let delivers = machine.delivers(partition, group);
+            delivers.then(|| machine.ready(partition, group))
         });
         for asked in &batch.asked {
             entry.push(&Op::Receive(asked.receive));
@@ -80,11 +84,11 @@ pub fn fill(
 
 /// The entry was applied, or will never be.
 pub fn settled(batch: &Batch, incoming: &mut Incoming) {
-    for (partition, messages) in &batch.incoming {
-        if let Some(left) = incoming.get_mut(partition) {
+    for (coming, messages) in &batch.incoming {
+        if let Some(left) = incoming.get_mut(coming) {
             *left = left.saturating_sub(*messages);
             if *left == 0 {
-                incoming.remove(partition);
+                incoming.remove(coming);
             }
         }
     }
@@ -93,6 +97,7 @@ pub fn settled(batch: &Batch, incoming: &mut Incoming) {
 impl Batch {
     fn note(&mut self, job: &Job, machine: &ShardMachine) {
         self.bytes += job.bytes;
+        let mut group = None;
         let (partition, coming) = match &job.op {
             Op::Send(op) => {
                 let at_once = |m: &&NewMessage| m.delay_ms == 0 && m.not_before == 0;
@@ -114,6 +119,7 @@ impl Batch {
                     Action::Ack | Action::Reject { .. } => keyed,
                     Action::Extend { .. } => false,
                 };
+                group = Some(op.group);
                 let freed = op.items.iter().filter(|item| frees(&item.action));
                 (op.partition, freed.count() as u64)
             }
@@ -121,6 +127,7 @@ impl Batch {
                 self.outputs |= !op.outputs.is_empty();
                 let config = machine.config(op.partition);
                 let keyed = config.is_some_and(|config| config.ordering != Ordering::None);
+                group = Some(op.group);
                 let freed = if keyed { op.acks.len() as u64 } else { 0 };
                 (op.partition, freed)
             }
@@ -144,7 +151,7 @@ impl Batch {
             self.touched.push(partition);
         }
         if coming > 0 {
-            self.incoming.push((partition, coming));
+            self.incoming.push(((partition, group), coming));
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use roadstead_core::shard::{Ack, Complete, MessageId, Op, Output, PartitionId, Receipt, Reply};
+use roadstead_core::shard::{
+    Ack, Complete, MessageId, Op, Output, PartitionId, Receipt, Refusal, Reply,
+};
 use roadstead_proto::v1::{CompleteResponse, ShardComplete, ShardOutput};
 use tonic::Code;
 
@@ -53,6 +55,8 @@ pub async fn complete<R: Runtime, P: Replica>(
             let message_ids = (first..first + count).map(id).collect();
             Ok(CompleteResponse { message_ids })
         }
+        // A receipt is proof that there was such a group.
+        Ok(Reply::Refused(Refusal::NoGroup)) => Err(refused(Refusal::StaleReceipt, &queue)),
         Ok(Reply::Refused(refusal)) => Err(refused(refusal, &queue)),
         Ok(_) => Err(odd_reply(shard)),
         Err(error) => Err(error.about(&queue)),

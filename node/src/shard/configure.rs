@@ -11,6 +11,7 @@ use openraft_rt::Select3;
 use roadstead_core::shard::{Configure, DropPartition, Op, PartitionId, ShardMachine};
 use tokio::sync::oneshot;
 
+use super::consumer::Closed;
 use super::desk::Desk;
 use super::intake::Answer;
 use super::refusal::not_taken;
@@ -132,13 +133,17 @@ pub async fn follow<R: Runtime, P: Replica>(desk: Arc<Desk<R, P>>, queues: Arc<d
     }
 }
 
-/// Ends the subscriptions of queues that the catalog has no more: nothing would ever come.
+/// Ends the subscriptions of queues and groups that the catalog has no more: nothing would ever
+/// come.
 pub async fn end_gone<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
     queues: &dyn Queues,
 ) -> Result<(), ApiError> {
-    let unknown = |queue: &u64| queues.by_id(*queue).is_none();
-    let mut gone = desk.seats().consumers.queues();
+    let unknown = |(queue, group): &(u64, u32)| {
+        let info = queues.by_id(*queue);
+        info.is_none_or(|info| !info.has_group(*group))
+    };
+    let mut gone = desk.seats().consumers.groups();
     gone.retain(unknown);
     if gone.is_empty() {
         return Ok(());
@@ -148,9 +153,12 @@ pub async fn end_gone<R: Runtime, P: Replica>(
     // Where the catalog is led is of no use to who looks for the shard.
     seen.map_err(|error| ApiError::unavailable(error.message))?;
     gone.retain(unknown);
-    let mut seats = desk.seats();
-    for queue in gone {
-        seats.consumers.close_queue(queue);
+    for group in gone {
+        let why = match queues.by_id(group.0) {
+            None => Closed::Gone,
+            Some(_) => Closed::GroupGone,
+        };
+        desk.seats().consumers.close_group(group, why);
     }
     Ok(())
 }

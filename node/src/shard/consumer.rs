@@ -36,6 +36,8 @@ pub enum Closed {
     Outdated,
     /// The queue was deleted.
     Gone(QueueRef),
+    /// The consumer group was deleted.
+    GroupGone(QueueRef),
 }
 
 /// Who receives what.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use roadstead_core::shard::{PartitionId, Receive, Received, SessionId};
+use roadstead_proto::v1::QueueRef;
 use tokio::sync::mpsc;
 
+use super::batch::Incoming;
 use super::consumer::{Closed, Consumer, ConsumerId, Line, Push, Wish};
 use super::replica::Unapplied;
 use super::waiting::Waiting;
@@ -82,7 +84,10 @@ impl Consumers {
     }
 
     fn same_session(&self, wish: &Wish) -> impl Iterator<Item = ConsumerId> {
-        let overlaps = |other: &Wish| other.partitions.iter().any(|p| wish.partitions.contains(p));
+        let overlaps = |other: &Wish| {
+            let here = |partition| wish.partitions.contains(partition);
+            other.group == wish.group && other.partitions.iter().any(here)
+        };
         self.all
             .iter()
             .filter(move |(_, other)| other.wish.session == wish.session && overlaps(&other.wish))
@@ -117,26 +122,27 @@ impl Consumers {
         self.dirty.clear();
     }
 
-    /// The queues that somebody subscribes to.
-    pub fn queues(&self) -> BTreeSet<u64> {
-        let wishes = self.all.values().map(|consumer| &consumer.wish);
-        wishes
-            .flat_map(|wish| wish.partitions.iter().map(|partition| partition.queue))
+    /// The queues that somebody subscribes to, and their groups.
+    pub fn groups(&self) -> BTreeSet<(u64, u32)> {
+        let lines = self.lines.keys();
+        lines
+            .map(|(partition, group)| (partition.queue, *group))
             .collect()
     }
 
-    /// Ends the subscriptions of a queue that is gone.
-    pub fn close_queue(&mut self, queue: u64) {
-        let of_queue = |wish: &Wish| wish.partitions.iter().any(|p| p.queue == queue);
+    /// Ends the subscriptions of a group that is gone, with its queue or without.
+    pub fn close_group(&mut self, (queue, group): (u64, u32), why: impl Fn(QueueRef) -> Closed) {
+        let here =
+            |wish: &Wish| wish.group == group && wish.partitions.iter().any(|p| p.queue == queue);
         let all = self.all.iter();
         let gone: Vec<_> = all
-            .filter(|(_, consumer)| of_queue(&consumer.wish))
+            .filter(|(_, consumer)| here(&consumer.wish))
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
             if let Some(consumer) = self.close(id) {
                 let name = consumer.wish.queue.clone();
-                consumer.push(Push::Closed(Closed::Gone(name)));
+                consumer.push(Push::Closed(why(name)));
             }
         }
     }
@@ -199,12 +205,21 @@ impl Consumers {
         }
     }
 
-    /// Of how many groups somebody subscribes to the partition.
-    pub fn groups_at(&self, partition: PartitionId) -> usize {
-        let lines = self.lines.range(lines_of(partition));
-        lines
-            .filter(|(_, waiting)| !waiting.consumers.is_empty())
-            .count()
+    /// Whether somebody waits there.
+    pub fn waits_at(&self, line: Line) -> bool {
+        let waiting = self.lines.get(&line);
+        waiting.is_some_and(|waiting| !waiting.consumers.is_empty())
+    }
+
+    /// Those who wait there.
+    pub fn at(&self, line: Line) -> Vec<ConsumerId> {
+        let waiting = self.lines.get(&line);
+        waiting.map_or_else(Vec::new, |waiting| waiting.consumers.clone())
+    }
+
+    /// One subscription.
+    pub fn get_mut(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
+        self.all.get_mut(&id)
     }
 
     /// Whether a subscription of the session is open.
@@ -217,25 +232,20 @@ impl Consumers {
         !self.dirty.is_empty()
     }
 
-    /// All subscriptions.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Consumer> {
-        self.all.values_mut()
-    }
-
-    /// What to receive now. `incoming` are messages that are being written and not applied yet,
-    /// by partition; `ready` counts what is receivable by the applied state.
-    pub fn ask(
-        &mut self,
-        incoming: &BTreeMap<PartitionId, u64>,
-        ready: impl Fn(Line) -> u64,
-    ) -> Vec<Asked> {
+    /// What to receive now. `incoming` are messages that are being written and not applied yet;
+    /// `ready` counts what is receivable by the applied state; None: no deliveries at present.
+    pub fn ask(&mut self, incoming: &Incoming, ready: impl Fn(Line) -> Option<u64>) -> Vec<Asked> {
         let mut asked = Vec::new();
         for line in std::mem::take(&mut self.dirty) {
             let Some(waiting) = self.lines.get_mut(&line) else {
                 continue;
             };
-            let applied = if waiting.stuck { 0 } else { ready(line) };
-            let coming = incoming.get(&line.0).copied().unwrap_or(0);
+            let Some(ready) = ready(line) else {
+                continue;
+            };
+            let applied = if waiting.stuck { 0 } else { ready };
+            let coming = |group| incoming.get(&(line.0, group)).copied().unwrap_or(0);
+            let coming = coming(None) + coming(Some(line.1));
             let mut left = (applied + coming).saturating_sub(waiting.asked);
             if left == 0 {
                 continue;
@@ -245,7 +255,7 @@ impl Consumers {
                 loop {
                     let all = &mut self.all;
                     let served = waiting.serve(all, *tier, (line, applied), &mut left);
-                    let more = tier.is_first() && !served.is_empty() && left > 0;
+                    let more = tier.goes_first() && !served.is_empty() && left > 0;
                     asked.extend(served);
                     if !more {
                         break;

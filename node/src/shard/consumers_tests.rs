@@ -21,7 +21,7 @@ fn open(
 }
 
 fn ask(consumers: &mut Consumers, ready: u64) -> Vec<(ConsumerId, u32)> {
-    let asked = consumers.ask(&BTreeMap::new(), |_| ready);
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(ready));
     asked
         .iter()
         .map(|asked| (asked.consumer, asked.receive.max))
@@ -58,7 +58,7 @@ fn unused_credit_comes_back_once_what_is_written_is_known() {
     let mut consumers = Consumers::default();
     let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
     consumers.grant(id, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |_| 4);
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(4));
     consumers.take_back(id);
     assert!(pushes.try_recv().is_err(), "four may still be delivered");
     consumers.grant(id, 3);
@@ -96,7 +96,7 @@ fn what_cannot_be_had_is_not_asked_for_again_and_again() {
     let mut consumers = Consumers::default();
     let (id, _pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
     consumers.grant(id, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |_| 5);
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(5));
     // The limit of deliveries in flight is reached: five are ready, none was leased.
     consumers.answered(&asked[0], Some(received(A, 0)), 5);
     assert_eq!(ask(&mut consumers, 5), []);
@@ -110,12 +110,12 @@ fn a_consumer_that_left_gets_nothing_more() {
     let mut consumers = Consumers::default();
     let (id, pushes) = open(&mut consumers, wish(None, &[A]), Vec::new());
     consumers.grant(id, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |_| 5);
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(5));
     drop(pushes);
     let left = consumers.answered(&asked[0], Some(received(A, 5)), 0);
     assert_eq!(left.map(|left| left.messages.len()), Some(5));
     consumers.close(id);
-    assert_eq!(consumers.groups_at(A), 0);
+    assert!(!consumers.waits_at((A, 0)));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_session_opened_anew_gets_what_was_on_its_way_to_the_old_stream() {
     let (old, mut old_pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
     consumers.grant(old, 10);
     let asked = consumers.ask(&BTreeMap::new(), |(partition, _)| {
-        u64::from(partition == A) * 5
+        Some(u64::from(partition == A) * 5)
     });
     let (new, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), vec![received(B, 3)]);
     assert!(matches!(
@@ -191,7 +191,7 @@ fn what_is_ready_beside_the_last_credit_is_hinted_once_that_is_used() {
     let mut consumers = Consumers::default();
     let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
     consumers.grant(id, 1);
-    let asked = consumers.ask(&BTreeMap::new(), |_| 1);
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(1));
     assert_eq!(asked.len(), 1);
     consumers.answered(&asked[0], Some(received(asked[0].receive.partition, 1)), 0);
     assert!(matches!(pushes.try_recv(), Ok(Push::Leased(_))));
@@ -201,9 +201,9 @@ fn what_is_ready_beside_the_last_credit_is_hinted_once_that_is_used() {
         A
     };
     assert_eq!(
-        consumers.ask(&BTreeMap::new(), |(partition, _)| u64::from(
-            partition == other
-        )),
+        consumers.ask(&BTreeMap::new(), |(partition, _)| {
+            Some(u64::from(partition == other))
+        }),
         []
     );
     assert!(matches!(pushes.try_recv(), Ok(Push::Available)));
@@ -216,7 +216,7 @@ fn credit_that_is_called_back_at_once_is_used_first_where_something_is_ready() {
     consumers.grant(id, 2);
     consumers.take_back(id);
     consumers.grant(id, 7);
-    let asked = consumers.ask(&BTreeMap::new(), |_| 1);
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(1));
     assert_eq!(
         asked
             .iter()
@@ -245,8 +245,10 @@ fn groups_of_a_partition_are_served_each_by_itself() {
         id
     };
     let (default, other) = (open(0), open(7));
-    assert_eq!(consumers.groups_at(A), 2);
-    let asked = consumers.ask(&BTreeMap::new(), |(_, group)| u64::from(group == 7) * 3);
+    assert!(consumers.waits_at((A, 0)) && consumers.waits_at((A, 7)));
+    let asked = consumers.ask(&BTreeMap::new(), |(_, group)| {
+        Some(u64::from(group == 7) * 3)
+    });
     let seen: Vec<_> = asked
         .iter()
         .map(|asked| (asked.consumer, asked.receive.group, asked.receive.max))
@@ -255,16 +257,54 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     consumers.answered(&asked[0], None, 0);
     consumers.touched(A);
     // What is on its way is for all groups.
-    let incoming = BTreeMap::from([(A, 2)]);
-    let asked = consumers.ask(&incoming, |_| 0);
+    let incoming = BTreeMap::from([((A, None), 2)]);
+    let asked = consumers.ask(&incoming, |_| Some(0));
     let seen: Vec<_> = asked
         .iter()
         .map(|asked| (asked.consumer, asked.receive.max))
         .collect();
     assert_eq!(seen, [(default, 2), (other, 2)]);
-    consumers.close(other);
+    consumers.answered(&asked[0], None, 0);
     consumers.answered(&asked[1], None, 0);
-    assert_eq!(consumers.groups_at(A), 1);
+    // What another group settles frees nothing here, and a group without deliveries gets none.
+    let freed = BTreeMap::from([((A, Some(7)), 2)]);
+    consumers.touched(A);
+    let asked = consumers.ask(&freed, |_| Some(0));
+    assert_eq!(
+        asked.iter().map(|asked| asked.consumer).collect::<Vec<_>>(),
+        [other]
+    );
+    consumers.answered(&asked[0], None, 0);
+    consumers.touched(A);
+    assert_eq!(
+        consumers
+            .ask(&incoming, |(_, group)| (group == 7).then_some(0))
+            .len(),
+        1
+    );
+    consumers.close(other);
+    assert!(consumers.waits_at((A, 0)) && !consumers.waits_at((A, 7)));
+}
+
+#[test]
+fn of_a_group_that_is_gone_the_subscriptions_end_and_of_others_not() {
+    let mut consumers = Consumers::default();
+    let grouped = |group| Wish {
+        group,
+        ..wish(Some(1), &[A])
+    };
+    let (_, mut gone) = open(&mut consumers, grouped(7), Vec::new());
+    let (_, mut stays) = open(&mut consumers, grouped(0), Vec::new());
+    assert_eq!(consumers.groups(), BTreeSet::from([(1, 0), (1, 7)]));
+    consumers.close_group((1, 7), Closed::GroupGone);
+    assert!(matches!(
+        gone.try_recv(),
+        Ok(Push::Closed(Closed::GroupGone(_)))
+    ));
+    assert!(
+        stays.try_recv().is_err(),
+        "the same session, in another group"
+    );
 }
 
 fn ranked(session: u128, priority: u32, exclusive: bool) -> Wish {

@@ -14,18 +14,18 @@ use crate::runtime::Runtime;
 /// Groups without consumers that got something to do: each is told once, until it is idle again.
 #[derive(Debug, Default)]
 pub struct WakeUps {
-    rung: BTreeSet<PartitionId>,
+    rung: BTreeSet<Line>,
 }
 
 impl WakeUps {
     /// Whether this is news.
-    pub fn rings(&mut self, partition: PartitionId) -> bool {
-        self.rung.insert(partition)
+    pub fn rings(&mut self, line: Line) -> bool {
+        self.rung.insert(line)
     }
 
     /// The group is idle, or has a consumer: the next message is news again.
-    pub fn quiet(&mut self, partition: PartitionId) {
-        self.rung.remove(&partition);
+    pub fn quiet(&mut self, line: Line) {
+        self.rung.remove(&line);
     }
 
     /// Forgets all: another node leads.
@@ -51,12 +51,13 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
                 queue: id,
                 partition,
             };
-            let mut is_idle = true;
             for (group, id) in queue.groups() {
                 let stats = desk.replica.read(|machine, kv| machine.stats(kv, held, id));
                 let counted = match stats {
                     Ok(Some(stats)) => {
-                        is_idle &= stats.ready + stats.in_flight + stats.delayed == 0;
+                        if stats.ready + stats.in_flight + stats.delayed == 0 {
+                            desk.seats().wake_ups.quiet((held, id));
+                        }
                         ConsumerLoad {
                             consumers: consumers(desk, (held, id)),
                             ..counts(&stats)
@@ -74,9 +75,6 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
                     term,
                     ..counted
                 });
-            }
-            if is_idle {
-                desk.seats().wake_ups.quiet(held);
             }
         }
     }
@@ -112,14 +110,14 @@ fn consumers<R: Runtime, P: Replica>(desk: &Desk<R, P>, line: Line) -> Vec<Consu
     let mut seats = desk.seats();
     let (partition, group) = line;
     let mut infos = Vec::new();
-    for consumer in seats.consumers.iter_mut() {
+    for id in seats.consumers.at(line) {
+        let Some(consumer) = seats.consumers.get_mut(id) else {
+            continue;
+        };
         let wish = &consumer.wish;
         let Some(session) = wish.session.filter(|_| !wish.one_time) else {
             continue;
         };
-        if !consumer.wish.lines().any(|other| other == line) {
-            continue;
-        }
         let leases = desk
             .replica
             .read(|machine, kv| machine.leases_of(kv, partition, session));

@@ -4,6 +4,7 @@
 //! at once; a busy one keeps up to [`IN_FLIGHT_MAX`] entries in flight and fills them. The same
 //! task ticks when a deadline has passed and releases sessions that did not come back.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use openraft_rt::{Instant as _, Select4};
 use roadstead_core::shard::{Applied, EventKind, Op, ReleaseSession, Reply};
 
 use super::batch::{self, Batch, Incoming};
+use super::consumer::Line;
 use super::desk::Desk;
 use super::events;
 use super::intake::Lanes;
@@ -228,11 +230,14 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             let _ = done.send(Ok(reply));
         }
         let asked = batch.asked.iter().map(|asked| asked.receive);
-        let incoming = batch.incoming.iter().map(|(partition, _)| *partition);
-        let (ready, groups): (Vec<u64>, Vec<usize>) = desk.replica.read(|machine, _| {
+        let incoming = batch.incoming.iter().map(|(coming, _)| *coming);
+        let (ready, lines): (Vec<u64>, BTreeSet<Line>) = desk.replica.read(|machine, _| {
             let ready = asked.map(|receive| machine.ready(receive.partition, receive.group));
-            let groups = incoming.map(|partition| machine.groups(partition));
-            (ready.collect(), groups.collect())
+            let lines = incoming.flat_map(|(partition, group)| {
+                let groups = group.map_or_else(|| machine.delivering(partition), |one| vec![one]);
+                groups.into_iter().map(move |group| (partition, group))
+            });
+            (ready.collect(), lines.collect())
         });
         let mut homeless = Vec::new();
         let mut seats = desk.seats();
@@ -256,10 +261,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             seats.consumers.touched_all();
         }
         let mut woken = Vec::new();
-        for ((partition, _), groups) in batch.incoming.iter().zip(groups) {
-            let someone_lacks = seats.consumers.groups_at(*partition) < groups.max(1);
-            if someone_lacks && seats.wake_ups.rings(*partition) {
-                woken.push(*partition);
+        for line in lines {
+            if !seats.consumers.waits_at(line) && seats.wake_ups.rings(line) {
+                woken.push(line.0);
             }
         }
         drop(seats);

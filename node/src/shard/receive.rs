@@ -41,7 +41,7 @@ pub async fn receive<R: Runtime, P: Replica>(
             })
             .collect(),
         group: call.group_id,
-        session: named.map(|name| session_id(queue, name)),
+        session: named.map(|name| session_id((queue, call.group_id), name)),
         one_time: true,
         session_name: String::new(),
         stream: 0,
@@ -130,5 +130,6 @@ fn over<R: Runtime, P: Replica>(seat: &Seat<R, P>, why: Closed) -> ApiError {
             ApiError::new(tonic::Code::Aborted, message)
         }
         Closed::Gone(queue) => ApiError::queue_gone(&queue),
+        Closed::GroupGone(queue) => ApiError::group_gone(&queue),
     }
 }

@@ -27,8 +27,15 @@ pub async fn seek<R: Runtime, P: Replica>(
         Some(To::Sequence(sequence)) => SeekTo::Sequence(sequence),
         Some(To::TimeMs(time)) => SeekTo::Time(time),
         Some(To::Position(end)) if end == i32::from(SeekPosition::End) => SeekTo::End,
-        Some(To::Position(_)) | None => SeekTo::Beginning,
+        Some(To::Position(beginning)) if beginning == i32::from(SeekPosition::Beginning) => {
+            SeekTo::Beginning
+        }
+        Some(To::Position(_)) | None => {
+            let message = "a seek to where this node does not know: the nodes' versions differ";
+            return Err(ApiError::new(tonic::Code::Unimplemented, message));
+        }
     };
+    let mut waiting = Vec::with_capacity(call.partitions.len());
     let mut sum = SeekGroupResponse {
         messages: 0,
         done: true,
@@ -43,7 +50,9 @@ pub async fn seek<R: Runtime, P: Replica>(
             to,
         });
         let answer = desk.intake.push(op, SEEK_BYTES);
-        let answer = answer.map_err(|error| not_taken(shard, error))?;
+        waiting.push(answer.map_err(|error| not_taken(shard, error))?);
+    }
+    for answer in waiting {
         let answer = answer.await.unwrap_or_else(|_| stopped());
         match outcome(shard, answer)? {
             Reply::Sought { messages, done } => {

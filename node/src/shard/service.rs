@@ -86,7 +86,8 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             }
             Some(Call::Receive(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
-                self.prepare(queue, &call.partitions).await?;
+                let queue = self.prepare(queue, &call.partitions).await?;
+                self.check_group(&queue, call.group_id).await?;
                 Reply::Receive(receive::receive(desk, call).await?)
             }
             Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
@@ -175,7 +176,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             queue: open.queue.unwrap_or_default(),
             partitions: open.partitions.iter().map(id).collect(),
             group: open.group_id,
-            session: named.map(|name| session_id(queue, name)),
+            session: named.map(|name| session_id((queue, open.group_id), name)),
             one_time: open.one_time,
             session_name: open.session_id.clone(),
             stream: open.stream,
@@ -189,10 +190,12 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let seat = Seat::take(&self.desk, wish, &open.held_receipts);
         let queues = self.queues.clone();
         self.scope.spawn(async move {
-            // Whoever ends the subscriptions of a queue that is gone may have been here before.
-            if queues.by_id(queue).is_none()
-                && let Err(error) = configure::end_gone(&seat.desk, &*queues).await
-            {
+            // Whoever ends the subscriptions of what is gone may have been here before.
+            let group = seat.group();
+            let known = queues
+                .by_id(queue)
+                .is_some_and(|info| info.has_group(group));
+            if !known && let Err(error) = configure::end_gone(&seat.desk, &*queues).await {
                 let frame = Some(subscription_down::Frame::Closed(error.into()));
                 let _ = down.send(SubscriptionDown { frame }).await;
                 return;
@@ -302,6 +305,19 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             drop(configure::ensure(&self.desk, &queue, *partition)?);
         }
         Ok(queue)
+    }
+
+    /// A group may be newer than this node's catalog.
+    async fn check_group(&self, queue: &QueueInfo, group: u32) -> Result<(), ApiError> {
+        if queue.has_group(group) {
+            return Ok(());
+        }
+        self.queues.barrier(BARRIER).await?;
+        let now = self.queues.by_id(queue.id());
+        if now.is_some_and(|info| info.has_group(group)) {
+            return Ok(());
+        }
+        Err(ApiError::group_gone(queue.reference()))
     }
 
     fn held(&self, queue: u64) -> Vec<PartitionId> {

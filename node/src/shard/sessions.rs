@@ -62,9 +62,10 @@ impl Sessions {
     }
 }
 
-/// The core's id of a session that a client named, within one queue.
-pub fn session_id(queue: u64, name: &str) -> SessionId {
+/// The core's id of a session that a client named, within one consumer group of a queue.
+pub fn session_id((queue, group): (u64, u32), name: &str) -> SessionId {
     let mut bytes = queue.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&group.to_be_bytes());
     bytes.extend_from_slice(name.as_bytes());
     SessionId(xxhash_rust::xxh3::xxh3_128(&bytes))
 }
@@ -98,8 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_means_another_session_in_another_queue() {
-        assert_ne!(session_id(1, "a"), session_id(2, "a"));
-        assert_eq!(session_id(1, "a"), session_id(1, "a"));
+    fn a_name_means_another_session_in_another_queue_or_group() {
+        assert_ne!(session_id((1, 0), "a"), session_id((2, 0), "a"));
+        assert_ne!(session_id((1, 0), "a"), session_id((1, 1), "a"));
+        assert_eq!(session_id((1, 1), "a"), session_id((1, 1), "a"));
     }
 }

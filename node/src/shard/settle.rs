@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    Action, Op, PartitionId, Receipt, Reply, Settle, SettleOutcome, Settlement,
+    Action, Op, PartitionId, Receipt, Refusal, Reply, Settle, SettleOutcome, Settlement,
 };
 use roadstead_proto::v1::settlement::Action as WireAction;
 use roadstead_proto::v1::{
@@ -64,6 +64,13 @@ pub async fn settle<R: Runtime, P: Replica>(
                     if outcome == SettleOutcome::Stale {
                         results[index].error = Some(stale());
                     }
+                }
+                continue;
+            }
+            // A receipt is proof that there was such a group.
+            Ok(Reply::Refused(Refusal::NoGroup)) => {
+                for index in indexes {
+                    results[index].error = Some(stale());
                 }
                 continue;
             }

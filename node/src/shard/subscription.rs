@@ -33,6 +33,7 @@ pub struct Seat<R: Runtime, P: Replica> {
     /// What it hears.
     pub pushes: mpsc::UnboundedReceiver<Push>,
     session: Option<SessionId>,
+    group: u32,
     /// Messages that were leased to its session before, and are delivered again first.
     pub owed: u32,
     /// Heard, and not written yet; `next` comes behind it.
@@ -45,7 +46,7 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
     /// delivered again, within the credit.
     pub fn take(desk: &Arc<Desk<R, P>>, wish: Wish, held: &[Bytes]) -> Self {
         let (push, pushes) = mpsc::unbounded_channel();
-        let session = wish.session;
+        let (session, group) = (wish.session, wish.group);
         let held: BTreeSet<&[u8]> = held.iter().map(|receipt| &receipt[..]).collect();
         let mut seats = desk.seats();
         let mut owed = Vec::new();
@@ -65,8 +66,8 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
                 );
             }
         }
-        for partition in &wish.partitions {
-            seats.wake_ups.quiet(*partition);
+        for line in wish.lines() {
+            seats.wake_ups.quiet(line);
         }
         events::log_given_again(desk.replica.id(), &owed);
         // Popped from the end: the oldest deliveries first.
@@ -81,10 +82,16 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
             id,
             pushes,
             session,
+            group,
             owed: messages as u32,
             leased: Leased::default(),
             next: None,
         }
+    }
+
+    /// The id of its consumer group.
+    pub fn group(&self) -> u32 {
+        self.group
     }
 
     /// The shard.
@@ -254,5 +261,6 @@ fn closed(shard: GroupId, why: &Closed) -> CallError {
         )
         .into(),
         Closed::Gone(queue) => ApiError::queue_gone(queue).into(),
+        Closed::GroupGone(queue) => ApiError::group_gone(queue).into(),
     }
 }

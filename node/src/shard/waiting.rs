@@ -35,7 +35,7 @@ pub(super) enum Tier {
 
 impl Tier {
     /// All of its credit is used before others are looked at.
-    pub(super) fn is_first(self) -> bool {
+    pub(super) fn goes_first(self) -> bool {
         !matches!(self, Self::All)
     }
 

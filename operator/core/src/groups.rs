@@ -26,9 +26,9 @@ pub fn specification(groups: &[Group]) -> Vec<v1::ConsumerGroup> {
             max_in_flight: count(group.max_in_flight),
         }
     };
-    let mut groups = groups.iter().map(group).collect();
-    settle(&mut groups, max_in_flight(&[]));
-    groups
+    let mut wanted = groups.iter().map(group).collect();
+    settle(&mut wanted, max_in_flight(groups));
+    wanted
 }
 
 /// Sets what is left out, in one order, and leaves out what says nothing: a queue has the group
@@ -41,14 +41,13 @@ pub fn settle(groups: &mut Vec<v1::ConsumerGroup>, most: u32) {
         if group.delivery() == v1::GroupDelivery::Unspecified {
             group.set_delivery(v1::GroupDelivery::Active);
         }
-        if group.name == DEFAULT_GROUP {
-            group.max_in_flight = 0;
-        } else if group.max_in_flight == 0 {
+        if group.max_in_flight == 0 {
             group.max_in_flight = most;
         }
     }
     groups.retain(|group| {
-        group.name != DEFAULT_GROUP || group.delivery() != v1::GroupDelivery::Active
+        let says = group.max_in_flight != most || group.delivery() != v1::GroupDelivery::Active;
+        group.name != DEFAULT_GROUP || says
     });
     groups.sort_by(|one, other| one.name.cmp(&other.name));
 }

@@ -29,9 +29,22 @@ impl ShardMachine {
         look.map_or(0, |look| look.counts().0.min(look.room_in_flight()))
     }
 
-    /// How many groups a partition has, those included that are being deleted; 0: it is not here.
-    pub fn groups(&self, partition: PartitionId) -> usize {
-        self.partition(partition).map_or(0, |p| p.groups.len())
+    /// Whether a group gets deliveries: it is here, not paused, and no walk is under way for it.
+    pub fn delivers(&self, partition: PartitionId, group: u32) -> bool {
+        let look = self.partition(partition).and_then(|p| p.look(group));
+        look.as_ref().is_some_and(Look::delivers)
+    }
+
+    /// The groups of a partition that get deliveries at present.
+    pub fn delivering(&self, partition: PartitionId) -> Vec<u32> {
+        let groups = self
+            .partition(partition)
+            .into_iter()
+            .flat_map(|p| p.groups.keys());
+        groups
+            .copied()
+            .filter(|group| self.delivers(partition, *group))
+            .collect()
     }
 
     /// Counts of a group; None when partition or group is not here.
