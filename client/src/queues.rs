@@ -1,5 +1,6 @@
 //! Queues and the cluster: plain calls.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use roadstead_proto::v1::admin_service_client::AdminServiceClient;
@@ -234,6 +235,7 @@ impl Client {
             lease: None,
             consumer: Some(identity()),
             retry_token: Uuid::new_v4().to_string(),
+            retried: false,
         };
         self.receive_as(request).await
     }
@@ -245,8 +247,10 @@ impl Client {
     ) -> Result<Vec<(ReceivedMessage, bytes::Bytes)>, CallError> {
         let wait = request.wait.and_then(|wait| Duration::try_from(wait).ok());
         let patience = wait.unwrap_or_default() + Duration::from_secs(10);
+        let tries = AtomicU32::new(0);
         let call = |service| {
-            let request = request.clone();
+            let mut request = request.clone();
+            request.retried |= tries.fetch_add(1, Ordering::Relaxed) > 0;
             async move {
                 MessageServiceClient::new(service)
                     .max_decoding_message_size(MAX_FRAME_BYTES)

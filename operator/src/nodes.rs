@@ -13,6 +13,8 @@ use tonic::{Code, Status};
 const CONNECT: Duration = Duration::from_secs(2);
 /// Time to an answer, or to the beginning of a stream; a hand-over takes longest.
 const ANSWER: Duration = Duration::from_secs(15);
+/// Load comes with a row for each group of each partition: room for half a million.
+const FRAME_MAX: usize = 64 << 20;
 const PING: Duration = Duration::from_secs(10);
 
 /// Why a node could not be asked, or what it answered.
@@ -113,7 +115,7 @@ impl Node {
 
     /// Its AdminService.
     pub fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel.clone())
+        AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(FRAME_MAX)
     }
 
     /// Its QueueService.

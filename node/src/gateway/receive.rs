@@ -28,8 +28,8 @@ use crate::shard::wire::duration_ms;
 
 /// Credit that was taken back is answered within this, or its shard is in trouble.
 const TAKE_BACK: Duration = Duration::from_millis(500);
-/// What a shard holds for a receive that is tried again is told within this, or left out.
-const HELD: Duration = Duration::from_secs(1);
+/// One of several shards answers within this, or is left out.
+const ONE_OF_SEVERAL: Duration = Duration::from_secs(1);
 
 impl<R: Runtime> Gateway<R> {
     /// Receives up to `max_messages`, waiting up to `wait` for the first.
@@ -64,22 +64,12 @@ impl<R: Runtime> Gateway<R> {
                 .await
                 .map_err(about);
         }
-        let mut got = self.held(principal, &asked, &shards, max).await;
-        let found = !got.deliveries.is_empty();
-        // Another shard first each time, so that none is starved.
-        let turn = self.next_turn() as usize % shards.len();
-        shards.rotate_left(turn);
-        for (shard, partitions) in shards {
-            let left = max - got.deliveries.len() as u32;
-            if found || left == 0 || got.is_full() {
-                break;
-            }
-            let receive = asked.of_shard(partitions, (left, 0));
-            match self.receive_at(principal, shard, receive).await {
-                Ok(received) => got.extend(received.deliveries, max),
-                Err(error) if got.deliveries.is_empty() && wait == 0 => return Err(about(error)),
-                Err(error) => tracing::debug!(shard, %error, "left out of a receive"),
-            }
+        let got = self.held(principal, &asked, &shards, max).await;
+        let mut got = got.map_err(about)?;
+        if got.deliveries.is_empty() {
+            self.gather_in_turn(principal, &asked, (&mut shards, &mut got), (max, wait))
+                .await
+                .map_err(about)?;
         }
         if got.deliveries.is_empty() && wait > 0 {
             got = self.wait_for(principal, asked, (max, wait)).await?;
@@ -92,27 +82,59 @@ impl<R: Runtime> Gateway<R> {
         })
     }
 
-    /// What is leased already to a receive that is tried again, at the shards that answer.
+    /// What is leased already to a receive that is tried again.
     async fn held(
         &self,
         principal: &Principal,
         asked: &Asked,
         shards: &[(GroupId, Vec<u32>)],
         max: u32,
-    ) -> Gathered {
+    ) -> Result<Gathered, ApiError> {
         let mut held = Gathered::default();
-        if asked.session_id.is_empty() {
-            return held;
+        if asked.session_id.is_empty() || !asked.request.retried {
+            return Ok(held);
         }
         let ask = shards.iter().map(|(shard, partitions)| {
             let mut receive = asked.of_shard(partitions.clone(), (max, 0));
             receive.held_only = true;
-            R::timeout(HELD, self.receive_at(principal, *shard, receive))
+            self.receive_at(principal, *shard, receive)
         });
-        for received in join_all(ask).await.into_iter().flatten().flatten() {
-            held.extend(received.deliveries, max);
+        for received in join_all(ask).await {
+            // Others in their place would be others than the first try got.
+            held.extend(received?.deliveries, max);
         }
-        held
+        Ok(held)
+    }
+
+    /// Takes what is ready, of another shard first each time, so that none is starved. A shard that
+    /// does not answer is left out, unless nothing came at all and nothing is to be waited for.
+    async fn gather_in_turn(
+        &self,
+        principal: &Principal,
+        asked: &Asked,
+        (shards, got): (&mut [(GroupId, Vec<u32>)], &mut Gathered),
+        (max, wait): (u32, u64),
+    ) -> Result<(), ApiError> {
+        let turn = self.next_turn() as usize % shards.len();
+        shards.rotate_left(turn);
+        let mut failed = None;
+        for (shard, partitions) in shards {
+            let left = max - got.deliveries.len() as u32;
+            if left == 0 || got.is_full() {
+                break;
+            }
+            let receive = asked.of_shard(partitions.clone(), (left, 0));
+            let received = R::timeout(ONE_OF_SEVERAL, self.receive_at(principal, *shard, receive));
+            match received.await {
+                Ok(Ok(received)) => got.extend(received.deliveries, max),
+                Ok(Err(error)) => failed = failed.or(Some(error)),
+                Err(_) => failed = failed.or_else(|| Some(silent(*shard))),
+            }
+        }
+        match failed.filter(|_| got.deliveries.is_empty() && wait == 0) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     async fn receive_at(
@@ -167,10 +189,12 @@ impl<R: Runtime> Gateway<R> {
         sources.grant(max);
         let mut got = Gathered::default();
         let wait = Duration::from_millis(wait);
-        gather::<R>(&mut sources, (wait, max), true, &mut got).await?;
+        let first = gather::<R>(&mut sources, (wait, max), true, &mut got).await;
+        got.or_else_fail(first)?;
         // Nothing is leased to it any more once all unused credit has come back.
         sources.grant(0);
-        gather::<R>(&mut sources, (TAKE_BACK, max), false, &mut got).await?;
+        let rest = gather::<R>(&mut sources, (TAKE_BACK, max), false, &mut got).await;
+        got.or_else_fail(rest)?;
         Ok(got)
     }
 }
@@ -186,6 +210,15 @@ pub(super) struct Gathered {
 impl Gathered {
     fn is_full(&self) -> bool {
         !self.beyond.is_empty() || self.bytes >= ANSWER_BYTES
+    }
+
+    /// What was gathered is delivered, whatever comes behind it.
+    fn or_else_fail(&self, gathered: Result<(), ApiError>) -> Result<(), ApiError> {
+        if self.deliveries.is_empty() {
+            gathered
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes what there is room for, up to `max` messages in all.
@@ -241,6 +274,10 @@ async fn gather<R: Runtime>(
         }
     }
     Ok(())
+}
+
+fn silent(shard: GroupId) -> ApiError {
+    ApiError::unavailable(format!("shard {shard} does not answer: try again"))
 }
 
 /// A receive as its shards are asked for it.

@@ -99,6 +99,17 @@ fn what_an_answer_does_not_hold_is_handed_back_as_unstarted() {
         _ => false,
     };
     assert!(got.beyond.iter().all(unstarted));
+    let mut few = Gathered::default();
+    few.extend(
+        (0..4)
+            .map(|n| Delivery {
+                body: Bytes::new(),
+                ..delivery(n)
+            })
+            .collect(),
+        3,
+    );
+    assert_eq!((few.deliveries.len(), few.beyond.len()), (3, 1));
     let consumed = Delivery {
         receipt: Bytes::new(),
         ..delivery(5)

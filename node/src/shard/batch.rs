@@ -32,7 +32,7 @@ pub struct Batch {
     /// Bytes that count against the intake.
     pub bytes: usize,
     /// What it adds to [`Incoming`] until it is applied.
-    pub incoming: Vec<(Coming, u64)>,
+    pub incoming: Incoming,
     /// Partitions of its ops other than receives.
     pub touched: Vec<PartitionId>,
     /// It holds a Tick.
@@ -151,7 +151,7 @@ impl Batch {
             self.touched.push(partition);
         }
         if coming > 0 {
-            self.incoming.push(((partition, group), coming));
+            *self.incoming.entry((partition, group)).or_default() += coming;
         }
     }
 }

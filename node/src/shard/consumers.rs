@@ -21,6 +21,9 @@ pub struct Consumers {
     lines: BTreeMap<Line, Waiting>,
     /// Where something may be ready for somebody.
     dirty: BTreeSet<Line>,
+    /// The last line that credit was asked for; the next one comes first, so that a backlog in one
+    /// partition does not keep credit from the others.
+    last: Option<Line>,
     /// Who gives back what is unused once it was asked for.
     once: Vec<ConsumerId>,
 }
@@ -236,7 +239,11 @@ impl Consumers {
     /// `ready` counts what is receivable by the applied state; None: no deliveries at present.
     pub fn ask(&mut self, incoming: &Incoming, ready: impl Fn(Line) -> Option<u64>) -> Vec<Asked> {
         let mut asked = Vec::new();
-        for line in std::mem::take(&mut self.dirty) {
+        let mut first = std::mem::take(&mut self.dirty);
+        let behind = |last| first.split_off(&last);
+        let mut then = self.last.map(behind).unwrap_or_default();
+        let last = self.last.filter(|last| then.remove(last));
+        for line in then.into_iter().chain(first).chain(last) {
             let Some(waiting) = self.lines.get_mut(&line) else {
                 continue;
             };
@@ -256,6 +263,7 @@ impl Consumers {
                     let all = &mut self.all;
                     let served = waiting.serve(all, *tier, (line, applied), &mut left);
                     let more = tier.goes_first() && !served.is_empty() && left > 0;
+                    self.last = served.last().map_or(self.last, |_| Some(line));
                     asked.extend(served);
                     if !more {
                         break;

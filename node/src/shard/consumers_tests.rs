@@ -287,6 +287,22 @@ fn groups_of_a_partition_are_served_each_by_itself() {
 }
 
 #[test]
+fn a_backlog_in_one_partition_keeps_no_credit_from_another() {
+    let mut consumers = Consumers::default();
+    let (id, _keep) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        consumers.grant(id, 1);
+        let asked = consumers.ask(&BTreeMap::new(), |_| Some(100));
+        for asked in &asked {
+            seen.push(asked.receive.partition);
+            consumers.answered(asked, Some(received(asked.receive.partition, 1)), 99);
+        }
+    }
+    assert_eq!(seen, [A, B, A, B]);
+}
+
+#[test]
 fn of_a_group_that_is_gone_the_subscriptions_end_and_of_others_not() {
     let mut consumers = Consumers::default();
     let grouped = |group| Wish {

@@ -230,11 +230,15 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             let _ = done.send(Ok(reply));
         }
         let asked = batch.asked.iter().map(|asked| asked.receive);
-        let incoming = batch.incoming.iter().map(|(coming, _)| *coming);
+        let incoming = batch.incoming.keys().copied();
         let (ready, lines): (Vec<u64>, BTreeSet<Line>) = desk.replica.read(|machine, _| {
             let ready = asked.map(|receive| machine.ready(receive.partition, receive.group));
             let lines = incoming.flat_map(|(partition, group)| {
-                let groups = group.map_or_else(|| machine.delivering(partition), |one| vec![one]);
+                let groups = match group {
+                    None => machine.delivering(partition),
+                    // As a receipt says, which anybody can make up.
+                    Some(one) => Vec::from_iter(machine.delivers(partition, one).then_some(one)),
+                };
                 groups.into_iter().map(move |group| (partition, group))
             });
             (ready.collect(), lines.collect())

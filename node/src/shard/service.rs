@@ -86,8 +86,8 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             }
             Some(Call::Receive(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
-                let queue = self.prepare(queue, &call.partitions).await?;
-                self.check_group(&queue, call.group_id).await?;
+                self.prepare_group(queue, &call.partitions, call.group_id)
+                    .await?;
                 Reply::Receive(receive::receive(desk, call).await?)
             }
             Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
@@ -128,7 +128,8 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             }
             Call::Seek(call) => {
                 let queue = (call.queue_id, call.queue.as_ref());
-                self.prepare(queue, &call.partitions).await?;
+                self.prepare_group(queue, &call.partitions, call.group_id)
+                    .await?;
                 Reply::Seek(seek::seek(desk, call).await?)
             }
             Call::Peek(call) => {
@@ -307,17 +308,23 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         Ok(queue)
     }
 
-    /// A group may be newer than this node's catalog.
-    async fn check_group(&self, queue: &QueueInfo, group: u32) -> Result<(), ApiError> {
-        if queue.has_group(group) {
+    /// The same, and that it knows a consumer group of theirs.
+    async fn prepare_group(
+        &self,
+        queue: (u64, Option<&QueueRef>),
+        partitions: &[u32],
+        group: u32,
+    ) -> Result<(), ApiError> {
+        if self.prepare(queue, partitions).await?.has_group(group) {
             return Ok(());
         }
+        // It may be newer than this node's catalog.
         self.queues.barrier(BARRIER).await?;
-        let now = self.queues.by_id(queue.id());
-        if now.is_some_and(|info| info.has_group(group)) {
+        let info = self.prepare(queue, partitions).await?;
+        if info.has_group(group) {
             return Ok(());
         }
-        Err(ApiError::group_gone(queue.reference()))
+        Err(ApiError::group_gone(info.reference()))
     }
 
     fn held(&self, queue: u64) -> Vec<PartitionId> {

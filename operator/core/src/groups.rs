@@ -99,5 +99,15 @@ mod tests {
         settle(&mut made_by_hand, 20_000);
         let given = groups(json!([{"name": "billing"}, {"name": "search"}]));
         assert_eq!(made_by_hand, specification(&given));
+        let mut bounded = vec![v1::ConsumerGroup {
+            max_in_flight: 5,
+            ..named("default")
+        }];
+        settle(&mut bounded, 20_000);
+        assert_eq!(
+            bounded.len(),
+            1,
+            "a limit of its own is not what the object says"
+        );
     }
 }
