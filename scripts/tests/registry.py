@@ -22,6 +22,8 @@ class Pushing(unittest.TestCase):
         self.root = pathlib.Path(holder.name)
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         shutil.copy(ROOT / "Cargo.toml", self.root)
+        (self.root / "e2e").mkdir()
+        shutil.copy(ROOT / "e2e" / "go.mod", self.root / "e2e")  # it has the version of crane
         self.crane = output(ROOT / "scripts" / "tools", "crane")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
