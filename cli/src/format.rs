@@ -77,7 +77,32 @@ pub fn spec(spec: &QueueSpec) -> Value {
         OverflowPolicy::DeadLetterOldest => put("overflow", json!("DeadLetterOldest")),
     }
     put("deduplication", deduplication(spec));
+    put("groups", groups(spec));
+    let retained = spec
+        .retain_after_ack
+        .filter(|it| (it.seconds, it.nanos) != (0, 0));
+    put("retainAfterAck", json!(duration(retained)));
     Value::Object(object)
+}
+
+fn groups(spec: &QueueSpec) -> Value {
+    let group = |group: &proto::ConsumerGroup| {
+        let mut value = json!({"name": group.name});
+        if group.start() == proto::GroupStart::End {
+            value["start"] = json!("End");
+        }
+        if group.delivery() == proto::GroupDelivery::Paused {
+            value["delivery"] = json!("Paused");
+        }
+        if group.max_in_flight != 0 {
+            value["maxInFlight"] = json!(group.max_in_flight);
+        }
+        value
+    };
+    match &spec.groups[..] {
+        [] => Value::Null,
+        groups => groups.iter().map(group).collect(),
+    }
 }
 
 fn deduplication(spec: &QueueSpec) -> Value {
@@ -137,6 +162,9 @@ pub fn stats(stats: &QueueStats) -> Value {
         "outbox": stats.outbox,
         "redrivenTotal": stats.redriven_total,
         "deduplicationIds": stats.deduplication_ids,
+        "messages": stats.messages,
+        "retained": stats.retained,
+        "retainedBytes": stats.retained_bytes,
         "partitionsUnavailable": stats.partitions_unavailable,
     })
 }

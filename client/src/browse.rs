@@ -32,6 +32,28 @@ impl Browse {
         }
         Ok(self.page.pop_front())
     }
+
+    /// Shows the messages as a consumer group sees them: without what it has settled. Default:
+    /// `default`.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.request.group = group.into();
+        self
+    }
+
+    /// The next messages, so many at most.
+    pub async fn first(mut self, max_messages: usize) -> Result<Vec<PeekedMessage>, CallError> {
+        let mut found = Vec::new();
+        while found.len() < max_messages {
+            let left = max_messages - found.len();
+            self.request.max_messages = u32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
+            match self.next().await? {
+                Some(message) => found.push(message),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl Client {
@@ -42,6 +64,7 @@ impl Client {
             max_messages: PAGE,
             filter: Some(filter),
             page_token: String::new(),
+            group: String::new(),
         };
         Browse {
             client: self.clone(),
@@ -58,16 +81,6 @@ impl Client {
         filter: MessageFilter,
         max_messages: usize,
     ) -> Result<Vec<PeekedMessage>, CallError> {
-        let mut browse = self.browse(name, filter);
-        let mut found = Vec::new();
-        while found.len() < max_messages {
-            let left = max_messages - found.len();
-            browse.request.max_messages = u32::try_from(left).map_or(PAGE, |left| left.min(PAGE));
-            match browse.next().await? {
-                Some(message) => found.push(message),
-                None => break,
-            }
-        }
-        Ok(found)
+        self.browse(name, filter).first(max_messages).await
     }
 }

@@ -12,8 +12,8 @@ use roadstead_proto::v1::{
     GetQueueStatsRequest, ListMembersRequest, ListMembersResponse, ListQueuesRequest,
     PeekMessagesRequest, PeekMessagesResponse, PurgeQueueRequest, Queue, QueueRef, QueueSpec,
     QueueStats, ReceiveRequest, RedriveMessageRequest, RedriveMessagesRequest,
-    RedriveMessagesResponse, SettleRequest, SettleResult, Settlement, TransferLeadershipRequest,
-    UpdateQueueRequest,
+    RedriveMessagesResponse, SeekGroupRequest, SeekGroupResponse, SettleRequest, SettleResult,
+    Settlement, TransferLeadershipRequest, UpdateQueueRequest, seek_group_request,
 };
 
 use crate::channels::MAX_FRAME_BYTES;
@@ -103,21 +103,32 @@ impl Client {
         }
     }
 
-    /// Live counts of a queue.
+    /// Live counts of the group `default` of a queue.
     pub async fn queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
-        self.stats(name, false).await
+        self.stats(name, "", false).await
+    }
+
+    /// Live counts of a consumer group of a queue.
+    pub async fn group_stats(&self, name: &str, group: &str) -> Result<QueueStats, CallError> {
+        self.stats(name, group, false).await
     }
 
     /// The same, from leaders that first make sure that a majority follows them; the partitions of
     /// others are counted as unavailable. Costs the cluster a write per shard.
     pub async fn confirmed_queue_stats(&self, name: &str) -> Result<QueueStats, CallError> {
-        self.stats(name, true).await
+        self.stats(name, "", true).await
     }
 
-    async fn stats(&self, name: &str, confirmed: bool) -> Result<QueueStats, CallError> {
+    async fn stats(
+        &self,
+        name: &str,
+        group: &str,
+        confirmed: bool,
+    ) -> Result<QueueStats, CallError> {
         let request = GetQueueStatsRequest {
             queue: Some(self.queue_ref(name)),
             confirmed,
+            group: group.to_owned(),
         };
         let answer = unary!(self, QueueServiceClient, get_queue_stats, request).await?;
         Ok(answer.stats.unwrap_or_default())
@@ -131,6 +142,23 @@ impl Client {
         Ok(unary!(self, QueueServiceClient, purge_queue, request)
             .await?
             .messages)
+    }
+
+    /// Lets a consumer group begin with another message, in one partition or in all.
+    pub async fn seek(
+        &self,
+        name: &str,
+        group: &str,
+        to: seek_group_request::To,
+        partition: Option<u32>,
+    ) -> Result<SeekGroupResponse, CallError> {
+        let request = SeekGroupRequest {
+            queue: Some(self.queue_ref(name)),
+            group: group.to_owned(),
+            to: Some(to),
+            partition,
+        };
+        unary!(self, QueueServiceClient, seek_group, request).await
     }
 
     /// A page of messages, which are not leased: it may be empty and yet not be the last one.

@@ -12,6 +12,7 @@ mod cluster;
 mod cluster_status;
 mod deduplication;
 mod generate;
+mod groups;
 mod listener;
 mod quantity;
 mod queue;
@@ -29,12 +30,13 @@ pub use cluster_status::{
 };
 pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope};
 pub use generate::{crds, file_name, yaml};
+pub use groups::{DEFAULT_GROUP, DEFAULT_MAX_IN_FLIGHT, Group, GroupDelivery, GroupStart};
 pub use listener::{
     Authentication, Listener, ListenerProtocol, ListenerService, ListenerTls, ServiceType, TlsMode,
 };
 pub use quantity::ByteSize;
 pub use queue::{
-    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Group, Limits, Ordering, Overflow, Queue,
+    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Limits, Ordering, Overflow, Queue,
     QueueObjectRef, QueueSample, QueueSpec, QueueStatus,
 };
 pub use retries::{Backoff, BackoffType, Expiry, ExpiryAction, Retries};

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deduplication::Deduplication;
+use crate::groups::Group;
 use crate::retries::{Expiry, Retries};
 use crate::{ByteSize, Span, Timestamp};
 
@@ -167,9 +168,10 @@ pub struct QueueSpec {
     /// and messages with a deduplication id are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
-    /// Consumer groups. Only the group `default` exists.
+    /// What is said of consumer groups. Every queue has the group `default`; others are those that
+    /// are named here, at most 1023.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1))]
+    #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub groups: Vec<Group>,
     /// What the queue may hold at most. Default: the defaults of its fields.
@@ -229,21 +231,6 @@ pub struct QueueObjectRef {
     /// Its object name.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-}
-
-/// Settings of one consumer group.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Group {
-    /// `default`.
-    #[schemars(length(min = 1, max = 80))]
-    #[x_kube(validation = Rule::new("self == 'default'")
-        .message("only the consumer group `default` exists"))]
-    pub name: String,
-    /// Deliveries in flight at most: 1..1,000,000. Default: 20000.
-    #[serde(default = "default_max_in_flight")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_in_flight: i32,
 }
 
 /// What a queue may hold at most. Each live message counts once.
@@ -323,7 +310,7 @@ pub struct QueueStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Counts of a queue at one moment.
+/// Counts of the consumer group `default` of a queue at one moment.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QueueSample {
@@ -348,10 +335,6 @@ fn one() -> i32 {
 
 fn default_lease() -> Span {
     "30s".into()
-}
-
-fn default_max_in_flight() -> i32 {
-    20_000
 }
 
 fn default_max_message_bytes() -> ByteSize {

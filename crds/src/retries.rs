@@ -19,6 +19,12 @@ pub struct Expiry {
     /// What becomes of it then. Default: `Drop`.
     #[serde(default)]
     pub action: ExpiryAction,
+    /// How long a message can be replayed after all consumer groups have settled it: 0 s..1 year.
+    /// Default: `0s`.
+    #[serde(default = "default_retain_after_ack")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')")
+        .message("expiry.retainAfterAck must be at most 8760h"))]
+    pub retain_after_ack: Span,
 }
 
 impl Default for Expiry {
@@ -26,6 +32,7 @@ impl Default for Expiry {
         Self {
             time_to_live: default_time_to_live(),
             action: ExpiryAction::Drop,
+            retain_after_ack: default_retain_after_ack(),
         }
     }
 }
@@ -115,6 +122,10 @@ pub enum BackoffType {
     /// It doubles.
     #[default]
     Exponential,
+}
+
+fn default_retain_after_ack() -> Span {
+    "0s".into()
 }
 
 fn default_time_to_live() -> Span {

@@ -111,9 +111,7 @@ pub struct Source {
     pub queue: String,
     /// The consumer group. Default: `default`.
     #[serde(default = "default_group")]
-    #[schemars(length(min = 1, max = 80))]
-    #[x_kube(validation = Rule::new("self == 'default'")
-        .message("only the consumer group `default` exists"))]
+    #[schemars(length(min = 1, max = 63), pattern(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub group: String,
 }
 

@@ -91,7 +91,10 @@ fn queue_creation() {
         None,
     );
     accepted::<Queue>(
-        &queue(&json!({"lease": "12h", "groups": [{"name": "default"}]})),
+        &queue(&json!({
+            "lease": "12h", "expiry": {"retainAfterAck": "8760h"},
+            "groups": [{"name": "default"}, {"name": "search", "start": "End"}],
+        })),
         None,
     );
     accepted::<Queue>(
@@ -110,6 +113,14 @@ fn queue_creation() {
         (
             json!({"limits": {"maxMessages": 1, "overflow": "DeadLetterOldest"}}),
             "DeadLetterOldest needs deadLetter.queueRef",
+        ),
+        (
+            json!({"groups": [{"name": "default", "start": "End"}]}),
+            "the group `default` begins with the queue",
+        ),
+        (
+            json!({"expiry": {"retainAfterAck": "8761h"}}),
+            "retainAfterAck must be at most 8760h",
         ),
         (json!({"lease": "13h"}), "lease must be 1s to 12h"),
         (json!({"lease": "0s"}), "lease must be 1s to 12h"),
@@ -132,10 +143,6 @@ fn queue_creation() {
         (
             json!({"deadLetter": {"queueRef": {"name": "orders"}}}),
             "its own dead-letter queue",
-        ),
-        (
-            json!({"groups": [{"name": "audit"}]}),
-            "only the consumer group `default` exists",
         ),
         (
             json!({"limits": {"maxMessageBytes": "17Mi"}}),
@@ -333,10 +340,6 @@ fn scalers() {
     accepted::<ConsumerScaler>(&scaler(&json!({"minReplicas": 10})), Some(&old));
     let cases = [
         (json!({"minReplicas": 11}), "must not be above maxReplicas"),
-        (
-            json!({"sources": [{"queue": "orders", "group": "audit"}]}),
-            "only the consumer group",
-        ),
         (json!({"scaleDown": {"stabilization": "2h"}}), "at most 1h"),
         (
             json!({"onStaleData": {"after": "1s"}}),

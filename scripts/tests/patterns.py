@@ -57,6 +57,34 @@ class PatternTests(unittest.TestCase):
         self.assertEqual(self.query(database, "SELECT * FROM balances ORDER BY account"), wanted)
         self.assertGreater(self.stats("payments")["redeliveredTotal"], 0)
 
+    def test_event_sourcing(self):
+        options = ("--ordering", "per-key", "--retain-after-ack", "1h", "--group", "balances")
+        self.create("accounts", *options)
+        accounts = ("a0", "a1", "a2")
+        for account in accounts:
+            self.send("accounts", self.events(account, 10), "--key", account)
+        wanted = [(account, sum(range(10))) for account in accounts]
+        database = self.folder / "view"
+        view = ("event-sourcing", self.endpoints(), "accounts", "balances", database)
+        with self.killed(*view, slow=FOREVER):
+            until("first events", lambda: self.rows(database, "balances") == 3)
+        self.assertEqual(self.stats("accounts", "balances")["ackedTotal"], 0, "behind the acks")
+        with self.killed(*view):
+            self.settled("accounts", "balances")
+        self.assertEqual(self.balances(database), wanted)
+
+        # Everything is made anew of what all groups have settled, with what came meanwhile.
+        self.command("receive", "accounts", "--ack", "-c", str(COUNT))
+        until("all is settled", lambda: self.stats("accounts")["retained"] == COUNT)
+        database.unlink()
+        self.command("queue", "seek", "accounts", "--group", "balances", "--beginning")
+        self.send("accounts", self.events("a1", 3), "--key", "a1")
+        with self.killed(*view, slow=0.2):
+            until("half of it", lambda: self.rows(database, "balances") == 3)
+        wanted[1] = ("a1", sum(range(10)) + sum(range(3)))
+        with self.killed(*view):
+            until("all of it", lambda: self.balances(database) == wanted)
+
     def test_outbox(self):
         self.create("orders", "--deduplication", "id", "--deduplication-window", "1h")
         database = self.folder / "shop"
@@ -101,9 +129,16 @@ class PatternTests(unittest.TestCase):
         answer = self.cluster.ask("queue", "create", queue, "--partitions", "3", *QUEUE, *options)
         self.assertIsNotNone(answer)
 
-    def send(self, queue, values):
+    def send(self, queue, values, *options):
         lines = "".join(json.dumps(value) + "\n" for value in values)
-        self.command("send", queue, "--ndjson", "-", stdin=lines)
+        self.command("send", queue, "--ndjson", "-", *options, stdin=lines)
+
+    @staticmethod
+    def events(account, count):
+        return [{"account": account, "change": n} for n in range(count)]
+
+    def balances(self, path):
+        return self.query(path, "SELECT account, amount FROM balances ORDER BY account")
 
     def command(self, *words, stdin=""):
         command = [BINARIES / "roadstead", "--endpoint", self.endpoints(), *words]
@@ -115,13 +150,13 @@ class PatternTests(unittest.TestCase):
         """The program of a pattern, for as long as this is entered; then it gets SIGKILL."""
         return Killed(clients.python(PATTERNS / pattern / "main.py"), words, slow)
 
-    def settled(self, queue):
-        until("all is acked", lambda: self.stats(queue)["ackedTotal"] == COUNT)
+    def settled(self, queue, group="default"):
+        until("all is acked", lambda: self.stats(queue, group)["ackedTotal"] == COUNT)
         for kind in ("ready", "inFlight", "delayed", "deadLetteredTotal"):
-            self.assertEqual(self.stats(queue)[kind], 0, kind)
+            self.assertEqual(self.stats(queue, group)[kind], 0, kind)
 
-    def stats(self, queue):
-        return self.cluster.ask("queue", "get", queue)["stats"]
+    def stats(self, queue, group="default"):
+        return self.cluster.ask("queue", "get", queue, "--group", group)["stats"]
 
     def rows(self, path, table):
         """How many a table has; 0 where there is none yet."""

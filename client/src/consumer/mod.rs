@@ -51,6 +51,7 @@ pub(crate) fn identity() -> proto::Consumer {
 pub struct ConsumerBuilder {
     client: Client,
     queue: String,
+    group: String,
     max_in_flight: u32,
     lease: Option<Duration>,
     identity: proto::Consumer,
@@ -63,6 +64,13 @@ impl ConsumerBuilder {
     #[must_use]
     pub fn max_in_flight(mut self, messages: u32) -> Self {
         self.max_in_flight = messages.clamp(1, 10_000);
+        self
+    }
+
+    /// The consumer group. Default: `default`, which every queue has.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = group.into();
         self
     }
 
@@ -109,6 +117,7 @@ impl ConsumerBuilder {
             open: ReceiveStreamOpen {
                 queue: queue.queue,
                 queue_id: queue.id,
+                group: self.group,
                 session_id: session.clone(),
                 lease: self
                     .lease
@@ -224,6 +233,7 @@ impl Client {
         ConsumerBuilder {
             client: self.clone(),
             queue: queue.to_owned(),
+            group: String::new(),
             max_in_flight: 256,
             lease: None,
             identity: identity(),

@@ -118,6 +118,7 @@ impl QueueService for Node {
         purge_queue(PurgeQueueRequest) -> PurgeQueueResponse;
         delete_message(DeleteMessageRequest) -> DeleteMessageResponse;
         redrive_message(RedriveMessageRequest) -> RedriveMessageResponse;
+        seek_group(SeekGroupRequest) -> SeekGroupResponse;
     }
 }
 

@@ -30,8 +30,8 @@ pub fn tell(story: &Story<'_>) -> Result<()> {
             "a queue cannot be its own dead-letter queue",
         ),
         (
-            with("groups", json!([{"name": "other"}])),
-            "only the consumer group `default` exists",
+            with("groups", json!([{"name": "default", "start": "End"}])),
+            "the group `default` begins with the queue",
         ),
         (with("colour", json!("red")), "unknown field \"colour\""),
         (

@@ -28,9 +28,10 @@ class Consumer:
         queue: str,
         handle: Callable[[pb.Delivery], Awaitable[None]],
         on_ack: Callable[[pb.Delivery], None],
+        group: str = "default",
     ) -> None:
         self.cluster, self.queue, self.session = cluster, queue_ref(queue), str(uuid.uuid4())
-        self.handle, self.on_ack = handle, on_ack
+        self.handle, self.on_ack, self.group = handle, on_ack, group
         self.streams = itertools.count(1)
         self.held: dict[bytes, asyncio.Task[None]] = {}  # what is not settled, by receipt
         self.writing = asyncio.Lock()
@@ -52,6 +53,7 @@ class Consumer:
         stream = MessageServiceStub(channel).ReceiveStream()
         start = pb.ReceiveStreamOpen(
             queue=self.queue,
+            group=self.group,
             session_id=self.session,  # the same for every stream, so that leases go on
             stream=next(self.streams),
             held_receipts=list(self.held),

@@ -17,8 +17,9 @@ use roadstead_proto::v1::{
     ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
     PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
     ReceiveStreamResponse, RedriveMessageRequest, RedriveMessageResponse, RedriveMessagesRequest,
-    RedriveMessagesResponse, SendRequest, SendResponse, SendStreamRequest, SendStreamResponse,
-    SettleRequest, SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
+    RedriveMessagesResponse, SeekGroupRequest, SeekGroupResponse, SendRequest, SendResponse,
+    SendStreamRequest, SendStreamResponse, SettleRequest, SettleResponse, UpdateQueueRequest,
+    UpdateQueueResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -59,6 +60,7 @@ impl QueueService for ClientServices {
         delete_message(DeleteMessageRequest) -> DeleteMessageResponse;
         redrive_messages(RedriveMessagesRequest) -> RedriveMessagesResponse;
         redrive_message(RedriveMessageRequest) -> RedriveMessageResponse;
+        seek_group(SeekGroupRequest) -> SeekGroupResponse;
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Action {
     GetQueueStats,
     /// Remove a queue's messages.
     PurgeQueue,
+    /// Let a consumer group begin with another message.
+    SeekGroup,
     /// See messages without leasing them.
     PeekMessages,
     /// Delete one message.
@@ -83,6 +85,7 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.QueueService", "ListQueues") => A::ListQueues,
         ("roadstead.v1.QueueService", "GetQueueStats") => A::GetQueueStats,
         ("roadstead.v1.QueueService", "PurgeQueue") => A::PurgeQueue,
+        ("roadstead.v1.QueueService", "SeekGroup") => A::SeekGroup,
         ("roadstead.v1.QueueService", "PeekMessages") => A::PeekMessages,
         ("roadstead.v1.QueueService", "DeleteMessage") => A::DeleteMessage,
         ("roadstead.v1.QueueService", "RedriveMessages" | "RedriveMessage") => A::Redrive,
@@ -116,6 +119,7 @@ impl Action {
             Self::ListQueues => "list queues of",
             Self::GetQueueStats => "see counts of",
             Self::PurgeQueue => "purge",
+            Self::SeekGroup => "seek in",
             Self::PeekMessages => "peek into",
             Self::DeleteMessage => "delete messages of",
             Self::Redrive => "move messages out of",

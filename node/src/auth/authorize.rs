@@ -53,6 +53,7 @@ fn is_use(action: Action) -> bool {
             | Action::ListQueues
             | Action::GetQueueStats
             | Action::PeekMessages
+            | Action::SeekGroup
             | Action::Send
             | Action::Receive
             | Action::Settle
@@ -129,7 +130,7 @@ mod tests {
         }
     }
 
-    const QUEUE_ACTIONS: [Action; 13] = [
+    const QUEUE_ACTIONS: [Action; 14] = [
         Action::CreateQueue,
         Action::UpdateQueue,
         Action::DeleteQueue,
@@ -139,6 +140,7 @@ mod tests {
         Action::ListQueues,
         Action::GetQueueStats,
         Action::PeekMessages,
+        Action::SeekGroup,
         Action::Send,
         Action::Receive,
         Action::Settle,

@@ -7,7 +7,7 @@ use roadstead_core::catalog::{DEFAULT_BACKOFF, Queue, QueueName, QueueSpec};
 use roadstead_core::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering, Overflow};
 use roadstead_proto::v1;
 
-use super::deduplication;
+use super::{deduplication, groups};
 use crate::gateway::ApiError;
 use crate::gateway::validate::known;
 use crate::shard::wire::millis;
@@ -55,6 +55,12 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
             v1::OverflowPolicy::DeadLetterOldest => Overflow::DeadLetterOldest,
         },
         deduplication: deduplication::from_wire(wire.deduplication.as_ref(), ordering)?,
+        groups: groups::from_wire(&wire.groups)?,
+        retain_ms: milliseconds(
+            "spec.retain_after_ack",
+            wire.retain_after_ack.as_ref(),
+            defaults.retain_ms,
+        )?,
     })
 }
 
@@ -144,6 +150,8 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
             .into(),
         }),
         deduplication: spec.deduplication.as_ref().map(deduplication::to_wire),
+        groups: groups::to_wire(&spec.groups),
+        retain_after_ack: duration(spec.retain_ms),
     }
 }
 
@@ -156,6 +164,11 @@ pub fn queue_to_wire(queue: &Queue) -> v1::Queue {
         generation: queue.generation,
         created_at: Some(timestamp(queue.created_at)),
         shards: queue.shards.iter().map(|shard| u32::from(*shard)).collect(),
+        group_ids: queue
+            .group_ids
+            .all()
+            .map(|(name, id)| (name.to_owned(), id))
+            .collect(),
     }
 }
 

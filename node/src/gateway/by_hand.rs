@@ -36,6 +36,7 @@ impl<R: Runtime> Gateway<R> {
         let info = self.queue(principal, Action::PeekMessages, queue).await?;
         let max = validate::count("max_messages", request.max_messages, PEEK_DEFAULT, PEEK_MAX)?;
         let only = check(request.filter.as_ref(), &info)?;
+        let group_id = validate::group(&request.group, &info)?;
         let mut answer = PeekMessagesResponse::default();
         let (mut bytes, mut looked_at) = (0, 0);
         for (shard, from) in stations(&info, &request.page_token, only)? {
@@ -50,6 +51,7 @@ impl<R: Runtime> Gateway<R> {
                 max_messages: left,
                 filter: request.filter.clone(),
                 from,
+                group_id,
             });
             let Reply::Peek(page) = self.ask(principal, shard, call, PATIENCE).await? else {
                 return Err(odd_answer(shard));

@@ -27,6 +27,7 @@ async fn page(
         max_messages,
         filter: Some(filter),
         page_token,
+        ..PeekMessagesRequest::default()
     };
     gateway.peek_messages(&WHO, request).await
 }

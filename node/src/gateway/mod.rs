@@ -18,6 +18,8 @@ pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;
 mod error;
+#[cfg(test)]
+mod groups_tests;
 mod held;
 mod messages;
 mod pages;
@@ -33,6 +35,7 @@ mod redrive_one_tests;
 #[cfg(test)]
 mod redrive_tests;
 pub mod route;
+mod seek;
 mod send_stream;
 #[cfg(test)]
 mod send_stream_tests;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use roadstead_core::shard::DEFAULT_GROUP;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
@@ -79,8 +80,10 @@ impl<R: Runtime> Gateway<R> {
         let info = self
             .queue(principal, Action::DeleteQueue, request.queue.as_ref())
             .await?;
-        let stats = self.stats_of(principal, &info, false).await;
-        let messages = stats.ready + stats.in_flight + stats.delayed + stats.blocked;
+        let asked = (DEFAULT_GROUP, false);
+        let stats = self.stats_of(principal, &info, asked).await;
+        // What any group has not settled.
+        let messages = stats.messages;
         if policy != DeletePolicy::Always {
             let name = info.reference();
             let full = format!("queue {}/{}", name.namespace, name.name);
@@ -174,7 +177,9 @@ impl<R: Runtime> Gateway<R> {
         let info = self
             .queue(principal, Action::GetQueueStats, request.queue.as_ref())
             .await?;
-        let stats = self.stats_of(principal, &info, request.confirmed).await;
+        let group = validate::group(&request.group, &info)?;
+        let asked = (group, request.confirmed);
+        let stats = self.stats_of(principal, &info, asked).await;
         Ok(GetQueueStatsResponse { stats: Some(stats) })
     }
 
@@ -182,7 +187,7 @@ impl<R: Runtime> Gateway<R> {
         &self,
         principal: &Principal,
         info: &QueueInfo,
-        confirmed: bool,
+        (group_id, confirmed): (u32, bool),
     ) -> QueueStats {
         let shards = info.by_shard(&[]);
         let asked = shards.iter().map(|(shard, _)| {
@@ -190,6 +195,7 @@ impl<R: Runtime> Gateway<R> {
                 queue_id: info.id(),
                 queue: Some(info.reference().clone()),
                 confirmed,
+                group_id,
             };
             let answer = self.ask(principal, *shard, Call::Stats(stats), STATS_PATIENCE);
             // A leader that finds no majority does not answer, also when it is this node.

@@ -38,7 +38,7 @@ impl<R: Runtime> Gateway<R> {
         let info = self
             .queue(principal, auth::Action::Receive, request.queue.as_ref())
             .await?;
-        validate::group(&request.group, info.reference())?;
+        let group = validate::group(&request.group, &info)?;
         let max = validate::count("max_messages", request.max_messages, 1, BATCH_MAX as u32)?;
         validate::lease(request.lease.as_ref())?;
         validate::consumer(request.consumer.as_ref())?;
@@ -49,7 +49,7 @@ impl<R: Runtime> Gateway<R> {
             return Ok(ReceiveResponse::default());
         }
         if let [(shard, partitions)] = &shards[..] {
-            let receive = ask(&info, &request, partitions.clone(), max, wait);
+            let receive = ask((&info, group), &request, partitions.clone(), (max, wait));
             return self
                 .receive_at(principal, *shard, receive)
                 .await
@@ -64,7 +64,7 @@ impl<R: Runtime> Gateway<R> {
             if left == 0 || got.is_full() {
                 break;
             }
-            let receive = ask(&info, &request, partitions, left, 0);
+            let receive = ask((&info, group), &request, partitions, (left, 0));
             match self.receive_at(principal, shard, receive).await {
                 Ok(received) => got.extend(received.deliveries),
                 Err(error) if got.deliveries.is_empty() && wait == 0 => return Err(about(error)),
@@ -122,6 +122,7 @@ impl<R: Runtime> Gateway<R> {
     ) -> Result<Gathered, ApiError> {
         let receiver = Receiver {
             principal: principal.clone(),
+            group_id: info.group(&request.group).unwrap_or_default(),
             info,
             session_id: String::new(),
             stream: 0,
@@ -208,11 +209,10 @@ async fn gather<R: Runtime>(
 }
 
 fn ask(
-    info: &QueueInfo,
+    (info, group_id): (&QueueInfo, u32),
     request: &ReceiveRequest,
     partitions: Vec<u32>,
-    max_messages: u32,
-    wait: u64,
+    (max_messages, wait): (u32, u64),
 ) -> ShardReceive {
     ShardReceive {
         queue_id: info.id(),
@@ -222,5 +222,6 @@ fn ask(
         lease: request.lease,
         wait: Some(duration_ms(wait)),
         consumer: request.consumer.clone(),
+        group_id,
     }
 }

@@ -79,6 +79,7 @@ async fn open<R: Runtime>(
     let receiver = Receiver {
         principal: principal.clone(),
         info: info.clone(),
+        group_id: validate::group(&open.group, &info)?,
         session_id: open.session_id,
         stream: open.stream,
         lease: open.lease,
@@ -127,7 +128,7 @@ async fn find<R: Runtime>(
 }
 
 fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
-    validate::group(&open.group, info.reference())?;
+    validate::group(&open.group, info)?;
     validate::id("session_id", &open.session_id)?;
     validate::lease(open.lease.as_ref())?;
     validate::consumer(open.consumer.as_ref())?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use roadstead_core::shard::PartitionConfig;
+use roadstead_core::catalog::DEFAULT_GROUP_NAME;
+use roadstead_core::shard::{DEFAULT_GROUP, PartitionConfig};
 use roadstead_proto::v1::{
     GetTopologyResponse, Queue, QueueRef, QueueSpec, ShardCall, ShardReply, SubscriptionDown,
     SubscriptionOpen, SubscriptionUp,
@@ -69,6 +70,25 @@ impl QueueInfo {
     /// Its specification.
     pub fn spec(&self) -> QueueSpec {
         self.queue.spec.clone().unwrap_or_default()
+    }
+
+    /// Its consumer groups: names and ids, in order of the ids.
+    pub fn groups(&self) -> Vec<(String, u32)> {
+        let default = (DEFAULT_GROUP_NAME.to_owned(), DEFAULT_GROUP);
+        let others = self.queue.group_ids.iter();
+        let others = others.map(|(name, id)| (name.clone(), *id));
+        let mut groups: Vec<_> = others.filter(|(_, id)| *id != DEFAULT_GROUP).collect();
+        groups.push(default);
+        groups.sort_by_key(|(_, id)| *id);
+        groups
+    }
+
+    /// The id of a consumer group; empty: of the default one.
+    pub fn group(&self, name: &str) -> Option<u32> {
+        if name.is_empty() || name == DEFAULT_GROUP_NAME {
+            return Some(DEFAULT_GROUP);
+        }
+        self.queue.group_ids.get(name).copied()
     }
 
     /// Its id.

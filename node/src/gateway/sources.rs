@@ -32,6 +32,8 @@ pub struct Receiver {
     pub principal: Principal,
     /// From where.
     pub info: Arc<QueueInfo>,
+    /// Id of the consumer group.
+    pub group_id: u32,
     /// Empty: the leases belong to no session.
     pub session_id: String,
     /// Which of the session's streams: a later one has a higher number.
@@ -130,6 +132,7 @@ impl<R: Runtime> Sources<R> {
             lease: receiver.lease,
             consumer: receiver.consumer.clone(),
             stream: receiver.stream,
+            group_id: receiver.group_id,
         };
         source.read = 0;
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));

@@ -199,6 +199,7 @@ async fn confirmed_counts_come_from_leaders_that_a_majority_follows() {
         let request = GetQueueStatsRequest {
             queue: named("a"),
             confirmed,
+            group: String::new(),
         };
         let stats = gateway.get_queue_stats(&WHO, request).await.unwrap().stats;
         stats.unwrap().partitions_unavailable

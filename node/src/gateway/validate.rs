@@ -9,6 +9,7 @@ use roadstead_proto::v1::{
 };
 
 use super::ApiError;
+use super::shards::QueueInfo;
 use crate::shard::wire::millis;
 
 /// Messages of one send, deliveries of one receive, settlements of one settle at most.
@@ -224,16 +225,19 @@ pub fn id(field: &str, value: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The consumer group; only `default` exists.
-pub fn group(group: &str, queue: &QueueRef) -> Result<(), ApiError> {
-    if group.is_empty() || group == "default" {
-        return Ok(());
+/// The id of the consumer group of this name.
+pub fn group(group: &str, info: &QueueInfo) -> Result<u32, ApiError> {
+    if let Some(id) = info.group(group) {
+        return Ok(id);
     }
+    let queue = info.reference();
+    let known: Vec<_> = info.groups().into_iter().map(|(name, _)| name).collect();
     let message = format!(
-        "queue {}/{} has no group {:?}",
+        "queue {}/{} has no consumer group {:?}; it has {}: add it to spec.groups",
         queue.namespace,
         queue.name,
-        shown(group)
+        shown(group),
+        known.join(", ")
     );
     let mut error = ApiError::new(tonic::Code::NotFound, message).about(queue);
     "group".clone_into(&mut error.detail.field);

@@ -124,6 +124,7 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         Call::DeleteMessage(call) => (Action::DeleteMessage, call.queue.as_ref()),
         Call::Redrive(call) => (Action::Redrive, call.queue.as_ref()),
         Call::RedriveMessage(call) => (Action::Redrive, call.queue.as_ref()),
+        Call::Seek(call) => (Action::SeekGroup, call.queue.as_ref()),
         Call::CreateQueue(call) => (Action::CreateQueue, call.queue.as_ref()),
         Call::UpdateQueue(call) => (Action::UpdateQueue, call.queue.as_ref()),
         Call::DeleteQueue(call) => (Action::DeleteQueue, call.queue.as_ref()),

@@ -68,8 +68,8 @@ pub fn fill(
         consumers.touched(*partition);
     }
     if consumers.is_dirty() {
-        batch.asked = consumers.ask(incoming, |partition| {
-            machine.ready(partition, roadstead_core::shard::DEFAULT_GROUP)
+        batch.asked = consumers.ask(incoming, |(partition, group)| {
+            machine.ready(partition, group)
         });
         for asked in &batch.asked {
             entry.push(&Op::Receive(asked.receive));

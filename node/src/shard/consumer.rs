@@ -6,6 +6,9 @@ use tokio::sync::mpsc;
 
 use super::replica::Unapplied;
 
+/// A partition and a consumer group: where a consumer waits.
+pub type Line = (PartitionId, u32);
+
 /// Number of a subscription in its shard, never used again.
 pub type ConsumerId = u64;
 
@@ -42,6 +45,8 @@ pub struct Wish {
     pub queue: QueueRef,
     /// The partitions of this shard that it receives from.
     pub partitions: Vec<PartitionId>,
+    /// Id of their consumer group.
+    pub group: u32,
     /// Its session; none for a one-time receive, whose leases end by themselves.
     pub session: Option<SessionId>,
     /// The session as the client named it.
@@ -52,6 +57,16 @@ pub struct Wish {
     pub lease_ms: Option<u64>,
     /// For people.
     pub label: ConsumerLabel,
+}
+
+impl Wish {
+    /// Where it waits.
+    pub fn lines(&self) -> impl Iterator<Item = Line> {
+        let group = self.group;
+        self.partitions
+            .iter()
+            .map(move |partition| (*partition, group))
+    }
 }
 
 /// One subscription.
@@ -74,7 +89,7 @@ pub struct Consumer {
     /// Leased to its session before, and to be delivered again.
     pub(super) owed: Vec<Received>,
     /// Where something may be ready that was not asked for while its credit was on its way.
-    starved: Vec<PartitionId>,
+    starved: Vec<Line>,
     push: mpsc::UnboundedSender<Push>,
 }
 
@@ -129,16 +144,16 @@ impl Consumer {
     }
 
     /// Something is ready that it has no credit for.
-    pub(super) fn starve(&mut self, partition: PartitionId) {
+    pub(super) fn starve(&mut self, line: Line) {
         if self.reserved > 0 || self.taking_back > 0 {
-            self.starved.push(partition);
+            self.starved.push(line);
         } else {
             self.hint();
         }
     }
 
     /// What it asked for is known: gives back what it was asked for, and tells where to look.
-    pub(super) fn give_back(&mut self) -> Vec<PartitionId> {
+    pub(super) fn give_back(&mut self) -> Vec<Line> {
         while self.taking_back > 0 && self.reserved == 0 {
             self.taking_back -= 1;
             let unused = std::mem::take(&mut self.credit);
@@ -147,7 +162,7 @@ impl Consumer {
                 self.credit = std::mem::take(&mut self.later);
                 self.hinted = false;
                 self.repay();
-                self.starved.extend(&self.wish.partitions);
+                self.starved.extend(self.wish.lines());
             }
         }
         if self.reserved > 0 {

@@ -2,13 +2,12 @@
 //! channels by which a consumer hears.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
-use roadstead_core::shard::{
-    DEFAULT_GROUP, MAX_RECEIVE, PartitionId, Receive, Received, SessionId,
-};
+use roadstead_core::shard::{MAX_RECEIVE, PartitionId, Receive, Received, SessionId};
 use tokio::sync::mpsc;
 
-use super::consumer::{Closed, Consumer, ConsumerId, Push, Wish};
+use super::consumer::{Closed, Consumer, ConsumerId, Line, Push, Wish};
 use super::replica::Unapplied;
 
 /// A share of what is ready is not cut smaller than this when several consumers wait.
@@ -31,9 +30,9 @@ struct Waiting {
 pub struct Consumers {
     next: ConsumerId,
     all: BTreeMap<ConsumerId, Consumer>,
-    partitions: BTreeMap<PartitionId, Waiting>,
-    /// Partitions where something may be ready for somebody.
-    dirty: BTreeSet<PartitionId>,
+    lines: BTreeMap<Line, Waiting>,
+    /// Where something may be ready for somebody.
+    dirty: BTreeSet<Line>,
     /// Who gives back what is unused once it was asked for.
     once: Vec<ConsumerId>,
 }
@@ -83,13 +82,9 @@ impl Consumers {
                 }
             }
         }
-        for partition in &wish.partitions {
-            self.partitions
-                .entry(*partition)
-                .or_default()
-                .consumers
-                .push(id);
-            self.dirty.insert(*partition);
+        for line in wish.lines() {
+            self.lines.entry(line).or_default().consumers.push(id);
+            self.dirty.insert(line);
         }
         let mut consumer = Consumer::new(wish, owed, push);
         consumer.repay();
@@ -108,12 +103,12 @@ impl Consumers {
     /// Ends a subscription.
     pub fn close(&mut self, id: ConsumerId) -> Option<Consumer> {
         let consumer = self.all.remove(&id)?;
-        for partition in &consumer.wish.partitions {
-            if let Some(waiting) = self.partitions.get_mut(partition) {
+        for line in consumer.wish.lines() {
+            if let Some(waiting) = self.lines.get_mut(&line) {
                 waiting.consumers.retain(|other| *other != id);
                 if waiting.consumers.is_empty() && waiting.asked == 0 {
-                    self.partitions.remove(partition);
-                    self.dirty.remove(partition);
+                    self.lines.remove(&line);
+                    self.dirty.remove(&line);
                 }
             }
         }
@@ -125,7 +120,7 @@ impl Consumers {
         for consumer in std::mem::take(&mut self.all).into_values() {
             consumer.push(Push::Closed(Closed::Leadership(why.clone())));
         }
-        self.partitions.clear();
+        self.lines.clear();
         self.dirty.clear();
     }
 
@@ -166,7 +161,7 @@ impl Consumers {
         consumer.hinted = false;
         consumer.repay();
         if consumer.credit > 0 {
-            self.dirty.extend(&consumer.wish.partitions);
+            self.dirty.extend(consumer.wish.lines());
         }
     }
 
@@ -185,12 +180,7 @@ impl Consumers {
         };
         // What came behind an earlier order goes back with this one.
         consumer.credit += std::mem::take(&mut consumer.later);
-        if consumer
-            .wish
-            .partitions
-            .iter()
-            .any(|partition| self.dirty.contains(partition))
-        {
+        if consumer.wish.lines().any(|line| self.dirty.contains(&line)) {
             consumer.recalled += 1;
             self.once.push(id);
         } else {
@@ -202,30 +192,31 @@ impl Consumers {
 
     /// Something other than a receive happened in the partition.
     pub fn touched(&mut self, partition: PartitionId) {
-        if let Some(waiting) = self.partitions.get_mut(&partition) {
+        for (line, waiting) in self.lines.range_mut(lines_of(partition)) {
             waiting.stuck = false;
-            self.dirty.insert(partition);
+            self.dirty.insert(*line);
         }
     }
 
     /// Something may have happened in any partition.
     pub fn touched_all(&mut self) {
-        let partitions: Vec<_> = self.partitions.keys().copied().collect();
-        for partition in partitions {
-            self.touched(partition);
+        for (line, waiting) in &mut self.lines {
+            waiting.stuck = false;
+            self.dirty.insert(*line);
         }
     }
 
-    /// Whether somebody subscribes to the partition.
-    pub fn has_any(&self, partition: PartitionId) -> bool {
-        self.partitions
-            .get(&partition)
-            .is_some_and(|waiting| !waiting.consumers.is_empty())
+    /// Of how many groups somebody subscribes to the partition.
+    pub fn groups_at(&self, partition: PartitionId) -> usize {
+        let lines = self.lines.range(lines_of(partition));
+        lines
+            .filter(|(_, waiting)| !waiting.consumers.is_empty())
+            .count()
     }
 
     /// Whether a subscription of the session is open.
-    pub fn has_session(&self, session: SessionId, partition: PartitionId) -> bool {
-        self.heir(session, partition).is_some()
+    pub fn has_session(&self, session: SessionId, line: Line) -> bool {
+        self.heir(session, line).is_some()
     }
 
     /// Whether there is a partition where something may be ready.
@@ -243,14 +234,15 @@ impl Consumers {
     pub fn ask(
         &mut self,
         incoming: &BTreeMap<PartitionId, u64>,
-        ready: impl Fn(PartitionId) -> u64,
+        ready: impl Fn(Line) -> u64,
     ) -> Vec<Asked> {
         let mut asked = Vec::new();
-        for partition in std::mem::take(&mut self.dirty) {
-            let Some(waiting) = self.partitions.get_mut(&partition) else {
+        for line in std::mem::take(&mut self.dirty) {
+            let Some(waiting) = self.lines.get_mut(&line) else {
                 continue;
             };
-            let applied = if waiting.stuck { 0 } else { ready(partition) };
+            let (partition, group) = line;
+            let applied = if waiting.stuck { 0 } else { ready(line) };
             let coming = incoming.get(&partition).copied().unwrap_or(0);
             let mut left = (applied + coming).saturating_sub(waiting.asked);
             let hungry = waiting
@@ -282,7 +274,7 @@ impl Consumers {
                     consumer: id,
                     receive: Receive {
                         partition,
-                        group: DEFAULT_GROUP,
+                        group,
                         session: consumer.wish.session,
                         max,
                         lease_ms: consumer.wish.lease_ms,
@@ -296,7 +288,7 @@ impl Consumers {
             if left > 0 && waiting.asked == 0 {
                 for id in &waiting.consumers {
                     if let Some(consumer) = self.all.get_mut(id) {
-                        consumer.starve(partition);
+                        consumer.starve(line);
                     }
                 }
             }
@@ -320,16 +312,16 @@ impl Consumers {
         got: Option<Received>,
         ready: u64,
     ) -> Option<Received> {
-        let partition = asked.receive.partition;
+        let line = (asked.receive.partition, asked.receive.group);
         let max = asked.receive.max;
         let count = got.as_ref().map_or(0, |got| got.messages.len() as u32);
-        if let Some(waiting) = self.partitions.get_mut(&partition) {
+        if let Some(waiting) = self.lines.get_mut(&line) {
             waiting.asked = waiting.asked.saturating_sub(u64::from(max));
             waiting.stuck |= count < max && ready > 0 && ready >= asked.ready;
             if waiting.consumers.is_empty() && waiting.asked == 0 {
-                self.partitions.remove(&partition);
+                self.lines.remove(&line);
             } else {
-                self.dirty.insert(partition);
+                self.dirty.insert(line);
             }
         }
         if let Some(consumer) = self.all.get_mut(&asked.consumer) {
@@ -351,7 +343,7 @@ impl Consumers {
         let heir = asked
             .receive
             .session
-            .and_then(|session| self.heir(session, partition));
+            .and_then(|session| self.heir(session, line));
         match heir.and_then(|id| self.all.get_mut(&id)) {
             Some(consumer) => {
                 consumer.owed.push(got);
@@ -362,11 +354,16 @@ impl Consumers {
         }
     }
 
-    fn heir(&self, session: SessionId, partition: PartitionId) -> Option<ConsumerId> {
-        let waiting = self.partitions.get(&partition)?;
+    fn heir(&self, session: SessionId, line: Line) -> Option<ConsumerId> {
+        let waiting = self.lines.get(&line)?;
         let same = |id: &&ConsumerId| self.all[id].wish.session == Some(session);
         waiting.consumers.iter().find(same).copied()
     }
+}
+
+/// Where consumers of a partition wait, of all groups.
+fn lines_of(partition: PartitionId) -> RangeInclusive<Line> {
+    (partition, 0)..=(partition, u32::MAX)
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn a_consumer_that_left_gets_nothing_more() {
     let left = consumers.answered(&asked[0], Some(received(A, 5)), 0);
     assert_eq!(left.map(|left| left.messages.len()), Some(5));
     consumers.close(id);
-    assert!(!consumers.has_any(A));
+    assert_eq!(consumers.groups_at(A), 0);
 }
 
 #[test]
@@ -122,7 +122,9 @@ fn a_session_opened_anew_gets_what_was_on_its_way_to_the_old_stream() {
     let mut consumers = Consumers::default();
     let (old, mut old_pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
     consumers.grant(old, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |partition| u64::from(partition == A) * 5);
+    let asked = consumers.ask(&BTreeMap::new(), |(partition, _)| {
+        u64::from(partition == A) * 5
+    });
     let (new, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), vec![received(B, 3)]);
     assert!(matches!(
         old_pushes.try_recv(),
@@ -198,7 +200,9 @@ fn what_is_ready_beside_the_last_credit_is_hinted_once_that_is_used() {
         A
     };
     assert_eq!(
-        consumers.ask(&BTreeMap::new(), |partition| u64::from(partition == other)),
+        consumers.ask(&BTreeMap::new(), |(partition, _)| u64::from(
+            partition == other
+        )),
         []
     );
     assert!(matches!(pushes.try_recv(), Ok(Push::Available)));
@@ -224,4 +228,40 @@ fn credit_that_is_called_back_at_once_is_used_first_where_something_is_ready() {
     assert!(matches!(pushes.try_recv(), Ok(Push::Returned(1))));
     consumers.touched(A);
     assert_eq!(ask(&mut consumers, 9), [(id, 7)]);
+}
+
+#[test]
+fn groups_of_a_partition_are_served_each_by_itself() {
+    let mut consumers = Consumers::default();
+    let (push, _pushes) = mpsc::unbounded_channel();
+    let mut open = |group: u32| {
+        let wish = Wish {
+            group,
+            ..wish(None, &[A])
+        };
+        let id = consumers.open(wish, Vec::new(), push.clone());
+        consumers.grant(id, 10);
+        id
+    };
+    let (default, other) = (open(0), open(7));
+    assert_eq!(consumers.groups_at(A), 2);
+    let asked = consumers.ask(&BTreeMap::new(), |(_, group)| u64::from(group == 7) * 3);
+    let seen: Vec<_> = asked
+        .iter()
+        .map(|asked| (asked.consumer, asked.receive.group, asked.receive.max))
+        .collect();
+    assert_eq!(seen, [(other, 7, 3)]);
+    consumers.answered(&asked[0], None, 0);
+    consumers.touched(A);
+    // What is on its way is for all groups.
+    let incoming = BTreeMap::from([(A, 2)]);
+    let asked = consumers.ask(&incoming, |_| 0);
+    let seen: Vec<_> = asked
+        .iter()
+        .map(|asked| (asked.consumer, asked.receive.max))
+        .collect();
+    assert_eq!(seen, [(default, 2), (other, 2)]);
+    consumers.close(other);
+    consumers.answered(&asked[1], None, 0);
+    assert_eq!(consumers.groups_at(A), 1);
 }

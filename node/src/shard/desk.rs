@@ -129,10 +129,9 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
             return;
         };
         if let Some(session) = consumer.wish.session {
-            let gone = consumer.wish.partitions.into_iter();
-            let gone: Vec<_> = gone
-                .filter(|p| !seats.consumers.has_session(session, *p))
-                .collect();
+            let gone = consumer.wish.lines();
+            let gone = gone.filter(|line| !seats.consumers.has_session(session, *line));
+            let gone: Vec<_> = gone.map(|(partition, _)| partition).collect();
             seats.sessions.left(session, gone, due_ms);
         }
         drop(seats);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadstead_core::shard::{DEFAULT_GROUP, Op, PartitionId, Purge, Reply, Stats};
+use roadstead_core::shard::{Op, PartitionId, Purge, Reply, Stats};
 use roadstead_proto::v1::{PurgeQueueResponse, QueueRef, QueueStats};
 
 use super::desk::Desk;
@@ -23,16 +23,17 @@ pub async fn confirm<R: Runtime, P: Replica>(desk: &Desk<R, P>) -> Result<(), Ap
     Ok(())
 }
 
-/// Counts of the default group over these partitions.
+/// Counts of a group over these partitions.
 pub fn stats<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
     partitions: &[PartitionId],
+    group: u32,
 ) -> Result<QueueStats, ApiError> {
     let mut sum = QueueStats::default();
     for partition in partitions {
         let stats = desk
             .replica
-            .read(|machine, kv| machine.stats(kv, *partition, DEFAULT_GROUP));
+            .read(|machine, kv| machine.stats(kv, *partition, group));
         match stats {
             Ok(Some(stats)) => add(&mut sum, &counts(&stats)),
             // Nothing was ever sent to it.
@@ -62,6 +63,9 @@ fn counts(stats: &Stats) -> QueueStats {
         partitions_unavailable: 0,
         deduplication_ids: stats.ids,
         redriven_total: stats.totals.redriven,
+        messages: stats.messages,
+        retained: stats.retained,
+        retained_bytes: stats.retained_bytes,
     }
 }
 
@@ -82,6 +86,9 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     sum.outbox += more.outbox;
     sum.deduplication_ids += more.deduplication_ids;
     sum.redriven_total += more.redriven_total;
+    sum.messages += more.messages;
+    sum.retained += more.retained;
+    sum.retained_bytes += more.retained_bytes;
     sum.partitions_unavailable += more.partitions_unavailable;
     let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
         (a.seconds, a.nanos) < (b.seconds, b.nanos)

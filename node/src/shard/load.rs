@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use roadstead_core::shard::{DEFAULT_GROUP, PartitionId, Stats};
+use roadstead_core::shard::{PartitionId, Stats};
 use roadstead_proto::v1::{ConsumerInfo, ConsumerLoad};
 
+use super::consumer::Line;
 use super::desk::Desk;
 use super::replica::Replica;
 use crate::gateway::shards::Queues;
@@ -50,26 +51,33 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
                 queue: id,
                 partition,
             };
-            let stats = desk
-                .replica
-                .read(|machine, kv| machine.stats(kv, held, DEFAULT_GROUP));
-            let counted = match stats {
-                Ok(Some(stats)) => ConsumerLoad {
-                    consumers: consumers(desk, held, &stats),
-                    ..counts(&stats)
-                },
-                Ok(None) => ConsumerLoad::default(),
-                Err(_) => continue,
-            };
-            loads.push(ConsumerLoad {
-                namespace: name.namespace.clone(),
-                queue: name.name.clone(),
-                group: "default".to_owned(),
-                partition,
-                shard: shard.into(),
-                term,
-                ..counted
-            });
+            let mut is_idle = true;
+            for (group, id) in queue.groups() {
+                let stats = desk.replica.read(|machine, kv| machine.stats(kv, held, id));
+                let counted = match stats {
+                    Ok(Some(stats)) => {
+                        is_idle &= stats.ready + stats.in_flight + stats.delayed == 0;
+                        ConsumerLoad {
+                            consumers: consumers(desk, (held, id)),
+                            ..counts(&stats)
+                        }
+                    }
+                    Ok(None) => ConsumerLoad::default(),
+                    Err(_) => continue,
+                };
+                loads.push(ConsumerLoad {
+                    namespace: name.namespace.clone(),
+                    queue: name.name.clone(),
+                    group,
+                    partition,
+                    shard: shard.into(),
+                    term,
+                    ..counted
+                });
+            }
+            if is_idle {
+                desk.seats().wake_ups.quiet(held);
+            }
         }
     }
     loads
@@ -99,22 +107,16 @@ fn counts(stats: &Stats) -> ConsumerLoad {
     }
 }
 
-fn consumers<R: Runtime, P: Replica>(
-    desk: &Desk<R, P>,
-    partition: PartitionId,
-    stats: &Stats,
-) -> Vec<ConsumerInfo> {
+fn consumers<R: Runtime, P: Replica>(desk: &Desk<R, P>, line: Line) -> Vec<ConsumerInfo> {
     let now = desk.now_ms();
     let mut seats = desk.seats();
-    if stats.ready + stats.in_flight + stats.delayed == 0 {
-        seats.wake_ups.quiet(partition);
-    }
+    let (partition, group) = line;
     let mut infos = Vec::new();
     for consumer in seats.consumers.iter_mut() {
         let Some(session) = consumer.wish.session else {
             continue;
         };
-        if !consumer.wish.partitions.contains(&partition) {
+        if !consumer.wish.lines().any(|other| other == line) {
             continue;
         }
         let leases = desk
@@ -123,6 +125,7 @@ fn consumers<R: Runtime, P: Replica>(
         let in_flight: usize = leases
             .iter()
             .flatten()
+            .filter(|lease| lease.group == group)
             .map(|lease| lease.messages.len())
             .sum();
         consumer.idle_since_ms = match in_flight {

@@ -37,6 +37,7 @@ mod receive;
 mod redrive;
 mod refusal;
 mod replica;
+mod seek;
 mod send;
 mod service;
 mod sessions;

@@ -20,7 +20,14 @@ pub async fn peek<R: Runtime, P: Replica>(
 ) -> Result<ShardPeeked, ApiError> {
     let filter = Filter::new(call.filter.as_ref())?;
     let max = call.max_messages as usize;
-    let walked = walk(desk, held, &filter, call.from.as_ref(), max).await?;
+    let walked = walk(
+        desk,
+        (held, call.group_id),
+        &filter,
+        call.from.as_ref(),
+        max,
+    )
+    .await?;
     Ok(ShardPeeked {
         messages: walked.found.into_iter().map(shown).collect(),
         next: walked.next,

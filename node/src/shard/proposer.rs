@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use openraft_rt::{Instant as _, Select4};
-use roadstead_core::shard::{Applied, DEFAULT_GROUP, EventKind, Op, ReleaseSession, Reply};
+use roadstead_core::shard::{Applied, EventKind, Op, ReleaseSession, Reply};
 
 use super::batch::{self, Batch, Incoming};
 use super::desk::Desk;
@@ -227,11 +227,12 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         for (done, reply) in batch.answers.into_iter().zip(&mut replies) {
             let _ = done.send(Ok(reply));
         }
-        let partitions = batch.asked.iter().map(|asked| asked.receive.partition);
-        let ready: Vec<u64> = desk.replica.read(|machine, _| {
-            partitions
-                .map(|partition| machine.ready(partition, DEFAULT_GROUP))
-                .collect()
+        let asked = batch.asked.iter().map(|asked| asked.receive);
+        let incoming = batch.incoming.iter().map(|(partition, _)| *partition);
+        let (ready, groups): (Vec<u64>, Vec<usize>) = desk.replica.read(|machine, _| {
+            let ready = asked.map(|receive| machine.ready(receive.partition, receive.group));
+            let groups = incoming.map(|partition| machine.groups(partition));
+            (ready.collect(), groups.collect())
         });
         let mut homeless = Vec::new();
         let mut seats = desk.seats();
@@ -255,8 +256,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             seats.consumers.touched_all();
         }
         let mut woken = Vec::new();
-        for (partition, _) in &batch.incoming {
-            if !seats.consumers.has_any(*partition) && seats.wake_ups.rings(*partition) {
+        for ((partition, _), groups) in batch.incoming.iter().zip(groups) {
+            let someone_lacks = seats.consumers.groups_at(*partition) < groups.max(1);
+            if someone_lacks && seats.wake_ups.rings(*partition) {
                 woken.push(*partition);
             }
         }

@@ -37,6 +37,7 @@ pub async fn receive<R: Runtime, P: Replica>(
                 partition: *partition,
             })
             .collect(),
+        group: call.group_id,
         session: None,
         session_name: String::new(),
         stream: 0,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DeadLetterTarget, Location, MAX_REDRIVE, MessageState, Move, NewPayload, Op, PartitionId,
-    Redrive, Removal, Reply,
+    DEFAULT_GROUP, DeadLetterTarget, Location, MAX_REDRIVE, MessageState, Move, NewPayload, Op,
+    PartitionId, Redrive, Removal, Reply,
 };
 use roadstead_proto::v1::{
     DeadLetterInfo, OutgoingMessage, QueueRef, RedriveMessagesResponse, RefusedMessage,
@@ -42,7 +42,14 @@ pub async fn redrive<R: Runtime, P: Replica>(
     let queue = call.queue.unwrap_or_default();
     let filter = Filter::new(call.filter.as_ref())?;
     let max = (call.max_messages as usize).min(MAX_REDRIVE);
-    let walked = walk(desk, held, &filter, call.from.as_ref(), max).await?;
+    let walked = walk(
+        desk,
+        (held, DEFAULT_GROUP),
+        &filter,
+        call.from.as_ref(),
+        max,
+    )
+    .await?;
     let mut counts = RedriveMessagesResponse::default();
     let mut ops: BTreeMap<PartitionId, Vec<Move>> = BTreeMap::new();
     for found in &walked.found {

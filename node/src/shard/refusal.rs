@@ -26,7 +26,8 @@ pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
 fn code(refusal: Refusal) -> (Code, bool) {
     match refusal {
         Refusal::NoPartition => (Code::Unavailable, true),
-        Refusal::NoGroup | Refusal::Deleting | Refusal::StaleReceipt => (Code::NotFound, false),
+        Refusal::NoGroup => (Code::NotFound, true),
+        Refusal::Deleting | Refusal::StaleReceipt => (Code::NotFound, false),
         Refusal::BadGroups
         | Refusal::BadCount
         | Refusal::TooLarge
@@ -51,7 +52,7 @@ fn code(refusal: Refusal) -> (Code, bool) {
 fn advice(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NoPartition => "its shard is being set up: try again",
-        Refusal::NoGroup => "only the group `default` exists",
+        Refusal::NoGroup => "create it in spec.groups; its shard may not have heard of it yet",
         Refusal::BadGroups => "give groups that are new new ids",
         Refusal::Deleting => "create it again when it is gone",
         Refusal::OrderingFixed => "create another queue",

@@ -26,7 +26,7 @@ use super::subscription::{self, Seat};
 use super::wire::millis;
 use super::{
     accept, belongs, by_location, complete, delete, digest, inspect, load, peek, receive, redrive,
-    send, settle,
+    seek, send, settle,
 };
 use crate::auth::Principal;
 use crate::gateway::ApiError;
@@ -91,34 +91,6 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             }
             Some(Call::Settle(call)) => Reply::Settle(settle::settle(desk, call).await?),
             Some(Call::Complete(call)) => Reply::Complete(complete::complete(desk, call).await?),
-            Some(Call::Stats(call)) => {
-                if call.confirmed {
-                    inspect::confirm(desk).await?;
-                }
-                Reply::Stats(inspect::stats(desk, &self.held(call.queue_id))?)
-            }
-            Some(Call::Purge(call)) => {
-                let queue = call.queue.unwrap_or_default();
-                let partitions = self.held(call.queue_id);
-                Reply::Purge(inspect::purge(desk, &queue, &partitions).await?)
-            }
-            Some(Call::Peek(call)) => {
-                let held = self.held(call.queue_id);
-                Reply::Peek(peek::peek(desk, &held, call).await?)
-            }
-            Some(Call::DeleteMessage(call)) => {
-                by_location::delete(desk, &principal, call).await?;
-                Reply::Done(true)
-            }
-            Some(Call::Redrive(call)) => {
-                let targets = Targets::new(&*self.queues, &principal, call.queue_id);
-                let held = self.held(call.queue_id);
-                Reply::Redriven(redrive::redrive(desk, &held, targets, call).await?)
-            }
-            Some(Call::RedriveMessage(call)) => {
-                let targets = Targets::new(&*self.queues, &principal, call.queue_id);
-                Reply::RedrivenTo(by_location::redrive(desk, targets, call).await?)
-            }
             Some(Call::Accept(call)) => {
                 let queue = (call.target_queue_id, None);
                 let queue = self.prepare(queue, &[call.target_partition]).await?;
@@ -131,12 +103,52 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                 configure::align(desk, &*self.queues, call.queue_id).await?;
                 Reply::Done(true)
             }
-            _ => {
-                let message = "a shard does not serve this call: the nodes' versions differ";
-                return Err(ApiError::new(tonic::Code::Unimplemented, message));
-            }
+            Some(call) => self.by_hand(call, &principal).await?,
+            None => return Err(unknown()),
         };
         Ok(ShardReply { reply: Some(reply) })
+    }
+
+    /// Calls of people: to look at a queue, and to put messages elsewhere or away.
+    async fn by_hand(&self, call: Call, principal: &Principal) -> Result<Reply, ApiError> {
+        let desk = &self.desk;
+        Ok(match call {
+            Call::Stats(call) => {
+                if call.confirmed {
+                    inspect::confirm(desk).await?;
+                }
+                let partitions = self.held(call.queue_id);
+                Reply::Stats(inspect::stats(desk, &partitions, call.group_id)?)
+            }
+            Call::Purge(call) => {
+                let queue = call.queue.unwrap_or_default();
+                let partitions = self.held(call.queue_id);
+                Reply::Purge(inspect::purge(desk, &queue, &partitions).await?)
+            }
+            Call::Seek(call) => {
+                let queue = (call.queue_id, call.queue.as_ref());
+                self.prepare(queue, &call.partitions).await?;
+                Reply::Seek(seek::seek(desk, call).await?)
+            }
+            Call::Peek(call) => {
+                let held = self.held(call.queue_id);
+                Reply::Peek(peek::peek(desk, &held, call).await?)
+            }
+            Call::DeleteMessage(call) => {
+                by_location::delete(desk, principal, call).await?;
+                Reply::Done(true)
+            }
+            Call::Redrive(call) => {
+                let targets = Targets::new(&*self.queues, principal, call.queue_id);
+                let held = self.held(call.queue_id);
+                Reply::Redriven(redrive::redrive(desk, &held, targets, call).await?)
+            }
+            Call::RedriveMessage(call) => {
+                let targets = Targets::new(&*self.queues, principal, call.queue_id);
+                Reply::RedrivenTo(by_location::redrive(desk, targets, call).await?)
+            }
+            _ => return Err(unknown()),
+        })
     }
 
     /// Serves a subscription until one side ends it. The caller has authorized it.
@@ -162,6 +174,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let wish = Wish {
             queue: open.queue.unwrap_or_default(),
             partitions: open.partitions.iter().map(id).collect(),
+            group: open.group_id,
             session: named.map(|name| session_id(queue, name)),
             session_name: open.session_id.clone(),
             stream: open.stream,
@@ -290,4 +303,9 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         let machine = &self.desk.replica;
         machine.read(|machine, _| machine.partitions().filter(|p| p.queue == queue).collect())
     }
+}
+
+fn unknown() -> ApiError {
+    let message = "a shard does not serve this call: the nodes' versions differ";
+    ApiError::new(tonic::Code::Unimplemented, message)
 }

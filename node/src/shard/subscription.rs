@@ -58,6 +58,7 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
                     leases
                         .into_iter()
                         .flatten()
+                        .filter(|lease| lease.group == wish.group)
                         .filter_map(|lease| lacking(lease, &held)),
                 );
             }

@@ -231,6 +231,7 @@ pub(super) fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
     Wish {
         queue: QueueRef::default(),
         partitions: partitions.to_vec(),
+        group: 0,
         session: session.map(SessionId),
         session_name: String::new(),
         stream: 0,

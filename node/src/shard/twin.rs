@@ -278,6 +278,7 @@ pub fn queue_info(id: u64, name: &str, shards: &[u32]) -> QueueInfo {
             generation: 1,
             created_at: None,
             shards: shards.to_vec(),
+            ..Queue::default()
         },
         config: PartitionConfig::default(),
         deleting: false,

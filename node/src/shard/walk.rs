@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use roadstead_core::kv::KvError;
-use roadstead_core::shard::{BrowseFrom, Browsed, DEFAULT_GROUP, PartitionId, Peeked};
+use roadstead_core::shard::{BrowseFrom, Browsed, PartitionId, Peeked};
 use roadstead_proto::v1::WalkPlace;
 
 use super::blob::{self, Blob};
@@ -48,6 +48,7 @@ pub struct Walked {
 /// A piece of a walk that is under way.
 struct Walk<'a, R: Runtime, P: Replica> {
     desk: &'a Desk<R, P>,
+    group: u32,
     filter: &'a Filter,
     max: usize,
     walked: Walked,
@@ -55,10 +56,11 @@ struct Walk<'a, R: Runtime, P: Replica> {
     answered: usize,
 }
 
-/// Goes on from `from` until `max` messages were found, or as much was looked at as may be.
+/// Goes on from `from` until `max` messages were found, or as much was looked at as may be: through
+/// these partitions, as a consumer group sees them.
 pub async fn walk<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
-    held: &[PartitionId],
+    (held, group): (&[PartitionId], u32),
     filter: &Filter,
     from: Option<&WalkPlace>,
     max: usize,
@@ -70,6 +72,7 @@ pub async fn walk<R: Runtime, P: Replica>(
     let begun = read_place(from)?;
     let mut walk = Walk {
         desk,
+        group,
         filter,
         max,
         walked: Walked::default(),
@@ -114,9 +117,8 @@ impl<R: Runtime, P: Replica> Walk<'_, R, P> {
             if self.is_full() {
                 return Ok(Some(from));
             }
-            let replica = &self.desk.replica;
-            let piece = replica
-                .read(|machine, kv| machine.browse(kv, (partition, DEFAULT_GROUP), from, PIECE));
+            let (replica, line) = (&self.desk.replica, (partition, self.group));
+            let piece = replica.read(|machine, kv| machine.browse(kv, line, from, PIECE));
             let piece = piece.map_err(|error| broken(replica.id(), &error))?;
             self.walked.looked_at += (piece.messages.len() as u64).max(1);
             let (next, begun) = (piece.next, piece.from);

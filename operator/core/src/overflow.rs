@@ -65,10 +65,13 @@ fn fills(spec: &QueueSpec, stats: &QueueStats) -> Vec<Fill> {
         max_bytes,
         ..
     } = spec.limits.unwrap_or_default();
-    let live = [stats.ready, stats.in_flight, stats.delayed, stats.blocked];
-    let messages = live.into_iter().fold(0, u64::saturating_add);
     let limits = [
-        ("MaxMessages", "limits.maxMessages", max_messages, messages),
+        (
+            "MaxMessages",
+            "limits.maxMessages",
+            max_messages,
+            stats.messages,
+        ),
         ("MaxBytes", "limits.maxBytes", max_bytes, stats.bytes),
     ];
     let partitions = u64::from(spec.partitions.max(1));
@@ -108,9 +111,9 @@ mod tests {
         }
     }
 
-    fn holds(ready: u64, bytes: u64) -> QueueStats {
+    fn holds(messages: u64, bytes: u64) -> QueueStats {
         QueueStats {
-            ready,
+            messages,
             bytes,
             ..QueueStats::default()
         }
@@ -127,12 +130,10 @@ mod tests {
     const UNKNOWN: (Option<bool>, &str) = (None, "PartitionsUnavailable");
 
     #[test]
-    fn every_live_message_counts() {
+    fn what_any_group_has_to_settle_counts() {
         let stats = QueueStats {
             ready: 25,
-            in_flight: 25,
-            delayed: 25,
-            blocked: 25,
+            messages: 100,
             ..QueueStats::default()
         };
         assert_eq!(first(&spec(100, 0, 1), &stats), MESSAGES);

@@ -7,8 +7,8 @@ use roadstead_crds::{
 };
 use roadstead_proto::v1;
 
-use crate::deduplication;
 use crate::validate::Violation;
+use crate::{deduplication, groups};
 
 /// Name of the queue of a Queue object in its cluster.
 pub fn queue_name(queue: &Queue) -> String {
@@ -50,8 +50,6 @@ pub fn specification(
     spec: &QueueSpec,
     dead_letter: Option<String>,
 ) -> Result<v1::QueueSpec, Violation> {
-    let group = spec.groups.first();
-    let max_in_flight = group.map_or(20_000, |group| group.max_in_flight);
     let dead_letter = match (&spec.dead_letter, dead_letter) {
         (None, _) => None,
         (Some(_), Some(queue)) => Some(v1::DeadLetterPolicy { queue }),
@@ -103,7 +101,7 @@ pub fn specification(
             max_messages: u64::try_from(spec.limits.max_messages.unwrap_or(0)).unwrap_or(0),
             max_bytes,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
-            max_in_flight: positive(max_in_flight),
+            max_in_flight: groups::max_in_flight(&spec.groups),
             overflow: match spec.limits.overflow {
                 Overflow::Reject => v1::OverflowPolicy::Reject,
                 Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
@@ -112,6 +110,11 @@ pub fn specification(
             .into(),
         }),
         deduplication: deduplication::specification(spec)?,
+        groups: groups::specification(&spec.groups),
+        retain_after_ack: Some(duration(
+            &spec.expiry.retain_after_ack,
+            "spec.expiry.retainAfterAck",
+        )?),
     })
 }
 
@@ -235,6 +238,9 @@ fn settled(spec: &v1::QueueSpec) -> v1::QueueSpec {
     if limits.overflow() == v1::OverflowPolicy::Unspecified {
         limits.set_overflow(v1::OverflowPolicy::Reject);
     }
+    let most = limits.max_in_flight;
+    groups::settle(&mut spec.groups, most);
+    spec.retain_after_ack.get_or_insert(seconds(0));
     spec
 }
 
@@ -299,13 +305,15 @@ mod tests {
     fn every_field_arrives() {
         let queue = queue(&json!({
             "queueName": "o.fifo", "partitions": 8, "ordering": "PerKey", "delivery": "AtMostOnce",
-            "lease": "1m", "expiry": {"timeToLive": "2h", "action": "DeadLetter"},
+            "lease": "1m", "expiry": {
+                "timeToLive": "2h", "action": "DeadLetter", "retainAfterAck": "3h",
+            },
             "retries": {
                 "maxDeliveries": 9,
                 "backoff": {"type": "Linear", "initial": "3s", "max": "4s", "jitterPercent": 0},
             },
             "deadLetter": {"queueRef": {"name": "dlq"}},
-            "groups": [{"name": "default", "maxInFlight": 7}],
+            "groups": [{"name": "default", "maxInFlight": 7}, {"name": "search"}],
             "limits": {
                 "maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi",
                 "overflow": "DeadLetterOldest",
@@ -336,6 +344,8 @@ mod tests {
         assert_eq!((seconds(backoff.initial), seconds(backoff.max)), (3, 4));
         assert_eq!(backoff.jitter_percent, Some(0));
         assert_eq!(spec.dead_letter.unwrap().queue, "orders-dead");
+        assert_eq!(seconds(spec.retain_after_ack), 3 * 3_600);
+        assert_eq!(spec.groups[0].name, "search");
         let setting = spec.deduplication.unwrap();
         assert_eq!(setting.by(), v1::DeduplicateBy::Content);
         assert_eq!(setting.scope(), v1::DeduplicationScope::Key);

@@ -388,5 +388,6 @@ impl QueueService for Node {
         delete_message(v1::DeleteMessageRequest) -> v1::DeleteMessageResponse;
         redrive_messages(v1::RedriveMessagesRequest) -> v1::RedriveMessagesResponse;
         redrive_message(v1::RedriveMessageRequest) -> v1::RedriveMessageResponse;
+        seek_group(v1::SeekGroupRequest) -> v1::SeekGroupResponse;
     }
 }

@@ -13,18 +13,22 @@ pub struct Get {
     /// Name, or namespace/name
     #[arg(value_parser = crate::names::queue)]
     name: String,
+    /// Consumer group whose counts are shown
+    #[arg(long, default_value = "default")]
+    group: String,
 }
 
 impl Get {
     pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
         let queue = client.queue(&self.name).await?;
-        let stats = client.queue_stats(&self.name).await?;
+        let stats = client.group_stats(&self.name, &self.group).await?;
         let value = json!({
             "queue": format::name(queue.queue.as_ref()),
             "id": queue.id.to_string(),
             "generation": queue.generation,
             "spec": queue.spec.as_ref().map(format::spec),
             "shards": queue.shards,
+            "group": self.group,
             "stats": format::stats(&stats),
         });
         output.print(&value, || lines("", &value))?;

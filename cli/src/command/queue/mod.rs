@@ -5,9 +5,11 @@ mod deduplication;
 mod delete;
 mod delete_message;
 mod get;
+mod groups;
 mod ls;
 mod peek;
 mod purge;
+mod seek;
 mod spec;
 mod update;
 
@@ -36,6 +38,8 @@ pub enum Queue {
     Peek(peek::Peek),
     /// Delete one message
     DeleteMessage(delete_message::DeleteMessage),
+    /// Let a consumer group begin with another message
+    Seek(seek::Seek),
 }
 
 impl Queue {
@@ -53,6 +57,7 @@ impl Queue {
             Self::Purge(command) => command.run(&client, output).await,
             Self::Peek(command) => command.run(&client, output).await,
             Self::DeleteMessage(command) => command.run(&client, output).await,
+            Self::Seek(command) => command.run(&client, output).await,
         }
     }
 }

@@ -22,6 +22,9 @@ pub struct Peek {
     /// All messages, however many; with `--output json` one object per line
     #[arg(long, conflicts_with = "count")]
     all: bool,
+    /// Consumer group as whose they are shown: without what it has settled
+    #[arg(long, default_value = "default")]
+    group: String,
     #[command(flatten)]
     filter: Filter,
 }
@@ -30,7 +33,7 @@ impl Peek {
     pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
         let filter = self.filter.build(client, Since::Accepted);
         if self.all && output.is_json() {
-            let mut walk = client.browse(&self.name, filter);
+            let mut walk = client.browse(&self.name, filter).group(self.group);
             while let Some(message) = walk.next().await? {
                 line(&json(&message).to_string())?;
             }
@@ -41,7 +44,8 @@ impl Peek {
         } else {
             self.count as usize
         };
-        let messages = client.peek(&self.name, filter, count).await?;
+        let walk = client.browse(&self.name, filter).group(self.group);
+        let messages = walk.first(count).await?;
         let value = Value::Array(messages.iter().map(json).collect());
         output.print(&value, || {
             if messages.is_empty() {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 use roadstead_client::proto::{
-    Backoff, BackoffType, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction, Ordering,
-    OverflowPolicy, QueueLimits, QueueSpec,
+    Backoff, BackoffType, ConsumerGroup, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction,
+    Ordering, OverflowPolicy, QueueLimits, QueueSpec,
 };
 
 use super::deduplication::Deduplication;
+use super::groups;
 use crate::units;
 
 /// In which order messages are delivered.
@@ -124,6 +125,14 @@ pub struct Spec {
     /// What becomes of a message beyond --max-messages or --max-bytes
     #[arg(long, value_enum)]
     overflow: Option<Overflow>,
+    /// A consumer group beside `default`: NAME, and then any of :end (a new one begins with what
+    /// comes), :paused and :N (its deliveries in flight at most). Say it for each: those that are
+    /// not named go
+    #[arg(long, value_name = "GROUP", value_parser = groups::group)]
+    group: Vec<ConsumerGroup>,
+    /// How long a message can be replayed after all groups have settled it, 0s..365d
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
+    retain_after_ack: Option<Duration>,
     #[command(flatten)]
     deduplication: Deduplication,
 }
@@ -171,6 +180,11 @@ impl Spec {
             spec.dead_letter = Some(DeadLetterPolicy { queue });
         }
         self.deduplication.apply(&mut spec.deduplication);
+        if !self.group.is_empty() {
+            spec.groups = self.group;
+        }
+        let retained = self.retain_after_ack.and_then(duration);
+        spec.retain_after_ack = retained.or(spec.retain_after_ack);
         let before = spec.limits.unwrap_or_default();
         let limits = QueueLimits {
             max_messages: self.max_messages.unwrap_or(before.max_messages),

@@ -28,6 +28,9 @@ pub struct Receive {
     /// Queue: name, or namespace/name
     #[arg(value_parser = names::queue)]
     queue: String,
+    /// Consumer group
+    #[arg(long, default_value = "default")]
+    group: String,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
     #[arg(allow_negative_numbers = true, value_parser = units::at_least_one::<u64>)]
@@ -112,6 +115,7 @@ impl Receive {
         let ready = source::ready(&self, &client).await?;
         let consumer = client
             .consumer(&self.queue)
+            .group(&self.group)
             .max_in_flight(self.ahead(at_most_once)?);
         let consumer = consumer.start().await?;
         let source = Source {

@@ -34,7 +34,8 @@ pub async fn ready(options: &Receive, client: &Client) -> anyhow::Result<u64> {
     if options.follow || options.wait >= READY {
         return Ok(0);
     }
-    Ok(client.queue_stats(&options.queue).await?.ready)
+    let stats = client.group_stats(&options.queue, &options.group).await?;
+    Ok(stats.ready)
 }
 
 /// Whether nothing of the queue goes back.

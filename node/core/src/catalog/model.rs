@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::boot::Boot;
+use super::groups::GroupIds;
 use super::spec::QueueSpec;
 use crate::shard::{DeadLetterTarget, Deduplication, PartitionConfig};
 
@@ -62,6 +63,8 @@ pub struct Queue {
     pub dead_letter: Option<DeadLetterTarget>,
     /// The shard of each partition, by partition number.
     pub shards: Vec<u16>,
+    /// Of its consumer groups.
+    pub group_ids: GroupIds,
 }
 
 impl Queue {
@@ -95,8 +98,8 @@ impl Queue {
                 max_ids: share(setting.max_ids),
                 ..setting
             }),
-            groups: Vec::new(),
-            retain_ms: 0,
+            groups: self.group_ids.configs(spec, share),
+            retain_ms: spec.retain_ms,
         }
     }
 }

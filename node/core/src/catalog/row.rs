@@ -11,6 +11,7 @@
 use bytes::Bytes;
 
 use super::boot::Boot;
+use super::groups::GroupIds;
 use super::model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
 use super::spec::QueueSpec;
 use crate::codec::{Decoded, Put, Reader};
@@ -234,6 +235,7 @@ impl Queue {
         for shard in &self.shards {
             out.put_varint(u64::from(*shard));
         }
+        self.group_ids.encode(out);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -262,6 +264,7 @@ impl Queue {
                     .map(|_| r.varint_u16("shard"))
                     .collect::<Decoded<_>>()?
             },
+            group_ids: GroupIds::decode(r)?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a user may ask of a queue, and what is wrong with what was asked.
 
+use super::groups::ConsumerGroup;
 use super::names::validate_queue_name;
 use crate::codec::{Decoded, Put, Reader};
 use crate::shard::{Backoff, Deduplication, Delivery, Growth, OnExpiry, Ordering, Overflow};
@@ -58,6 +59,10 @@ pub struct QueueSpec {
     /// How messages that are sent again are known: window 1 s..=24 h, ids of the queue at one time
     /// 1..=10,000,000; None: by their producer's numbers only.
     pub deduplication: Option<Deduplication>,
+    /// What is said of consumer groups; the default one is there also when it is not among them.
+    pub groups: Vec<ConsumerGroup>,
+    /// How long a message can be replayed after all groups have settled it: 0..=1 year in ms.
+    pub retain_ms: u64,
 }
 
 impl Default for QueueSpec {
@@ -78,6 +83,8 @@ impl Default for QueueSpec {
             max_in_flight: 20_000,
             overflow: Overflow::Reject,
             deduplication: None,
+            groups: Vec::new(),
+            retain_ms: 0,
         }
     }
 }
@@ -129,6 +136,7 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
     }
     checks.limits(spec);
     checks.deduplication(spec);
+    checks.groups(spec);
     if checks.0.is_empty() {
         Ok(())
     } else {
@@ -197,6 +205,8 @@ impl QueueSpec {
         out.put_varint(u64::from(self.max_in_flight));
         out.push(self.overflow.code());
         Deduplication::encode(self.deduplication.as_ref(), out);
+        ConsumerGroup::encode_all(&self.groups, out);
+        out.put_varint(self.retain_ms);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -217,6 +227,8 @@ impl QueueSpec {
             max_in_flight: r.varint_u32("max in flight")?,
             overflow: Overflow::read(r)?,
             deduplication: Deduplication::decode(r)?,
+            groups: ConsumerGroup::decode_all(r)?,
+            retain_ms: r.varint("time of retention")?,
         })
     }
 }

@@ -83,12 +83,11 @@ impl Block {
         if self.gone() >> place & 1 == 1 {
             return None;
         }
-        let header = *self.headers.get(place as usize)?;
-        let held = self.side.as_ref().map_or(0, |side| side.held);
-        Some(Header {
-            loose: header.loose || held >> place & 1 == 1,
-            ..header
-        })
+        let mut header = *self.headers.get(place as usize)?;
+        if let Some(side) = &self.side {
+            header.loose |= side.held >> place & 1 == 1;
+        }
+        Some(header)
     }
 
     /// Whether all groups had settled the message at a place once.

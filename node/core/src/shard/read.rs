@@ -29,6 +29,11 @@ impl ShardMachine {
         look.map_or(0, |look| look.counts().0.min(look.room_in_flight()))
     }
 
+    /// How many groups a partition has, those included that are being deleted; 0: it is not here.
+    pub fn groups(&self, partition: PartitionId) -> usize {
+        self.partition(partition).map_or(0, |p| p.groups.len())
+    }
+
     /// Counts of a group; None when partition or group is not here.
     pub fn stats(
         &self,

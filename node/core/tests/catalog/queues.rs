@@ -1,7 +1,7 @@
 //! Queues: names, specifications, changes, dead-letter queues, pages.
 
 use roadstead_core::catalog::*;
-use roadstead_core::shard::{DeadLetterTarget, Ordering};
+use roadstead_core::shard::{DeadLetterTarget, GroupStart, Ordering};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -328,4 +328,42 @@ fn pages_follow_one_another() {
     assert_eq!(names(&world, "shop", Some(&after), 2), ["shop/c"]);
     assert_eq!(names(&world, "", Some(&after), 2), ["shop/c", "zoo/a"]);
     assert_eq!(names(&world, "zoo", Some(&after), 2), ["zoo/a"]);
+}
+
+#[test]
+fn partitions_hear_of_the_groups_of_their_queue() {
+    let mut world = World::founded();
+    let group = |name: &str| ConsumerGroup {
+        name: name.into(),
+        start: GroupStart::End,
+        paused: false,
+        max_in_flight: 10,
+    };
+    let spec = |names: &[&str]| QueueSpec {
+        partitions: 2,
+        groups: names.iter().map(|name| group(name)).collect(),
+        retain_ms: 5_000,
+        ..QueueSpec::default()
+    };
+    let ids = |queue: &Queue| {
+        let groups = queue.partition_config().groups;
+        groups.iter().map(|group| group.id).collect::<Vec<_>>()
+    };
+    let queue = world.queue(create("q", spec(&["billing", "audit"])));
+    assert_eq!(ids(&queue), [1, 2]);
+    let config = queue.partition_config();
+    assert_eq!(
+        (config.retain_ms, config.groups[0].max_in_flight),
+        (5_000, 5)
+    );
+    let queue = world.queue(update("q", spec(&["audit", "late"])));
+    assert_eq!(ids(&queue), [2, 3]);
+    assert_eq!(
+        (queue.group_ids.id("audit"), queue.group_ids.id("billing")),
+        (Some(2), None)
+    );
+    // A name that comes back is another group.
+    let queue = world.queue(update("q", spec(&["billing"])));
+    assert_eq!(ids(&queue), [4]);
+    assert_eq!(queue.partition_config().groups[0].start, GroupStart::End);
 }

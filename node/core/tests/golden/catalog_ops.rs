@@ -1,7 +1,7 @@
 //! One op of each kind of the catalog, with everything in it that an op can carry.
 
 use roadstead_core::catalog::*;
-use roadstead_core::shard::{DeduplicateBy, Deduplication, DeduplicationScope};
+use roadstead_core::shard::{DeduplicateBy, Deduplication, DeduplicationScope, GroupStart};
 
 pub fn catalog_ops() -> Vec<(&'static str, Op)> {
     [members(), queues(), groups()].concat()
@@ -85,6 +85,19 @@ fn queues() -> Vec<(&'static str, Op)> {
             ..QueueSpec::default()
         },
     };
+    let grouped = CreateQueue {
+        name: QueueName::new("ns", "groups"),
+        spec: QueueSpec {
+            groups: vec![ConsumerGroup {
+                name: "billing".into(),
+                start: GroupStart::End,
+                paused: true,
+                max_in_flight: 300,
+            }],
+            retain_ms: 60_000,
+            ..QueueSpec::default()
+        },
+    };
     let update = UpdateQueue {
         name: name.clone(),
         spec,
@@ -97,6 +110,7 @@ fn queues() -> Vec<(&'static str, Op)> {
             "create queue with deduplication",
             Op::CreateQueue(deduplicating),
         ),
+        ("create queue with groups", Op::CreateQueue(grouped)),
         ("delete queue", Op::DeleteQueue(DeleteQueue { name })),
         (
             "finish delete",

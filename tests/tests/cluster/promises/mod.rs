@@ -1,6 +1,7 @@
 //! What a queue promises, as the client library sees it, while a leader is killed in the middle.
 
 mod deliveries;
+mod groups;
 mod sends;
 
 use std::sync::Arc;

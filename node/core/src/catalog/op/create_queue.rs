@@ -1,5 +1,6 @@
 //! Creates a queue.
 
+use crate::catalog::groups::GroupIds;
 use crate::catalog::machine::{CatalogMachine, Step};
 use crate::catalog::model::{Queue, QueueName, QueueState};
 use crate::catalog::reply::{Refusal, Reply};
@@ -52,6 +53,8 @@ impl CreateQueue {
         let shards = m.cluster.as_ref().map_or(1, |cluster| cluster.shards);
         let shards = shards_for(m.queues.values(), shards, self.spec.partitions as usize);
         m.counters.queue += 1;
+        let mut group_ids = GroupIds::default();
+        group_ids.follow(&self.spec);
         let queue = Queue {
             id: m.counters.queue,
             name: self.name,
@@ -62,6 +65,7 @@ impl CreateQueue {
             state: QueueState::Active,
             dead_letter,
             shards,
+            group_ids,
         };
         m.put_queue(step, queue.clone());
         Ok(Reply::Queue {

@@ -63,12 +63,15 @@ impl UpdateQueue {
         let shards = m.cluster.as_ref().map_or(1, |cluster| cluster.shards);
         let more = self.spec.partitions as usize - queue.shards.len();
         let more = shards_for(m.queues.values(), shards, more);
+        let mut group_ids = queue.group_ids.clone();
+        group_ids.follow(&self.spec);
         let queue = Queue {
             spec: self.spec,
             generation: queue.generation + 1,
             revision: m.next_revision(),
             dead_letter,
             shards: [queue.shards, more].concat(),
+            group_ids,
             ..queue
         };
         m.put_queue(step, queue.clone());

@@ -1,0 +1,267 @@
+//! Consumer groups of a queue: their names, and the ids by which its partitions know them.
+
+use std::collections::BTreeSet;
+
+use super::names::validate_namespace;
+use super::spec::{Checks, QueueSpec};
+use crate::codec::{Decoded, Put, Reader};
+use crate::shard::{DEFAULT_GROUP, GroupConfig, GroupStart, MAX_GROUPS};
+
+/// The name of the group that every queue has.
+pub const DEFAULT_GROUP_NAME: &str = "default";
+/// Longest retention after the last ack: a year in ms.
+pub const MAX_RETAIN_MS: u64 = 366 * 24 * 3_600_000;
+
+/// Longest name of a group in bytes.
+const MAX_GROUP_NAME: usize = 63;
+
+/// What a queue says of one of its consumer groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerGroup {
+    /// 1..=63 of a-z, 0-9 and `-`, with a letter or digit at either end.
+    pub name: String,
+    /// Where it begins when it is new; the default group begins with the queue.
+    pub start: GroupStart,
+    /// It gets no deliveries.
+    pub paused: bool,
+    /// Its deliveries in flight at most: 1..=1,000,000; 0: as the queue says.
+    pub max_in_flight: u32,
+}
+
+/// The ids of a queue's groups beside the default one. An id is never used again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupIds {
+    /// Names and ids, in order of the ids.
+    ids: Vec<(String, u32)>,
+    /// The highest id that was given.
+    last: u32,
+}
+
+impl GroupIds {
+    /// The id of a group; None: there is no such group.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        if name == DEFAULT_GROUP_NAME {
+            return Some(DEFAULT_GROUP);
+        }
+        let found = self.ids.iter().find(|(known, _)| known == name);
+        found.map(|(_, id)| *id)
+    }
+
+    /// All names and ids, the default group first.
+    pub fn all(&self) -> impl Iterator<Item = (&str, u32)> {
+        let others = self.ids.iter().map(|(name, id)| (name.as_str(), *id));
+        std::iter::once((DEFAULT_GROUP_NAME, DEFAULT_GROUP)).chain(others)
+    }
+
+    /// Keeps the ids of groups that stay, and gives new ones to those that are new.
+    pub(super) fn follow(&mut self, spec: &QueueSpec) {
+        let names: BTreeSet<&str> = spec.groups.iter().map(|group| &*group.name).collect();
+        self.ids.retain(|(name, _)| names.contains(name.as_str()));
+        for group in &spec.groups {
+            if self.id(&group.name).is_none() {
+                self.last += 1;
+                self.ids.push((group.name.clone(), self.last));
+            }
+        }
+    }
+
+    /// What the partitions are told, each its share of the limits.
+    pub(super) fn configs(&self, spec: &QueueSpec, share: impl Fn(u64) -> u64) -> Vec<GroupConfig> {
+        let config = |group: &ConsumerGroup| {
+            Some(GroupConfig {
+                id: self.id(&group.name)?,
+                start: group.start,
+                paused: group.paused,
+                max_in_flight: share(u64::from(group.max_in_flight)) as u32,
+            })
+        };
+        let mut configs: Vec<_> = spec.groups.iter().filter_map(config).collect();
+        configs.sort_by_key(|config| config.id);
+        configs
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(u64::from(self.last));
+        out.put_varint(self.ids.len() as u64);
+        for (name, id) in &self.ids {
+            out.put_prefixed(name.as_bytes());
+            out.put_varint(u64::from(*id));
+        }
+    }
+
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let last = r.varint_u32("last id of a group")?;
+        let count = r.count(2, "number of group ids")?;
+        let read = |r: &mut Reader<'_>| {
+            let name = r.text(MAX_GROUP_NAME, "name of group")?;
+            Ok((name, r.varint_u32("id of group")?))
+        };
+        let ids = (0..count).map(|_| read(r)).collect::<Decoded<_>>()?;
+        Ok(Self { ids, last })
+    }
+}
+
+// Frozen: these bits are in logs and rows. The others are reserved.
+const AT_END: u8 = 1;
+const PAUSED: u8 = 2;
+
+impl ConsumerGroup {
+    pub(super) fn encode_all(groups: &[Self], out: &mut Vec<u8>) {
+        out.put_varint(groups.len() as u64);
+        for group in groups {
+            let at_end = match group.start {
+                GroupStart::Beginning => 0,
+                GroupStart::End => AT_END,
+            };
+            out.put_prefixed(group.name.as_bytes());
+            out.push(at_end | if group.paused { PAUSED } else { 0 });
+            out.put_varint(u64::from(group.max_in_flight));
+        }
+    }
+
+    pub(super) fn decode_all(r: &mut Reader<'_>) -> Decoded<Vec<Self>> {
+        let count = r.count(3, "number of groups")?;
+        (0..count).map(|_| Self::decode(r)).collect()
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
+        let name = r.text(255, "name of group")?;
+        let flags = r.u8("flags of group")?;
+        if flags & !(AT_END | PAUSED) != 0 {
+            return r.fail("flags of group");
+        }
+        Ok(Self {
+            name,
+            start: if flags & AT_END == 0 {
+                GroupStart::Beginning
+            } else {
+                GroupStart::End
+            },
+            paused: flags & PAUSED != 0,
+            max_in_flight: r.varint_u32("max in flight of group")?,
+        })
+    }
+}
+
+impl Checks {
+    pub(super) fn groups(&mut self, spec: &QueueSpec) {
+        self.time("retain_after_ack", spec.retain_ms, 0, MAX_RETAIN_MS);
+        let others = spec.groups.iter();
+        let others = others.filter(|group| group.name != DEFAULT_GROUP_NAME);
+        if others.count() >= MAX_GROUPS {
+            let most = MAX_GROUPS - 1;
+            self.add("groups", format!("at most {most} beside the default one"));
+        }
+        let mut names = BTreeSet::new();
+        for group in &spec.groups {
+            let name = &group.name;
+            if let Err(violation) = validate_namespace(name) {
+                self.add("groups.name", format!("{name:?} {}", violation.message));
+            }
+            if !names.insert(name) {
+                self.add("groups.name", format!("{name:?} is there twice"));
+            }
+            if name == DEFAULT_GROUP_NAME && group.start == GroupStart::End {
+                let why = "the default group begins with the queue: Beginning".into();
+                self.add("groups.start", why);
+            }
+            let most = u64::from(group.max_in_flight);
+            self.range("groups.max_in_flight", most, 0, 1_000_000);
+            let partitions = u64::from(spec.partitions);
+            self.share("groups.max_in_flight", most, partitions);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::spec::validate;
+
+    fn group(name: &str) -> ConsumerGroup {
+        ConsumerGroup {
+            name: name.into(),
+            start: GroupStart::Beginning,
+            paused: false,
+            max_in_flight: 0,
+        }
+    }
+
+    fn spec(names: &[&str]) -> QueueSpec {
+        QueueSpec {
+            groups: names.iter().map(|name| group(name)).collect(),
+            ..QueueSpec::default()
+        }
+    }
+
+    #[test]
+    fn an_id_stays_with_its_name_and_is_never_given_again() {
+        let mut ids = GroupIds::default();
+        ids.follow(&spec(&["b", "a"]));
+        assert_eq!(
+            (ids.id("default"), ids.id("b"), ids.id("a")),
+            (Some(0), Some(1), Some(2))
+        );
+        ids.follow(&spec(&["default", "a", "c"]));
+        assert_eq!(
+            (ids.id("a"), ids.id("b"), ids.id("c")),
+            (Some(2), None, Some(3))
+        );
+        ids.follow(&spec(&["b"]));
+        let all: Vec<_> = ids.all().collect();
+        assert_eq!(all, [("default", 0), ("b", 4)]);
+        let mut out = Vec::new();
+        ids.encode(&mut out);
+        assert_eq!(out, [4, 1, 1, b'b', 4]);
+        assert_eq!(GroupIds::decode(&mut Reader::new(&out)), Ok(ids));
+    }
+
+    #[test]
+    fn partitions_hear_of_groups_in_order_of_their_ids_with_their_share() {
+        let mut ids = GroupIds::default();
+        ids.follow(&spec(&["b"]));
+        let mut both = spec(&["a", "default", "b"]);
+        both.groups[0].max_in_flight = 10;
+        both.groups[1].paused = true;
+        ids.follow(&both);
+        let configs = ids.configs(&both, |limit| limit / 2);
+        let seen: Vec<_> = configs
+            .iter()
+            .map(|c| (c.id, c.paused, c.max_in_flight))
+            .collect();
+        assert_eq!(seen, [(0, true, 0), (1, false, 0), (2, false, 5)]);
+    }
+
+    #[test]
+    fn names_and_limits_are_checked() {
+        let fields = |spec: &QueueSpec| {
+            let violations = validate(spec).err().unwrap_or_default();
+            violations.iter().map(|v| v.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&spec(&["default", "a-1"])), [""; 0]);
+        let long = "x".repeat(64);
+        for bad in ["", "A", "a b", "-a", &long] {
+            assert_eq!(fields(&spec(&[bad])), ["groups.name"]);
+        }
+        assert_eq!(fields(&spec(&["a", "a"])), ["groups.name"]);
+        let mut odd = spec(&["default"]);
+        odd.groups[0].start = GroupStart::End;
+        odd.groups[0].max_in_flight = 1_000_001;
+        odd.retain_ms = MAX_RETAIN_MS + 1;
+        let expected = ["retain_after_ack", "groups.start", "groups.max_in_flight"];
+        assert_eq!(fields(&odd), expected);
+        let few = QueueSpec {
+            partitions: 8,
+            groups: vec![ConsumerGroup {
+                max_in_flight: 7,
+                ..group("a")
+            }],
+            ..QueueSpec::default()
+        };
+        assert_eq!(fields(&few), ["groups.max_in_flight"]);
+        let names: Vec<_> = (0..MAX_GROUPS).map(|n| format!("g{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(fields(&spec(&names)), ["groups"]);
+        assert_eq!(fields(&spec(&names[1..])), [""; 0]);
+    }
+}
