@@ -376,6 +376,7 @@ impl QueueService for Node {
             let ready = cluster.ready.get(&key(&named)).copied().unwrap_or(0);
             let stats = v1::QueueStats {
                 ready,
+                messages: ready,
                 ..Default::default()
             };
             v1::GetQueueStatsResponse { stats: Some(stats) }
