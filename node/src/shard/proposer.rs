@@ -37,6 +37,9 @@ const TIME_KEEPING_MS: u64 = 10_000;
 /// A session that could not be released is tried again after this.
 const RELEASE_AGAIN_MS: u64 = 1_000;
 const NAP: Duration = Duration::from_hours(1);
+/// Pause behind an entry that was not written: a Raft that has stopped says so at once, and whoever
+/// waits here would be asked for again and again.
+const UNWRITTEN_PAUSE: Duration = Duration::from_millis(10);
 
 type Writing = Pin<Box<dyn Future<Output = (Batch, Result<Applied, Unapplied>)> + Send>>;
 
@@ -92,7 +95,13 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             };
             let event = R::select4(pin!(done), &mut moved, &mut woken, R::sleep(nap)).await;
             match event {
-                Select4::First((batch, outcome)) => self.written(batch, outcome),
+                Select4::First((batch, outcome)) => {
+                    let failed = outcome.is_err();
+                    self.written(batch, outcome);
+                    if failed {
+                        R::sleep(UNWRITTEN_PAUSE).await;
+                    }
+                }
                 Select4::Second(view) => {
                     self.look(view);
                     moved.set(desk.replica.view_changed(self.view.epoch));
