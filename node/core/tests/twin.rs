@@ -20,6 +20,7 @@ mod twin {
     pub mod fail;
     pub mod groups;
     pub mod history;
+    pub mod lanes;
     pub mod model;
     pub mod ops;
     pub mod pick;

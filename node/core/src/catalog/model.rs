@@ -100,6 +100,7 @@ impl Queue {
             }),
             groups: self.group_ids.configs(spec, share),
             retain_ms: spec.retain_ms,
+            ..PartitionConfig::default()
         }
     }
 }

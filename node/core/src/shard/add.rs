@@ -3,6 +3,7 @@
 use super::config::Ordering;
 use super::header::{Header, encode_single};
 use super::partition::{Shared, Step};
+use super::stream::Stream;
 use super::timer::Timer;
 use crate::kv::KvError;
 
@@ -40,7 +41,10 @@ impl Shared {
 
     /// Gives a message a position.
     fn position(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
+        let stream = self.stream_of(step, &header)?;
+        let header = Header { stream, ..header };
         let position = self.append(step.kv, header)?;
+        self.count_line(stream, position);
         if self.config.ordering == Ordering::PerKey {
             self.key_added(step, position, &header);
         }
@@ -52,6 +56,17 @@ impl Shared {
             self.file(step.kv, due, Timer::Expiry(position));
         }
         Ok(())
+    }
+
+    /// In which stream a message goes.
+    fn stream_of(&mut self, step: &Step<'_>, header: &Header) -> Result<Stream, KvError> {
+        let own = Stream::new(header.priority, header.tenant);
+        let stream = match self.config.ordering {
+            Ordering::None => own,
+            Ordering::PerKey => self.stream_of_key(step.kv, header.key, own)?,
+            Ordering::Strict => Stream::BASE,
+        };
+        Ok(self.told_apart(stream))
     }
 
     /// Adds a message that gets its position when it falls due.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::header::{BLOCK, Base, Header};
 use super::id::DEFAULT_GROUP;
 use super::side::Side;
+use super::stream::Stream;
 use crate::codec::{Decoded, Put, Reader};
 
 const VERSION: u8 = 1;
@@ -24,6 +25,10 @@ pub(crate) struct Block {
     pub(crate) side: Option<Box<Side>>,
     /// The side's row must be written or deleted.
     pub(crate) side_dirty: bool,
+    /// Bit i: the message at place i is of another stream than the base one.
+    apart: u64,
+    /// Which places are of which of these streams.
+    streams: Vec<(Stream, u64)>,
     /// Bits of other groups, as far as they were needed.
     others: BTreeMap<u32, Bits>,
     encoded: Vec<u8>,
@@ -39,6 +44,8 @@ impl Block {
             settled_dirty: false,
             side: None,
             side_dirty: false,
+            apart: 0,
+            streams: Vec::new(),
             others: BTreeMap::new(),
             encoded: vec![VERSION],
             base: Base::default(),
@@ -47,8 +54,35 @@ impl Block {
 
     pub(crate) fn push(&mut self, header: Header) {
         header.encode(&mut self.base, &mut self.encoded);
-        self.headers.push(header);
+        self.add(header);
         self.dirty = true;
+    }
+
+    fn add(&mut self, header: Header) {
+        let (place, stream) = (self.headers.len(), header.stream);
+        self.headers.push(header);
+        if stream == Stream::BASE {
+            return;
+        }
+        self.apart |= 1 << place;
+        match self.streams.iter_mut().find(|(of, _)| *of == stream) {
+            Some((_, places)) => *places |= 1 << place,
+            None => self.streams.push((stream, 1 << place)),
+        }
+    }
+
+    /// Bit i: the message at place i is of this stream, or there is none yet.
+    pub(crate) fn places_of(&self, stream: Stream) -> u64 {
+        if stream == Stream::BASE {
+            return !self.apart;
+        }
+        let found = self.streams.iter().find(|(of, _)| *of == stream);
+        found.map_or(0, |(_, places)| *places)
+    }
+
+    /// The streams beside the base one that it has messages of.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = Stream> {
+        self.streams.iter().map(|(stream, _)| *stream)
     }
 
     /// The row: what was pushed so far.
@@ -68,7 +102,8 @@ impl Block {
             if block.headers.len() as u64 == BLOCK {
                 return r.fail("a block of at most 64");
             }
-            block.headers.push(Header::decode(&mut block.base, &mut r)?);
+            let header = Header::decode(&mut block.base, &mut r)?;
+            block.add(header);
         }
         Ok(block)
     }

@@ -1,5 +1,7 @@
 //! Positions: where messages wait in order, 64 to a row.
 
+use bytes::Bytes;
+
 use super::block::{Block, decode_settled};
 use super::group::{Look, View};
 use super::header::{BLOCK, Header};
@@ -7,6 +9,7 @@ use super::id::DEFAULT_GROUP;
 use super::keys;
 use super::partition::{Shared, corrupt};
 use super::side::Side;
+use super::stream::Stream;
 use crate::kv::{self, Kv, KvError};
 
 impl Shared {
@@ -84,6 +87,23 @@ impl Shared {
         })
     }
 
+    /// Number of the first block from `number` on that has messages of a stream.
+    pub(crate) fn next_block_of(
+        &self,
+        kv: &dyn Kv,
+        stream: Stream,
+        number: u64,
+    ) -> Result<Option<u64>, KvError> {
+        if stream == Stream::BASE {
+            return self.next_block(kv, number);
+        }
+        let (from, end) = (
+            self.keys.found(stream, number),
+            self.keys.found(stream, u64::MAX),
+        );
+        Ok(kv::first(kv, &from, &end)?.map(|(key, _)| keys::tail(&key)))
+    }
+
     /// The header at a position, unless it is gone.
     pub(crate) fn live(&mut self, kv: &dyn Kv, position: u64) -> Result<Option<Header>, KvError> {
         let block = self.block(kv, position / BLOCK)?;
@@ -133,18 +153,21 @@ impl Shared {
     }
 
     /// Adds a message at the tail and gives its position.
-    pub(crate) fn append(&mut self, kv: &dyn Kv, header: Header) -> Result<u64, KvError> {
+    pub(crate) fn append(&mut self, kv: &mut dyn Kv, header: Header) -> Result<u64, KvError> {
         let position = self.state.tail;
         let number = position / BLOCK;
         if position.is_multiple_of(BLOCK) {
             self.blocks.insert(number, Block::new());
         }
-        let id = self.id();
+        let (id, found) = (self.id(), self.keys.found(header.stream, number));
         let Some(block) = self.block(kv, number)? else {
             return Err(KvError(format!(
                 "partition {id}: the block of the tail is not there"
             )));
         };
+        if block.places_of(header.stream) == 0 {
+            kv.put(&found, Bytes::from_static(&[1]));
+        }
         block.push(header);
         self.state.tail += 1;
         Ok(position)
@@ -152,11 +175,46 @@ impl Shared {
 }
 
 impl View<'_> {
-    /// The first position from `from` on, before the tail, that this group has not settled; the
-    /// tail if there is none.
-    pub(crate) fn next_open(&mut self, kv: &dyn Kv, from: u64) -> Result<u64, KvError> {
+    /// The first position from `from` on, before the tail, of a message of this stream that this
+    /// group has not settled; the tail if there is none.
+    pub(crate) fn next_open(
+        &mut self,
+        kv: &dyn Kv,
+        stream: Stream,
+        from: u64,
+    ) -> Result<u64, KvError> {
+        let mut blocks = u64::MAX;
+        self.next_within(kv, (stream, from), &mut blocks)
+    }
+
+    /// The same, looking at so many blocks at most: then it is the position that it has come to.
+    pub(crate) fn next_within(
+        &mut self,
+        kv: &dyn Kv,
+        (stream, from): (Stream, u64),
+        blocks: &mut u64,
+    ) -> Result<u64, KvError> {
         let group = self.keys.group;
-        self.next_with(kv, (group, from), &|block| block.settled_by(group))
+        if stream == Stream::BASE && self.lines.is_empty() {
+            *blocks -= 1;
+            return self.next_with(kv, (group, from), &|block| block.settled_by(group));
+        }
+        let tail = self.state.tail;
+        let mut position = from.max(self.lines.get(stream).first);
+        while position < tail && *blocks > 0 {
+            *blocks -= 1;
+            let number = position / BLOCK;
+            if let Some(block) = self.block_of(kv, (group, number))? {
+                let open = block.places_of(stream) & !block.settled_by(group);
+                let open = open >> (position % BLOCK);
+                if open != 0 {
+                    return Ok((position + u64::from(open.trailing_zeros())).min(tail));
+                }
+            }
+            let next = self.next_block_of(kv, stream, number + 1)?;
+            position = next.map_or(tail, |number| number * BLOCK);
+        }
+        Ok(position)
     }
 
     /// The header at a position, unless this group has settled it or never had to.

@@ -356,6 +356,8 @@ impl Walk<'_> {
             sequence: header.sequence,
             location: Location::Position(0),
             key: Some(header.key).filter(|key| *key != 0),
+            priority: header.priority,
+            tenant: Some(header.tenant).filter(|tenant| *tenant != 0),
             payload: header.payload,
             enqueued_at: header.enqueued_at,
             expires_at: self.p.expiry(header),

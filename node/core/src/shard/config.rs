@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::deduplication::Deduplication;
 use super::group_config::GroupConfig;
 use super::overflow::Overflow;
+use super::tenants::TenantWeight;
 use crate::codec::{Decoded, Put, Reader};
 
 /// What order a queue keeps.
@@ -139,6 +140,13 @@ pub struct PartitionConfig {
     pub groups: Vec<GroupConfig>,
     /// How long a message can be replayed after all groups have settled it, in ms; 0: not at all.
     pub retain_ms: u64,
+    /// A message is received as though it had come so much earlier for each step of its priority,
+    /// in ms: what waits longer than that for each step that another one is above it goes before
+    /// it. 0: what has a higher priority always goes first, and the lowest may wait for ever.
+    pub aging_ms: u64,
+    /// Tenants that get more than one message in a turn, in order of their hashes, at most
+    /// [`MAX_WEIGHTS`](super::MAX_WEIGHTS).
+    pub weights: Vec<TenantWeight>,
 }
 
 impl Default for PartitionConfig {
@@ -161,6 +169,8 @@ impl Default for PartitionConfig {
             deduplication: None,
             groups: Vec::new(),
             retain_ms: 0,
+            aging_ms: 60_000,
+            weights: Vec::new(),
         }
     }
 }
@@ -193,6 +203,8 @@ impl PartitionConfig {
         Deduplication::encode(self.deduplication.as_ref(), out);
         GroupConfig::encode_all(&self.groups, out);
         out.put_varint(self.retain_ms);
+        out.put_varint(self.aging_ms);
+        TenantWeight::encode_all(&self.weights, out);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -221,6 +233,8 @@ impl PartitionConfig {
             deduplication: Deduplication::decode(r)?,
             groups: GroupConfig::decode_all(r)?,
             retain_ms: r.varint("time of retention")?,
+            aging_ms: r.varint("time of aging")?,
+            weights: TenantWeight::decode_all(r)?,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Rows of what is leased and of what came back.
 
+use super::header::{unzigzag, zigzag};
 use super::id::SessionId;
 use crate::codec::{Decoded, Put, Reader};
 
@@ -67,7 +68,7 @@ impl Delivered {
                 HAS_OWN_DEADLINE
             };
             out.push(LIVE | error | own);
-            out.put_varint(slot.position.wrapping_sub(position));
+            out.put_varint(zigzag(slot.position, position));
             out.put_varint(u64::from(slot.delivery_count));
             if own != 0 {
                 out.put_varint(slot.deadline);
@@ -94,7 +95,7 @@ impl Delivered {
             if flags & !(LIVE | HAS_ERROR | HAS_OWN_DEADLINE) != 0 {
                 return r.fail("slot flags");
             }
-            position = position.wrapping_add(r.varint("position")?);
+            position = unzigzag(r.varint("position")?, position);
             let delivery_count = r.varint_u32("delivery count")?;
             let own = flags & HAS_OWN_DEADLINE != 0;
             let deadline = if own { r.varint("deadline")? } else { common };
@@ -230,7 +231,7 @@ mod tests {
         };
         let mut expected = vec![1];
         expected.extend([0; 15]);
-        expected.extend([1, 9, 9, 1, 5, 1, 0, 7, 3, 1, 0xac, 2]);
+        expected.extend([1, 9, 9, 1, 10, 1, 0, 7, 6, 1, 0xac, 2]);
         assert_eq!(delivery.encode(), expected);
         let returned = Returned {
             due: 300,

@@ -53,6 +53,8 @@ impl Shared {
             key: Some(header.key).filter(|key| *key != 0),
             due: 0,
             ttl_ms: 0,
+            priority: header.priority,
+            tenant: Some(header.tenant).filter(|tenant| *tenant != 0),
             payload,
             reason: departure.reason,
             delivery_count: departure.delivery_count,

@@ -194,7 +194,8 @@ impl View<'_> {
         let back = back.map_err(|e| corrupt("returned message", self.id(), &e))?;
         step.kv.delete(&key);
         self.group.backing_off -= 1;
-        self.make_returned(step, position, back);
+        let stream = self.stream_at(step.kv, position)?;
+        self.make_returned(step, (position, stream), back);
         Ok(())
     }
 }

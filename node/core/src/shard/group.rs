@@ -8,6 +8,7 @@ use super::group_config::GroupConfig;
 use super::hot::Hot;
 use super::id::MessageId;
 use super::keys::GroupKeys;
+use super::lines::Standing;
 use super::partition::{Partition, Shared, Step, corrupt};
 use super::reply::{Event, EventKind};
 use super::state::{Group, Phase};
@@ -21,6 +22,7 @@ pub(crate) struct Slot {
     group: Group,
     stored: Group,
     setting: GroupConfig,
+    standing: Standing,
     deliveries: Hot<CachedDelivery>,
     /// What its caches hold, as it was counted last.
     weight: usize,
@@ -45,16 +47,18 @@ impl Slot {
                 ..group
             },
             setting: GroupConfig::default(),
+            standing: Standing::new(),
             deliveries: Hot::new(),
             weight: 0,
         }
     }
 
     /// The group whose row this is.
-    pub(crate) fn open(keys: GroupKeys, row: &[u8]) -> Result<Self, KvError> {
+    pub(crate) fn open(kv: &dyn Kv, keys: GroupKeys, row: &[u8]) -> Result<Self, KvError> {
         let group = Group::decode(row).map_err(|e| corrupt("group", keys.0, &e))?;
         Ok(Self {
             stored: group,
+            standing: Standing::open(kv, keys)?,
             ..Self::new(keys, group)
         })
     }
@@ -62,6 +66,11 @@ impl Slot {
     /// Where it is.
     pub(crate) fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// Where it is in the streams.
+    pub(crate) fn standing(&mut self) -> &mut Standing {
+        &mut self.standing
     }
 
     /// What it asks for from now on.
@@ -87,6 +96,7 @@ impl Slot {
     /// Writes what changed to the rows. By how much its caches have grown since it was asked.
     pub(crate) fn flush(&mut self, kv: &mut dyn Kv) -> isize {
         self.flush_deliveries(kv);
+        self.standing.flush(kv, self.keys);
         if self.group != self.stored {
             kv.put(&self.keys.group(), self.group.encode().into());
             self.stored = self.group;
@@ -108,6 +118,7 @@ pub(crate) struct View<'a> {
     pub(crate) keys: GroupKeys,
     pub(crate) group: &'a mut Group,
     pub(crate) setting: GroupConfig,
+    pub(crate) standing: &'a mut Standing,
     pub(crate) deliveries: &'a mut Hot<CachedDelivery>,
 }
 
@@ -118,6 +129,7 @@ impl<'a> View<'a> {
             keys: slot.keys,
             group: &mut slot.group,
             setting: slot.setting,
+            standing: &mut slot.standing,
             deliveries: &mut slot.deliveries,
         }
     }
@@ -128,6 +140,7 @@ impl<'a> View<'a> {
             keys: self.keys,
             group: self.group,
             setting: self.setting,
+            standing: self.standing,
         }
     }
 
@@ -162,6 +175,7 @@ pub(crate) struct Look<'a> {
     pub(crate) keys: GroupKeys,
     pub(crate) group: &'a Group,
     pub(crate) setting: GroupConfig,
+    pub(crate) standing: &'a Standing,
 }
 
 impl<'a> Look<'a> {
@@ -171,6 +185,7 @@ impl<'a> Look<'a> {
             keys: slot.keys,
             group: &slot.group,
             setting: slot.setting,
+            standing: &slot.standing,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What is known of a waiting message, and how it is packed into a row.
 
 use super::id::{MessageId, PartitionId, PayloadRef, put_message_id, read_message_id};
+use super::stream::{MAX_PRIORITY, Stream};
 use crate::codec::{Decoded, Put, Reader};
 
 /// Positions per block: one bit each in a word.
 pub(crate) const BLOCK: u64 = 64;
 
 /// A message as a row holds it. Never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Header {
     /// Sequence in this partition, from 1.
     pub(crate) sequence: u64,
@@ -27,15 +28,24 @@ pub(crate) struct Header {
     pub(crate) origin: Option<MessageId>,
     /// Its payload has a row of its own: positions and log indexes do not rise together.
     pub(crate) loose: bool,
+    /// 0..=9.
+    pub(crate) priority: u8,
+    /// Hash of its tenant; 0: none.
+    pub(crate) tenant: u64,
+    /// Where it goes; of one without position it is not known.
+    pub(crate) stream: Stream,
 }
 
-// Frozen: these bits are in rows. The others are reserved.
+// Frozen: these bits are in rows.
 const HAS_KEY: u8 = 1;
 const HAS_DUE: u8 = 2;
 const HAS_ORIGIN: u8 = 4;
 const LOOSE: u8 = 8;
 const HAS_IN_LINE: u8 = 16;
 const HAS_TTL: u8 = 32;
+/// It has a priority, or a stream beside the base one.
+const HAS_STREAM: u8 = 64;
+const HAS_TENANT: u8 = 128;
 
 /// What the next header of a row is written relative to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,12 +55,14 @@ pub(crate) struct Base {
     enqueued_at: u64,
 }
 
-fn zigzag(new: u64, old: u64) -> u64 {
+/// How far a number is from another one, small in both directions.
+pub(crate) fn zigzag(new: u64, old: u64) -> u64 {
     let delta = new.wrapping_sub(old).cast_signed();
     ((delta << 1) ^ (delta >> 63)).cast_unsigned()
 }
 
-fn unzigzag(value: u64, old: u64) -> u64 {
+/// The number that is so far from another one.
+pub(crate) fn unzigzag(value: u64, old: u64) -> u64 {
     old.wrapping_add((value >> 1) ^ (value & 1).wrapping_neg())
 }
 
@@ -72,6 +84,10 @@ impl Header {
     /// When its own time to live is over, ms.
     pub(crate) fn own_expiry(&self) -> Option<u64> {
         (self.ttl != 0).then(|| self.ready_from().saturating_add(self.ttl))
+    }
+
+    fn has_stream(&self) -> bool {
+        self.priority != 0 || self.stream != Stream::BASE
     }
 
     fn base(&self) -> Base {
@@ -96,7 +112,9 @@ impl Header {
                 | flag(self.origin.is_some(), HAS_ORIGIN)
                 | flag(self.loose, LOOSE)
                 | flag(self.in_line_since != self.enqueued_at, HAS_IN_LINE)
-                | flag(self.ttl != 0, HAS_TTL),
+                | flag(self.ttl != 0, HAS_TTL)
+                | flag(self.has_stream(), HAS_STREAM)
+                | flag(self.tenant != 0, HAS_TENANT),
         );
         out.put_varint(zigzag(self.sequence, base.sequence));
         out.put_varint(zigzag(self.payload.index, base.index));
@@ -118,14 +136,18 @@ impl Header {
         if self.ttl != 0 {
             out.put_varint(self.ttl);
         }
+        if self.has_stream() {
+            out.push(self.priority);
+            out.put_varint(u64::from(self.stream.number()));
+        }
+        if self.tenant != 0 {
+            out.put_u64(self.tenant);
+        }
         *base = self.base();
     }
 
     pub(crate) fn decode(base: &mut Base, r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("header flags")?;
-        if flags & !(HAS_KEY | HAS_DUE | HAS_ORIGIN | LOOSE | HAS_IN_LINE | HAS_TTL) != 0 {
-            return r.fail("header flags");
-        }
         let has = |bit| flags & bit != 0;
         let sequence = unzigzag(r.varint("sequence")?, base.sequence);
         let payload = PayloadRef {
@@ -134,7 +156,7 @@ impl Header {
             len: r.varint_u32("payload length")?,
         };
         let enqueued_at = unzigzag(r.varint("time of acceptance")?, base.enqueued_at);
-        let header = Self {
+        let mut header = Self {
             sequence,
             payload,
             enqueued_at,
@@ -160,7 +182,18 @@ impl Header {
             } else {
                 0
             },
+            ..Self::default()
         };
+        if has(HAS_STREAM) {
+            header.priority = r.u8("priority")?;
+            header.stream = Stream::of(r.varint_u32("stream")?);
+            if header.priority.max(header.stream.lane()) > MAX_PRIORITY {
+                return r.fail("priority");
+            }
+        }
+        if has(HAS_TENANT) {
+            header.tenant = r.u64("tenant")?;
+        }
         *base = header.base();
         Ok(header)
     }
@@ -211,9 +244,10 @@ mod tests {
             proptest::option::of(id),
             any::<bool>(),
             any::<u64>(),
+            (0..=MAX_PRIORITY, 0..=MAX_PRIORITY, 0_u64..3),
         )
             .prop_map(
-                |(sequence, payload, times, key, origin, loose, ttl)| Header {
+                |(sequence, payload, times, key, origin, loose, ttl, lane)| Header {
                     sequence,
                     payload,
                     enqueued_at: times.0,
@@ -223,6 +257,9 @@ mod tests {
                     key,
                     origin,
                     loose,
+                    priority: lane.0,
+                    tenant: lane.2,
+                    stream: Stream::new(lane.1, lane.2),
                 },
             )
     }
@@ -261,11 +298,7 @@ mod tests {
             },
             enqueued_at: 1_000,
             in_line_since: 1_000,
-            ttl: 0,
-            key: 0,
-            due: 0,
-            origin: None,
-            loose: false,
+            ..Header::default()
         };
         let full = Header {
             sequence: 2,
@@ -279,6 +312,9 @@ mod tests {
             loose: true,
             in_line_since: 1_001,
             ttl: 60_000,
+            priority: 9,
+            tenant: 0x0304,
+            stream: Stream::new(8, 1),
             ..plain
         };
         let mut block = Block::new();
@@ -288,8 +324,8 @@ mod tests {
             &[1],
             &[0, 2, 20, 20, 0xac, 2, 0xd0, 15],
             &[
-                63, 2, 0, 20, 0xac, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 5, 7, 1, 9, 0xe9, 7, 0xe0, 0xd4,
-                3,
+                255, 2, 0, 20, 0xac, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2, 5, 7, 1, 9, 0xe9, 7, 0xe0, 0xd4,
+                3, 9, 0x82, 0x80, 0x80, 64, 0, 0, 0, 0, 0, 0, 3, 4,
             ],
         ];
         assert_eq!(block.encoded(), expected.concat());

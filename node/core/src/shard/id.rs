@@ -43,7 +43,7 @@ impl fmt::Display for MessageId {
 }
 
 /// Where the bytes of a message are: a range in the data of one log entry of this group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PayloadRef {
     /// Log index of the entry.
     pub index: u64,

@@ -7,8 +7,11 @@
 //! | 03 partition                                   | partition state                      |
 //! | 04 log index (8) offset (4)                    | a payload that no `m` row finds      |
 //! | 10 partition `a` source                        | highest number accepted from there   |
+//! | 10 partition `b` stream                        | what a stream holds                  |
+//! | 10 partition `c` group stream                  | where a group is in a stream         |
 //! | 10 partition `d` due (8) sequence (8)          | delayed message without position     |
 //! | 10 partition `e` group stream position         | error text of the last nack          |
+//! | 10 partition `f` stream block (8)              | a block that has messages of a stream |
 //! | 10 partition `g` group                         | group state                          |
 //! | 10 partition `h` group key (8)                 | position at the head of an engaged key |
 //! | 10 partition `i` id (16)                       | sequence of the message with this id |
@@ -27,13 +30,15 @@
 //! | 10 partition `v` stream block (8)              | how far the groups have settled them |
 //! | 10 partition `w` group stream position         | returned message, backing off        |
 //! | 10 partition `x` target                        | numbers of an outbox                 |
+//! | 10 partition `y` group lane (1)                | whose turn it is in a lane           |
 //!
-//! Partition, source, target: queue id (8) and partition (4). Group, stream: 4 bytes; the only
-//! stream until there are priorities is 0. Numbers are big-endian.
+//! Partition, source, target: queue id (8) and partition (4). Group, stream: 4 bytes. The stream
+//! is 0 but in `b`, `c`, `f` and `r`. Numbers are big-endian.
 
 use std::ops::Deref;
 
 use super::id::{PartitionId, PayloadRef, SessionId};
+use super::stream::Stream;
 
 const META: u8 = 0x01;
 const CONFIG: u8 = 0x02;
@@ -41,7 +46,7 @@ const STATE: u8 = 0x03;
 const LOOSE: u8 = 0x04;
 const ROWS: u8 = 0x10;
 
-/// The only stream until there are priorities and tenants.
+/// All messages of a partition stand in one line, whatever their stream.
 const STREAM: u32 = 0;
 
 /// Bytes of a key at most.
@@ -179,8 +184,17 @@ impl Keys {
         self.kind(b'a').id(source)
     }
 
+    pub(crate) fn line(self, stream: Stream) -> Key {
+        self.kind(b'b').n32(stream.number())
+    }
+
     pub(crate) fn delayed(self, due: u64, sequence: u64) -> Key {
         self.kind(b'd').n64(due).n64(sequence)
+    }
+
+    /// A block that has messages of a stream.
+    pub(crate) fn found(self, stream: Stream, block: u64) -> Key {
+        self.kind(b'f').n32(stream.number()).n64(block)
     }
 
     pub(crate) fn remembered(self, id: u128) -> Key {
@@ -264,6 +278,10 @@ impl GroupKeys {
         (self.kind(kind), end)
     }
 
+    pub(crate) fn spot(self, stream: Stream) -> Key {
+        self.kind(b'c').n32(stream.number())
+    }
+
     pub(crate) fn error(self, position: u64) -> Key {
         self.kind(b'e').n32(STREAM).n64(position)
     }
@@ -285,8 +303,13 @@ impl GroupKeys {
         all.n32(self.group)
     }
 
-    pub(crate) fn returned(self, position: u64) -> Key {
-        self.kind(b'r').n32(STREAM).n64(position)
+    pub(crate) fn returned(self, stream: Stream, position: u64) -> Key {
+        self.kind(b'r').n32(stream.number()).n64(position)
+    }
+
+    /// All returned messages of a stream.
+    pub(crate) fn all_returned(self, stream: Stream) -> (Key, Key) {
+        (self.returned(stream, 0), self.returned(stream, u64::MAX))
     }
 
     pub(crate) fn session(self, session: SessionId, delivery: u64) -> Key {
@@ -295,6 +318,10 @@ impl GroupKeys {
             .with(&session.0.to_be_bytes())
             .n32(self.group)
             .n64(delivery)
+    }
+
+    pub(crate) fn turn(self, lane: u8) -> Key {
+        self.kind(b'y').with(&[lane])
     }
 
     pub(crate) fn backing_off(self, position: u64) -> Key {
@@ -312,6 +339,12 @@ pub(crate) fn group_and_delivery(key: &[u8]) -> (u32, u64) {
     let at = key.len().saturating_sub(12);
     let group = key[at..].iter().take(4);
     (group.fold(0, |n, b| n << 8 | u32::from(*b)), tail(key))
+}
+
+/// The stream at the end of a `b` or `c` key.
+pub(crate) fn stream(key: &[u8]) -> u32 {
+    let at = key.len().saturating_sub(4);
+    key[at..].iter().fold(0, |n, b| n << 8 | u32::from(*b))
 }
 
 /// The last 8 bytes of a key: a position, sequence, delivery, number or block.

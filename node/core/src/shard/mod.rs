@@ -24,7 +24,9 @@ mod hot;
 mod id;
 mod ids;
 mod keys;
+mod lanes;
 mod lease;
+mod lines;
 mod live;
 mod location;
 mod machine;
@@ -45,9 +47,12 @@ mod settle;
 mod side;
 mod state;
 mod stats;
+mod stream;
 mod sweep;
 mod take;
+mod tenants;
 mod timer;
+mod tracked;
 mod walk;
 mod withdraw;
 
@@ -78,3 +83,5 @@ pub use reply::{
     OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome,
 };
 pub use stats::{Stats, Totals};
+pub use stream::MAX_PRIORITY;
+pub use tenants::{MAX_WEIGHT, MAX_WEIGHTS, TenantWeight};

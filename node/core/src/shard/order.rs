@@ -14,6 +14,7 @@ use super::header::Header;
 use super::keys;
 use super::partition::{Partition, Shared, Step};
 use super::state::Phase;
+use super::stream::Stream;
 use super::timer::Timer;
 use crate::kv::{self, Kv, KvError};
 
@@ -31,6 +32,11 @@ impl Shared {
         if header.due != 0 {
             self.state.placed += 1;
             self.state.early += 1;
+            if header.stream != Stream::BASE {
+                let line = self.lines.change(header.stream);
+                line.placed += 1;
+                line.early += 1;
+            }
             self.file(step.kv, header.due, Timer::Due(position));
         }
         step.kv.put(
@@ -38,20 +44,30 @@ impl Shared {
             Bytes::from_static(&[1]),
         );
     }
+
+    /// A message that had its position before it was due is due, or gone.
+    pub(crate) fn not_early(&mut self, stream: Stream) {
+        self.state.early -= 1;
+        if stream != Stream::BASE {
+            self.lines.change(stream).early -= 1;
+        }
+    }
 }
 
 impl Partition {
     /// A delayed message is due: for groups whose receives have not come to it, it waits now.
     pub(crate) fn fall_due(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
-        if self.live(step.kv, position)?.is_none() {
+        let Some(header) = self.live(step.kv, position)? else {
             return Ok(());
-        }
-        self.state.early -= 1;
+        };
+        let stream = header.stream;
+        self.not_early(stream);
         let all_need_it = self.count(step.kv, position)? == 0;
         self.for_each_group(&mut |view| {
-            let stands_before = view.group.cursor <= position && !view.group.is_ahead(position);
+            let cursor = view.look().spot(stream).cursor;
+            let stands_before = cursor <= position && !view.group.is_ahead(position);
             if stands_before && (all_need_it || view.open(step.kv, position)?.is_some()) {
-                view.group.passed += 1;
+                view.pass(stream);
             }
             Ok(())
         })
@@ -73,7 +89,7 @@ impl View<'_> {
         position: u64,
         header: &Header,
     ) -> Result<(), KvError> {
-        self.group.passed += 1;
+        self.pass(header.stream);
         if self.look().head(step.kv, header.key)?.is_some() {
             self.group.blocked += 1;
             return Ok(());
@@ -121,7 +137,9 @@ impl View<'_> {
         }
         let next = self.next_of_key(step.kv, key, position)?;
         // One that no receive has passed is found by the receive that comes to it.
-        match next.filter(|(next, _)| *next < self.group.cursor) {
+        let look = self.look();
+        let is_passed = |(at, header): &(u64, Header)| *at < look.spot(header.stream).cursor;
+        match next.filter(is_passed) {
             Some((next, header)) => {
                 self.engage(step.kv, key, next);
                 self.group.blocked -= 1;
@@ -140,7 +158,7 @@ impl View<'_> {
         if header.due > step.now {
             self.make_backing_off(step, position, back);
         } else {
-            self.make_returned(step, position, back);
+            self.make_returned(step, (position, header.stream), back);
         }
     }
 
@@ -163,14 +181,14 @@ impl View<'_> {
             return Ok(());
         }
         let cursor = self.group.cursor;
-        let next = self.next_open(step.kv, cursor)?;
-        self.group.holes -= next - cursor;
+        let next = self.next_open(step.kv, Stream::BASE, cursor)?;
         self.group.cursor = next;
         let Some(header) = self.open(step.kv, next)? else {
             return Ok(());
         };
         if header.due > step.now {
             self.group.cursor += 1;
+            self.stop_waiting(Stream::BASE);
             self.group.engaged = next + 1;
             let back = Returned {
                 due: header.due,

@@ -76,6 +76,8 @@ impl OutboxMessage {
         out.put_varint(u64::from(self.delivery_count));
         out.put_varint(self.due);
         out.put_varint(self.ttl_ms);
+        out.push(self.priority);
+        out.put_varint(self.tenant.unwrap_or(0));
         out.put_varint(self.at);
         out.put_prefixed(&self.error);
         out
@@ -107,6 +109,8 @@ impl OutboxMessage {
             delivery_count: r.varint_u32("delivery count")?,
             due: r.varint("due time")?,
             ttl_ms: r.varint("time to live")?,
+            priority: r.u8("priority")?,
+            tenant: Some(r.varint("tenant")?).filter(|tenant| *tenant != 0),
             at: r.varint("time of failure")?,
             error: Bytes::copy_from_slice(r.prefixed(MAX_ERROR_BYTES, "error text")?),
         };
@@ -352,11 +356,13 @@ mod tests {
             delivery_count: 9,
             due: 11,
             ttl_ms: 12,
+            priority: 8,
+            tenant: Some(13),
             at: 10,
             error: Bytes::from_static(b"no"),
         };
         let expected = [
-            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 11, 12, 10, 2, b'n', b'o',
+            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 11, 12, 8, 13, 10, 2, b'n', b'o',
         ];
         assert_eq!(message.encode(), expected);
         assert_eq!(

@@ -10,6 +10,7 @@ use super::outbox::Lost;
 use super::partition::{Partition, Step};
 use super::place::Place;
 use super::reply::{DeadLetterReason, Refusal};
+use super::stream::Stream;
 use crate::codec::{Decoded, Reader};
 use crate::kv::{self, Kv, KvError};
 
@@ -68,11 +69,12 @@ impl Partition {
     }
 
     /// Whether there is room for one more message of `bytes`; makes it where the queue says so, by
-    /// at most `budget` messages. None goes where they would not make room enough.
+    /// at most `budget` messages, none of a higher lane than `priority`. None goes where they would
+    /// not make room enough.
     pub(crate) fn make_room(
         &mut self,
         step: &mut Step<'_>,
-        bytes: u32,
+        (bytes, priority): (u32, u8),
         budget: &mut usize,
     ) -> Result<Result<(), Refusal>, KvError> {
         let bytes = u64::from(bytes);
@@ -83,7 +85,7 @@ impl Partition {
         if alone_too_large || self.config.overflow == Overflow::Reject {
             return Ok(Err(full));
         }
-        let Some(displaced) = self.who_makes_room(step, bytes, *budget)? else {
+        let Some(displaced) = self.who_makes_room(step, (bytes, priority), *budget)? else {
             return Ok(Err(full));
         };
         *budget -= displaced.len();
@@ -93,15 +95,16 @@ impl Partition {
         Ok(self.has_room(1, bytes))
     }
 
-    /// The oldest messages that make room for one of `bytes`; None: there are not enough.
+    /// The oldest messages of the lowest lanes that make room for one of `bytes`; None: there are
+    /// not enough.
     fn who_makes_room(
         &mut self,
         step: &Step<'_>,
-        bytes: u64,
+        (bytes, priority): (u64, u8),
         budget: usize,
     ) -> Result<Option<Vec<u64>>, KvError> {
         let (mut messages, mut total) = (self.state.messages, self.state.bytes);
-        let (mut displaced, mut after) = (Vec::new(), 0);
+        let (mut displaced, mut after, mut lane) = (Vec::new(), 0, 0);
         loop {
             let (most, most_bytes) = (self.config.max_messages, self.config.max_bytes);
             let fits = (most == 0 || messages < most)
@@ -112,8 +115,12 @@ impl Partition {
             if displaced.len() == budget || !self.may_displace(displaced.len()) {
                 return Ok(None);
             }
-            let Some(position) = self.oldest_ready(step, after)? else {
-                return Ok(None);
+            let Some(position) = self.oldest_ready(step, (lane, after))? else {
+                if lane >= priority || self.lines.is_empty() {
+                    return Ok(None);
+                }
+                (lane, after) = (lane + 1, 0);
+                continue;
             };
             let header = self.header(step.kv, position)?;
             messages -= 1;
@@ -133,38 +140,48 @@ impl Partition {
         }
     }
 
-    /// Position, from `after` on, of the oldest live message that is receivable for all groups that
-    /// need it, or would be if none of its key stood before it. It is among the first of some
+    /// Position, from `after` on, of the oldest live message of a lane that is receivable for all
+    /// groups that need it, or would be if none of its key stood before it. It is among the first of some
     /// group.
-    fn oldest_ready(&mut self, step: &Step<'_>, after: u64) -> Result<Option<u64>, KvError> {
+    fn oldest_ready(
+        &mut self,
+        step: &Step<'_>,
+        (lane, after): (u8, u64),
+    ) -> Result<Option<u64>, KvError> {
         let kv: &dyn Kv = &*step.kv;
         let groups: Vec<u32> = self.groups.keys().copied().collect();
-        let looks = (LOOK_MAX / groups.len().max(1)).max(1);
-        let mut oldest = None;
+        let mut places = Vec::new();
         for group in groups {
-            for came_back in [true, false] {
-                let mut from = after;
-                for _ in 0..looks {
-                    let before = oldest.unwrap_or(u64::MAX);
-                    let next = self.next_ready(kv, group, came_back, from..before)?;
-                    let Some(position) = next else { break };
-                    if self.may_be_displaced(step, position)? {
-                        oldest = Some(position);
-                        break;
-                    }
-                    from = position + 1;
+            let Some(look) = self.look(group) else {
+                continue;
+            };
+            let streams: Vec<_> = look.ready_in(lane).map(|(stream, _)| stream).collect();
+            let both = |stream| [true, false].map(|came_back| (group, stream, came_back));
+            places.extend(streams.into_iter().flat_map(both));
+        }
+        let looks = (2 * LOOK_MAX / places.len().max(1)).max(1);
+        let mut oldest = None;
+        for place in places {
+            let mut from = after;
+            for _ in 0..looks {
+                let before = oldest.unwrap_or(u64::MAX);
+                let next = self.next_ready(kv, place, from..before)?;
+                let Some(position) = next else { break };
+                if self.may_be_displaced(step, position)? {
+                    oldest = Some(position);
+                    break;
                 }
+                from = position + 1;
             }
         }
         Ok(oldest)
     }
 
-    /// The first position of a range that came back to a group, or that waits for it.
+    /// The first position of a range that came back to a group, or that waits for it, in a stream.
     fn next_ready(
         &mut self,
         kv: &dyn Kv,
-        group: u32,
-        came_back: bool,
+        (group, stream, came_back): (u32, Stream, bool),
         range: Range<u64>,
     ) -> Result<Option<u64>, KvError> {
         let Some(slot) = self.groups.get_mut(&group) else {
@@ -172,20 +189,20 @@ impl Partition {
         };
         let mut view = View::new(&mut self.shared, slot);
         if came_back {
-            if view.group.returned == 0 {
+            if view.look().returned_in(stream) == 0 {
                 return Ok(None);
             }
             let (from, end) = (
-                view.keys.returned(range.start),
-                view.keys.returned(range.end),
+                view.keys.returned(stream, range.start),
+                view.keys.returned(stream, range.end),
             );
             return Ok(kv::first(kv, &from, &end)?.map(|(key, _)| keys::tail(&key)));
         }
-        let from = range.start.max(view.group.cursor);
-        if view.look().waiting() == 0 || from >= range.end {
+        let from = range.start.max(view.look().spot(stream).cursor);
+        if view.look().waiting_in(stream) == 0 || from >= range.end {
             return Ok(None);
         }
-        let position = view.next_open(kv, from)?;
+        let position = view.next_open(kv, stream, from)?;
         Ok(Some(position).filter(|it| *it < range.end.min(view.state.tail)))
     }
 

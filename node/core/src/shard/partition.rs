@@ -11,12 +11,15 @@ use super::group::Slot;
 use super::hot::Hot;
 use super::id::{PartitionId, PayloadRef};
 use super::keys::{self, Keys};
+use super::lines::Line;
 use super::outbox::{Numbers, rows_of};
 use super::producer::Producer;
 use super::reply::Event;
 use super::side::Spans;
 use super::state::{Phase, State};
+use super::stream::Stream;
 use super::timer::Timer;
+use super::tracked::Tracked;
 use crate::codec::{DecodeError, Reader};
 use crate::kv::{Kv, KvError};
 
@@ -56,6 +59,9 @@ pub(crate) struct Shared {
     /// Which positions count for which groups.
     pub(crate) spans: Spans,
     pub(crate) blocks: Hot<Block>,
+    /// All streams beside the base one, and those that may be empty.
+    pub(crate) lines: Tracked<Stream, Line>,
+    pub(crate) emptied: Vec<Stream>,
     /// Bits of groups that blocks were asked for since the caches were emptied.
     pub(crate) bits_known: usize,
     pub(crate) producers: BTreeMap<Vec<u8>, Producer>,
@@ -99,6 +105,8 @@ impl Partition {
             stored: State::default(),
             spans: Spans::default(),
             blocks: Hot::new(),
+            lines: Tracked::new(),
+            emptied: Vec::new(),
             bits_known: 0,
             producers: BTreeMap::new(),
             met: Vec::new(),
@@ -125,12 +133,13 @@ impl Partition {
                 "partition {id} has a state and no configuration"
             )));
         }
+        partition.load_lines(kv)?;
         for (key, row) in rows_of(&partition, kv, b'g', usize::MAX)? {
             let group = Keys::split(&key).and_then(|(_, rest)| keys::group(rest));
             let Some(group) = group else {
                 return Err(KvError(format!("key of a group of partition {id}")));
             };
-            let slot = Slot::open(Keys(id).of(group), &row)?;
+            let slot = Slot::open(kv, Keys(id).of(group), &row)?;
             if slot.group().phase != Phase::Settled {
                 partition.walking.insert(group);
             }
@@ -147,6 +156,7 @@ impl Partition {
     /// Writes what changed to the rows.
     pub(crate) fn flush(&mut self, kv: &mut dyn Kv) {
         self.shared.flush(kv);
+        self.flush_lines(kv);
         for group in std::mem::take(&mut self.touched) {
             if let Some(slot) = self.groups.get_mut(&group) {
                 let grown = slot.flush(kv);

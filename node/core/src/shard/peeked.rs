@@ -39,6 +39,10 @@ pub struct Peeked {
     pub location: Location,
     /// Hash of its ordering key.
     pub key: Option<u64>,
+    /// 0..=9.
+    pub priority: u8,
+    /// Hash of its tenant.
+    pub tenant: Option<u64>,
     /// Its bytes.
     pub payload: PayloadRef,
     /// When it was first accepted, in ms since 1970.

@@ -5,14 +5,15 @@
 //! | place       | row that says so                    | counted in                     |
 //! |-------------|-------------------------------------|--------------------------------|
 //! | delayed     | `d`                                 | `state.delayed`                |
-//! | waiting     | none: it is at or behind the cursor | tail - cursor - holes - early  |
+//! | waiting     | none: it is at or behind the cursor | tail - `group.taken` - early    |
 //! | early       | `t`: it has to keep its key's order | `state.placed - group.passed`  |
 //! | returned    | `r`                                 | `group.returned`               |
 //! | backing off | `w`, with a timer                   | `group.backing_off`            |
 //! | leased      | `l`, one for its delivery           | `group.in_flight`              |
 //! | blocked     | `k` before it, of the same key      | `group.blocked`                |
 //!
-//! In strict order what waits behind an engaged message counts as blocked.
+//! Of each stream beside the base one `lines.rs` counts the same once more. The cursor is that of
+//! the message's stream. In strict order what waits behind an engaged message counts as blocked.
 
 use super::config::{OnExpiry, Ordering};
 use super::delivery::Returned;
@@ -22,6 +23,7 @@ use super::outbox::Failed;
 use super::partition::{Shared, Step, corrupt};
 use super::reply::{DeadLetterReason, EventKind};
 use super::state::Phase;
+use super::stream::Stream;
 use super::timer::Timer;
 use crate::kv::{Kv, KvError};
 
@@ -59,7 +61,7 @@ impl Look<'_> {
         if self.group.is_ahead(position) {
             return Ok(Place::Ahead);
         }
-        if position >= self.group.cursor {
+        if position >= self.spot(header.stream).cursor {
             let early = self.is_early(kv, position, header)?;
             return Ok(if early { Place::Early } else { Place::Waiting });
         }
@@ -67,7 +69,7 @@ impl Look<'_> {
         let read = |row: &[u8]| {
             Returned::decode(row).map_err(|e| corrupt("returned message", self.id(), &e))
         };
-        if let Some(row) = kv.get(&self.keys.returned(position))? {
+        if let Some(row) = kv.get(&self.keys.returned(header.stream, position))? {
             return Ok(Place::Returned(read(&row)?));
         }
         if let Some(row) = kv.get(&self.keys.backing_off(position))? {
@@ -82,11 +84,16 @@ impl Look<'_> {
 
 impl View<'_> {
     /// Puts a message among those that are receivable again.
-    pub(crate) fn make_returned(&mut self, step: &mut Step<'_>, position: u64, back: Returned) {
+    pub(crate) fn make_returned(
+        &mut self,
+        step: &mut Step<'_>,
+        (position, stream): (u64, Stream),
+        back: Returned,
+    ) {
         let row = Returned { due: 0, ..back };
-        step.kv
-            .put(&self.keys.returned(position), row.encode().into());
-        self.group.returned += 1;
+        let key = self.keys.returned(stream, position);
+        step.kv.put(&key, row.encode().into());
+        self.count_returned(stream);
     }
 
     /// Lets a message back off until `back.due`.
@@ -119,7 +126,7 @@ impl View<'_> {
         if due > step.now {
             self.make_backing_off(step, position, returned);
         } else {
-            self.make_returned(step, position, returned);
+            self.make_returned(step, (position, header.stream), returned);
         }
         Ok(())
     }
@@ -129,21 +136,21 @@ impl View<'_> {
     pub(crate) fn leave_place(
         &mut self,
         step: &mut Step<'_>,
-        position: u64,
+        (position, stream): (u64, Stream),
         place: Place,
     ) -> Returned {
         match place {
             Place::Ahead => {}
-            Place::Waiting => self.group.holes += 1,
+            Place::Waiting => self.stop_waiting(stream),
             Place::Early => {
-                self.group.holes += 1;
-                self.group.passed += 1;
+                self.stop_waiting(stream);
+                self.pass(stream);
             }
             Place::Blocked => self.group.blocked -= 1,
             Place::Leased => self.group.in_flight -= 1,
             Place::Returned(back) => {
-                step.kv.delete(&self.keys.returned(position));
-                self.group.returned -= 1;
+                step.kv.delete(&self.keys.returned(stream, position));
+                self.uncount_returned(stream);
                 return back;
             }
             Place::BackingOff(back) => {
@@ -170,7 +177,11 @@ impl View<'_> {
         if place == Place::Leased {
             return Ok(None);
         }
-        Ok(Some(self.leave_place(step, position, place)))
+        Ok(Some(self.leave_place(
+            step,
+            (position, header.stream),
+            place,
+        )))
     }
 
     /// Removes a message that has left its place: this group has settled it, and the next one of

@@ -15,6 +15,7 @@ use super::partition::{Partition, Shared};
 use super::reply::{Delivered, Outbox, OutboxMessage, Received};
 use super::state::totals;
 use super::stats::Stats;
+use super::stream::{MAX_PRIORITY, Stream};
 use crate::kv::{self, Kv, KvError};
 
 /// Whether a visit goes on.
@@ -27,6 +28,25 @@ impl ShardMachine {
         let look = self.partition(partition).and_then(|p| p.look(group));
         let look = look.filter(Look::delivers);
         look.map_or(0, |look| look.counts().0.min(look.room_in_flight()))
+    }
+
+    /// Messages of a group that are receivable, by priority from 0 on, whatever may be leased at
+    /// present; None when partition or group is not here. Cheap.
+    pub fn ready_by_lane(
+        &self,
+        partition: PartitionId,
+        group: u32,
+    ) -> Option<[u64; MAX_PRIORITY as usize + 1]> {
+        let look = self.partition(partition)?.look(group)?;
+        let mut lanes = [0; MAX_PRIORITY as usize + 1];
+        if look.lines.is_empty() {
+            lanes[0] = look.counts().0;
+            return Some(lanes);
+        }
+        for (lane, ready) in (0..).zip(&mut lanes) {
+            *ready = look.ready_in(lane).map(|(_, ready)| ready).sum();
+        }
+        Some(lanes)
     }
 
     /// Whether a group gets deliveries: it is here, not paused, and no walk is under way for it.
@@ -155,25 +175,38 @@ impl Look<'_> {
         })
     }
 
-    /// When the oldest of the first returned and the first waiting message was accepted.
+    /// When the oldest of the first returned and the first waiting message of each stream was
+    /// accepted.
     fn oldest_ready(&self, kv: &dyn Kv) -> Result<Option<u64>, KvError> {
-        let mut oldest = None;
-        if let Some((key, _)) = self.rows(kv, b'r', 1)?.pop() {
-            let position = keys::tail(&key);
-            let block = self.read_block(kv, position / BLOCK)?;
-            oldest = block.and_then(|b| b.live(position % BLOCK).map(|h| h.enqueued_at));
-        }
-        if self.counts().0 > self.group.returned
-            && let Some(waiting) = self.first_waiting(kv)?
-        {
-            oldest = Some(oldest.unwrap_or(u64::MAX).min(waiting.enqueued_at));
+        let mut oldest: Option<u64> = None;
+        let others = self.lines.all().keys().copied();
+        for stream in [Stream::BASE].into_iter().chain(others) {
+            let returned = self.first_returned(kv, stream)?;
+            let any_waits = self.counts().0 > self.group.returned && self.waiting_in(stream) > 0;
+            let waiting = if any_waits {
+                self.first_waiting(kv, stream)?
+            } else {
+                None
+            };
+            let both = [oldest, returned, waiting.map(|header| header.enqueued_at)];
+            oldest = both.into_iter().flatten().min();
         }
         Ok(oldest)
     }
 
-    fn first_waiting(&self, kv: &dyn Kv) -> Result<Option<Header>, KvError> {
+    fn first_returned(&self, kv: &dyn Kv, stream: Stream) -> Result<Option<u64>, KvError> {
+        let (from, end) = self.keys.all_returned(stream);
+        let Some((key, _)) = kv::first(kv, &from, &end)? else {
+            return Ok(None);
+        };
+        let position = keys::tail(&key);
+        let block = self.read_block(kv, position / BLOCK)?;
+        Ok(block.and_then(|block| block.live(position % BLOCK).map(|h| h.enqueued_at)))
+    }
+
+    fn first_waiting(&self, kv: &dyn Kv, stream: Stream) -> Result<Option<Header>, KvError> {
         let mut found = None;
-        self.visit_open(kv, self.group.cursor, &mut |position, header| {
+        self.visit_open(kv, stream, &mut |position, header| {
             if !self.is_early(kv, position, header)? {
                 found = Some(*header);
             }
@@ -186,22 +219,34 @@ impl Look<'_> {
         Ok(found)
     }
 
-    /// Visits the messages from a position on that the group has not settled.
+    /// Visits the messages of a stream that the group has not settled, from its cursor on.
     fn visit_open(
         &self,
         kv: &dyn Kv,
-        from: u64,
+        stream: Stream,
         visit: &mut dyn FnMut(u64, &Header) -> Flow,
     ) -> Result<(), KvError> {
-        let mut broken = Ok(());
-        self.visit_blocks(kv, from / BLOCK, &mut |number, block| {
-            let flow = self.visit_block(kv, (number, block), from, visit);
-            flow.unwrap_or_else(|error| {
-                broken = Err(error);
-                ControlFlow::Break(())
-            })
-        })?;
-        broken
+        let from = self.spot(stream).cursor;
+        let mut visit = |position: u64, header: &Header| {
+            if header.stream == stream {
+                visit(position, header)
+            } else {
+                Ok(ControlFlow::Continue(()))
+            }
+        };
+        let first = from.max(self.lines.get(stream).first) / BLOCK;
+        let mut next = self.next_block_of(kv, stream, first)?;
+        while let Some(number) = next {
+            if let Some(mut block) = self.read_block(kv, number)?
+                && self
+                    .visit_block(kv, (number, &mut block), from, &mut visit)?
+                    .is_break()
+            {
+                break;
+            }
+            next = self.next_block_of(kv, stream, number + 1)?;
+        }
+        Ok(())
     }
 
     fn visit_block(

@@ -111,6 +111,9 @@ pub enum Refusal {
     /// The ids of the groups do not rise, one of them was used before, or there are too many.
     #[error("the ids of consumer groups must rise and never come again, and 1,024 is the most")]
     BadGroups,
+    /// The tenants with weights do not rise, or they or one of their weights are too many.
+    #[error("tenants with weights must rise, 100 is the most, and a weight is 1 to 1,000")]
+    BadWeights,
     /// The partition is being deleted.
     #[error("the partition is being deleted")]
     Deleting,
@@ -326,6 +329,10 @@ pub struct OutboxMessage {
     pub due: u64,
     /// Its own time to live in ms, from when it is receivable on; 0: none.
     pub ttl_ms: u64,
+    /// 0..=9; kept.
+    pub priority: u8,
+    /// Hash of its tenant; kept.
+    pub tenant: Option<u64>,
     /// Its bytes.
     pub payload: PayloadRef,
     /// Why it left its queue.

@@ -4,6 +4,7 @@
 //! is retained for a while if the queue says so. A group that begins anew may need it again: it
 //! stays as long as it is needed, but it does not count as live any more and has no time to live.
 
+use super::block::Block;
 use super::config::Ordering;
 use super::group::View;
 use super::header::{BLOCK, Header};
@@ -182,11 +183,12 @@ impl Shared {
             self.state.retained -= 1;
             self.state.retained_bytes -= u64::from(header.payload.len);
         }
+        self.uncount_line(header.stream);
         if self.config.ordering == Ordering::PerKey {
             step.kv.delete(&self.keys.keyed(header.key, position));
             if self.is_early(step.kv, position, header)? {
                 self.unfile(step.kv, header.due, Timer::Due(position));
-                self.state.early -= 1;
+                self.not_early(header.stream);
             }
         }
         if is_done {
@@ -198,6 +200,8 @@ impl Shared {
     fn drop_block(&mut self, kv: &mut dyn Kv, number: u64) -> Result<(), KvError> {
         let block = self.blocks.remove(number);
         kv.delete(&self.keys.block(number));
+        let streams = block.iter().flat_map(Block::streams);
+        streams.for_each(|stream| kv.delete(&self.keys.found(stream, number)));
         let (from, end) = self.keys.settled(number);
         match block.and_then(|block| block.side) {
             None if self.spans.is_empty() => {

@@ -52,10 +52,10 @@ pub(crate) struct Group {
     pub(crate) phase: Phase,
     /// Receipts of another epoch are stale.
     pub(crate) epoch: u64,
-    /// The first position that no receive has looked at.
+    /// The first position at which no receive has looked for the base stream.
     pub(crate) cursor: u64,
-    /// Positions from the cursor on that do not wait: settled, or counted below already.
-    pub(crate) holes: u64,
+    /// Positions of all streams that do not wait any more.
+    pub(crate) taken: u64,
     /// Messages with an `r` row.
     pub(crate) returned: u64,
     /// Messages with a `w` row.
@@ -150,7 +150,7 @@ impl Group {
         [
             &mut self.epoch,
             &mut self.cursor,
-            &mut self.holes,
+            &mut self.taken,
             &mut self.returned,
             &mut self.backing_off,
             &mut self.in_flight,

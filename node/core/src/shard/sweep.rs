@@ -17,9 +17,11 @@ impl Partition {
         self.flush(step.kv);
         self.evict();
         self.groups.clear();
+        self.lines.clear();
         self.walking.clear();
         let mut steps = 0;
-        for (from, end) in [self.keys.kinds(b'a', b'o'), self.keys.kinds(b'p', b'x')] {
+        let kinds = [(b'a', b'o'), (b'p', b'x'), (b'y', b'z')];
+        for (from, end) in kinds.map(|(from, end)| self.keys.kinds(from, end)) {
             for (key, value) in kv::take(step.kv, &from, &end, max - steps.min(max))? {
                 if steps >= max {
                     return Ok((steps, false));

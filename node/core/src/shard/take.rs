@@ -6,6 +6,7 @@ use super::group::{Look, View};
 use super::header::{BLOCK, Header};
 use super::id::SessionId;
 use super::keys;
+use super::lanes::{Lanes, Run};
 use super::partition::{Step, corrupt};
 use super::reply::{Delivered, Received};
 use super::state::Phase;
@@ -48,18 +49,19 @@ impl Take {
         step: &mut Step<'_>,
         session: Option<SessionId>,
     ) -> Result<Received, KvError> {
-        let mut scan = SCAN_MAX;
+        let (mut scan, mut lanes) = (SCAN_MAX, Lanes::new());
         while self.messages.len() < self.max && p.look().delivers() {
-            let found = self.messages.len();
-            if p.group.returned > 0 {
-                self.take_returned(p, step)?;
-            } else if p.look().waiting() > 0 && scan > 0 && !strict_waits(p) {
-                self.scan_block(p, step, &mut scan)?;
-                continue;
-            }
-            if self.messages.len() == found {
+            let Some(mut run) = lanes.choose(p, step, &mut scan)? else {
+                break;
+            };
+            if p.look().returned_in(run.stream) > 0 {
+                self.take_returned(p, step, &mut run)?;
+            } else if scan > 0 && !strict_waits(p) {
+                self.scan_block(p, step, (&mut run, &mut scan))?;
+            } else {
                 break;
             }
+            run.note(p);
         }
         let slots = std::mem::take(&mut self.slots);
         let delivery = if slots.is_empty() {
@@ -76,16 +78,26 @@ impl Take {
         })
     }
 
-    fn take_returned(&mut self, p: &mut View<'_>, step: &mut Step<'_>) -> Result<(), KvError> {
-        let (from, end) = p.keys.all(b'r');
-        let rows = kv::take(step.kv, &from, &end, self.max - self.messages.len())?;
+    fn take_returned(
+        &mut self,
+        p: &mut View<'_>,
+        step: &mut Step<'_>,
+        run: &mut Run,
+    ) -> Result<(), KvError> {
+        let (from, end) = p.keys.all_returned(run.stream);
+        let max = run.left.min((self.max - self.messages.len()) as u64);
+        let rows = kv::take(step.kv, &from, &end, max as usize)?;
         for (key, value) in rows {
             let position = keys::tail(&key);
             let back = Returned::decode(&value);
             let back = back.map_err(|e| corrupt("returned message", p.id(), &e))?;
-            step.kv.delete(&key);
-            p.group.returned -= 1;
             let header = p.header(step.kv, position)?;
+            if run.is_over(&header) {
+                break;
+            }
+            step.kv.delete(&key);
+            p.uncount_returned(run.stream);
+            run.left -= 1;
             self.found(p, step, (position, &header), back)?;
         }
         Ok(())
@@ -96,31 +108,42 @@ impl Take {
         &mut self,
         p: &mut View<'_>,
         step: &mut Step<'_>,
-        scan: &mut u64,
+        (run, scan): (&mut Run, &mut u64),
     ) -> Result<(), KvError> {
-        let first = p.group.cursor;
-        let position = p.next_open(step.kv, first)?;
-        p.group.holes -= position - first;
-        p.group.cursor = position;
-        *scan -= 1;
+        let stream = run.stream;
+        let (cursor, mut waiting) = (p.look().spot(stream).cursor, p.look().waiting_in(stream));
+        let position = p.next_within(step.kv, (stream, cursor), scan)?;
+        p.set_cursor(stream, position);
+        let returned = p.group.returned;
         let number = position / BLOCK;
         let end = p.state.tail.min((number + 1) * BLOCK);
         for position in position..end {
             // Removing a message (at most once) may have moved the cursor on, or brought one back.
-            let moved = p.group.cursor != position || p.group.returned > 0;
+            let moved = p.look().spot(stream).cursor != position || p.group.returned != returned;
             // What is behind the last one that waits is not due yet.
-            let over = moved || p.look().waiting() == 0;
+            let over = moved || waiting == 0 || run.left == 0;
             if over || self.messages.len() == self.max || strict_waits(p) || *scan == 0 {
                 break;
             }
             let header = p.open(step.kv, position)?;
-            p.group.cursor = position + 1;
-            let Some(header) = header else {
-                p.group.holes -= 1;
+            let Some(header) = header.filter(|header| header.stream == stream) else {
+                p.set_cursor(stream, position + 1);
                 continue;
             };
+            let early = p.is_early(step.kv, position, &header)?;
+            if !early && run.is_over(&header) {
+                break;
+            }
+            p.set_cursor(stream, position + 1);
+            p.stop_waiting(stream);
             *scan -= 1;
+            if early {
+                p.pass_early(step, position, &header)?;
+                continue;
+            }
+            waiting -= 1;
             if self.may_go(p, step, position, &header)? {
+                run.left -= 1;
                 self.found(p, step, (position, &header), Returned::default())?;
             }
         }
@@ -139,10 +162,6 @@ impl Take {
             Ordering::None => {}
             Ordering::Strict => p.group.engaged = position + 1,
             Ordering::PerKey => {
-                if p.is_early(step.kv, position, header)? {
-                    p.pass_early(step, position, header)?;
-                    return Ok(false);
-                }
                 if p.look().head(step.kv, header.key)?.is_some() {
                     p.group.blocked += 1;
                     return Ok(false);
@@ -198,12 +217,12 @@ fn strict_waits(p: &View<'_>) -> bool {
 }
 
 impl Look<'_> {
-    /// Messages from the cursor on that wait.
+    /// Messages that wait.
     pub(crate) fn waiting(&self) -> u64 {
-        self.state.tail - self.group.cursor - self.group.holes - self.early()
+        self.state.tail - self.group.taken - self.early()
     }
 
-    /// Messages from the cursor on that are not due yet.
+    /// Messages ahead of the cursors that are not due yet.
     pub(crate) fn early(&self) -> u64 {
         self.state.placed - self.group.passed
     }

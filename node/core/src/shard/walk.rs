@@ -10,6 +10,7 @@ use super::group_config::{GroupConfig, GroupStart};
 use super::header::{BLOCK, Header};
 use super::id::DEFAULT_GROUP;
 use super::keys;
+use super::lines::Standing;
 use super::op::TICK_BUDGET;
 use super::partition::{Partition, Shared, Step, corrupt};
 use super::reply::Refusal;
@@ -91,9 +92,10 @@ impl Partition {
     fn add_group(&mut self, setting: &GroupConfig) {
         let state = &mut self.shared.state;
         let there = state.messages - state.delayed + state.retained;
-        let begin = if setting.start == GroupStart::Beginning || setting.id == DEFAULT_GROUP {
+        let is_first = setting.start == GroupStart::Beginning || setting.id == DEFAULT_GROUP;
+        let begin = if is_first {
             Group {
-                holes: state.tail - there,
+                taken: state.tail - there,
                 passed: state.placed - state.early,
                 ..Group::default()
             }
@@ -101,12 +103,16 @@ impl Partition {
             Group {
                 start: state.tail,
                 cursor: state.tail,
+                taken: state.tail,
                 passed: state.placed,
                 ..Group::default()
             }
         };
         state.last_group = state.last_group.max(u64::from(setting.id));
-        let slot = Slot::new(self.keys.of(setting.id), begin);
+        let end = (!is_first).then_some(state.tail);
+        let standing = Standing::begin(&self.shared.lines, end);
+        let mut slot = Slot::new(self.keys.of(setting.id), begin);
+        *slot.standing() = standing;
         self.groups.insert(setting.id, slot);
         self.touched.insert(setting.id);
     }
@@ -117,6 +123,7 @@ impl Partition {
             return;
         };
         slot.write_back(step.kv);
+        slot.standing().forget(step.kv, self.shared.keys.of(id));
         let view = View::new(&mut self.shared, slot);
         if view.group.phase != Phase::Leaving {
             view.group.phase = Phase::Leaving;
@@ -150,13 +157,13 @@ impl Partition {
         let state = self.state;
         if let Some(slot) = self.groups.get_mut(&id) {
             slot.write_back(step.kv);
-            let view = View::new(&mut self.shared, slot);
+            let mut view = View::new(&mut self.shared, slot);
             let start = view.group.start.min(position);
             *view.group = Group {
                 phase: Phase::Seeking,
                 epoch: view.group.epoch + 1,
                 cursor: position,
-                holes: state.tail - position,
+                taken: state.tail,
                 passed: state.placed,
                 returned: 0,
                 backing_off: 0,
@@ -168,6 +175,7 @@ impl Partition {
                 end: state.tail,
                 ..*view.group
             };
+            view.stand_at(position);
             self.walking.insert(id);
             self.touched.insert(id);
         }
@@ -327,9 +335,9 @@ impl View<'_> {
         if !needs {
             self.unsettle(step.kv, position)?;
         }
-        self.group.holes -= 1;
+        self.wait_again(header.stream);
         if self.is_early(step.kv, position, header)? {
-            self.group.passed -= 1;
+            self.unpass(header.stream);
         }
         Ok(())
     }

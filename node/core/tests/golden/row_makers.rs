@@ -63,7 +63,7 @@ pub fn row_makers() -> Vec<Op> {
         configure_deduplication(by_content),
         send_with_ids(by_content),
     ];
-    [ops, grouped()].concat()
+    [ops, grouped(), laned()].concat()
 }
 
 /// Moves a message away, and has it say something else.
@@ -121,6 +121,51 @@ fn fail() -> Op {
         group: DEFAULT_GROUP,
         items,
     })
+}
+
+/// A queue of lanes and tenants, in which a tenant has had one message of its turn.
+fn laned() -> Vec<Op> {
+    let partition = PartitionId {
+        queue: 12,
+        partition: 0,
+    };
+    let weights = vec![TenantWeight {
+        tenant: 300,
+        weight: 2,
+    }];
+    let config = PartitionConfig {
+        weights,
+        ..PartitionConfig::default()
+    };
+    let message = |priority, tenant| NewMessage {
+        priority,
+        tenant,
+        body: Bytes::from_static(b"body"),
+        ..NewMessage::default()
+    };
+    let messages = vec![
+        message(0, None),
+        message(5, Some(300)),
+        message(5, Some(301)),
+        message(9, None),
+    ];
+    let receive = Receive {
+        partition,
+        group: DEFAULT_GROUP,
+        session: None,
+        max: 2,
+        lease_ms: None,
+    };
+    vec![
+        Op::Configure(Configure { partition, config }),
+        Op::Send(Send {
+            partition,
+            producer: None,
+            atomic: false,
+            messages,
+        }),
+        Op::Receive(receive),
+    ]
 }
 
 /// A queue of two groups, one of which has settled a message, and one that both have settled.

@@ -65,6 +65,7 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("delete message", delete(Some(LEASE))),
         ("delete message that is not leased", delete(None)),
         ("configure groups", configure_groups(PARTITION)),
+        ("configure lanes", configure_lanes(PARTITION)),
         ("seek beginning", seek(PARTITION, SeekTo::Beginning)),
         ("seek end", seek(PARTITION, SeekTo::End)),
         ("seek sequence", seek(PARTITION, SeekTo::Sequence(300))),
@@ -87,6 +88,18 @@ fn configure_groups(partition: PartitionId) -> Op {
         revision: 3,
         groups: vec![default, GroupConfig { id: 2, ..default }, other],
         retain_ms: 60_000,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure { partition, config })
+}
+
+fn configure_lanes(partition: PartitionId) -> Op {
+    let weights = [(5, 3), (0x0102, 300)];
+    let weights = weights.map(|(tenant, weight)| TenantWeight { tenant, weight });
+    let config = PartitionConfig {
+        revision: 3,
+        aging_ms: 500,
+        weights: weights.to_vec(),
         ..PartitionConfig::default()
     };
     Op::Configure(Configure { partition, config })
@@ -285,6 +298,8 @@ fn send() -> Op {
         not_before: 70_000,
         ttl_ms: 80_000,
         identity: None,
+        priority: 8,
+        tenant: Some(0x0304),
         header: Bytes::from_static(b"h"),
         body: Bytes::from_static(b"body"),
     };
@@ -325,6 +340,8 @@ pub fn accept() -> Op {
         key: Some(5),
         due: 90_000,
         ttl_ms: 60_000,
+        priority: 7,
+        tenant: Some(6),
         header: Bytes::new(),
         body: Bytes::from_static(b"b"),
     };

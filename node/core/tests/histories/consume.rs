@@ -177,6 +177,8 @@ impl Shard {
             key: m.key,
             due: m.due,
             ttl_ms: m.ttl_ms,
+            priority: m.priority,
+            tenant: m.tenant,
             header: Bytes::new(),
             body: self.body(m.payload).into(),
         }

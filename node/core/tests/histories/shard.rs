@@ -200,6 +200,8 @@ impl Shard {
                 .map(|by| deduplication(by, command)),
             groups: self.groups_of(command),
             retain_ms: command.number("retain", 0),
+            aging_ms: command.number("aging", 60_000),
+            weights: weights(command.text("weights", "")),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }
@@ -225,10 +227,7 @@ impl Shard {
             return vec![format!("{reply:?}")];
         };
         let told = |(word, outcome): (&String, SendOutcome)| {
-            let body = word
-                .split(['@', '+', '^', '~', '!'])
-                .next()
-                .unwrap_or_default();
+            let body = word.split(MARKS).next().unwrap_or_default();
             match outcome {
                 SendOutcome::Accepted { sequence } => format!("{body} is {sequence}"),
                 SendOutcome::Duplicate { sequence } => format!("{body} was {sequence} already"),
@@ -322,29 +321,44 @@ fn identity(id: Option<&str>, body: &str) -> Identity {
     )
 }
 
-/// `BODY@KEY+DELAY^NOT_BEFORE~TTL!ID`
+/// Weights of tenants: `NAME:WEIGHT,…`.
+fn weights(text: &str) -> Vec<TenantWeight> {
+    let weight = |word: &str| {
+        let (name, weight) = word.split_once(':').expect("NAME:WEIGHT");
+        TenantWeight {
+            tenant: key_hash(name.as_bytes()),
+            weight: weight.parse().expect("a number"),
+        }
+    };
+    let mut weights: Vec<_> = text
+        .split(',')
+        .filter(|word| !word.is_empty())
+        .map(weight)
+        .collect();
+    weights.sort_by_key(|of| of.tenant);
+    weights
+}
+
+/// What may follow a body, each with what it says.
+const MARKS: [char; 7] = ['@', '+', '^', '~', '!', '%', '&'];
+
+/// `BODY@KEY+DELAY^NOT_BEFORE~TTL!ID%PRIORITY&TENANT`, in any order behind the body.
 pub fn message(word: &str) -> NewMessage {
-    let (word, id) = match word.split_once('!') {
-        Some((word, id)) => (word, Some(id)),
-        None => (word, None),
+    let said = |mark: char| {
+        let (_, rest) = word.split_once(mark)?;
+        rest.split(MARKS).next()
     };
-    let (word, ttl) = word.split_once('~').unwrap_or((word, "0"));
-    let (word, not_before) = match word.split_once('^') {
-        Some((word, at)) => (word, BEGIN + at.parse::<u64>().expect("a time in ms")),
-        None => (word, 0),
-    };
-    let (word, delay) = word.split_once('+').unwrap_or((word, "0"));
-    let (body, key) = match word.split_once('@') {
-        Some((body, key)) => (body, Some(key_hash(key.as_bytes()))),
-        None => (word, None),
-    };
-    let delay_ms = delay.parse().expect("a number of ms");
+    let number = |mark: char| said(mark).map_or(0, |n| n.parse::<u64>().expect("a number"));
+    let hash = |mark: char| said(mark).map(|name| key_hash(name.as_bytes()));
+    let body = word.split(MARKS).next().unwrap_or_default();
     NewMessage {
-        key,
-        delay_ms,
-        not_before,
-        ttl_ms: ttl.parse().expect("a number of ms"),
-        identity: Some(identity(id, body)),
+        key: hash('@'),
+        delay_ms: number('+'),
+        not_before: said('^').map_or(0, |_| BEGIN + number('^')),
+        ttl_ms: number('~'),
+        identity: Some(identity(said('!'), body)),
+        priority: number('%') as u8,
+        tenant: hash('&'),
         header: Bytes::new(),
         body: body.to_owned().into(),
     }

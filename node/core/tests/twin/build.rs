@@ -244,6 +244,8 @@ impl World {
             deduplication: config.deduplication,
             groups: self.groups(partition, config),
             retain_ms: config.retain_ms,
+            aging_ms: config.aging_ms,
+            weights: weights(&config.weights),
         };
         Op::Configure(Configure { partition, config })
     }
@@ -265,6 +267,8 @@ impl World {
                 (None, 0) => Identity::Content(u128::from(self.bodies) << 64),
                 (None, content) => Identity::Content(1_000 + u128::from(content)),
             }),
+            priority: sent.priority,
+            tenant: sent.tenant.map(tenant),
             header: Bytes::from_static(b"h"),
             body: body.into(),
         }
@@ -326,10 +330,28 @@ impl World {
             key: head.key,
             due: head.due,
             ttl_ms: head.ttl_ms,
+            priority: head.priority,
+            tenant: head.tenant,
             header: Bytes::from_static(b"h"),
             body: self.body(head.payload),
         }
     }
+}
+
+fn tenant(number: u8) -> u64 {
+    key_hash(&[b't', number])
+}
+
+/// Weights of tenants by their numbers; 0: it is not named.
+fn weights(of: &[u32]) -> Vec<TenantWeight> {
+    let named = (0..).zip(of).filter(|(_, weight)| **weight != 0);
+    let named = named.map(|(number, weight)| TenantWeight {
+        tenant: tenant(number),
+        weight: *weight,
+    });
+    let mut named: Vec<_> = named.collect();
+    named.sort_by_key(|of| of.tenant);
+    named
 }
 
 fn group_config(id: u32, asked: Asked) -> GroupConfig {

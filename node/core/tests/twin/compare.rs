@@ -1,6 +1,6 @@
 //! What must be equal after every entry, beside the replies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use proptest::test_runner::TestCaseError;
@@ -73,6 +73,14 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
         ready.min(p.room_in_flight(group))
     };
     prop_assert_eq!(world.machine.ready(p.id, group), may_go);
+    let mut lanes = [0; 10];
+    for (m, mine) in p.open(group) {
+        let waits = mine.state == State::Waiting && !m.early && !engaged;
+        if waits || mine.state == State::Returned {
+            lanes[usize::from(m.stream.0)] += 1;
+        }
+    }
+    prop_assert_eq!(world.machine.ready_by_lane(p.id, group), Some(lanes));
     prop_assert_eq!(
         stats.blocked,
         if engaged { blocked + waiting } else { blocked },
@@ -89,10 +97,12 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
     prop_assert_eq!(sum, open as u64, "each message is in one place");
     counts_of_all(p, &stats, group)?;
     let first = |state: State| {
-        let mut open = p.open(group);
         let early = |m: &Message| m.early && state == State::Waiting;
-        let found = open.find(|(m, mine)| mine.state == state && !early(m));
-        found.map(|(m, _)| m.enqueued_at)
+        let open = p.open(group);
+        let open = open.filter(|(m, mine)| mine.state == state && !early(m));
+        let mut first = BTreeMap::new();
+        open.for_each(|(m, _)| *first.entry(m.stream).or_insert(m.enqueued_at) += 0);
+        first.into_values().min()
     };
     let waiting = if engaged { None } else { first(State::Waiting) };
     let oldest = [first(State::Returned), waiting]
@@ -210,11 +220,11 @@ fn messages_of(world: &World, p: &Partition, group: u32) -> Check {
 }
 
 /// What a browse shows of a message, with its payload and its state by themselves.
-type Shown = (MessageId, u64, Location, [Option<u64>; 3], (u64, u32));
+type Shown = (MessageId, u64, Location, [Option<u64>; 4], (u64, u32, u8));
 
 fn shown(world: &World, m: &Peeked) -> (Shown, Bytes, MessageState) {
-    let marks = [m.key, m.expires_at, m.due];
-    let counts = (m.enqueued_at, m.delivery_count);
+    let marks = [m.key, m.expires_at, m.due, m.tenant];
+    let counts = (m.enqueued_at, m.delivery_count, m.priority);
     let shown = (m.id, m.sequence, m.location, marks, counts);
     (shown, world.body(m.payload), m.state)
 }
@@ -237,8 +247,10 @@ fn expected(
         }
     };
     let key = Some(m.key).filter(|key| *key != 0);
-    let marks = [key, p.expires_at(m), Some(due).filter(|due| *due > now)];
-    let counts = (m.enqueued_at, count);
+    let due = Some(due).filter(|due| *due > now);
+    let tenant = Some(m.tenant).filter(|tenant| *tenant != 0);
+    let marks = [key, p.expires_at(m), due, tenant];
+    let counts = (m.enqueued_at, count, m.priority);
     let shown = (m.id, m.sequence, p.location(m), marks, counts);
     (shown, m.body.clone(), state)
 }
@@ -352,6 +364,8 @@ fn leaving(world: &World, target: PartitionId, m: &OutboxMessage) -> Leaving {
         enqueued_at: m.enqueued_at,
         due: m.due,
         ttl: m.ttl_ms,
+        priority: m.priority,
+        tenant: m.tenant.unwrap_or(0),
         reason: m.reason,
         count: m.delivery_count,
         at: m.at,

@@ -99,6 +99,8 @@ impl Partition {
                 enqueued_at: fx.now,
                 due: if due > fx.now { due } else { 0 },
                 ttl: message.ttl_ms,
+                priority: message.priority.min(MAX_PRIORITY),
+                tenant: message.tenant.unwrap_or(0),
                 reason: OutboxReason::Sent,
                 count: 0,
                 at: fx.now,

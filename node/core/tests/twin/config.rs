@@ -41,6 +41,9 @@ pub struct Config {
     /// An id is given that was used before.
     pub reuse: bool,
     pub retain_ms: u64,
+    pub aging_ms: u64,
+    /// Of tenants by their numbers; 0: not named.
+    pub weights: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +127,11 @@ fn groups() -> impl Strategy<Value = Vec<Option<Asked>>> {
     prop_oneof![1 => Just(Vec::new()), 1 => some]
 }
 
+fn weights() -> impl Strategy<Value = Vec<u32>> {
+    let weight = prop_oneof![20 => Just(0_u32), 20 => 1_u32..4, 1 => Just(1_001)];
+    prop_oneof![1 => Just(Vec::new()), 1 => vec(weight, 3)]
+}
+
 pub fn config() -> impl Strategy<Value = Config> {
     let delivery = prop_oneof![6 => Just(Delivery::AtLeastOnce), 1 => Just(Delivery::AtMostOnce)];
     let dead_letter = prop_oneof![
@@ -150,6 +158,10 @@ pub fn config() -> impl Strategy<Value = Config> {
         proptest::option::weighted(0.1, asked()),
         weighted(0.05),
         prop_oneof![3 => Just(0_u64), 1 => Just(30), 2 => Just(900), 1 => Just(50_000)],
+        (
+            prop_oneof![2 => Just(0_u64), 1 => Just(1), 2 => Just(10), 2 => Just(500)],
+            weights(),
+        ),
     );
     (
         proptest::option::weighted(0.2, ordering()),
@@ -180,6 +192,8 @@ pub fn config() -> impl Strategy<Value = Config> {
                 default_group: groups.1,
                 reuse: groups.2,
                 retain_ms: groups.3,
+                aging_ms: groups.4.0,
+                weights: groups.4.1,
             },
         )
 }

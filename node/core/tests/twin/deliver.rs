@@ -21,7 +21,7 @@ impl Partition {
         let number = group.delivery + 1;
         let mut taken = Vec::new();
         while (taken.len() as u64) < max {
-            let Some(batch) = self.next_to_go(op.group, max as usize - taken.len()) else {
+            let Some(batch) = self.next_to_go(op.group, max - taken.len() as u64) else {
                 break;
             };
             for sequence in batch {
@@ -69,45 +69,6 @@ impl Partition {
             return u64::MAX;
         }
         u64::from(limit).saturating_sub(self.in_flight(group))
-    }
-
-    /// What came back, else the first that waits and may go.
-    fn next_to_go(&mut self, group: u32, max: usize) -> Option<Vec<u64>> {
-        let back = self
-            .open(group)
-            .filter(|(_, mine)| mine.state == State::Returned);
-        let back: Vec<u64> = back.take(max).map(|(m, _)| m.sequence).collect();
-        if !back.is_empty() {
-            return Some(back);
-        }
-        loop {
-            let waits = |mine: &Mine| mine.state == State::Waiting;
-            let mut waiting = self.open(group).filter(|(_, mine)| waits(mine));
-            let next = waiting.find(|(m, _)| !m.early)?.0.sequence;
-            drop(waiting);
-            // What is not due yet and stands before it is passed.
-            let early = self.open(group).filter(|(_, mine)| waits(mine));
-            let early = early.take_while(|(m, _)| m.sequence != next);
-            let early: Vec<_> = early.map(|(m, _)| (m.sequence, m.key, m.due)).collect();
-            let strict = self.config.ordering == Ordering::Strict;
-            if strict && self.engaged(group, 0) {
-                return None;
-            }
-            for (sequence, key, due) in early {
-                let state = if self.engaged(group, key) {
-                    State::Blocked
-                } else {
-                    State::BackingOff(due)
-                };
-                self.message(group, sequence).state = state;
-            }
-            let key = self.messages.iter().find(|m| m.sequence == next)?.key;
-            let keyed = self.config.ordering == Ordering::PerKey;
-            if !keyed || !self.engaged(group, key) {
-                return Some(vec![next]);
-            }
-            self.message(group, next).state = State::Blocked;
-        }
     }
 
     pub fn settle_all(&mut self, op: &Settle, fx: &mut Effects) -> Seen {

@@ -95,6 +95,8 @@ impl Partition {
             enqueued_at: m.enqueued_at,
             due: 0,
             ttl: 0,
+            priority: m.priority,
+            tenant: m.tenant,
             reason,
             count,
             at: fx.now,

@@ -6,7 +6,16 @@ use super::model::{Effects, Message, Mine, Partition, Placed, State};
 use super::ops::Seen;
 
 impl Partition {
-    pub fn may_have(&self, groups: &[GroupConfig]) -> bool {
+    pub fn may_be(&self, config: &PartitionConfig) -> Result<(), Refusal> {
+        let in_range = |of: &TenantWeight| of.tenant != 0 && (1..=1_000).contains(&of.weight);
+        if !config.weights.iter().all(in_range) {
+            return Err(Refusal::BadWeights);
+        }
+        let groups = self.may_have(&config.groups);
+        groups.then_some(()).ok_or(Refusal::BadGroups)
+    }
+
+    fn may_have(&self, groups: &[GroupConfig]) -> bool {
         let rising = groups.windows(2).all(|pair| pair[0].id < pair[1].id);
         let known = |id: u32| id == 0 || self.groups.contains_key(&id) || id > self.last_group;
         rising && groups.iter().all(|group| known(group.id))

@@ -119,6 +119,8 @@ pub struct Sent {
     /// What it says: of few, so that a content comes again; 0: what nothing else says.
     pub content: u8,
     pub len: usize,
+    pub priority: u8,
+    pub tenant: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,8 +148,16 @@ fn sent() -> impl Strategy<Value = Sent> {
         proptest::option::weighted(0.4, 0_u8..2),
         prop_oneof![2 => Just(0_u8), 1 => 1_u8..3],
     );
-    (key, delay, not_before, ttl, same, 6_usize..16).prop_map(
-        |(key, delay, not_before, ttl, (id, content), len)| Sent {
+    // Many have neither.
+    let lane = prop_oneof![
+        5 => Just(0_u8), 2 => Just(1), 2 => Just(4), 2 => Just(9), 1 => Just(200),
+    ];
+    let lane = prop_oneof![
+        3 => (lane, proptest::option::weighted(0.4, 0_u8..3)),
+        2 => Just((0, None)),
+    ];
+    (key, delay, not_before, ttl, same, (6_usize..16, lane)).prop_map(
+        |(key, delay, not_before, ttl, (id, content), (len, (priority, tenant)))| Sent {
             key,
             delay,
             not_before,
@@ -155,6 +165,8 @@ fn sent() -> impl Strategy<Value = Sent> {
             id,
             content,
             len,
+            priority,
+            tenant,
         },
     )
 }

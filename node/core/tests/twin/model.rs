@@ -44,6 +44,9 @@ impl Mine {
     }
 }
 
+/// A lane, and a tenant as they take turns; 0: none.
+pub type Stream = (u8, u64);
+
 #[derive(Debug, Clone)]
 pub struct Message {
     pub id: MessageId,
@@ -59,6 +62,11 @@ pub struct Message {
     pub ttl: u64,
     /// When it is due; 0: at once.
     pub due: u64,
+    pub priority: u8,
+    /// 0: none.
+    pub tenant: u64,
+    /// In which lane and for which tenant it goes.
+    pub stream: Stream,
     /// It has its place in line before it is due.
     pub early: bool,
     /// Of the groups that have not settled it.
@@ -90,6 +98,8 @@ pub struct Leaving {
     pub due: u64,
     /// 0: none.
     pub ttl: u64,
+    pub priority: u8,
+    pub tenant: u64,
     pub reason: OutboxReason,
     pub count: u32,
     pub at: u64,
@@ -117,6 +127,8 @@ pub struct Group {
     pub setting: GroupConfig,
     pub epoch: u64,
     pub delivery: u64,
+    /// Of each lane: whose turn it is, and how many messages it may take yet.
+    pub turns: BTreeMap<u8, (Stream, u64)>,
     /// What is not of the whole partition.
     pub totals: Totals,
 }
@@ -213,6 +225,7 @@ impl Partition {
     pub fn enter(&mut self, mut m: Message, now: u64, was_delayed: bool) {
         m.early = self.config.ordering == Ordering::PerKey && m.due != 0;
         m.position = self.line.len();
+        m.stream = self.stream_of(&m);
         m.of = self
             .groups
             .keys()

@@ -117,8 +117,8 @@ impl Twin {
     fn configure(&mut self, op: &Configure, fx: &mut Effects) -> Reply {
         let Some(p) = self.partitions.get_mut(&op.partition) else {
             let mut p = Partition::new(op.partition, op.config.clone());
-            if !p.may_have(&op.config.groups) {
-                return Reply::Refused(Refusal::BadGroups);
+            if let Err(refusal) = p.may_be(&op.config) {
+                return Reply::Refused(refusal);
             }
             p.set_groups(fx);
             self.partitions.insert(op.partition, p);
@@ -133,8 +133,8 @@ impl Twin {
         if op.config.ordering != p.config.ordering {
             return Reply::Refused(Refusal::OrderingFixed);
         }
-        if !p.may_have(&op.config.groups) {
-            return Reply::Refused(Refusal::BadGroups);
+        if let Err(refusal) = p.may_be(&op.config) {
+            return Reply::Refused(refusal);
         }
         p.config = op.config.clone();
         p.set_groups(fx);
@@ -170,7 +170,7 @@ impl Partition {
             let refusal = if number > through + 1 {
                 Err(Refusal::Gap)
             } else {
-                self.make_room(size, fx)
+                self.make_room(size, m.priority, fx)
             };
             if let Err(refusal) = refusal {
                 stopped = Some(refusal);
@@ -197,6 +197,9 @@ impl Partition {
                 ready_from: m.due.max(fx.now),
                 ttl: m.ttl_ms,
                 due: if m.due > fx.now { m.due } else { 0 },
+                priority: m.priority.min(MAX_PRIORITY),
+                tenant: m.tenant.unwrap_or(0),
+                stream: (0, 0),
                 early: false,
                 of: BTreeMap::new(),
                 settled_at: None,

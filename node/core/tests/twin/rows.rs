@@ -57,6 +57,15 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
     prop_assert_eq!(count('L'), leased.len(), "timers of deliveries");
     prop_assert_eq!(count('s'), sessions, "deliveries of sessions");
     prop_assert_eq!(count('r'), of(|s| *s == State::Returned), "returned");
+    let streams: BTreeSet<_> = p.messages.iter().map(|m| m.stream).collect();
+    let streams = streams.iter().filter(|stream| **stream != (0, 0)).count();
+    prop_assert_eq!(count('b'), streams, "streams");
+    prop_assert!(count('c') <= streams * p.groups.len(), "places in streams");
+    prop_assert!(count('y') <= 10 * p.groups.len(), "turns of lanes");
+    let apart = p.messages.iter().filter(|m| m.stream != (0, 0));
+    let apart: BTreeSet<_> = apart.map(|m| (m.stream, m.position / 64)).collect();
+    let found = count('f');
+    prop_assert!(apart.len() <= found, "blocks of streams");
     let backing_off = of(|s| matches!(s, State::BackingOff(_)));
     prop_assert_eq!(count('w'), backing_off, "backing off");
     prop_assert_eq!(count('W'), backing_off, "timers of what backs off");
@@ -66,6 +75,7 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
     // The last one is kept until it is full.
     let rows = count('m');
     prop_assert!((blocks.len()..=blocks.len() + 1).contains(&rows), "blocks");
+    prop_assert!(found <= rows * 64, "blocks of streams");
     prop_assert!(count('v') <= rows, "sides of blocks");
     prop_assert!(count('R') <= rows, "timers of what is retained");
     let bits = rows * p.groups.len();

@@ -97,7 +97,9 @@ impl Partition {
             (sequence, SendOutcome::Duplicate { sequence })
         } else {
             let room = self.room_for_id(m);
-            if let Err(refusal) = room.and_then(|()| self.make_room(size, fx)) {
+            if let Err(refusal) =
+                room.and_then(|()| self.make_room(size, m.priority.min(MAX_PRIORITY), fx))
+            {
                 return SendOutcome::Refused(refusal);
             }
             let sequence = self.add(m, size, fx.now);
@@ -112,8 +114,9 @@ impl Partition {
         outcome
     }
 
-    /// Room for one more message; the oldest that is ready makes it, where the queue says so.
-    pub fn make_room(&mut self, size: u64, fx: &mut Effects) -> Result<(), Refusal> {
+    /// Room for one more message; the oldest that is ready of the lowest lane makes it, where the
+    /// queue says so, unless its lane is higher than the message's priority.
+    pub fn make_room(&mut self, size: u64, priority: u8, fx: &mut Effects) -> Result<(), Refusal> {
         let Err(full) = self.room(1, size) else {
             return Ok(());
         };
@@ -126,8 +129,10 @@ impl Partition {
         if self.config.overflow == Overflow::Reject || (max != 0 && size > max) {
             return Err(full);
         }
-        let oldest = self.messages.iter().filter(|m| may_be_displaced(m, fx.now));
-        let oldest: Vec<u64> = oldest.map(|m| m.sequence).collect();
+        let may = |m: &&Message| m.stream.0 <= priority && may_be_displaced(m, fx.now);
+        let mut oldest: Vec<_> = self.messages.iter().filter(may).collect();
+        oldest.sort_by_key(|m| m.stream.0);
+        let oldest: Vec<u64> = oldest.into_iter().map(|m| m.sequence).collect();
         for (enough, sequence) in (1..).zip(&oldest) {
             copy.displace(*sequence, &mut nothing);
             if copy.room(1, size).is_ok() {
@@ -195,6 +200,9 @@ impl Partition {
             ready_from: due.max(now),
             ttl: m.ttl_ms,
             due,
+            priority: m.priority.min(MAX_PRIORITY),
+            tenant: m.tenant.unwrap_or(0),
+            stream: (0, 0),
             early: false,
             of: BTreeMap::new(),
             settled_at: None,

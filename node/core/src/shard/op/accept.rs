@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::send::{LoggedPayload, put_payload, read_payload};
+use super::send::{LoggedPayload, put_payload, read_payload, read_priority};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
 use crate::shard::config::Ordering;
@@ -14,6 +14,7 @@ use crate::shard::id::{
 use crate::shard::overflow::DISPLACED_MAX;
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Reply};
+use crate::shard::stream::MAX_PRIORITY;
 
 /// Adds messages that stand in the outbox of `source`.
 ///
@@ -45,6 +46,10 @@ pub struct MovedMessage {
     pub due: u64,
     /// Its own time to live in ms, from when it is receivable on; 0: none.
     pub ttl_ms: u64,
+    /// 0..=[`MAX_PRIORITY`](crate::shard::MAX_PRIORITY); kept.
+    pub priority: u8,
+    /// Hash of its tenant; kept.
+    pub tenant: Option<u64>,
     /// Header block, opaque to the core.
     pub header: Bytes,
     /// Body.
@@ -54,6 +59,8 @@ pub struct MovedMessage {
 // Frozen: these bits are in logs. The others are reserved.
 const HAS_DUE: u8 = 1;
 const HAS_TTL: u8 = 2;
+const HAS_PRIORITY: u8 = 4;
+const HAS_TENANT: u8 = 8;
 
 impl Accept {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -65,7 +72,12 @@ impl Accept {
             put_message_id(out, message.id);
             out.put_varint(message.enqueued_at);
             let flag = |number: u64, bit: u8| if number == 0 { 0 } else { bit };
-            out.push(flag(message.due, HAS_DUE) | flag(message.ttl_ms, HAS_TTL));
+            out.push(
+                flag(message.due, HAS_DUE)
+                    | flag(message.ttl_ms, HAS_TTL)
+                    | flag(u64::from(message.priority), HAS_PRIORITY)
+                    | flag(message.tenant.unwrap_or(0), HAS_TENANT),
+            );
             // 0 is no key: a key's hash never is 0.
             out.put_u64(message.key.unwrap_or(0));
             if message.due != 0 {
@@ -73,6 +85,12 @@ impl Accept {
             }
             if message.ttl_ms != 0 {
                 out.put_varint(message.ttl_ms);
+            }
+            if message.priority != 0 {
+                out.push(message.priority.min(MAX_PRIORITY));
+            }
+            if let Some(tenant) = message.tenant.filter(|tenant| *tenant != 0) {
+                out.put_u64(tenant);
             }
             put_payload(out, &message.header, &message.body);
         }
@@ -82,7 +100,7 @@ impl Accept {
     pub fn encoded_len_max(&self) -> usize {
         self.messages
             .iter()
-            .map(|m| m.header.len() + m.body.len() + 100)
+            .map(|m| m.header.len() + m.body.len() + 110)
             .sum::<usize>()
             + 64
     }
@@ -108,6 +126,9 @@ pub(crate) struct LoggedMoved {
     pub(crate) due: u64,
     /// 0: none.
     pub(crate) ttl_ms: u64,
+    pub(crate) priority: u8,
+    /// 0: none.
+    pub(crate) tenant: u64,
     pub(crate) payload: LoggedPayload,
 }
 
@@ -122,7 +143,7 @@ impl LoggedAccept {
             let id = read_message_id(r)?;
             let enqueued_at = r.varint("time of acceptance")?;
             let flags = r.u8("message flags")?;
-            if flags & !(HAS_DUE | HAS_TTL) != 0 {
+            if flags & !(HAS_DUE | HAS_TTL | HAS_PRIORITY | HAS_TENANT) != 0 {
                 return r.fail("message flags");
             }
             let key = r.u64("key hash")?;
@@ -139,6 +160,16 @@ impl LoggedAccept {
                 key,
                 due: number(HAS_DUE, "due time")?,
                 ttl_ms: number(HAS_TTL, "time to live")?,
+                priority: if flags & HAS_PRIORITY == 0 {
+                    0
+                } else {
+                    read_priority(r)?
+                },
+                tenant: if flags & HAS_TENANT == 0 {
+                    0
+                } else {
+                    r.u64("tenant")?
+                },
                 payload: read_payload(r)?,
             });
         }
@@ -168,7 +199,9 @@ impl LoggedAccept {
                 stopped = Some(Refusal::Gap);
                 break;
             }
-            if let Err(refusal) = p.make_room(step, message.payload.len, &mut budget)? {
+            if let Err(refusal) =
+                p.make_room(step, (message.payload.len, message.priority), &mut budget)?
+            {
                 stopped = Some(refusal);
                 break;
             }
@@ -202,10 +235,11 @@ impl LoggedMoved {
             enqueued_at: self.enqueued_at,
             in_line_since: step.now,
             key,
-            due: 0,
             ttl: self.ttl_ms,
             origin: Some(self.id),
-            loose: false,
+            priority: self.priority,
+            tenant: self.tenant,
+            ..Header::default()
         };
         p.add_by(step, header, self.due)
     }

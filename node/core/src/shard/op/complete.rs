@@ -205,6 +205,8 @@ impl Shared {
             key: Some(message.key).filter(|key| *key != 0),
             due: if due > step.now { due } else { 0 },
             ttl_ms: message.ttl_ms,
+            priority: message.priority,
+            tenant: Some(message.tenant).filter(|tenant| *tenant != 0),
             payload,
             reason: OutboxReason::Sent,
             delivery_count: 0,

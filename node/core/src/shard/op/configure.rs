@@ -7,6 +7,7 @@ use crate::shard::id::{PartitionId, put_partition, read_partition};
 use crate::shard::keys;
 use crate::shard::partition::{Partition, Step};
 use crate::shard::reply::{Refusal, Reply};
+use crate::shard::tenants::TenantWeight;
 use crate::shard::timer::Timer;
 
 /// Creates a partition or replaces its configuration.
@@ -37,7 +38,7 @@ impl Configure {
     /// The partition as new; its configuration is written.
     pub(crate) fn create(self, step: &mut Step<'_>) -> Result<Result<Partition, Refusal>, KvError> {
         let mut partition = Partition::new(self.partition, self.config);
-        if let Err(refusal) = partition.check_groups(&partition.config.groups) {
+        if let Err(refusal) = check(&partition, &partition.config) {
             return Ok(Err(refusal));
         }
         partition.configure_groups(step)?;
@@ -53,7 +54,7 @@ impl Configure {
         if self.config.ordering != p.config.ordering {
             return Ok(Reply::Refused(Refusal::OrderingFixed));
         }
-        if let Err(refusal) = p.check_groups(&self.config.groups) {
+        if let Err(refusal) = check(p, &self.config) {
             return Ok(Reply::Refused(refusal));
         }
         let retained_ms = std::mem::replace(&mut p.config, self.config).retain_ms;
@@ -65,6 +66,13 @@ impl Configure {
         }
         Ok(Reply::Configured(true))
     }
+}
+
+fn check(p: &Partition, config: &PartitionConfig) -> Result<(), Refusal> {
+    if !TenantWeight::may_be(&config.weights) {
+        return Err(Refusal::BadWeights);
+    }
+    p.check_groups(&config.groups)
 }
 
 fn write(step: &mut Step<'_>, p: &Partition) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::codec::{Decoded, Put, Reader};
 use crate::shard::deduplication::Identity;
 use crate::shard::id::{PartitionId, PayloadRef, put_partition, read_partition};
+use crate::shard::stream::MAX_PRIORITY;
 
 /// Messages per op at most.
 pub const MAX_SEND: usize = 1_000;
@@ -53,6 +54,11 @@ pub struct NewMessage {
     pub ttl_ms: u64,
     /// By what it is known when it is sent again.
     pub identity: Option<Identity>,
+    /// 0..=[`MAX_PRIORITY`]: the higher goes first; more is cut.
+    pub priority: u8,
+    /// [`crate::shard::key_hash`] of the tenant that it is for, not 0: the tenants of a queue take
+    /// turns.
+    pub tenant: Option<u64>,
     /// Header block: attributes and the like, opaque to the core.
     pub header: Bytes,
     /// What the consumer gets.
@@ -62,14 +68,15 @@ pub struct NewMessage {
 // Frozen: these bits are in logs. The others are reserved.
 const ATOMIC: u8 = 1;
 
-// Frozen: these bits are in logs. The others are reserved (lane).
+// Frozen: these bits are in logs.
 const HAS_KEY: u8 = 1;
 const HAS_DELAY: u8 = 2;
 const HAS_NOT_BEFORE: u8 = 4;
 const HAS_TTL: u8 = 8;
 const HAS_ID: u8 = 16;
 const HAS_CONTENT: u8 = 32;
-const KNOWN: u8 = HAS_KEY | HAS_DELAY | HAS_NOT_BEFORE | HAS_TTL | HAS_ID | HAS_CONTENT;
+const HAS_PRIORITY: u8 = 64;
+const HAS_TENANT: u8 = 128;
 
 impl Send {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -98,7 +105,7 @@ impl Send {
 impl NewMessage {
     /// Bytes that this message adds to an entry, at most.
     pub fn encoded_len_max(&self) -> usize {
-        self.header.len() + self.body.len() + 80
+        self.header.len() + self.body.len() + 90
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -113,7 +120,9 @@ impl NewMessage {
                 | flag(self.key.is_some(), HAS_KEY)
                 | flag(self.delay_ms != 0, HAS_DELAY)
                 | flag(self.not_before != 0, HAS_NOT_BEFORE)
-                | flag(self.ttl_ms != 0, HAS_TTL),
+                | flag(self.ttl_ms != 0, HAS_TTL)
+                | flag(self.priority != 0, HAS_PRIORITY)
+                | flag(self.tenant.is_some(), HAS_TENANT),
         );
         if let Some(key) = self.key {
             out.put_u64(key);
@@ -129,6 +138,12 @@ impl NewMessage {
         }
         if identity != 0 {
             out.put_u128(hash);
+        }
+        if self.priority != 0 {
+            out.push(self.priority.min(MAX_PRIORITY));
+        }
+        if let Some(tenant) = self.tenant {
+            out.put_u64(tenant);
         }
         put_payload(out, &self.header, &self.body);
     }
@@ -188,6 +203,9 @@ pub(crate) struct LoggedMessage {
     /// 0: none.
     pub(crate) ttl_ms: u64,
     pub(crate) identity: Option<Identity>,
+    pub(crate) priority: u8,
+    /// 0: none.
+    pub(crate) tenant: u64,
     pub(crate) payload: LoggedPayload,
 }
 
@@ -218,12 +236,18 @@ impl<'a> LoggedSend<'a> {
     }
 }
 
+/// Reads a priority.
+pub(super) fn read_priority(r: &mut Reader<'_>) -> Decoded<u8> {
+    let priority = r.u8("priority")?;
+    if priority > MAX_PRIORITY {
+        return r.fail("priority");
+    }
+    Ok(priority)
+}
+
 impl LoggedMessage {
     pub(super) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("message flags")?;
-        if flags & !KNOWN != 0 {
-            return r.fail("message flags");
-        }
         let key = if flags & HAS_KEY == 0 {
             0
         } else {
@@ -246,6 +270,16 @@ impl LoggedMessage {
                 HAS_ID => Some(Identity::Id(r.u128("hash of deduplication id")?)),
                 HAS_CONTENT => Some(Identity::Content(r.u128("hash of content")?)),
                 _ => return r.fail("identity of message"),
+            },
+            priority: if flags & HAS_PRIORITY == 0 {
+                0
+            } else {
+                read_priority(r)?
+            },
+            tenant: if flags & HAS_TENANT == 0 {
+                0
+            } else {
+                r.u64("tenant")?
             },
             payload: read_payload(r)?,
         })

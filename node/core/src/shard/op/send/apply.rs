@@ -155,7 +155,7 @@ impl LoggedMessage {
         if let Err(refusal) = p.has_room_for_id(id, 0) {
             return Ok(SendOutcome::Refused(refusal));
         }
-        if let Err(refusal) = p.make_room(step, self.payload.len, budget)? {
+        if let Err(refusal) = p.make_room(step, (self.payload.len, self.priority), budget)? {
             return Ok(SendOutcome::Refused(refusal));
         }
         let sequence = self.add(p, step)?;
@@ -209,9 +209,9 @@ impl LoggedMessage {
             in_line_since: step.now,
             ttl: self.ttl_ms,
             key: self.key,
-            due: 0,
-            origin: None,
-            loose: false,
+            priority: self.priority,
+            tenant: self.tenant,
+            ..Header::default()
         };
         p.add_by(step, header, self.due(step.now))?;
         Ok(sequence)
