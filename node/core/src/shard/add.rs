@@ -40,9 +40,9 @@ impl Shared {
     }
 
     /// Gives a message a position.
-    fn position(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
+    fn position(&mut self, step: &mut Step<'_>, mut header: Header) -> Result<(), KvError> {
         let stream = self.stream_of(step, &header)?;
-        let header = Header { stream, ..header };
+        header.stream = stream;
         let position = self.append(step.kv, header)?;
         self.count_line(stream, position);
         if self.config.ordering == Ordering::PerKey {
@@ -61,6 +61,9 @@ impl Shared {
     /// In which stream a message goes.
     fn stream_of(&mut self, step: &Step<'_>, header: &Header) -> Result<Stream, KvError> {
         let own = Stream::new(header.priority, header.tenant);
+        if own == Stream::BASE && self.lines.is_empty() {
+            return Ok(own);
+        }
         let stream = match self.config.ordering {
             Ordering::None => own,
             Ordering::PerKey => self.stream_of_key(step.kv, header.key, own)?,

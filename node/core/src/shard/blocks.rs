@@ -159,14 +159,14 @@ impl Shared {
         if position.is_multiple_of(BLOCK) {
             self.blocks.insert(number, Block::new());
         }
-        let (id, found) = (self.id(), self.keys.found(header.stream, number));
+        let (id, keys) = (self.id(), self.keys);
         let Some(block) = self.block(kv, number)? else {
             return Err(KvError(format!(
                 "partition {id}: the block of the tail is not there"
             )));
         };
         if block.places_of(header.stream) == 0 {
-            kv.put(&found, Bytes::from_static(&[1]));
+            kv.put(&keys.found(header.stream, number), Bytes::from_static(&[1]));
         }
         block.push(header);
         self.state.tail += 1;

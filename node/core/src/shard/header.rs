@@ -25,7 +25,11 @@ pub(crate) struct Header {
     /// order: when it is due, ms; 0: none.
     pub(crate) due: u64,
     /// Where it was first accepted, when that was elsewhere.
-    pub(crate) origin: Option<MessageId>,
+    /// The sequence is 0 when it was here. Not an `Option`: a header is copied for every message
+    /// acked, and what is larger is copied by a call.
+    pub(crate) origin_queue: u64,
+    pub(crate) origin_partition: u32,
+    pub(crate) origin_sequence: u64,
     /// Its payload has a row of its own: positions and log indexes do not rise together.
     pub(crate) loose: bool,
     /// 0..=9.
@@ -69,10 +73,28 @@ pub(crate) fn unzigzag(value: u64, old: u64) -> u64 {
 impl Header {
     /// The message's id.
     pub(crate) fn id(&self, partition: PartitionId) -> MessageId {
-        self.origin.unwrap_or(MessageId {
+        self.origin().unwrap_or(MessageId {
             queue: partition.queue,
             partition: partition.partition,
             sequence: self.sequence,
+        })
+    }
+
+    /// A message that was first accepted elsewhere.
+    pub(crate) fn from_elsewhere(origin: MessageId) -> Self {
+        Self {
+            origin_queue: origin.queue,
+            origin_partition: origin.partition,
+            origin_sequence: origin.sequence,
+            ..Self::default()
+        }
+    }
+
+    fn origin(&self) -> Option<MessageId> {
+        (self.origin_sequence != 0).then_some(MessageId {
+            queue: self.origin_queue,
+            partition: self.origin_partition,
+            sequence: self.origin_sequence,
         })
     }
 
@@ -109,7 +131,7 @@ impl Header {
         out.push(
             flag(self.key != 0, HAS_KEY)
                 | flag(self.due != 0, HAS_DUE)
-                | flag(self.origin.is_some(), HAS_ORIGIN)
+                | flag(self.origin_sequence != 0, HAS_ORIGIN)
                 | flag(self.loose, LOOSE)
                 | flag(self.in_line_since != self.enqueued_at, HAS_IN_LINE)
                 | flag(self.ttl != 0, HAS_TTL)
@@ -127,7 +149,7 @@ impl Header {
         if self.due != 0 {
             out.put_varint(self.due);
         }
-        if let Some(origin) = self.origin {
+        if let Some(origin) = self.origin() {
             put_message_id(out, origin);
         }
         if self.in_line_since != self.enqueued_at {
@@ -156,21 +178,23 @@ impl Header {
             len: r.varint_u32("payload length")?,
         };
         let enqueued_at = unzigzag(r.varint("time of acceptance")?, base.enqueued_at);
-        let mut header = Self {
+        let key = if has(HAS_KEY) { r.u64("key hash")? } else { 0 };
+        let due = if has(HAS_DUE) {
+            r.varint("due time")?
+        } else {
+            0
+        };
+        let mut header = if has(HAS_ORIGIN) {
+            Self::from_elsewhere(read_message_id(r)?)
+        } else {
+            Self::default()
+        };
+        header = Self {
             sequence,
             payload,
             enqueued_at,
-            key: if has(HAS_KEY) { r.u64("key hash")? } else { 0 },
-            due: if has(HAS_DUE) {
-                r.varint("due time")?
-            } else {
-                0
-            },
-            origin: if has(HAS_ORIGIN) {
-                Some(read_message_id(r)?)
-            } else {
-                None
-            },
+            key,
+            due,
             loose: has(LOOSE),
             in_line_since: if has(HAS_IN_LINE) {
                 r.varint("time in line")?
@@ -182,7 +206,7 @@ impl Header {
             } else {
                 0
             },
-            ..Self::default()
+            ..header
         };
         if has(HAS_STREAM) {
             header.priority = r.u8("priority")?;
@@ -226,7 +250,7 @@ mod tests {
 
     fn header() -> impl Strategy<Value = Header> {
         let id =
-            (any::<u64>(), any::<u32>(), any::<u64>()).prop_map(|(queue, partition, sequence)| {
+            (any::<u64>(), any::<u32>(), 1..=u64::MAX).prop_map(|(queue, partition, sequence)| {
                 MessageId {
                     queue,
                     partition,
@@ -255,11 +279,11 @@ mod tests {
                     due: times.2,
                     ttl,
                     key,
-                    origin,
                     loose,
                     priority: lane.0,
                     tenant: lane.2,
                     stream: Stream::new(lane.1, lane.2),
+                    ..origin.map_or_else(Header::default, Header::from_elsewhere)
                 },
             )
     }
@@ -304,11 +328,9 @@ mod tests {
             sequence: 2,
             key: 0x0102,
             due: 5,
-            origin: Some(MessageId {
-                queue: 7,
-                partition: 1,
-                sequence: 9,
-            }),
+            origin_queue: 7,
+            origin_partition: 1,
+            origin_sequence: 9,
             loose: true,
             in_line_since: 1_001,
             ttl: 60_000,

@@ -185,9 +185,13 @@ impl Shared {
 
     /// A message gets the next position, in its stream.
     pub(crate) fn count_line(&mut self, stream: Stream, position: u64) {
-        if stream == Stream::BASE {
-            return;
+        if stream != Stream::BASE {
+            self.add_to_line(stream, position);
         }
+    }
+
+    #[cold]
+    fn add_to_line(&mut self, stream: Stream, position: u64) {
         let line = self.lines.change(stream);
         if line.added == 0 {
             line.first = position;
@@ -198,9 +202,13 @@ impl Shared {
 
     /// A message of a stream is gone.
     pub(crate) fn uncount_line(&mut self, stream: Stream) {
-        if stream == Stream::BASE {
-            return;
+        if stream != Stream::BASE {
+            self.take_from_line(stream);
         }
+    }
+
+    #[cold]
+    fn take_from_line(&mut self, stream: Stream) {
         let line = self.lines.change(stream);
         line.there -= 1;
         if line.there == 0 {
@@ -216,9 +224,6 @@ impl Shared {
         key: u64,
         own: Stream,
     ) -> Result<Stream, KvError> {
-        if self.lines.is_empty() && own == Stream::BASE {
-            return Ok(own);
-        }
         let (from, end) = (self.keys.keyed(key, 0), self.keys.keyed(key, u64::MAX));
         let Some((row, _)) = kv::first(kv, &from, &end)? else {
             return Ok(own);

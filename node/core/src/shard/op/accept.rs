@@ -236,10 +236,9 @@ impl LoggedMoved {
             in_line_since: step.now,
             key,
             ttl: self.ttl_ms,
-            origin: Some(self.id),
             priority: self.priority,
             tenant: self.tenant,
-            ..Header::default()
+            ..Header::from_elsewhere(self.id)
         };
         p.add_by(step, header, self.due)
     }

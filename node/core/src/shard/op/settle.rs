@@ -247,6 +247,7 @@ impl LoggedSettle<'_> {
 
 impl View<'_> {
     /// Removes a message whose lease has just ended with an ack.
+    #[inline]
     pub(crate) fn acked(&mut self, step: &mut Step<'_>, lease: &Lease) -> Result<(), KvError> {
         self.remove(step, lease.position, lease.has_error)?
             .free(step)?;
