@@ -13,7 +13,9 @@ mod twin {
     pub mod compare;
     pub mod complete;
     pub mod config;
+    pub mod counts;
     pub mod cover;
+    pub mod cover_lanes;
     pub mod dedup;
     pub mod deliver;
     pub mod due;
@@ -146,6 +148,40 @@ fn duplicates(order: &str) -> Vec<String> {
     wanted
 }
 
+/// Of lanes and tenants, where there are some.
+fn lanes() -> Vec<String> {
+    let mut wanted = vec!["lane Blocked PerKey".to_owned()];
+    for order in ["None", "PerKey"] {
+        for state in ["Ready", "InFlight", "Delayed"] {
+            let name = format!("{state} {order}");
+            for more in ["", " of another group", " replayed"] {
+                wanted.push(format!("lane {name}{more}"));
+            }
+            wanted.push(format!("tenant {name}"));
+        }
+        for what in [
+            "retained in a lane",
+            "several lanes in one delivery",
+            "several lanes for several groups",
+            "several lanes at most once",
+            "an old message before a higher lane",
+            "tenants take turns",
+        ] {
+            wanted.push(format!("{what} {order}"));
+        }
+    }
+    for order in ["PerKey", "Strict"] {
+        wanted.push(format!("another lane than its own {order}"));
+    }
+    for why in ["MaxDeliveries", "Rejected", "Expired", "Overflow"] {
+        wanted.push(format!("leaves with a priority DeadLettered({why})"));
+    }
+    for why in ["Sent", "Redriven"] {
+        wanted.push(format!("leaves with a priority {why}"));
+    }
+    wanted
+}
+
 /// What some history must reach, whatever the order.
 const ONCE: &[&str] = &[
     "state Blocked PerKey",
@@ -216,6 +252,11 @@ const ONCE: &[&str] = &[
     "event Expired",
     "refused NoGroup",
     "refused BadGroups",
+    "refused BadWeights",
+    "accepted with a priority",
+    "accepted with a tenant",
+    "delayed with a priority",
+    "a stream that was empty comes again",
     "messages to replay",
     "state Blocked PerKey of another group",
     "replayed Blocked PerKey",
@@ -261,6 +302,7 @@ fn check(coverage: &Coverage) {
         wanted.push(format!("displaced where messages are retained {order}"));
         wanted.extend(duplicates(order));
     }
+    wanted.extend(lanes());
     wanted.extend(ONCE.iter().map(|name| (*name).to_owned()));
     let missing: Vec<_> = wanted
         .iter()

@@ -35,10 +35,13 @@
 //! Partition, source, target: queue id (8) and partition (4). Group, stream: 4 bytes. The stream
 //! is 0 but in `b`, `c`, `f` and `r`. Numbers are big-endian.
 
+mod group;
+
 use std::ops::Deref;
 
 use super::id::{PartitionId, PayloadRef, SessionId};
 use super::stream::Stream;
+pub(crate) use group::GroupKeys;
 
 const META: u8 = 0x01;
 const CONFIG: u8 = 0x02;
@@ -150,13 +153,6 @@ pub(crate) fn loose_parts(key: &[u8]) -> Option<(u64, u32)> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Keys(pub(crate) PartitionId);
 
-/// Keys of the rows of one group of a partition.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct GroupKeys {
-    partition: Keys,
-    pub(crate) group: u32,
-}
-
 impl Keys {
     fn kind(self, kind: u8) -> Key {
         Key::new(ROWS).id(self.0).with(&[kind])
@@ -164,10 +160,7 @@ impl Keys {
 
     /// Keys of the rows of a group.
     pub(crate) fn of(self, group: u32) -> GroupKeys {
-        GroupKeys {
-            partition: self,
-            group,
-        }
+        GroupKeys::new(self, group)
     }
 
     /// All rows of the kinds `from..end`.
@@ -253,79 +246,6 @@ impl Keys {
 
     pub(crate) fn numbers(self, target: PartitionId) -> Key {
         self.kind(b'x').id(target)
-    }
-}
-
-impl Deref for GroupKeys {
-    type Target = Keys;
-
-    fn deref(&self) -> &Keys {
-        &self.partition
-    }
-}
-
-impl GroupKeys {
-    fn kind(self, kind: u8) -> Key {
-        self.partition.kind(kind).n32(self.group)
-    }
-
-    /// All rows of one kind of the group.
-    pub(crate) fn all(self, kind: u8) -> (Key, Key) {
-        let end = match self.group.checked_add(1) {
-            Some(next) => self.partition.kind(kind).n32(next),
-            None => self.partition.kind(kind + 1),
-        };
-        (self.kind(kind), end)
-    }
-
-    pub(crate) fn spot(self, stream: Stream) -> Key {
-        self.kind(b'c').n32(stream.number())
-    }
-
-    pub(crate) fn error(self, position: u64) -> Key {
-        self.kind(b'e').n32(STREAM).n64(position)
-    }
-
-    pub(crate) fn group(self) -> Key {
-        self.kind(b'g')
-    }
-
-    pub(crate) fn head(self, key: u64) -> Key {
-        self.kind(b'h').n64(key)
-    }
-
-    pub(crate) fn delivery(self, delivery: u64) -> Key {
-        self.kind(b'l').n64(delivery)
-    }
-
-    pub(crate) fn settled(self, block: u64) -> Key {
-        let all = self.partition.kind(b'n').n32(STREAM).n64(block);
-        all.n32(self.group)
-    }
-
-    pub(crate) fn returned(self, stream: Stream, position: u64) -> Key {
-        self.kind(b'r').n32(stream.number()).n64(position)
-    }
-
-    /// All returned messages of a stream.
-    pub(crate) fn all_returned(self, stream: Stream) -> (Key, Key) {
-        (self.returned(stream, 0), self.returned(stream, u64::MAX))
-    }
-
-    pub(crate) fn session(self, session: SessionId, delivery: u64) -> Key {
-        self.partition
-            .kind(b's')
-            .with(&session.0.to_be_bytes())
-            .n32(self.group)
-            .n64(delivery)
-    }
-
-    pub(crate) fn turn(self, lane: u8) -> Key {
-        self.kind(b'y').with(&[lane])
-    }
-
-    pub(crate) fn backing_off(self, position: u64) -> Key {
-        self.kind(b'w').n32(STREAM).n64(position)
     }
 }
 

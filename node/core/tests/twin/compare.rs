@@ -1,6 +1,6 @@
 //! What must be equal after every entry, beside the replies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use proptest::test_runner::TestCaseError;
@@ -8,6 +8,7 @@ use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::*;
 
 use super::cover::cover_states;
+use super::cover_lanes::cover_lanes;
 use super::model::{Leaving, Message, Mine, Partition, State};
 use super::rows::nothing_is_left_behind;
 use super::world::{Check, World};
@@ -27,7 +28,8 @@ pub fn all(world: &mut World) -> Check {
         let p = &world.twin.partitions[id];
         if !p.dropping {
             prop_assert_eq!(world.machine.config(*id), Some(&p.config));
-            stats(world, p)?;
+            super::counts::stats(world, p)?;
+            limits(p)?;
             messages(world, p)?;
             leases(world, p)?;
             nothing_is_left_behind(world, p)?;
@@ -36,112 +38,7 @@ pub fn all(world: &mut World) -> Check {
     deadlines(world)?;
     payloads(world)?;
     cover_states(world);
-    Ok(())
-}
-
-fn stats(world: &World, p: &Partition) -> Check {
-    prop_assert_eq!(world.machine.stats(&world.kv, p.id, 777), Ok(None));
-    prop_assert_eq!(world.machine.ready(p.id, 777), 0);
-    for group in p.groups.keys() {
-        stats_of(world, p, *group)?;
-    }
-    limits(p)
-}
-
-fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
-    let count = |wanted: &dyn Fn(&Message, &Mine) -> bool| {
-        p.open(group).filter(|(m, mine)| wanted(m, mine)).count() as u64
-    };
-    let engaged = p.config.ordering == Ordering::Strict && p.engaged(group, 0);
-    let waiting = count(&|m, mine| mine.state == State::Waiting && !m.early);
-    let early = count(&|m, mine| mine.state == State::Waiting && m.early);
-    let returned = count(&|_, mine| mine.state == State::Returned);
-    let blocked = count(&|_, mine| mine.state == State::Blocked);
-    let backing_off = count(&|_, mine| matches!(mine.state, State::BackingOff(_)));
-    let stats = world.machine.stats(&world.kv, p.id, group);
-    let stats = stats.expect("rows can be read");
-    let stats = stats.expect("the partition is here");
-    let ready = if engaged {
-        returned
-    } else {
-        returned + waiting
-    };
-    prop_assert_eq!(stats.ready, ready, "ready of {} for {}", p.id, group);
-    let may_go = if p.groups[&group].setting.paused {
-        0
-    } else {
-        ready.min(p.room_in_flight(group))
-    };
-    prop_assert_eq!(world.machine.ready(p.id, group), may_go);
-    let mut lanes = [0; 10];
-    for (m, mine) in p.open(group) {
-        let waits = mine.state == State::Waiting && !m.early && !engaged;
-        if waits || mine.state == State::Returned {
-            lanes[usize::from(m.stream.0)] += 1;
-        }
-    }
-    prop_assert_eq!(world.machine.ready_by_lane(p.id, group), Some(lanes));
-    prop_assert_eq!(
-        stats.blocked,
-        if engaged { blocked + waiting } else { blocked },
-        "blocked"
-    );
-    prop_assert_eq!(stats.in_flight, p.in_flight(group), "in flight");
-    prop_assert_eq!(
-        stats.delayed,
-        backing_off + early + p.delayed.len() as u64,
-        "delayed"
-    );
-    let sum = stats.ready + stats.blocked + stats.in_flight + stats.delayed;
-    let open = p.open(group).count() + p.delayed.len();
-    prop_assert_eq!(sum, open as u64, "each message is in one place");
-    counts_of_all(p, &stats, group)?;
-    let first = |state: State| {
-        let early = |m: &Message| m.early && state == State::Waiting;
-        let open = p.open(group);
-        let open = open.filter(|(m, mine)| mine.state == state && !early(m));
-        let mut first = BTreeMap::new();
-        open.for_each(|(m, _)| *first.entry(m.stream).or_insert(m.enqueued_at) += 0);
-        first.into_values().min()
-    };
-    let waiting = if engaged { None } else { first(State::Waiting) };
-    let oldest = [first(State::Returned), waiting]
-        .into_iter()
-        .flatten()
-        .min();
-    prop_assert_eq!(stats.oldest_ready_at, oldest, "oldest ready");
-    let due = p.open(group).filter_map(|(m, mine)| match mine.state {
-        State::BackingOff(due) => Some(due),
-        State::Waiting if m.early => Some(m.due),
-        _ => None,
-    });
-    let due = due.chain(p.delayed.iter().map(|m| m.due)).min();
-    prop_assert_eq!(stats.next_due_at.is_some(), due.is_some());
-    prop_assert!(
-        stats.next_due_at <= due,
-        "{:?} is after {due:?}",
-        stats.next_due_at
-    );
-    Ok(())
-}
-
-/// What is the same for all groups, and totals.
-fn counts_of_all(p: &Partition, stats: &Stats, group: u32) -> Check {
-    prop_assert_eq!(stats.messages, p.live().count() as u64, "live messages");
-    prop_assert_eq!(stats.bytes, p.bytes(), "bytes");
-    let retained = p.messages.iter().filter(|m| m.settled_at.is_some());
-    prop_assert_eq!(stats.retained, retained.clone().count() as u64, "retained");
-    let bytes: u64 = retained.map(|m| m.size).sum();
-    prop_assert_eq!(stats.retained_bytes, bytes, "retained bytes");
-    let totals = Totals {
-        sent: p.sent,
-        purged: p.purged,
-        redriven: p.redriven,
-        ..p.groups[&group].totals
-    };
-    prop_assert_eq!(stats.totals, totals, "totals");
-    prop_assert_eq!(stats.outbox, p.outbox.len() as u64, "outbox");
-    prop_assert_eq!(stats.ids, p.ids.len() as u64, "remembered ids");
+    cover_lanes(world);
     Ok(())
 }
 

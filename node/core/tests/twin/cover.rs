@@ -68,6 +68,7 @@ impl World {
                     self.count("completed by another group".into());
                 }
             }
+            (_, Reply::Received(received)) => self.cover_delivery(received),
             (_, Reply::Settled(outcomes)) => {
                 for outcome in outcomes {
                     self.count(format!("settled {outcome:?}"));
@@ -82,6 +83,7 @@ impl World {
                 } else if op.messages.iter().any(|m| m.due > self.now) {
                     self.count("accepted one that is due later".into());
                 }
+                self.cover_accepted(op);
             }
             (_, Reply::Redriven(_) | Reply::Deleted(_)) => self.cover_by_hand(op, reply, foreseen),
             (_, Reply::Digested(Digested { next: None, .. })) => {

@@ -10,7 +10,7 @@ use roadstead_core::shard::*;
 
 use super::config::Config;
 use super::history::{Entry, Happening, SLOTS};
-use super::model::Effects;
+use super::model::{Effects, Stream};
 use super::ops::{Seen, SeenMessage, Twin};
 use super::rows::digested;
 use super::walk::{self, Walk};
@@ -38,6 +38,8 @@ pub struct World {
     /// With the index of their entry.
     pub digests: Vec<(u64, Digested)>,
     pub walk: Walk,
+    /// Which streams there ever were, and whether they are there now.
+    pub streams: BTreeMap<PartitionId, BTreeMap<Stream, bool>>,
 }
 
 /// The digests that an entry asked for.
@@ -68,6 +70,7 @@ impl World {
             coverage: Coverage::new(),
             digests: Vec::new(),
             walk: Walk::default(),
+            streams: BTreeMap::new(),
         }
     }
 
