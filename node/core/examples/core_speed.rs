@@ -24,22 +24,34 @@ const PARTITION: PartitionId = PartitionId {
 };
 const BATCH: usize = 100;
 
+/// What is measured.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    ordering: Ordering,
+    /// Ordering keys, lanes and tenants that the messages are spread over; 0: none.
+    keys: u64,
+    lanes: u64,
+    tenants: u64,
+}
+
 struct Bench {
+    load: Load,
     kv: MemoryKv,
     machine: ShardMachine,
     index: u64,
 }
 
 impl Bench {
-    fn new(ordering: Ordering) -> Result<Self, ApplyError> {
+    fn new(load: Load) -> Result<Self, ApplyError> {
         let kv = MemoryKv::new();
         let mut bench = Self {
+            load,
             machine: ShardMachine::open(&kv)?,
             kv,
             index: 0,
         };
         let config = PartitionConfig {
-            ordering,
+            ordering: load.ordering,
             max_in_flight: 0,
             ..PartitionConfig::default()
         };
@@ -61,10 +73,14 @@ impl Bench {
         Ok((begin.elapsed().as_secs_f64(), applied.replies))
     }
 
-    fn send(&mut self, keys: u64) -> Result<f64, ApplyError> {
+    fn send(&mut self) -> Result<f64, ApplyError> {
+        let load = self.load;
+        let one_of = |n: u64, of: u64| (of != 0).then(|| key_hash(&(n % of).to_be_bytes()));
         let body = Bytes::from_static(&[b'x'; 100]);
         let message = |n: u64| NewMessage {
-            key: (keys != 0).then(|| key_hash(&(n % keys).to_be_bytes())),
+            key: one_of(n, load.keys),
+            priority: (n % load.lanes.max(1)) as u8,
+            tenant: one_of(n, load.tenants),
             body: body.clone(),
             ..NewMessage::default()
         };
@@ -110,15 +126,15 @@ impl Bench {
 }
 
 /// With `backlog` messages waiting, sends and consumes `rounds` batches.
-fn measure(name: &str, ordering: Ordering, keys: u64, backlog: usize) -> Result<(), ApplyError> {
-    let mut bench = Bench::new(ordering)?;
+fn measure(name: &str, load: Load, backlog: usize) -> Result<(), ApplyError> {
+    let mut bench = Bench::new(load)?;
     for _ in 0..backlog / BATCH {
-        bench.send(keys)?;
+        bench.send()?;
     }
     let rounds = 4_000;
     let mut costs = [const { Vec::new() }; 3];
     for _ in 0..rounds {
-        let sending = bench.send(keys)?;
+        let sending = bench.send()?;
         let (receiving, acking, count) = bench.consume()?;
         costs[0].push(sending / BATCH as f64);
         costs[1].push(receiving / count.max(1) as f64);
@@ -137,11 +153,28 @@ fn measure(name: &str, ordering: Ordering, keys: u64, backlog: usize) -> Result<
 }
 
 fn main() -> Result<(), ApplyError> {
+    let plain = Load::default();
+    let keyed = Load {
+        ordering: Ordering::PerKey,
+        keys: 10_000,
+        ..plain
+    };
+    let lanes = Load { lanes: 10, ..plain };
+    let tenants = Load {
+        tenants: 100,
+        ..plain
+    };
     for backlog in [1_000, 100_000, 1_000_000] {
-        measure("no order", Ordering::None, 0, backlog)?;
+        measure("no order", plain, backlog)?;
     }
     for backlog in [1_000, 100_000] {
-        measure("10,000 keys", Ordering::PerKey, 10_000, backlog)?;
+        measure("10,000 keys", keyed, backlog)?;
+    }
+    for backlog in [1_000, 100_000] {
+        measure("10 lanes", lanes, backlog)?;
+    }
+    for backlog in [1_000, 100_000] {
+        measure("100 tenants", tenants, backlog)?;
     }
     Ok(())
 }
