@@ -18,6 +18,7 @@ use crate::kv::{self, KvError};
 type Rank = (u64, u8);
 
 /// What a receive may take from one stream before it has to choose again.
+#[derive(Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) stream: Stream,
     /// Messages at most.
@@ -29,16 +30,22 @@ pub(crate) struct Run {
     aging_ms: u64,
 }
 
-/// What a receive knows of the lanes, from the highest on: it has to look again, or not.
+/// What a receive knows of the lanes.
 pub(crate) struct Lanes {
-    heads: [Head; MAX_PRIORITY as usize + 1],
+    known: [Known; MAX_PRIORITY as usize + 1],
 }
 
+/// What a lane gives next.
 #[derive(Clone, Copy)]
-enum Head {
+enum Known {
+    /// To be looked up.
     Unknown,
+    /// Nothing, as far as was looked.
     Nothing,
-    At(Rank),
+    /// A message of this stream.
+    Run(Run),
+    /// The same, and it stands here.
+    At(Run, Rank),
 }
 
 fn rank(header: &Header, lane: u8, aging_ms: u64) -> Rank {
@@ -66,7 +73,7 @@ impl Run {
 impl Lanes {
     pub(crate) fn new() -> Self {
         Self {
-            heads: [Head::Unknown; MAX_PRIORITY as usize + 1],
+            known: [Known::Unknown; MAX_PRIORITY as usize + 1],
         }
     }
 
@@ -81,55 +88,69 @@ impl Lanes {
             let some = p.group.returned + p.look().waiting() > 0;
             return Ok(some.then(|| alone(Stream::BASE)));
         }
-        let lanes = (0..=MAX_PRIORITY).rev();
         if p.config.aging_ms == 0 {
-            return Ok(lanes.filter_map(|lane| next_of(p, lane)).next());
+            let mut lanes = (0..=MAX_PRIORITY).rev();
+            return Ok(lanes.find_map(|lane| next_of(p, lane)));
         }
-        let (mut first, mut second): (Option<Rank>, Option<Rank>) = (None, None);
-        for lane in lanes {
-            let Some(head) = self.head(p, step, (lane, &mut *scan))? else {
-                continue;
-            };
-            if first.is_none_or(|first| head < first) {
-                second = first.replace(head);
+        let mut some = 0;
+        for (lane, known) in (0..).zip(&mut self.known) {
+            if let Known::Unknown = known {
+                *known = next_of(p, lane).map_or(Known::Nothing, Known::Run);
+            }
+            some += usize::from(!matches!(known, Known::Nothing));
+        }
+        let only = self.known.iter_mut().find_map(|known| match *known {
+            Known::Run(run) if some == 1 => {
+                *known = Known::Unknown;
+                Some(run)
+            }
+            _ => None,
+        });
+        if only.is_some() {
+            return Ok(only);
+        }
+        self.find_heads(p, step, scan)?;
+        Ok(self.first())
+    }
+
+    /// Looks where the messages stand that the lanes give next.
+    fn find_heads(
+        &mut self,
+        p: &mut View<'_>,
+        step: &mut Step<'_>,
+        scan: &mut u64,
+    ) -> Result<(), KvError> {
+        let aging_ms = p.config.aging_ms;
+        for known in &mut self.known {
+            if let Known::Run(run) = *known {
+                let head = p.head_of(step, run.stream, scan)?;
+                let head = head.map(|header| rank(&header, run.stream.lane(), aging_ms));
+                let run = Run { aging_ms, ..run };
+                *known = head.map_or(Known::Nothing, |head| Known::At(run, head));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lane whose message stands first, up to where that of the second one stands.
+    fn first(&mut self) -> Option<Run> {
+        let heads = self.known.iter().filter_map(|known| match known {
+            Known::At(run, head) => Some((*head, *run)),
+            _ => None,
+        });
+        let (mut first, mut second): (Option<(Rank, Run)>, Option<Rank>) = (None, None);
+        for (head, run) in heads {
+            if first.is_none_or(|(first, _)| head < first) {
+                second = first.replace((head, run)).map(|(head, _)| head);
             } else if second.is_none_or(|second| head < second) {
                 second = Some(head);
             }
         }
-        let Some((_, behind)) = first else {
-            return Ok(None);
-        };
+        let (_, run) = first?;
         // What it gives changes where it stands.
-        self.heads[usize::from(behind)] = Head::Unknown;
-        let run = next_of(p, MAX_PRIORITY - behind);
-        let (before, aging_ms) = (second, p.config.aging_ms);
-        Ok(run.map(|run| Run {
-            before,
-            aging_ms,
-            ..run
-        }))
-    }
-
-    /// Where the message stands that a lane gives next.
-    fn head(
-        &mut self,
-        p: &mut View<'_>,
-        step: &mut Step<'_>,
-        (lane, scan): (u8, &mut u64),
-    ) -> Result<Option<Rank>, KvError> {
-        let known = &mut self.heads[usize::from(MAX_PRIORITY - lane)];
-        if let Head::Unknown = known {
-            let head = match next_of(p, lane) {
-                Some(run) => p.head_of(step, run.stream, scan)?,
-                None => None,
-            };
-            let head = head.map(|header| rank(&header, lane, p.config.aging_ms));
-            *known = head.map_or(Head::Nothing, Head::At);
-        }
-        Ok(match known {
-            Head::At(rank) => Some(*rank),
-            Head::Nothing | Head::Unknown => None,
-        })
+        self.known[usize::from(run.stream.lane())] = Known::Unknown;
+        let before = second;
+        Some(Run { before, ..run })
     }
 }
 
@@ -146,25 +167,17 @@ fn alone(stream: Stream) -> Run {
 
 /// The tenant of a lane whose turn it is.
 fn next_of(p: &View<'_>, lane: u8) -> Option<Run> {
-    let turn = p.standing.turns.get(lane);
-    let (mut first, mut next, mut goes_on, mut count) = (None, None, false, 0);
-    for (stream, _) in p.look().ready_in(lane) {
-        first = first.or(Some(stream));
-        if stream > turn.stream {
-            next = next.or(Some(stream));
-        }
-        goes_on |= stream == turn.stream && turn.left > 0;
-        count += 1;
+    let (look, turn) = (p.look(), p.standing.turns.get(lane));
+    let mut ready = look.ready_in(lane, turn.stream);
+    let (next, _) = ready.next()?;
+    if ready.next().is_none() {
+        return Some(alone(next));
     }
-    let first = first?;
-    if count == 1 {
-        return Some(alone(first));
-    }
+    let goes_on = turn.left > 0 && look.is_ready(turn.stream);
     let (stream, left) = if goes_on {
         (turn.stream, turn.left)
     } else {
-        let stream = next.unwrap_or(first);
-        (stream, TenantWeight::of_stream(&p.config.weights, stream))
+        (next, TenantWeight::of_stream(&p.config.weights, next))
     };
     Some(Run {
         left,

@@ -4,6 +4,8 @@
 //! stream that it has messages of, so that a group's cursor in a stream finds them. A stream is
 //! forgotten when its last message is gone, at the end of the entry.
 
+use std::ops::Bound;
+
 use super::group::{Look, View};
 use super::keys::{self, Keys};
 use super::outbox::rows_of;
@@ -48,7 +50,9 @@ pub(crate) struct Spot {
 /// Where a group is in all streams beside the base one, and whose turn it is in which lane.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    pub(crate) spots: Tracked<Stream, Spot>,
+    spots: Tracked<Stream, Spot>,
+    /// The sums of all spots; there is no sum of cursors.
+    sum: Spot,
     pub(crate) turns: Tracked<u8, Turn>,
 }
 
@@ -57,7 +61,9 @@ const VERSION: u8 = 1;
 /// Encodes a row of numbers.
 pub(super) fn encode(numbers: &[u64]) -> Vec<u8> {
     let mut out = vec![VERSION];
-    numbers.iter().for_each(|number| out.put_varint(*number));
+    for number in numbers {
+        out.put_varint(*number);
+    }
     out
 }
 
@@ -110,7 +116,27 @@ impl Standing {
     pub(crate) fn new() -> Self {
         Self {
             spots: Tracked::new(),
+            sum: Spot::default(),
             turns: Tracked::new(),
+        }
+    }
+
+    fn sum_up(&mut self) {
+        self.sum = Spot::default();
+        for spot in self.spots.all().values() {
+            self.sum.taken += spot.taken;
+            self.sum.passed += spot.passed;
+            self.sum.returned += spot.returned;
+        }
+    }
+
+    /// Forgets a stream that is empty.
+    fn forget_stream(&mut self, kv: &mut dyn Kv, key: &[u8], stream: Stream) {
+        let spot = self.spots.get(stream);
+        if self.spots.remove(stream) {
+            self.sum.taken -= spot.taken;
+            self.sum.passed -= spot.passed;
+            kv.delete(key);
         }
     }
 
@@ -133,6 +159,7 @@ impl Standing {
                 },
             };
         }
+        new.sum_up();
         new
     }
 
@@ -150,6 +177,7 @@ impl Standing {
             let lane = key.last().copied().unwrap_or_default();
             standing.turns.learn(lane, turn);
         }
+        standing.sum_up();
         Ok(standing)
     }
 
@@ -179,6 +207,8 @@ impl Shared {
         for (key, row) in rows_of(self, kv, b'b', usize::MAX)? {
             let line = Line::decode(&row).map_err(|e| corrupt("stream", self.id(), &e))?;
             self.lines.learn(Stream::of(keys::stream(&key)), line);
+            self.line_sum.added += line.added;
+            self.line_sum.placed += line.placed;
         }
         Ok(())
     }
@@ -198,6 +228,27 @@ impl Shared {
         }
         line.added += 1;
         line.there += 1;
+        self.line_sum.added += 1;
+    }
+
+    /// A message of a stream has its position and is not due yet.
+    pub(crate) fn place_early(&mut self, stream: Stream) {
+        self.state.placed += 1;
+        self.state.early += 1;
+        if stream != Stream::BASE {
+            let line = self.lines.change(stream);
+            line.placed += 1;
+            line.early += 1;
+            self.line_sum.placed += 1;
+        }
+    }
+
+    /// Such a message is due, or gone.
+    pub(crate) fn not_early(&mut self, stream: Stream) {
+        self.state.early -= 1;
+        if stream != Stream::BASE {
+            self.lines.change(stream).early -= 1;
+        }
     }
 
     /// A message of a stream is gone.
@@ -255,14 +306,16 @@ impl Partition {
     pub(crate) fn flush_lines(&mut self, kv: &mut dyn Kv) {
         let keys: Keys = self.keys;
         for stream in std::mem::take(&mut self.shared.emptied) {
-            if self.shared.lines.get(stream).there > 0 || !self.shared.lines.remove(stream) {
+            let line = self.shared.lines.get(stream);
+            if line.there > 0 || !self.shared.lines.remove(stream) {
                 continue;
             }
+            self.shared.line_sum.added -= line.added;
+            self.shared.line_sum.placed -= line.placed;
             kv.delete(&keys.line(stream));
             for (group, slot) in &mut self.groups {
-                if slot.standing().spots.remove(stream) {
-                    kv.delete(&keys.of(*group).spot(stream));
-                }
+                let key = keys.of(*group).spot(stream);
+                slot.standing().forget_stream(kv, &key, stream);
             }
         }
         for (stream, line) in self.shared.lines.changed() {
@@ -285,41 +338,58 @@ impl Look<'_> {
 
     /// Messages of a stream that wait.
     pub(crate) fn waiting_in(&self, stream: Stream) -> u64 {
-        let of = |(stream, line): (&Stream, &Line)| {
-            let spot = self.standing.spots.get(*stream);
-            line.added - spot.taken - (line.placed - spot.passed)
-        };
-        match self.lines.all().get(&stream) {
-            Some(line) => of((&stream, line)),
-            None if stream == Stream::BASE => {
-                self.waiting() - self.lines.all().iter().map(of).sum::<u64>()
-            }
-            None => 0,
+        let of = |line: Line, spot: Spot| line.added - spot.taken - (line.placed - spot.passed);
+        if stream == Stream::BASE {
+            return self.waiting() - of(self.line_sum, self.standing.sum);
         }
+        of(self.lines.get(stream), self.standing.spots.get(stream))
     }
 
     /// Messages of a stream that came back.
     pub(crate) fn returned_in(&self, stream: Stream) -> u64 {
         if stream == Stream::BASE {
-            let others = self.standing.spots.all().values();
-            return self.group.returned - others.map(|spot| spot.returned).sum::<u64>();
+            return self.group.returned - self.standing.sum.returned;
         }
         self.standing.spots.get(stream).returned
     }
 
-    /// Streams of a lane that hold something that may be receivable, with how much it is.
-    pub(crate) fn ready_in(&self, lane: u8) -> impl Iterator<Item = (Stream, u64)> {
+    /// Whether a stream holds something that may be receivable.
+    pub(crate) fn is_ready(&self, stream: Stream) -> bool {
+        self.returned_in(stream) + self.waiting_in(stream) > 0
+    }
+
+    /// Streams of a lane that hold something that may be receivable, with how much it is: those
+    /// behind one of them first, then the others.
+    pub(crate) fn ready_in(&self, lane: u8, behind: Stream) -> impl Iterator<Item = (Stream, u64)> {
         let (first, last) = Stream::of_lane(lane);
         let base = (lane == 0).then_some(Stream::BASE);
-        let others = self.lines.all().range(first..=last);
-        let all = base.into_iter().chain(others.map(|(stream, _)| *stream));
+        let begins = behind.lane() == lane;
+        let from = if begins {
+            Bound::Excluded(behind)
+        } else {
+            Bound::Included(first)
+        };
+        let all = self.lines.all();
+        let rest = all.range((from, Bound::Included(last)));
+        let others = begins.then(|| all.range(first..=behind));
+        let rest = rest.map(|(stream, _)| *stream);
+        let others = others.into_iter().flatten().map(|(stream, _)| *stream);
         let ready = |stream| self.returned_in(stream) + self.waiting_in(stream);
-        all.map(move |stream| (stream, ready(stream)))
+        rest.chain(base)
+            .chain(others)
+            .map(move |stream| (stream, ready(stream)))
             .filter(|(_, ready)| *ready > 0)
     }
 }
 
 impl View<'_> {
+    fn change_spot(&mut self, stream: Stream, change: fn(&mut Spot)) {
+        if stream != Stream::BASE {
+            change(self.standing.spots.change(stream));
+            change(&mut self.standing.sum);
+        }
+    }
+
     /// The group begins with a position: until it is through, nothing waits for it.
     pub(crate) fn stand_at(&mut self, position: u64) {
         let lines = self.lines.all().iter();
@@ -332,6 +402,7 @@ impl View<'_> {
                 returned: 0,
             };
         }
+        self.standing.sum_up();
     }
 
     /// A receive has come to this position of a stream.
@@ -346,48 +417,36 @@ impl View<'_> {
     /// A message of a stream does not wait any more.
     pub(crate) fn stop_waiting(&mut self, stream: Stream) {
         self.group.taken += 1;
-        if stream != Stream::BASE {
-            self.standing.spots.change(stream).taken += 1;
-        }
+        self.change_spot(stream, |spot| spot.taken += 1);
     }
 
     /// A message of a stream waits again.
     pub(crate) fn wait_again(&mut self, stream: Stream) {
         self.group.taken -= 1;
-        if stream != Stream::BASE {
-            self.standing.spots.change(stream).taken -= 1;
-        }
+        self.change_spot(stream, |spot| spot.taken -= 1);
     }
 
     /// A message that was not due is not ahead of the cursor any more, or is due.
     pub(crate) fn pass(&mut self, stream: Stream) {
         self.group.passed += 1;
-        if stream != Stream::BASE {
-            self.standing.spots.change(stream).passed += 1;
-        }
+        self.change_spot(stream, |spot| spot.passed += 1);
     }
 
     /// A message that is not due is ahead of the cursor again.
     pub(crate) fn unpass(&mut self, stream: Stream) {
         self.group.passed -= 1;
-        if stream != Stream::BASE {
-            self.standing.spots.change(stream).passed -= 1;
-        }
+        self.change_spot(stream, |spot| spot.passed -= 1);
     }
 
     /// A message of a stream has come back.
     pub(crate) fn count_returned(&mut self, stream: Stream) {
         self.group.returned += 1;
-        if stream != Stream::BASE {
-            self.standing.spots.change(stream).returned += 1;
-        }
+        self.change_spot(stream, |spot| spot.returned += 1);
     }
 
     /// A message that had come back is taken.
     pub(crate) fn uncount_returned(&mut self, stream: Stream) {
         self.group.returned -= 1;
-        if stream != Stream::BASE {
-            self.standing.spots.change(stream).returned -= 1;
-        }
+        self.change_spot(stream, |spot| spot.returned -= 1);
     }
 }

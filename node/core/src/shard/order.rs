@@ -30,27 +30,13 @@ impl Shared {
     /// place in line, but does not wait before it is due.
     pub(crate) fn key_added(&mut self, step: &mut Step<'_>, position: u64, header: &Header) {
         if header.due != 0 {
-            self.state.placed += 1;
-            self.state.early += 1;
-            if header.stream != Stream::BASE {
-                let line = self.lines.change(header.stream);
-                line.placed += 1;
-                line.early += 1;
-            }
+            self.place_early(header.stream);
             self.file(step.kv, header.due, Timer::Due(position));
         }
         step.kv.put(
             &self.keys.keyed(header.key, position),
             Bytes::from_static(&[1]),
         );
-    }
-
-    /// A message that had its position before it was due is due, or gone.
-    pub(crate) fn not_early(&mut self, stream: Stream) {
-        self.state.early -= 1;
-        if stream != Stream::BASE {
-            self.lines.change(stream).early -= 1;
-        }
     }
 }
 

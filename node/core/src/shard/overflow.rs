@@ -155,7 +155,10 @@ impl Partition {
             let Some(look) = self.look(group) else {
                 continue;
             };
-            let streams: Vec<_> = look.ready_in(lane).map(|(stream, _)| stream).collect();
+            let streams: Vec<_> = look
+                .ready_in(lane, Stream::BASE)
+                .map(|(stream, _)| stream)
+                .collect();
             let both = |stream| [true, false].map(|came_back| (group, stream, came_back));
             places.extend(streams.into_iter().flat_map(both));
         }

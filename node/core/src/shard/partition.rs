@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) blocks: Hot<Block>,
     /// All streams beside the base one, and those that may be empty.
     pub(crate) lines: Tracked<Stream, Line>,
+    /// What was added and placed of all of them.
+    pub(crate) line_sum: Line,
     pub(crate) emptied: Vec<Stream>,
     /// Bits of groups that blocks were asked for since the caches were emptied.
     pub(crate) bits_known: usize,
@@ -106,6 +108,7 @@ impl Partition {
             spans: Spans::default(),
             blocks: Hot::new(),
             lines: Tracked::new(),
+            line_sum: Line::default(),
             emptied: Vec::new(),
             bits_known: 0,
             producers: BTreeMap::new(),

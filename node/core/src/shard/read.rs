@@ -44,7 +44,10 @@ impl ShardMachine {
             return Some(lanes);
         }
         for (lane, ready) in (0..).zip(&mut lanes) {
-            *ready = look.ready_in(lane).map(|(_, ready)| ready).sum();
+            *ready = look
+                .ready_in(lane, Stream::BASE)
+                .map(|(_, ready)| ready)
+                .sum();
         }
         Some(lanes)
     }

@@ -42,14 +42,7 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
         ready.min(p.room_in_flight(group))
     };
     prop_assert_eq!(world.machine.ready(p.id, group), may_go);
-    let mut lanes = [0; 10];
-    for (m, mine) in p.open(group) {
-        let waits = mine.state == State::Waiting && !m.early && !engaged;
-        if waits || mine.state == State::Returned {
-            lanes[usize::from(m.stream.0)] += 1;
-        }
-    }
-    prop_assert_eq!(world.machine.ready_by_lane(p.id, group), Some(lanes));
+    lanes(world, p, (group, engaged))?;
     prop_assert_eq!(
         stats.blocked,
         if engaged { blocked + waiting } else { blocked },
@@ -91,6 +84,19 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
         "{:?} is after {due:?}",
         stats.next_due_at
     );
+    Ok(())
+}
+
+/// What is ready, lane by lane; where order is strict, whether the group has engaged a message.
+fn lanes(world: &World, p: &Partition, (group, engaged): (u32, bool)) -> Check {
+    let mut lanes = [0; 10];
+    for (m, mine) in p.open(group) {
+        let waits = mine.state == State::Waiting && !m.early && !engaged;
+        if waits || mine.state == State::Returned {
+            lanes[usize::from(m.stream.0)] += 1;
+        }
+    }
+    prop_assert_eq!(world.machine.ready_by_lane(p.id, group), Some(lanes));
     Ok(())
 }
 

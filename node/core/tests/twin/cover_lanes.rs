@@ -43,7 +43,9 @@ impl World {
         if streams.windows(2).any(tenants) {
             reached.push(format!("tenants take turns {order:?}"));
         }
-        reached.into_iter().for_each(|name| self.count(name));
+        for name in reached {
+            self.count(name);
+        }
     }
 
     /// What an accept shows.
@@ -74,7 +76,9 @@ pub fn cover_lanes(world: &mut World) {
         }
         known.extend(streams.iter().map(|stream| (*stream, true)));
     }
-    (0..again).for_each(|_| world.count("a stream that was empty comes again".into()));
+    for _ in 0..again {
+        world.count("a stream that was empty comes again".into());
+    }
 }
 
 fn of_partition(p: &Partition) -> Vec<String> {
