@@ -10,6 +10,7 @@ use crate::kv::KvError;
 impl Shared {
     /// Adds a message and gives it a position. Where order is strict and it is delayed,
     /// `strict_advance` must follow.
+    #[inline]
     pub(crate) fn add(&mut self, step: &mut Step<'_>, header: Header) -> Result<(), KvError> {
         self.count_in(&header);
         self.position(step, header)
@@ -40,11 +41,13 @@ impl Shared {
     }
 
     /// Gives a message a position.
+    #[inline]
     fn position(&mut self, step: &mut Step<'_>, mut header: Header) -> Result<(), KvError> {
-        let stream = self.stream_of(step, &header)?;
-        header.stream = stream;
+        if header.priority != 0 || header.tenant != 0 || !self.lines.is_empty() {
+            header.stream = self.stream_of(step, &header)?;
+        }
         let position = self.append(step.kv, header)?;
-        self.count_line(stream, position);
+        self.count_line(header.stream, position);
         if self.config.ordering == Ordering::PerKey {
             self.key_added(step, position, &header);
         }
@@ -59,11 +62,9 @@ impl Shared {
     }
 
     /// In which stream a message goes.
+    #[cold]
     fn stream_of(&mut self, step: &Step<'_>, header: &Header) -> Result<Stream, KvError> {
         let own = Stream::new(header.priority, header.tenant);
-        if own == Stream::BASE && self.lines.is_empty() {
-            return Ok(own);
-        }
         let stream = match self.config.ordering {
             Ordering::None => own,
             Ordering::PerKey => self.stream_of_key(step.kv, header.key, own)?,

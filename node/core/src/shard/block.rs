@@ -52,18 +52,24 @@ impl Block {
         }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, header: Header) {
         header.encode(&mut self.base, &mut self.encoded);
         self.add(header);
         self.dirty = true;
     }
 
+    #[inline]
     fn add(&mut self, header: Header) {
-        let (place, stream) = (self.headers.len(), header.stream);
-        self.headers.push(header);
-        if stream == Stream::BASE {
-            return;
+        if header.stream != Stream::BASE {
+            self.add_apart(header.stream);
         }
+        self.headers.push(header);
+    }
+
+    #[cold]
+    fn add_apart(&mut self, stream: Stream) {
+        let place = self.headers.len();
         self.apart |= 1 << place;
         match self.streams.iter_mut().find(|(of, _)| *of == stream) {
             Some((_, places)) => *places |= 1 << place,

@@ -153,6 +153,7 @@ impl Shared {
     }
 
     /// Adds a message at the tail and gives its position.
+    #[inline]
     pub(crate) fn append(&mut self, kv: &mut dyn Kv, header: Header) -> Result<u64, KvError> {
         let position = self.state.tail;
         let number = position / BLOCK;
