@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roadstead_core::shard::MAX_PRIORITY;
 use roadstead_proto::v1::attribute_value::Value;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{
@@ -20,6 +21,7 @@ const ATTRIBUTES_MAX: usize = 32;
 const ATTRIBUTE_KEY_MAX: usize = 256;
 const CONTENT_TYPE_MAX: usize = 255;
 const ORDERING_KEY_MAX: usize = 128;
+const FAIRNESS_KEY_MAX: usize = 128;
 const DEDUPLICATION_ID_MAX: usize = 128;
 const TRACE_PARENT_MAX: usize = 256;
 const NUMBER_DIGITS_MAX: usize = 38;
@@ -117,6 +119,11 @@ fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> R
     at_most("content_type", &message.content_type, CONTENT_TYPE_MAX)?;
     at_most("ordering_key", &message.ordering_key, ORDERING_KEY_MAX)?;
     at_most("trace_parent", &message.trace_parent, TRACE_PARENT_MAX)?;
+    at_most("fairness_key", &message.fairness_key, FAIRNESS_KEY_MAX)?;
+    if message.priority > u32::from(MAX_PRIORITY) {
+        let why = format!("is {}, allowed are 0..{MAX_PRIORITY}", message.priority);
+        return Err(("priority", why));
+    }
     deduplication_id(&message.deduplication_id, spec)?;
     if spec.ordering() == Ordering::PerKey && message.ordering_key.is_empty() {
         let why = "is empty: this queue orders per key, so every message needs one".into();

@@ -14,6 +14,7 @@
 //!      6 schema id         reserved
 //!      7 origin            reserved: cluster, queue and sequence that it was copied from
 //!      8 deduplication id  UTF-8
+//!      9 fairness key      UTF-8
 //! ```
 //! Fields come in the order of their tags, a dead letter's last; an unknown tag is skipped, so that
 //! an older node shows what a newer one has logged. Varints are LEB128.
@@ -32,6 +33,7 @@ const TRACE_PARENT: u8 = 3;
 const ATTRIBUTE: u8 = 4;
 const DEAD_LETTER: u8 = 5;
 const DEDUPLICATION_ID: u8 = 8;
+const FAIRNESS_KEY: u8 = 9;
 
 const TEXT: u8 = 1;
 const NUMBER: u8 = 2;
@@ -60,6 +62,8 @@ pub struct Blob {
     pub dead_letter: Option<DeadLetterInfo>,
     /// As its producer gave it; empty: none.
     pub deduplication_id: String,
+    /// Names its tenant; empty: none.
+    pub fairness_key: String,
     /// What the producer sent.
     pub body: Bytes,
 }
@@ -81,6 +85,7 @@ pub fn header(message: &OutgoingMessage, scratch: &mut BytesMut) -> Bytes {
         put_attribute(out, key, value);
     }
     put_text(out, DEDUPLICATION_ID, &message.deduplication_id);
+    put_text(out, FAIRNESS_KEY, &message.fairness_key);
     out.split().freeze()
 }
 
@@ -90,6 +95,7 @@ fn header_len(message: &OutgoingMessage) -> usize {
         &message.ordering_key,
         &message.trace_parent,
         &message.deduplication_id,
+        &message.fairness_key,
     ];
     let texts = texts
         .iter()
@@ -205,6 +211,7 @@ pub fn decode(blob: &Bytes) -> Result<Blob, BlobError> {
             }
             DEAD_LETTER => read.dead_letter = Some(take_dead_letter(&value)?),
             DEDUPLICATION_ID => read.deduplication_id = text(&value)?,
+            FAIRNESS_KEY => read.fairness_key = text(&value)?,
             _ => {}
         }
         Some(())

@@ -191,5 +191,7 @@ fn delivery(
         trace_parent: blob.trace_parent,
         dead_letter: blob.dead_letter,
         deduplication_id: blob.deduplication_id,
+        priority: u32::from(message.priority),
+        fairness_key: blob.fairness_key,
     })
 }

@@ -179,6 +179,8 @@ mod tests {
             sequence: 7,
             location: Location::Position(6),
             key: Some(key_hash(b"k")),
+            priority: 0,
+            tenant: None,
             payload: PayloadRef {
                 index: 1,
                 offset: 0,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version (1) | queue (u64) | partition (u32) | sequence (u64) | accepted at, ms (u64) | key (u64)
-//! | due, ms (u64) | time to live, ms (u64)
+//! | due, ms (u64) | time to live, ms (u64) | priority (u8) | tenant (u64)
 //! ```
 //! Little endian; the first three are where it was first accepted; 0: none.
 
@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use roadstead_core::shard::{MessageId, MovedMessage, OutboxMessage, split_payload};
 
 const VERSION: u8 = 1;
-const LEN: usize = 53;
+const LEN: usize = 62;
 
 /// The travelling form.
 pub fn encode(message: &OutboxMessage) -> Bytes {
@@ -23,6 +23,8 @@ pub fn encode(message: &OutboxMessage) -> Bytes {
     out.put_u64_le(message.key.unwrap_or(0));
     out.put_u64_le(message.due);
     out.put_u64_le(message.ttl_ms);
+    out.put_u8(message.priority);
+    out.put_u64_le(message.tenant.unwrap_or(0));
     out.freeze()
 }
 
@@ -64,6 +66,8 @@ pub fn decode(header: &Bytes, payload: &Bytes) -> Option<MovedMessage> {
         key,
         due: number(37),
         ttl_ms: number(45),
+        priority: bytes[53],
+        tenant: Some(number(54)).filter(|tenant| *tenant != 0),
         header,
         body,
     })
@@ -88,6 +92,8 @@ mod tests {
             key: Some(6),
             due: 7,
             ttl_ms: 8,
+            priority: 9,
+            tenant: Some(10),
             payload: PayloadRef {
                 index: 0,
                 offset: 0,
@@ -103,6 +109,7 @@ mod tests {
         golden.extend([2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0]);
         golden.extend([5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0]);
         golden.extend([7, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+        golden.extend([9, 10, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(bytes, golden);
         let payload = join(b"head", b"body");
         let moved = decode(&bytes, &payload).unwrap();
@@ -110,6 +117,7 @@ mod tests {
             (moved.id, moved.enqueued_at, moved.key),
             (message.id, 5, Some(6))
         );
+        assert_eq!((moved.priority, moved.tenant), (9, Some(10)));
         assert_eq!(
             (&moved.header[..], &moved.body[..]),
             (&b"head"[..], &b"body"[..])

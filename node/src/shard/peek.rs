@@ -65,5 +65,7 @@ fn shown(found: Found) -> PeekedMessage {
         expires_at: peeked.expires_at.map(timestamp),
         not_before: peeked.due.map(timestamp),
         location: location::encode(partition, peeked.location),
+        priority: u32::from(peeked.priority),
+        fairness_key: blob.fairness_key,
     }
 }

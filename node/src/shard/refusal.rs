@@ -29,6 +29,7 @@ fn code(refusal: Refusal) -> (Code, bool) {
         Refusal::NoGroup => (Code::NotFound, true),
         Refusal::Deleting | Refusal::StaleReceipt => (Code::NotFound, false),
         Refusal::BadGroups
+        | Refusal::BadWeights
         | Refusal::BadCount
         | Refusal::TooLarge
         | Refusal::KeyRequired
@@ -54,6 +55,7 @@ fn advice(refusal: Refusal) -> &'static str {
         Refusal::NoPartition => "its shard is being set up: try again",
         Refusal::NoGroup => "create it in spec.groups; its shard may not have heard of it yet",
         Refusal::BadGroups => "give groups that are new new ids",
+        Refusal::BadWeights => "name each tenant once",
         Refusal::Deleting => "create it again when it is gone",
         Refusal::OrderingFixed => "create another queue",
         Refusal::NotEmpty(_) => "purge or drain it first",

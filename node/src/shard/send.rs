@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
-    DeduplicateBy, Deduplication, DeduplicationScope, Identity, NewMessage, Op, PartitionId,
+    DeduplicateBy, Deduplication, DeduplicationScope, Identity, MAX_PRIORITY, NewMessage, Op, PartitionId,
     ProducerRef, Refusal, Reply, Send, SendOutcome, key_hash,
 };
 use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
@@ -168,13 +168,16 @@ pub fn new_message(
     deduplication: Option<Deduplication>,
     scratch: &mut BytesMut,
 ) -> NewMessage {
-    let key = Some(&message.ordering_key).filter(|key| !key.is_empty());
+    let hash = |name: &str| (!name.is_empty()).then(|| key_hash(name.as_bytes()));
     NewMessage {
         identity: identity(&message, deduplication),
-        key: key.map(|key| key_hash(key.as_bytes())),
+        key: hash(&message.ordering_key),
         delay_ms: message.delay.as_ref().and_then(millis).unwrap_or(0),
         not_before: message.not_before.as_ref().map_or(0, since_1970),
         ttl_ms: message.time_to_live.as_ref().and_then(millis).unwrap_or(0),
+        // Checked before: at most 9.
+        priority: u8::try_from(message.priority).unwrap_or(MAX_PRIORITY),
+        tenant: hash(&message.fairness_key),
         header: blob::header(&message, scratch),
         body: message.body,
     }

@@ -216,6 +216,7 @@ pub(super) fn received(partition: PartitionId, messages: u16) -> Received {
         },
         enqueued_at: 0,
         deadline: 0,
+        priority: 0,
     };
     Received {
         partition,

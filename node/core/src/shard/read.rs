@@ -306,6 +306,7 @@ impl Look<'_> {
                 payload: header.payload,
                 enqueued_at: header.enqueued_at,
                 deadline: slot.deadline,
+                priority: header.priority,
             });
         }
         Ok(Received {

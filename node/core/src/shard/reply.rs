@@ -256,6 +256,8 @@ pub struct Delivered {
     pub enqueued_at: u64,
     /// When the lease ends, in cluster time (ms since 1970).
     pub deadline: u64,
+    /// 0..=9.
+    pub priority: u8,
 }
 
 /// Why a message was dead-lettered.

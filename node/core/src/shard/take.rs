@@ -192,6 +192,7 @@ impl Take {
             payload: header.payload,
             enqueued_at: header.enqueued_at,
             deadline: self.deadline,
+            priority: header.priority,
         });
         let has_error = back.has_error;
         if self.at_most_once {
