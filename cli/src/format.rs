@@ -76,6 +76,10 @@ pub fn spec(spec: &QueueSpec) -> Value {
         OverflowPolicy::DropOldest => put("overflow", json!("DropOldest")),
         OverflowPolicy::DeadLetterOldest => put("overflow", json!("DeadLetterOldest")),
     }
+    put("ratePerSecond", json!(limits.rate_per_second));
+    let aging = spec.priorities.and_then(|priorities| priorities.aging);
+    put("aging", json!(duration(aging)));
+    put("weights", weights(spec));
     put("deduplication", deduplication(spec));
     put("groups", groups(spec));
     let retained = spec
@@ -83,6 +87,17 @@ pub fn spec(spec: &QueueSpec) -> Value {
         .filter(|it| (it.seconds, it.nanos) != (0, 0));
     put("retainAfterAck", json!(duration(retained)));
     Value::Object(object)
+}
+
+fn weights(spec: &QueueSpec) -> Value {
+    let weights = spec.fairness.iter().flat_map(|fairness| &fairness.weights);
+    let weights: Map<_, _> = weights
+        .map(|of| (of.tenant.clone(), json!(of.weight)))
+        .collect();
+    if weights.is_empty() {
+        return Value::Null;
+    }
+    Value::Object(weights)
 }
 
 fn groups(spec: &QueueSpec) -> Value {
@@ -96,6 +111,14 @@ fn groups(spec: &QueueSpec) -> Value {
         }
         if group.max_in_flight != 0 {
             value["maxInFlight"] = json!(group.max_in_flight);
+        }
+        if let Some(breaker) = &group.circuit_breaker {
+            value["circuitBreaker"] = json!({
+                "errorPercent": breaker.error_percent,
+                "minDeliveries": breaker.min_deliveries,
+                "window": duration(breaker.window),
+                "open": duration(breaker.open),
+            });
         }
         value
     };
@@ -147,6 +170,7 @@ fn backoff(spec: &QueueSpec) -> Value {
 pub fn stats(stats: &QueueStats) -> Value {
     json!({
         "ready": stats.ready,
+        "readyByPriority": by_priority(stats),
         "inFlight": stats.in_flight,
         "delayed": stats.delayed,
         "blocked": stats.blocked,
@@ -167,6 +191,19 @@ pub fn stats(stats: &QueueStats) -> Value {
         "retainedBytes": stats.retained_bytes,
         "partitionsUnavailable": stats.partitions_unavailable,
     })
+}
+
+/// By priority, where any other than 0 has something.
+fn by_priority(stats: &QueueStats) -> Value {
+    let lanes = (0..).zip(&stats.ready_by_priority);
+    let lanes = lanes.filter(|(_, ready)| **ready > 0);
+    let lanes: Map<_, _> = lanes
+        .map(|(lane, ready): (u8, _)| (lane.to_string(), json!(ready)))
+        .collect();
+    if lanes.keys().all(|lane| lane == "0") {
+        return Value::Null;
+    }
+    Value::Object(lanes)
 }
 
 /// How long the oldest ready message has waited.
@@ -216,6 +253,8 @@ pub fn message(message: &ReceivedMessage) -> Value {
         "enqueuedAtMs": since.as_millis() as u64,
         "orderingKey": message.ordering_key,
         "deduplicationId": message.deduplication_id,
+        "priority": message.priority,
+        "fairnessKey": message.fairness_key,
         "contentType": message.content_type,
         "attributes": attributes(&message.attributes),
     });

@@ -45,6 +45,22 @@ impl Message {
         self
     }
 
+    /// 0 to 9, and 0 where nothing is said: what has a higher one is received first, as far as the
+    /// queue's aging lets it.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.0.priority = priority.into();
+        self
+    }
+
+    /// Names a tenant, at most 128 bytes: the tenants of a priority take turns, so that none waits
+    /// for the backlog of another one.
+    #[must_use]
+    pub fn fairness_key(mut self, tenant: impl Into<String>) -> Self {
+        self.0.fairness_key = tenant.into();
+        self
+    }
+
     /// A text attribute; at most 32 attributes, names of 1..256 bytes.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -92,7 +108,7 @@ impl Message {
         self
     }
 
-    /// Bytes that it counts for: body, attributes, key and id.
+    /// Bytes that it counts for: body, attributes, keys and id.
     pub(crate) fn size(&self) -> usize {
         let attributes = self.0.attributes.iter().map(|(name, value)| {
             name.len()
@@ -102,7 +118,12 @@ impl Message {
                     None => 0,
                 }
         });
-        let names = self.0.ordering_key.len() + self.0.deduplication_id.len();
+        let names = [
+            &self.0.ordering_key,
+            &self.0.deduplication_id,
+            &self.0.fairness_key,
+        ];
+        let names: usize = names.iter().map(|name| name.len()).sum();
         self.0.body.len() + names + attributes.sum::<usize>() + 16
     }
 }
@@ -140,6 +161,10 @@ pub struct ReceivedMessage {
     pub dead_letter: Option<DeadLetterInfo>,
     /// As its producer gave it; may be empty.
     pub deduplication_id: String,
+    /// 0 to 9.
+    pub priority: u32,
+    /// Names its tenant; may be empty.
+    pub fairness_key: String,
 }
 
 impl ReceivedMessage {
@@ -158,6 +183,8 @@ impl ReceivedMessage {
             trace_parent: delivery.trace_parent,
             dead_letter: delivery.dead_letter,
             deduplication_id: delivery.deduplication_id,
+            priority: delivery.priority,
+            fairness_key: delivery.fairness_key,
         };
         (message, delivery.receipt)
     }

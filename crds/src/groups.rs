@@ -3,6 +3,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::CircuitBreaker;
+
 /// Settings of one consumer group. Each group gets every message, with positions, leases, retries
 /// and dead letters of its own.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub struct Group {
     #[serde(default = "default_max_in_flight")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: i32,
+    /// Pauses its deliveries while too many of them fail; absent: nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
 }
 
 /// Where a new consumer group begins.

@@ -8,9 +8,11 @@
     reason = "several printcolumn(…) of one type look alike to it"
 )]
 
+mod circuit_breaker;
 mod cluster;
 mod cluster_status;
 mod deduplication;
+mod fairness;
 mod generate;
 mod groups;
 mod listener;
@@ -20,6 +22,7 @@ mod retries;
 mod scaler;
 mod time;
 
+pub use circuit_breaker::CircuitBreaker;
 pub use cluster::{
     Approval, NamespacesFrom, PodSettings, QueueCluster, QueueClusterSpec, QueueNamespaces,
     Reclaim, ReclaimPolicy, Reconciliation, Storage, Upgrade,
@@ -29,6 +32,7 @@ pub use cluster_status::{
     PlanEntry, QueueClusterStatus, ShardsStatus,
 };
 pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope};
+pub use fairness::{Fairness, Priorities, TenantWeight};
 pub use generate::{crds, file_name, yaml};
 pub use groups::{DEFAULT_GROUP, DEFAULT_MAX_IN_FLIGHT, Group, GroupDelivery, GroupStart};
 pub use listener::{

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deduplication::Deduplication;
+use crate::fairness::{Fairness, Priorities};
 use crate::groups::Group;
 use crate::retries::{Expiry, Retries};
 use crate::{ByteSize, Span, Timestamp};
@@ -84,6 +85,20 @@ use crate::{ByteSize, Span, Timestamp};
     validation = Rule::new("self.ordering != 'Strict' || self.partitions == 1").message(
         "ordering Strict needs partitions: 1 (order holds within a partition); for more partitions \
          use ordering PerKey"
+    ),
+    validation = Rule::new(
+        "self.ordering != 'Strict' || !has(self.fairness.weights) \
+         || size(self.fairness.weights) == 0"
+    ).message(
+        "fairness.weights have no effect with ordering Strict (all messages come in one order): \
+         leave them out"
+    ),
+    validation = Rule::new(
+        "self.delivery != 'AtMostOnce' || !has(self.groups) \
+         || self.groups.all(group, !has(group.circuitBreaker))"
+    ).message(
+        "groups[].circuitBreaker has no effect with delivery AtMostOnce (no delivery fails): leave \
+         it out"
     ),
     validation = Rule::new(
         "!has(self.deduplication) || !has(self.deduplication.scope) \
@@ -174,6 +189,12 @@ pub struct QueueSpec {
     #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub groups: Vec<Group>,
+    /// How priorities count. Default: the defaults of its fields.
+    #[serde(default)]
+    pub priorities: Priorities,
+    /// How tenants take turns. Default: each has one message in a turn.
+    #[serde(default)]
+    pub fairness: Fairness,
     /// What the queue may hold at most. Default: the defaults of its fields.
     #[serde(default)]
     pub limits: Limits,
@@ -249,7 +270,12 @@ pub struct Limits {
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('16Mi')) <= 0")
         .message("limits.maxMessageBytes must be at most 16Mi"))]
     pub max_message_bytes: ByteSize,
-    /// What happens to a send beyond a limit. Default: `Reject`.
+    /// Messages accepted per second; a second's worth may come at once, and each partition has its
+    /// share. Sends beyond it wait a little, and are refused then. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub rate_per_second: Option<i32>,
+    /// What happens to a send beyond a limit of messages or bytes. Default: `Reject`.
     #[serde(default)]
     pub overflow: Overflow,
 }
@@ -260,6 +286,7 @@ impl Default for Limits {
             max_messages: None,
             max_bytes: None,
             max_message_bytes: default_max_message_bytes(),
+            rate_per_second: None,
             overflow: Overflow::default(),
         }
     }

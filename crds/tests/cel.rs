@@ -205,6 +205,36 @@ fn deduplication() {
 }
 
 #[test]
+fn what_has_no_effect_is_refused() {
+    let weights = json!({"weights": [{"tenant": "a", "weight": 5}]});
+    let breaker = json!([{"name": "default", "circuitBreaker": {}}]);
+    accepted::<Queue>(
+        &queue(&json!({"fairness": weights, "groups": breaker})),
+        None,
+    );
+    for (spec, words) in [
+        (
+            json!({"ordering": "Strict", "fairness": weights}),
+            "no effect with ordering Strict",
+        ),
+        (
+            json!({"delivery": "AtMostOnce", "groups": breaker}),
+            "no effect with delivery AtMostOnce",
+        ),
+        (
+            json!({"priorities": {"aging": "25h"}}),
+            "between 0s and 24h",
+        ),
+        (
+            json!({"groups": [{"name": "a", "circuitBreaker": {"open": "1ms"}}]}),
+            "circuitBreaker.open must be between 1s and 1h",
+        ),
+    ] {
+        refused::<Queue>(&queue(&spec), None, words);
+    }
+}
+
+#[test]
 fn a_queue_whose_object_has_another_kind_of_name_is_named() {
     for name in ["a.b".to_owned(), "a".repeat(81)] {
         let mut object = queue(&json!({}));

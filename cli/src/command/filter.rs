@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use roadstead_client::Client;
 use roadstead_client::proto::{AttributeFilter, DeadLetterReason, MessageFilter, MessageState};
 
@@ -18,6 +18,12 @@ pub struct Filter {
     /// With this ordering key
     #[arg(long, short)]
     key: Option<String>,
+    /// With this priority
+    #[arg(long, value_name = "0..9", value_parser = value_parser!(u32).range(0..=9))]
+    priority: Option<u32>,
+    /// Of this tenant
+    #[arg(long, value_name = "TENANT")]
+    fairness_key: Option<String>,
     /// With an attribute of this name, or name and value; may be repeated
     #[arg(long, short, value_name = "NAME[=VALUE]", value_parser = attribute)]
     attribute: Vec<AttributeFilter>,
@@ -90,6 +96,8 @@ impl Filter {
         let mut filter = MessageFilter {
             states: self.state.iter().map(|state| state.wire().into()).collect(),
             ordering_key: self.key.clone().unwrap_or_default(),
+            priority: self.priority,
+            fairness_key: self.fairness_key.clone().unwrap_or_default(),
             attributes: self.attribute.clone(),
             reasons: self.reason.iter().map(|why| why.wire().into()).collect(),
             source_queue: crate::format::name(source.as_ref()),

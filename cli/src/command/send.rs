@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use roadstead_client::{Accepted, Message, Producer, SendError, Sending};
 use serde_json::{Value, json};
@@ -52,6 +52,12 @@ pub struct Send {
     /// With --ndjson: member of each line's object whose value is its deduplication id
     #[arg(long, value_name = "MEMBER", requires = "ndjson")]
     deduplication_member: Option<String>,
+    /// What has a higher one is received first: 0 to 9
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u8).range(0..=9))]
+    priority: u8,
+    /// Names a tenant: those of a priority take turns
+    #[arg(long, value_name = "TENANT")]
+    fairness_key: Option<String>,
     /// Attribute as name=value; may be repeated with other names
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
     attribute: Vec<(String, String)>,
@@ -123,7 +129,10 @@ impl Send {
     }
 
     fn message(&self, body: Vec<u8>) -> Message {
-        let mut message = Message::new(body);
+        let mut message = Message::new(body).priority(self.priority);
+        if let Some(tenant) = &self.fairness_key {
+            message = message.fairness_key(tenant);
+        }
         if let Some(key) = &self.key {
             message = message.key(key);
         }

@@ -7,7 +7,7 @@ use roadstead_core::catalog::{DEFAULT_BACKOFF, Queue, QueueName, QueueSpec};
 use roadstead_core::shard::{Backoff, Delivery, Growth, OnExpiry, Ordering, Overflow};
 use roadstead_proto::v1;
 
-use super::{deduplication, groups};
+use super::{deduplication, fairness, groups};
 use crate::gateway::ApiError;
 use crate::gateway::validate::known;
 use crate::shard::wire::millis;
@@ -61,6 +61,9 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
             wire.retain_after_ack.as_ref(),
             defaults.retain_ms,
         )?,
+        aging_ms: fairness::aging_from_wire(wire.priorities.as_ref(), defaults.aging_ms)?,
+        weights: fairness::weights_from_wire(wire.fairness.as_ref())?,
+        rate_per_second: limits.rate_per_second,
     })
 }
 
@@ -148,10 +151,13 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
                 Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
             }
             .into(),
+            rate_per_second: spec.rate_per_second,
         }),
         deduplication: spec.deduplication.as_ref().map(deduplication::to_wire),
         groups: groups::to_wire(&spec.groups),
         retain_after_ack: duration(spec.retain_ms),
+        priorities: Some(fairness::priorities_to_wire(spec)),
+        fairness: Some(fairness::fairness_to_wire(spec)),
     }
 }
 

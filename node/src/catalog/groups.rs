@@ -1,11 +1,13 @@
 //! Consumer groups as the API has them, from and to the core's.
 
 use roadstead_core::catalog::ConsumerGroup;
-use roadstead_core::shard::GroupStart;
+use roadstead_core::shard::{CircuitBreaker, GroupStart};
 use roadstead_proto::v1;
 
+use super::convert::milliseconds;
 use crate::gateway::ApiError;
 use crate::gateway::validate::known;
+use crate::shard::wire::duration_ms;
 
 /// Longest name that is looked at, in bytes; what is longer is no name.
 const NAME_MAX: usize = 255;
@@ -28,6 +30,11 @@ pub(super) fn from_wire(wire: &[v1::ConsumerGroup]) -> Result<Vec<ConsumerGroup>
                 v1::GroupDelivery::Paused => true,
             },
             max_in_flight: wire.max_in_flight,
+            breaker: wire
+                .circuit_breaker
+                .as_ref()
+                .map(breaker_from_wire)
+                .transpose()?,
         })
     };
     wire.iter().map(group).collect()
@@ -49,8 +56,31 @@ pub(super) fn to_wire(groups: &[ConsumerGroup]) -> Vec<v1::ConsumerGroup> {
         }
         .into(),
         max_in_flight: group.max_in_flight,
+        circuit_breaker: group.breaker.as_ref().map(breaker_to_wire),
     };
     groups.iter().map(group).collect()
+}
+
+fn breaker_from_wire(wire: &v1::CircuitBreaker) -> Result<CircuitBreaker, ApiError> {
+    let or = |value: u32, default: u32| if value == 0 { default } else { value };
+    let field = "spec.groups.circuit_breaker";
+    let window = format!("{field}.window");
+    let open = format!("{field}.open");
+    Ok(CircuitBreaker {
+        error_percent: u8::try_from(or(wire.error_percent, 50)).unwrap_or(u8::MAX),
+        min_deliveries: or(wire.min_deliveries, 20),
+        window_ms: milliseconds(&window, wire.window.as_ref(), 60_000)?,
+        open_ms: milliseconds(&open, wire.open.as_ref(), 30_000)?,
+    })
+}
+
+fn breaker_to_wire(breaker: &CircuitBreaker) -> v1::CircuitBreaker {
+    v1::CircuitBreaker {
+        error_percent: u32::from(breaker.error_percent),
+        min_deliveries: breaker.min_deliveries,
+        window: Some(duration_ms(breaker.window_ms)),
+        open: Some(duration_ms(breaker.open_ms)),
+    }
 }
 
 #[cfg(test)]
@@ -66,9 +96,18 @@ mod tests {
                 start,
                 paused,
                 max_in_flight: 7,
+                breaker: paused.then_some(CircuitBreaker {
+                    error_percent: 30,
+                    min_deliveries: 5,
+                    window_ms: 1_000,
+                    open_ms: 2_000,
+                }),
             })
             .collect();
         assert_eq!(from_wire(&to_wire(&groups)).expect("valid"), groups);
+        let absent = breaker_from_wire(&v1::CircuitBreaker::default()).expect("valid");
+        assert_eq!((absent.error_percent, absent.min_deliveries), (50, 20));
+        assert_eq!((absent.window_ms, absent.open_ms), (60_000, 30_000));
         for (start, delivery, field) in
             [(3, 0, "spec.groups.start"), (0, 3, "spec.groups.delivery")]
         {

@@ -7,6 +7,7 @@
 mod convert;
 mod deduplication;
 pub mod divergence;
+mod fairness;
 mod groups;
 mod members;
 mod queues;

@@ -106,14 +106,19 @@ impl Filter {
     pub fn may_match(&self, message: &Peeked) -> bool {
         (self.states.is_empty() || self.states.contains(&message.state))
             && self.key.is_none_or(|key| message.key == Some(key))
+            && self
+                .asked
+                .priority
+                .is_none_or(|it| it == u32::from(message.priority))
             && self.enqueued.holds(message.enqueued_at)
             && (self.asked.message_id.is_empty() || message.id.to_string() == self.asked.message_id)
     }
 
     /// Whether one that may be meant is.
     pub fn matches(&self, blob: &Blob) -> bool {
-        let key = &self.asked.ordering_key;
-        (key.is_empty() || blob.ordering_key == *key)
+        let is = |asked: &String, known: &String| asked.is_empty() || asked == known;
+        is(&self.asked.ordering_key, &blob.ordering_key)
+            && is(&self.asked.fairness_key, &blob.fairness_key)
             && self.asked.attributes.iter().all(|one| has(blob, one))
             && self.matches_dead_letter(blob.dead_letter.as_ref())
     }
@@ -179,8 +184,8 @@ mod tests {
             sequence: 7,
             location: Location::Position(6),
             key: Some(key_hash(b"k")),
-            priority: 0,
-            tenant: None,
+            priority: 3,
+            tenant: Some(key_hash(b"t")),
             payload: PayloadRef {
                 index: 1,
                 offset: 0,
@@ -203,6 +208,7 @@ mod tests {
         };
         Blob {
             ordering_key: "k".into(),
+            fairness_key: "t".into(),
             attributes: [
                 ("source".to_owned(), text("web")),
                 ("raw".to_owned(), binary),
@@ -257,7 +263,17 @@ mod tests {
             source_queue: source.into(),
             ..any()
         };
+        let priority = |priority| MessageFilter {
+            priority: Some(priority),
+            ..any()
+        };
+        let tenant = |tenant: &str| MessageFilter {
+            fairness_key: tenant.into(),
+            ..any()
+        };
         let pairs = [
+            (priority(3), priority(0)),
+            (tenant("t"), tenant("k")),
             (states(MessageState::Ready), states(MessageState::Blocked)),
             (key("k"), key("other")),
             (id("1-0-7"), id("1-0-8")),

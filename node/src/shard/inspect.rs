@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadstead_core::shard::{Op, PartitionId, Purge, Reply, Stats};
+use roadstead_core::shard::{MAX_PRIORITY, Op, PartitionId, Purge, Reply, Stats};
 use roadstead_proto::v1::{PurgeQueueResponse, QueueRef, QueueStats};
 
 use super::desk::Desk;
@@ -13,6 +13,9 @@ use super::walk::broken;
 use super::wire::timestamp;
 use crate::gateway::ApiError;
 use crate::runtime::Runtime;
+
+/// Priorities that there are.
+const LANES: usize = MAX_PRIORITY as usize + 1;
 
 /// Makes sure that a majority follows this leader: it writes an entry that says nothing.
 pub async fn confirm<R: Runtime, P: Replica>(desk: &Desk<R, P>) -> Result<(), ApiError> {
@@ -31,11 +34,12 @@ pub fn stats<R: Runtime, P: Replica>(
 ) -> Result<QueueStats, ApiError> {
     let mut sum = QueueStats::default();
     for partition in partitions {
-        let stats = desk
-            .replica
-            .read(|machine, kv| machine.stats(kv, *partition, group));
+        let (stats, lanes) = desk.replica.read(|machine, kv| {
+            let lanes = machine.ready_by_lane(*partition, group);
+            (machine.stats(kv, *partition, group), lanes)
+        });
         match stats {
-            Ok(Some(stats)) => add(&mut sum, &counts(&stats)),
+            Ok(Some(stats)) => add(&mut sum, &counts(&stats, lanes.unwrap_or_default())),
             // Nothing was ever sent to it.
             Ok(None) => {}
             Err(error) => return Err(broken(desk.replica.id(), &error)),
@@ -44,7 +48,7 @@ pub fn stats<R: Runtime, P: Replica>(
     Ok(sum)
 }
 
-fn counts(stats: &Stats) -> QueueStats {
+fn counts(stats: &Stats, lanes: [u64; LANES]) -> QueueStats {
     QueueStats {
         ready: stats.ready,
         in_flight: stats.in_flight,
@@ -66,6 +70,7 @@ fn counts(stats: &Stats) -> QueueStats {
         messages: stats.messages,
         retained: stats.retained,
         retained_bytes: stats.retained_bytes,
+        ready_by_priority: lanes.into(),
     }
 }
 
@@ -89,6 +94,11 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     sum.messages += more.messages;
     sum.retained += more.retained;
     sum.retained_bytes += more.retained_bytes;
+    let lanes = &mut sum.ready_by_priority;
+    lanes.resize(lanes.len().max(more.ready_by_priority.len()), 0);
+    for (sum, more) in lanes.iter_mut().zip(&more.ready_by_priority) {
+        *sum += more;
+    }
     sum.partitions_unavailable += more.partitions_unavailable;
     let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
         (a.seconds, a.nanos) < (b.seconds, b.nanos)

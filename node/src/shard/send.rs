@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
-    DeduplicateBy, Deduplication, DeduplicationScope, Identity, MAX_PRIORITY, NewMessage, Op, PartitionId,
-    ProducerRef, Refusal, Reply, Send, SendOutcome, key_hash,
+    DeduplicateBy, Deduplication, DeduplicationScope, Identity, MAX_PRIORITY, NewMessage, Op,
+    PartitionId, ProducerRef, Refusal, Reply, Send, SendOutcome, key_hash,
 };
 use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
 use roadstead_proto::{content_hash, hash_in_key, id_hash};

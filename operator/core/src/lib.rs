@@ -11,6 +11,7 @@ pub mod controls;
 pub mod dead_letter;
 mod deduplication;
 pub mod desired;
+mod fairness;
 mod groups;
 pub mod members;
 pub mod names;

@@ -8,7 +8,7 @@ use roadstead_crds::{
 use roadstead_proto::v1;
 
 use crate::validate::Violation;
-use crate::{deduplication, groups};
+use crate::{deduplication, fairness, groups};
 
 /// Name of the queue of a Queue object in its cluster.
 pub fn queue_name(queue: &Queue) -> String {
@@ -108,13 +108,16 @@ pub fn specification(
                 Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
             }
             .into(),
+            rate_per_second: positive(spec.limits.rate_per_second.unwrap_or(0)),
         }),
         deduplication: deduplication::specification(spec)?,
-        groups: groups::specification(&spec.groups),
+        groups: groups::specification(&spec.groups)?,
         retain_after_ack: Some(duration(
             &spec.expiry.retain_after_ack,
             "spec.expiry.retainAfterAck",
         )?),
+        priorities: Some(fairness::priorities(&spec.priorities)?),
+        fairness: Some(fairness::specification(&spec.fairness)),
     })
 }
 
@@ -139,7 +142,7 @@ fn backoff(spec: &Backoff) -> Result<v1::Backoff, Violation> {
     Ok(backoff)
 }
 
-fn positive(number: i32) -> u32 {
+pub(crate) fn positive(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
@@ -241,10 +244,11 @@ fn settled(spec: &v1::QueueSpec) -> v1::QueueSpec {
     let most = limits.max_in_flight;
     groups::settle(&mut spec.groups, most);
     spec.retain_after_ack.get_or_insert(seconds(0));
+    fairness::settle(&mut spec);
     spec
 }
 
-fn set_default(field: &mut u32, default: u32) {
+pub(crate) fn set_default(field: &mut u32, default: u32) {
     if *field == 0 {
         *field = default;
     }
@@ -316,8 +320,10 @@ mod tests {
             "groups": [{"name": "default", "maxInFlight": 7}, {"name": "search"}],
             "limits": {
                 "maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi",
-                "overflow": "DeadLetterOldest",
+                "overflow": "DeadLetterOldest", "ratePerSecond": 500,
             },
+            "priorities": {"aging": "5s"},
+            "fairness": {"weights": [{"tenant": "b", "weight": 3}, {"tenant": "a", "weight": 2}]},
             "deduplication": {"by": "Content", "window": "1m", "maxIds": 90},
         }));
         let spec = specification(&queue.spec, Some("orders-dead".into())).unwrap();
@@ -356,6 +362,10 @@ mod tests {
             (1 << 20, 7)
         );
         assert_eq!(limits.overflow(), v1::OverflowPolicy::DeadLetterOldest);
+        assert_eq!(limits.rate_per_second, 500);
+        assert_eq!(seconds(spec.priorities.unwrap().aging), 5);
+        let weights = spec.fairness.unwrap().weights;
+        assert_eq!((weights[0].tenant.as_str(), weights[0].weight), ("a", 2));
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! Consumer groups as options.
 
-use roadstead_client::proto::{ConsumerGroup, GroupDelivery, GroupStart};
+use std::time::Duration;
 
-/// A group as it is written: `NAME`, then any of `:end`, `:paused` and `:N`, the most deliveries in
-/// flight.
+use roadstead_client::proto::{CircuitBreaker, ConsumerGroup, GroupDelivery, GroupStart};
+
+use crate::units;
+
+/// A group as it is written: `NAME`, then any of `:end`, `:paused`, `:N`, the most deliveries in
+/// flight, and what a circuit breaker is told.
 pub fn group(text: &str) -> Result<ConsumerGroup, String> {
     let mut parts = text.split(':');
     let mut group = ConsumerGroup {
@@ -20,13 +24,38 @@ pub fn group(text: &str) -> Result<ConsumerGroup, String> {
             ("end", _) => group.set_start(GroupStart::End),
             ("paused", _) => group.set_delivery(GroupDelivery::Paused),
             (_, Ok(most @ 1..=1_000_000)) => group.max_in_flight = most,
-            _ => {
-                let allowed = "end, paused, or the most deliveries in flight, 1..1000000";
-                return Err(format!("{part:?} is not one of: {allowed}"));
-            }
+            _ => breaker(group.circuit_breaker.get_or_insert_default(), part)?,
         }
     }
     Ok(group)
+}
+
+/// Reads one thing that a circuit breaker is told.
+fn breaker(breaker: &mut CircuitBreaker, part: &str) -> Result<(), String> {
+    let wrong = || {
+        let allowed = "end, paused, the most deliveries in flight (1..1000000), breaker=1..100, \
+                       min=1..10000, window=1s..1h or open=1s..1h";
+        format!("{part:?} is not one of: {allowed}")
+    };
+    let (name, value) = part.split_once('=').ok_or_else(wrong)?;
+    let number = |most: u32| {
+        let number = value.parse().ok();
+        number.filter(|n| (1..=most).contains(n)).ok_or_else(wrong)
+    };
+    let span = || {
+        let span = units::duration(value).ok();
+        let hour = Duration::from_secs(1)..=Duration::from_hours(1);
+        let span = span.filter(|span| hour.contains(span)).ok_or_else(wrong)?;
+        Ok::<_, String>(prost_types::Duration::try_from(span).ok())
+    };
+    match name {
+        "breaker" => breaker.error_percent = number(100)?,
+        "min" => breaker.min_deliveries = number(10_000)?,
+        "window" => breaker.window = span()?,
+        "open" => breaker.open = span()?,
+        _ => return Err(wrong()),
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,6 +73,15 @@ mod tests {
         assert_eq!(full.start(), GroupStart::End);
         assert_eq!(full.delivery(), GroupDelivery::Paused);
         assert_eq!(full.max_in_flight, 50);
+        assert_eq!((plain.circuit_breaker, full.circuit_breaker), (None, None));
+        let broken = group("audit:breaker=40:min=5:open=2m").expect("a group");
+        let breaker = broken.circuit_breaker.expect("a breaker");
+        assert_eq!((breaker.error_percent, breaker.min_deliveries), (40, 5));
+        let seconds = breaker.open.map(|open| open.seconds);
+        assert_eq!((seconds, breaker.window), (Some(120), None));
+        for bad in ["a:breaker=0", "a:min=x", "a:window=0s", "a:open=2h"] {
+            assert!(group(bad).is_err(), "{bad}");
+        }
         for bad in ["", ":end", "a:0", "a:soon", "a:1000001"] {
             assert!(group(bad).is_err(), "{bad}");
         }

@@ -4,6 +4,7 @@ mod create;
 mod deduplication;
 mod delete;
 mod delete_message;
+mod fairness;
 mod get;
 mod groups;
 mod ls;

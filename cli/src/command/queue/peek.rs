@@ -92,6 +92,8 @@ fn json(message: &PeekedMessage) -> Value {
         "deliveryCount": message.delivery_count,
         "orderingKey": message.ordering_key,
         "deduplicationId": message.deduplication_id,
+        "priority": message.priority,
+        "fairnessKey": message.fairness_key,
         "contentType": message.content_type,
         "traceParent": message.trace_parent,
         "enqueuedAt": time(message.enqueued_at),

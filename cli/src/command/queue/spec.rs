@@ -9,6 +9,7 @@ use roadstead_client::proto::{
 };
 
 use super::deduplication::Deduplication;
+use super::fairness::Fairness;
 use super::groups;
 use crate::units;
 
@@ -59,7 +60,8 @@ pub enum Overflow {
 /// What the server fills in for a queue that is made; shown below the options.
 pub const DEFAULTS: &str = "Defaults: 1 partition, no order, at least once, a lease of 30s, a time \
     to live of 4d, 5 deliveries with an exponential backoff of 1s to 5m, no dead-letter queue, no \
-    limit of messages and bytes, messages of 256Ki, 20000 deliveries in flight, no \
+    limit of messages, bytes and rate, messages of 256Ki, 20000 deliveries in flight, an aging of \
+    60s, no \
     deduplication but by producers' numbers (where there is one: ids for 5m, 1000000 of them).";
 
 /// A size that 0 does not mean the default of.
@@ -122,12 +124,17 @@ pub struct Spec {
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
     #[arg(allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
+    /// Messages accepted per second at most, up to 10000000; 0: no limit
+    #[arg(long, value_parser = value_parser!(u32).range(0..=10_000_000))]
+    #[arg(allow_negative_numbers = true)]
+    max_rate: Option<u32>,
     /// What becomes of a message beyond --max-messages or --max-bytes
     #[arg(long, value_enum)]
     overflow: Option<Overflow>,
     /// A consumer group beside `default`: NAME, and then any of :end (a new one begins with what
-    /// comes), :paused and :N (its deliveries in flight at most). Say it for each: those that are
-    /// not named go
+    /// comes), :paused, :N (its deliveries in flight at most) and :breaker=PERCENT (pauses it while
+    /// so many of its deliveries fail; more by :min=N, :window=1m, :open=30s). Say it for each:
+    /// those that are not named go
     #[arg(long, value_name = "GROUP", value_parser = groups::group)]
     group: Vec<ConsumerGroup>,
     /// How long a message can be replayed after all groups have settled it, 0s..365d
@@ -135,6 +142,8 @@ pub struct Spec {
     retain_after_ack: Option<Duration>,
     #[command(flatten)]
     deduplication: Deduplication,
+    #[command(flatten)]
+    fairness: Fairness,
 }
 
 impl Spec {
@@ -180,6 +189,7 @@ impl Spec {
             spec.dead_letter = Some(DeadLetterPolicy { queue });
         }
         self.deduplication.apply(&mut spec.deduplication);
+        self.fairness.apply(spec);
         if !self.group.is_empty() {
             spec.groups = self.group;
         }
@@ -198,6 +208,7 @@ impl Spec {
                     Overflow::DeadLetterOldest => OverflowPolicy::DeadLetterOldest,
                 })
             }),
+            rate_per_second: self.max_rate.unwrap_or(before.rate_per_second),
         };
         if limits != before {
             spec.limits = Some(limits);

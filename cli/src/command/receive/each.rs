@@ -139,12 +139,14 @@ impl Each<'_> {
     }
 }
 
-/// What a command printed as a message, of the same key and trace; none where it printed nothing.
+/// What a command printed as a message, of the same key, priority, tenant and trace; none where it
+/// printed nothing.
 fn output_of(delivery: &Delivery, queue: &str, printed: Vec<u8>) -> Option<Outgoing> {
     if printed.is_empty() {
         return None;
     }
-    let mut message = Message::new(printed);
+    let mut message = Message::new(printed).fairness_key(&delivery.fairness_key);
+    message = message.priority(u8::try_from(delivery.priority).unwrap_or_default());
     if !delivery.ordering_key.is_empty() {
         message = message.key(&delivery.ordering_key);
     }

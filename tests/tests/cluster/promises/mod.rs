@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod groups;
+mod priorities;
 mod sends;
 
 use std::sync::Arc;

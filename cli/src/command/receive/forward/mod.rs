@@ -198,6 +198,8 @@ impl Forwarder {
             ordering_key: message.ordering_key.clone(),
             trace_parent: message.trace_parent.clone(),
             deduplication_id,
+            priority: message.priority,
+            fairness_key: message.fairness_key.clone(),
             ..OutgoingMessage::default()
         })
     }
