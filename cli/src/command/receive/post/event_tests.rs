@@ -28,6 +28,8 @@ fn message(attributes: &[(&str, Attribute)]) -> ReceivedMessage {
         trace_parent: "00-0af7-b7ad-01".into(),
         dead_letter: None,
         deduplication_id: String::new(),
+        priority: 0,
+        fairness_key: String::new(),
     }
 }
 
