@@ -223,6 +223,7 @@ async fn start_node(directory: &Path, number: u16, port: u16) -> anyhow::Result<
         client_tls_dir: None,
         client_auth: ClientAuth::Anonymous,
         client_max_connections: 2_000,
+        client_max_connections_per_account: None,
         zone: String::new(),
         worker_threads: None,
         memory_limit: Some(512 << 20),

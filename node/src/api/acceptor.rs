@@ -208,6 +208,7 @@ impl Acceptor {
                     remote,
                     identity: identity.map(Arc::new),
                     proof,
+                    callers: Arc::default(),
                     requests,
                     answers,
                 };

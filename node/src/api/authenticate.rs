@@ -12,6 +12,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::accounts::Accounts;
 use super::connection::ConnectionInfo;
 use super::status::{explained, to_status};
 use crate::auth::token::TokenAuthenticator;
@@ -23,8 +24,8 @@ use crate::gateway::ApiError;
 pub enum Authenticator {
     /// It does not.
     Anonymous,
-    /// By `ServiceAccount` tokens.
-    Tokens(Arc<TokenAuthenticator>),
+    /// By `ServiceAccount` tokens, each account with a bounded number of connections.
+    Tokens(Arc<TokenAuthenticator>, Arc<Accounts>),
     /// By the certificate of the connection.
     Certificates,
 }
@@ -80,20 +81,22 @@ where
         let known = match &self.authenticator {
             Authenticator::Anonymous => Principal::Anonymous,
             Authenticator::Certificates => by_certificate(&request),
-            Authenticator::Tokens(tokens) => {
-                let tokens = Arc::clone(tokens);
+            Authenticator::Tokens(tokens, accounts) => {
+                let (tokens, accounts) = (Arc::clone(tokens), Arc::clone(accounts));
                 // The service that was polled ready is the one to call; its clone stays here.
                 let next = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, next);
                 let call = async move {
                     let header = request.headers().get(AUTHORIZATION);
                     let header = header.map(HeaderValue::as_bytes);
-                    match tokens.authenticate(header, address(&request)).await {
+                    let known = tokens.authenticate(header, address(&request)).await;
+                    let admitted = known.and_then(|principal| {
+                        count(&request, &accounts, &principal)?;
+                        admit(&mut request, principal, action)
+                    });
+                    match admitted {
                         Err(error) => Ok(refusal(error)),
-                        Ok(principal) => match admit(&mut request, principal, action) {
-                            Err(error) => Ok(refusal(error)),
-                            Ok(()) => inner.call(request).await.map(explain),
-                        },
+                        Ok(()) => inner.call(request).await.map(explain),
                     }
                 };
                 return Either::Right(call.boxed());
@@ -134,6 +137,16 @@ fn admit(
     }
     request.extensions_mut().insert(principal);
     Ok(())
+}
+
+/// Counts the connection of a request among those of its caller.
+fn count(
+    request: &Request<Body>,
+    accounts: &Arc<Accounts>,
+    principal: &Principal,
+) -> Result<(), ApiError> {
+    let info = request.extensions().get::<ConnectionInfo>();
+    info.map_or(Ok(()), |info| info.callers.admit(accounts, principal))
 }
 
 /// Where a request comes from.

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::acceptor::OpenConnection;
+use super::accounts::Callers;
 use super::budget::Share;
 use super::unfinished::{Newcomer, Proof};
 use crate::tls::PeerIdentity;
@@ -29,6 +30,8 @@ pub struct ConnectionInfo {
     pub identity: Option<Arc<PeerIdentity>>,
     /// Given when a call was admitted, or with a certificate.
     pub proof: Proof,
+    /// Who has called by it, where callers are counted.
+    pub callers: Arc<Callers>,
     /// What its requests may hold.
     pub requests: Arc<Share>,
     /// What the answers may hold that it has not read.

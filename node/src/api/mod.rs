@@ -1,6 +1,7 @@
 //! The gRPC listeners: connections, callers, services and errors on the wire.
 
 mod acceptor;
+mod accounts;
 mod admin;
 mod answers;
 mod authenticate;
@@ -23,6 +24,7 @@ mod unary;
 mod unfinished;
 
 pub use acceptor::{Acceptor, ConnectionCounts, ConnectionNumbers, Limits, Security};
+pub use accounts::Accounts;
 pub use authenticate::{Authenticated, Authenticator};
 pub use budget::Budget;
 pub use client_listener::{ClientListener, MAX_MESSAGE};

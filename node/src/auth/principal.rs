@@ -6,7 +6,7 @@ use roadstead_proto::v1::principal_info::Kind;
 use roadstead_proto::v1::{PrincipalInfo, ServiceAccountPrincipal};
 
 /// Who makes a call. Carried with it wherever it is forwarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Principal {
     /// Nobody in particular; only where the listener lets anonymous clients in.
     Anonymous,

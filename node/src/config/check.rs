@@ -90,6 +90,13 @@ impl NodeConfig {
                 self.client_max_connections
             ));
         }
+        if let Some(most) = self.client_max_connections_per_account
+            && !(1..=100_000).contains(&most)
+        {
+            problems.push(format!(
+                "--client-max-connections-per-account {most}: give 1 to 100,000"
+            ));
+        }
         if self
             .worker_threads
             .is_some_and(|threads| !(1..=64).contains(&threads))
@@ -225,13 +232,17 @@ mod tests {
 
     #[test]
     fn each_mistake_is_told_by_its_flag() {
-        let table: [(&[&str], &str); 13] = [
+        let table: [(&[&str], &str); 14] = [
             (&["--client-listen=0.0.0.0:1"], "--advertise-client"),
             (&["--advertise-peer=host"], "--advertise-peer"),
             (&["--advertise-peer=:1"], "--advertise-peer"),
             (&["--advertise-client=host:0"], "--advertise-client"),
             (&["--http-listen=127.0.0.1:7701"], "--http-listen"),
             (&["--client-max-connections=0"], "--client-max-connections"),
+            (
+                &["--client-max-connections-per-account=0"],
+                "--client-max-connections-per-account",
+            ),
             (&["--worker-threads=0"], "--worker-threads"),
             (&["--memory-limit=1Mi"], "--memory-limit"),
             (&["--shutdown-grace=0s"], "--shutdown-grace"),

@@ -91,6 +91,14 @@ pub struct NodeConfig {
     #[arg(default_value_t = 2_000)]
     pub client_max_connections: u32,
 
+    /// And of one `ServiceAccount`: 1..100,000 [default: half of them]
+    #[arg(
+        long,
+        env = "ROADSTEAD_CLIENT_MAX_CONNECTIONS_PER_ACCOUNT",
+        value_name = "N"
+    )]
+    pub client_max_connections_per_account: Option<u32>,
+
     /// Failure zone of this node [default: what it was given when it joined]
     #[arg(long, env = "ROADSTEAD_ZONE", value_name = "ZONE", default_value = "")]
     pub zone: String,
@@ -170,6 +178,12 @@ impl NodeConfig {
         self.advertise_client
             .get_or_insert_with(|| client.to_string());
         self.advertise_peer.get_or_insert_with(|| peer.to_string());
+    }
+
+    /// Connections that one `ServiceAccount` may have.
+    pub fn connections_per_account(&self) -> usize {
+        let half = (self.client_max_connections / 2).max(1);
+        self.client_max_connections_per_account.unwrap_or(half) as usize
     }
 
     /// host:port where clients reach this node; empty before the listeners are bound.

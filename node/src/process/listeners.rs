@@ -15,8 +15,8 @@ use tonic_health::server::HealthReporter;
 use super::observer::Observer;
 use super::{Stages, memory};
 use crate::api::{
-    Acceptor, Authenticator, Budget, ClientListener, ConnectionCounts, Limits, PeerListener,
-    Security, Streams,
+    Acceptor, Accounts, Authenticator, Budget, ClientListener, ConnectionCounts, Limits,
+    PeerListener, Security, Streams,
 };
 use crate::auth::token::{ApiServer, TokenAuthenticator};
 use crate::config::{ClientAuth, NodeConfig};
@@ -86,7 +86,8 @@ impl Listeners {
             }
             ClientAuth::ServiceAccount => {
                 let server = ApiServer::in_cluster()?;
-                Authenticator::Tokens(Arc::new(TokenAuthenticator::new(server)))
+                let accounts = Accounts::new(config.connections_per_account());
+                Authenticator::Tokens(Arc::new(TokenAuthenticator::new(server)), accounts)
             }
         };
         let memory = memory::limit(config.memory_limit);

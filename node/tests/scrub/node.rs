@@ -33,6 +33,7 @@ fn config(folder: &TempDir) -> NodeConfig {
         client_tls_dir: None,
         client_auth: ClientAuth::Anonymous,
         client_max_connections: 100,
+        client_max_connections_per_account: None,
         zone: String::new(),
         memory_limit: Some(256 << 20),
         worker_threads: None,

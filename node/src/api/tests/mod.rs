@@ -260,7 +260,8 @@ async fn a_token_is_needed_where_the_listener_says_so() {
         directory: "/nowhere".into(),
     };
     let tokens = Arc::new(crate::auth::token::TokenAuthenticator::new(server));
-    let listener = listen(Security::Plain, Authenticator::Tokens(tokens), 100).await;
+    let by_token = Authenticator::Tokens(tokens, Accounts::new(100));
+    let listener = listen(Security::Plain, by_token, 100).await;
     let channel = connect(listener.address).await;
     let status = caller(channel.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);

@@ -28,10 +28,11 @@ impl Reviewer for OneOnly {
     }
 }
 
-/// With room for eight strangers among twelve.
+/// With room for eight strangers among twelve, and for three connections of one account.
 async fn by_token() -> Listener {
     let tokens = TokenAuthenticator::with_reviewer(Arc::new(OneOnly), Duration::from_secs(5));
-    listen(Security::Plain, Authenticator::Tokens(Arc::new(tokens)), 12).await
+    let by_token = Authenticator::Tokens(Arc::new(tokens), Accounts::new(3));
+    listen(Security::Plain, by_token, 12).await
 }
 
 async fn call_with(channel: &Channel, token: &str) -> Result<(), Status> {
@@ -102,4 +103,24 @@ async fn a_certificate_of_the_cluster_is_proof_enough() {
         until_open(&listener, peers.len() as u64).await;
     }
     assert_eq!(listener.counts.read().refused, 0);
+}
+
+#[tokio::test]
+async fn an_account_that_leaks_connections_leaves_room_for_others() {
+    let listener = by_token().await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let channel = connect(listener.address).await;
+        call_with(&channel, "good").await.unwrap();
+        open.push(channel);
+    }
+    let fourth = connect(listener.address).await;
+    let status = call_with(&fourth, "good").await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("3 connections"), "{status}");
+    // Those that it has go on, and what it closes makes room.
+    call_with(&open[0], "good").await.unwrap();
+    open.pop();
+    until_open(&listener, 3).await;
+    call_with(&fourth, "good").await.unwrap();
 }

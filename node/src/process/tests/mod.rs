@@ -46,6 +46,7 @@ fn config(directory: &Path, ca: &TestCa) -> NodeConfig {
         client_tls_dir: None,
         client_auth: ClientAuth::Anonymous,
         client_max_connections: 100,
+        client_max_connections_per_account: None,
         zone: String::new(),
         memory_limit: Some(256 << 20),
         worker_threads: None,
