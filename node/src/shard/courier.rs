@@ -2,50 +2,40 @@
 //!
 //! The target remembers the highest number that it took in, so a batch may be carried again after
 //! a crash at any point. What the target cannot take (its queue is gone or full) waits in the
-//! outbox, and the reason is kept for people to see.
+//! outbox, and the reason is kept for people to see. Each shard that something goes to is a route
+//! of its own: one that does not answer holds up nothing but itself.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use openraft_rt::Select2;
-use roadstead_core::shard::{
-    DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, OutboxReason, PartitionId,
-    split_payload,
-};
-use roadstead_proto::v1::{
-    DeadLetterInfo, DeadLetterReason, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
-    ShardCall, shard_call::Call, shard_reply::Reply,
-};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use openraft_rt::Select3;
+use roadstead_core::shard::{Outbox, PartitionId};
 
 use super::desk::Desk;
 use super::replica::Replica;
-use super::wire::timestamp;
-use super::{blob, deliver, moved};
-use crate::auth::Principal;
-use crate::gateway::ApiError;
-use crate::gateway::route::{Again, Router};
+use crate::gateway::route::Router;
 use crate::gateway::shards::Queues;
+use crate::raft::types::GroupId;
 use crate::runtime::Runtime;
 
-/// Messages per batch.
-const BATCH: usize = 256;
-/// Bytes per batch, about.
-const BATCH_BYTES: usize = 256 << 10;
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE_FIRST: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(15);
-const NAP: Duration = Duration::from_mins(1);
+const PAUSE_FIRST_MS: u64 = 400;
+const PAUSE_MAX_MS: u64 = 15_000;
+const NAP_MS: u64 = 60_000;
 
 /// Why an outbox waits, by source and target.
 pub type Parked = BTreeMap<(PartitionId, PartitionId), String>;
 
+/// The shard that something goes to; None: its queue does not exist any more.
+type Route = Option<GroupId>;
+
 /// The courier of one shard.
 pub struct Courier<R: Runtime, P> {
-    desk: Arc<Desk<R, P>>,
-    queues: Arc<dyn Queues>,
-    router: Arc<Router<R>>,
+    pub(super) desk: Arc<Desk<R, P>>,
+    pub(super) queues: Arc<dyn Queues>,
+    pub(super) router: Arc<Router<R>>,
     parked: Arc<Mutex<Parked>>,
 }
 
@@ -67,32 +57,45 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
 
     /// Runs until it is dropped.
     pub async fn run(self) {
-        let mut pause = PAUSE_FIRST;
+        let mut paces = BTreeMap::<Route, Pace>::new();
+        let mut trips = FuturesUnordered::new();
         loop {
-            let nap = match self.round().await {
-                _ if !self.desk.leads() => NAP,
-                Round::Empty => NAP,
-                Round::Carried => {
-                    pause = PAUSE_FIRST;
-                    continue;
+            let outboxes = self.outboxes();
+            paces.retain(|route, pace| pace.under_way || outboxes.contains_key(route));
+            let now = self.desk.now_ms();
+            for (route, outboxes) in outboxes {
+                let pace = paces.entry(route).or_default();
+                if !pace.under_way && pace.due_ms <= now {
+                    pace.set_out();
+                    trips.push(self.trip(route, outboxes));
                 }
-                Round::Stuck => {
-                    pause = (pause * 2).min(PAUSE_MAX);
-                    pause
+            }
+            let waiting = paces.values().filter(|pace| !pace.under_way);
+            let due = waiting.map(|pace| pace.due_ms.saturating_sub(now)).min();
+            let nap = Duration::from_millis(due.unwrap_or(NAP_MS).clamp(1, NAP_MS));
+            let back = async {
+                match trips.next().await {
+                    Some(back) => back,
+                    None => std::future::pending().await,
                 }
             };
-            let rung = pin!(self.desk.outbox.notified());
-            if let Select2::First(()) = R::select2(rung, pin!(R::sleep(nap))).await {
-                pause = PAUSE_FIRST;
+            let rung = self.desk.outbox.notified();
+            match R::select3(pin!(back), pin!(rung), pin!(R::sleep(nap))).await {
+                Select3::First((route, carried)) => {
+                    let pace = paces.entry(route).or_default();
+                    pace.back(carried, self.desk.now_ms());
+                }
+                Select3::Second(()) | Select3::Third(()) => {}
             }
         }
     }
 
-    /// One batch of each outbox.
-    async fn round(&self) -> Round {
+    /// What has something in it, by where it goes; nothing while another node leads.
+    fn outboxes(&self) -> BTreeMap<Route, Vec<Outbox>> {
+        let mut routes = BTreeMap::<Route, Vec<Outbox>>::new();
         if !self.desk.leads() {
             self.parked().clear();
-            return Round::Empty;
+            return routes;
         }
         let outboxes = self.desk.replica.read(|machine, _| machine.outboxes());
         self.parked().retain(|(source, target), _| {
@@ -100,13 +103,29 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
                 .iter()
                 .any(|outbox| (outbox.source, outbox.target) == (*source, *target))
         });
-        let mut round = Round::Empty;
+        for outbox in outboxes {
+            routes.entry(self.route(&outbox)).or_default().push(outbox);
+        }
+        routes
+    }
+
+    fn route(&self, outbox: &Outbox) -> Route {
+        let queue = self.queues.by_id(outbox.target.queue)?;
+        if queue.deleting {
+            return None;
+        }
+        queue.shard(outbox.target.partition)
+    }
+
+    /// One batch of each outbox of a route; whether something was carried.
+    async fn trip(&self, route: Route, outboxes: Vec<Outbox>) -> (Route, bool) {
+        let mut carried = false;
         for outbox in outboxes {
             let key = (outbox.source, outbox.target);
-            match self.carry(outbox).await {
+            match self.carry(outbox, route).await {
                 Ok(()) => {
                     self.parked().remove(&key);
-                    round = Round::Carried;
+                    carried = true;
                 }
                 Err(error) => {
                     let why = error.to_string();
@@ -115,130 +134,10 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
                         let (source, target) = key;
                         tracing::warn!(%source, %target, why, "messages wait in an outbox");
                     }
-                    if round == Round::Empty {
-                        round = Round::Stuck;
-                    }
                 }
             }
         }
-        round
-    }
-
-    async fn carry(&self, outbox: Outbox) -> Result<(), ApiError> {
-        let Outbox { source, target, .. } = outbox;
-        let shard = self
-            .queues
-            .by_id(target.queue)
-            .filter(|queue| !queue.deleting);
-        let shard = shard
-            .and_then(|queue| queue.shard(target.partition))
-            .ok_or_else(|| {
-                ApiError::unavailable(format!(
-                    "queue {} does not exist any more; for later dead letters, point the policy at \
-                 another queue",
-                    target.queue
-                ))
-            })?;
-        let replica = &self.desk.replica;
-        let heads = replica.read(|machine, kv| machine.outbox_heads(kv, source, target, BATCH));
-        let mut heads = heads.map_err(|error| ApiError::unavailable(error.to_string()))?;
-        let mut bytes = 0;
-        let fits = heads.iter().take_while(|message| {
-            let first = bytes == 0;
-            bytes += message.payload.len as usize + 64;
-            first || bytes <= BATCH_BYTES
-        });
-        heads.truncate(fits.count());
-        let Some(last) = heads.last().map(|message| message.number) else {
-            return Ok(());
-        };
-        let messages = self.travelling(source, heads).await?;
-        let accepted = self.deliver(shard, source, target, messages).await?;
-        let through = accepted.number.min(last);
-        let done = Op::OutboxDone(OutboxDone {
-            source,
-            target,
-            through,
-        });
-        let answer = self.desk.intake.push(done, 64);
-        let answer = answer.map_err(|error| ApiError::unavailable(error.to_string()))?;
-        // Whatever comes of it: what is still in the outbox is carried again, and known there.
-        let _ = answer.await;
-        if accepted.parked.is_empty() || through >= last {
-            return Ok(());
-        }
-        Err(ApiError::unavailable(accepted.parked))
-    }
-
-    async fn travelling(
-        &self,
-        source: PartitionId,
-        heads: Vec<OutboxMessage>,
-    ) -> Result<Vec<Travelling>, ApiError> {
-        let queue = self.queues.by_id(source.queue);
-        let source_queue = queue.map_or_else(
-            || source.queue.to_string(),
-            |queue| format!("{}/{}", queue.reference().namespace, queue.reference().name),
-        );
-        let refs = heads.iter().map(|message| message.payload).collect();
-        let payloads = deliver::payloads(&*self.desk.replica, refs).await;
-        let both = heads.into_iter().zip(payloads);
-        both.map(|(message, payload)| {
-            let unreadable = || {
-                ApiError::unavailable(format!(
-                    "the payload of message {} is unreadable",
-                    message.id
-                ))
-            };
-            let payload = payload.ok_or_else(unreadable)?;
-            let moving = match message.reason {
-                OutboxReason::DeadLettered(why) => {
-                    let info = dead_letter(&message, why, &source_queue);
-                    blob::with_dead_letter(&payload, &info)
-                }
-                OutboxReason::Redriven => blob::without_dead_letter(&payload),
-                OutboxReason::Sent => split_payload(&payload).map_err(|_| blob::BlobError(0)),
-            };
-            let (header, body) = moving.map_err(|_| unreadable())?;
-            Ok(Travelling {
-                number: message.number,
-                header: moved::encode(&message),
-                payload: moved::join(&header, &body),
-            })
-        })
-        .collect()
-    }
-
-    async fn deliver(
-        &self,
-        shard: u16,
-        source: PartitionId,
-        target: PartitionId,
-        messages: Vec<Travelling>,
-    ) -> Result<ShardAccepted, ApiError> {
-        let accept = ShardAccept {
-            source_queue_id: source.queue,
-            source_partition: source.partition,
-            target_queue_id: target.queue,
-            target_partition: target.partition,
-            messages,
-        };
-        let node = self.router.node_id();
-        let call = ShardCall {
-            principal: Some(Principal::Node(node).to_info()),
-            call: Some(Call::Accept(accept)),
-        };
-        match self
-            .router
-            .call(shard, call, PATIENCE, Again::Safe)
-            .await?
-            .reply
-        {
-            Some(Reply::Accepted(accepted)) => Ok(accepted),
-            _ => Err(ApiError::unavailable(format!(
-                "shard {shard} gave an odd answer"
-            ))),
-        }
+        (route, carried)
     }
 
     fn parked(&self) -> std::sync::MutexGuard<'_, Parked> {
@@ -246,28 +145,45 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
     }
 }
 
-fn dead_letter(message: &OutboxMessage, why: Reason, source_queue: &str) -> DeadLetterInfo {
-    let reason = match why {
-        Reason::MaxDeliveries => DeadLetterReason::MaxDeliveries,
-        Reason::Rejected => DeadLetterReason::Rejected,
-        Reason::Expired => DeadLetterReason::Expired,
-        Reason::Overflow => DeadLetterReason::Overflow,
-    };
-    DeadLetterInfo {
-        reason: reason.into(),
-        error: String::from_utf8_lossy(&message.error).into_owned(),
-        source_queue: source_queue.to_owned(),
-        delivery_count: message.delivery_count,
-        at: Some(timestamp(message.at)),
+/// When a route is taken next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Pace {
+    under_way: bool,
+    due_ms: u64,
+    /// How long it was waited last, as nothing could be carried.
+    pause_ms: u64,
+}
+
+impl Pace {
+    fn set_out(&mut self) {
+        self.under_way = true;
+    }
+
+    fn back(&mut self, carried: bool, now_ms: u64) {
+        self.under_way = false;
+        self.pause_ms = match (carried, self.pause_ms) {
+            (true, _) => 0,
+            (false, 0) => PAUSE_FIRST_MS,
+            (false, pause) => (2 * pause).min(PAUSE_MAX_MS),
+        };
+        self.due_ms = now_ms + self.pause_ms;
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Round {
-    /// Nothing to carry.
-    Empty,
-    /// Something was carried.
-    Carried,
-    /// There is something, and it cannot be carried now.
-    Stuck,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_that_is_stuck_is_taken_ever_more_seldom_until_something_is_carried() {
+        let mut pace = Pace::default();
+        let mut waits = Vec::new();
+        for carried in [false, false, false, false, false, false, false, true, false] {
+            pace.set_out();
+            pace.back(carried, 1_000);
+            waits.push(pace.due_ms - 1_000);
+        }
+        let expected = [400, 800, 1_600, 3_200, 6_400, 12_800, 15_000, 0, 400];
+        assert_eq!(waits, expected);
+    }
 }

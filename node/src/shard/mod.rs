@@ -15,6 +15,7 @@ mod batch;
 mod belongs;
 pub mod blob;
 mod by_location;
+mod carry;
 mod complete;
 mod configure;
 mod consumer;
