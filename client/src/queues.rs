@@ -191,8 +191,8 @@ impl Client {
         }
     }
 
-    /// Drains 1..1,000 selections of consumers of a group for a time of 1 ms..1 h, or takes that
-    /// back (`None`); returns how many consumers are meant, as of now. Those that are drained get no
+    /// Drains the consumers of a group that 1..1,000 selectors mean, for 1 ms..1 h, or takes that
+    /// back (`None`); returns how many are meant, as of now. Those that are drained get no
     /// deliveries, settle what they have, and hear so ([`crate::Consumer::is_draining`]).
     pub async fn drain_consumers(
         &self,

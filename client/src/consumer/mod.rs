@@ -237,10 +237,10 @@ impl Consumer {
         self.buffer.take().await
     }
 
-    /// Whether it is drained, for instance before its pod is removed: nothing more is delivered, and
-    /// what was fetched ahead and not taken has gone back without counting as delivered, where it
-    /// can. What was taken is kept alive and can be settled. Deliveries go on when that is over or
-    /// taken back, unless the consumer has ended with it.
+    /// Whether it is drained, for instance before its pod is removed: nothing more is delivered,
+    /// and what was fetched ahead and not taken has gone back without counting as delivered, where
+    /// it can. What was taken is kept alive and can be settled. Deliveries go on when that is over
+    /// or taken back, unless the consumer has ended with it.
     pub fn is_draining(&self) -> bool {
         self.buffer.is_draining()
     }
