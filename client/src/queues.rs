@@ -8,13 +8,14 @@ use roadstead_proto::v1::cluster_service_client::ClusterServiceClient;
 use roadstead_proto::v1::message_service_client::MessageServiceClient;
 use roadstead_proto::v1::queue_service_client::QueueServiceClient;
 use roadstead_proto::v1::{
-    CreateQueueRequest, CreateQueueResponse, DeleteMessageRequest, DeletePolicy,
-    DeleteQueueRequest, GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest,
-    GetQueueStatsRequest, ListMembersRequest, ListMembersResponse, ListQueuesRequest,
-    PeekMessagesRequest, PeekMessagesResponse, PurgeQueueRequest, Queue, QueueRef, QueueSpec,
-    QueueStats, ReceiveRequest, RedriveMessageRequest, RedriveMessagesRequest,
-    RedriveMessagesResponse, SeekGroupRequest, SeekGroupResponse, SettleRequest, SettleResult,
-    Settlement, TransferLeadershipRequest, UpdateQueueRequest, seek_group_request,
+    ConsumerSelector, CreateQueueRequest, CreateQueueResponse, DeleteMessageRequest, DeletePolicy,
+    DeleteQueueRequest, DrainConsumersRequest, GetClusterStatusRequest, GetClusterStatusResponse,
+    GetQueueRequest, GetQueueStatsRequest, ListConsumersRequest, ListConsumersResponse,
+    ListMembersRequest, ListMembersResponse, ListQueuesRequest, PeekMessagesRequest,
+    PeekMessagesResponse, PurgeQueueRequest, Queue, QueueRef, QueueSpec, QueueStats,
+    ReceiveRequest, RedriveMessageRequest, RedriveMessagesRequest, RedriveMessagesResponse,
+    SeekGroupRequest, SeekGroupResponse, SettleRequest, SettleResult, Settlement,
+    TransferLeadershipRequest, UpdateQueueRequest, seek_group_request,
 };
 use uuid::Uuid;
 
@@ -161,6 +162,54 @@ impl Client {
             partition,
         };
         unary!(self, QueueServiceClient, seek_group, request).await
+    }
+
+    /// Who has streams of deliveries of a consumer group, in order of their sessions: all pages in
+    /// one. What the leaders of `partitions_unavailable` know is missing.
+    pub async fn consumers(
+        &self,
+        name: &str,
+        group: &str,
+    ) -> Result<ListConsumersResponse, CallError> {
+        let mut all = ListConsumersResponse::default();
+        let mut page_token = String::new();
+        loop {
+            let request = ListConsumersRequest {
+                queue: Some(self.queue_ref(name)),
+                group: group.to_owned(),
+                page_size: 1000,
+                page_token,
+            };
+            let page = unary!(self, QueueServiceClient, list_consumers, request).await?;
+            all.consumers.extend(page.consumers);
+            let missing = page.partitions_unavailable;
+            all.partitions_unavailable = all.partitions_unavailable.max(missing);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Drains the consumers of a group that 1..1,000 selectors mean, for 1 ms..1 h, or takes that
+    /// back (`None`); returns how many are meant, as of now. Those that are drained get no
+    /// deliveries, settle what they have, and hear so ([`crate::Consumer::is_draining`]).
+    pub async fn drain_consumers(
+        &self,
+        name: &str,
+        group: &str,
+        selectors: Vec<ConsumerSelector>,
+        time: Option<Duration>,
+    ) -> Result<u32, CallError> {
+        let request = DrainConsumersRequest {
+            queue: Some(self.queue_ref(name)),
+            group: group.to_owned(),
+            selectors,
+            drain: time.is_some(),
+            duration: time.and_then(|time| prost_types::Duration::try_from(time).ok()),
+        };
+        let answer = unary!(self, QueueServiceClient, drain_consumers, request).await?;
+        Ok(answer.consumers)
     }
 
     /// A page of messages, which are not leased: it may be empty and yet not be the last one.

@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod completions;
+mod consumer;
 mod demo;
 mod dev;
 mod dlq;
@@ -31,6 +32,9 @@ pub enum Command {
     /// Look into dead letters, and move them back
     #[command(subcommand)]
     Dlq(dlq::Dlq),
+    /// Show who receives, and let consumers finish
+    #[command(subcommand)]
+    Consumer(consumer::Consumer),
     /// Send messages: one argument, a file, or many lines
     Send(send::Send),
     /// Receive messages, and ack them
@@ -55,6 +59,7 @@ impl Command {
             Self::Demo(command) => command.run(connection).await,
             Self::Queue(command) => command.run(connection, output).await,
             Self::Dlq(command) => command.run(connection, output).await,
+            Self::Consumer(command) => command.run(connection, output).await,
             Self::Send(command) => command.run(connection, output).await,
             Self::Receive(command) => command.run(connection, output).await,
             Self::Cluster(command) => command.run(connection, output).await,

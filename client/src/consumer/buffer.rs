@@ -1,6 +1,7 @@
 //! Messages that have arrived and wait for the application.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -13,6 +14,8 @@ use crate::error::ReceiveError;
 pub(crate) struct Buffer {
     state: Mutex<State>,
     changed: Notify,
+    /// The consumer is drained.
+    draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +32,25 @@ impl Buffer {
     pub fn push(&self, delivery: Delivery) {
         self.state().waiting.push_back(delivery);
         self.changed.notify_one();
+    }
+
+    /// Whether the consumer is drained.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Release);
+    }
+
+    /// Takes out what waits and can be given back.
+    pub fn leased(&self) -> Vec<Delivery> {
+        let waiting = &mut self.state().waiting;
+        let (leased, own) = std::mem::take(waiting)
+            .into_iter()
+            .partition(Delivery::is_leased);
+        *waiting = VecDeque::from(own);
+        leased
     }
 
     /// Nothing more will come; returns what has not been taken.
@@ -61,5 +83,31 @@ impl Buffer {
             }
             changed.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_proto::v1 as proto;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::message::ReceivedMessage;
+
+    #[test]
+    fn what_was_acked_by_being_delivered_stays() {
+        let (commands, _inbox) = mpsc::unbounded_channel();
+        let buffer = Buffer::default();
+        for receipt in [&b"r"[..], b""] {
+            let delivery = proto::Delivery {
+                receipt: bytes::Bytes::from_static(receipt),
+                ..proto::Delivery::default()
+            };
+            let (message, receipt) = ReceivedMessage::split(delivery);
+            buffer.push(Delivery::new(message, receipt, commands.clone()));
+        }
+        assert_eq!(buffer.leased().len(), 1);
+        let left = &buffer.state().waiting;
+        assert!(left.len() == 1 && !left[0].is_leased());
     }
 }

@@ -177,11 +177,17 @@ impl Delivery {
         }
     }
 
+    /// It can be given back: it was not acked by being delivered.
+    pub(crate) fn is_leased(&self) -> bool {
+        !self.receipt.is_empty()
+    }
+
     /// Gives back what the application has not seen; it does not count as a delivery. `None` where
     /// there is nothing to give back.
     pub(crate) fn unstarted(mut self) -> Option<Settling> {
         self.settled = true;
-        (!self.receipt.is_empty()).then(|| self.settling(Action::Nack(UNSTARTED), Asker::Return))
+        self.is_leased()
+            .then(|| self.settling(Action::Nack(UNSTARTED), Asker::Return))
     }
 }
 

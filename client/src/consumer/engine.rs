@@ -1,6 +1,8 @@
 //! The task of one consumer: keeps streams to the leaders, fills the buffer, settles, extends.
 
+mod draining;
 mod reroute;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roadstead_proto::v1::settlement::Action;
-use roadstead_proto::v1::{self as proto, Extend, ReceiveStreamOpen, Settlement};
+use roadstead_proto::v1::{self as proto, ReceiveStreamOpen};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
@@ -27,8 +29,6 @@ use crate::topology::Topology;
 
 /// Where streams go is looked at this often; they move when no leader has changed for so long.
 const REROUTE: Duration = Duration::from_secs(2);
-/// A settlement that found no stream for this long is given up.
-const SETTLE: Duration = Duration::from_secs(30);
 
 /// What a consumer asks of its engine.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub(crate) struct Settings {
     pub open: ReceiveStreamOpen,
     pub lease: Duration,
     pub max_in_flight: u32,
+    pub end_when_drained: bool,
 }
 
 pub(crate) struct Engine {
@@ -72,6 +73,8 @@ pub(crate) struct Engine {
     move_at: Instant,
     extend_at: Instant,
     stopping: bool,
+    /// Until when the server delivers nothing of a partition.
+    drained: BTreeMap<u32, Instant>,
     topology: watch::Receiver<Arc<Topology>>,
     buffer: Arc<Buffer>,
     commands: mpsc::WeakUnboundedSender<Command>,
@@ -102,6 +105,7 @@ impl Engine {
             move_at: now,
             extend_at: now,
             stopping: false,
+            drained: BTreeMap::new(),
             buffer,
             commands,
             reports,
@@ -143,6 +147,7 @@ impl Engine {
         settles
             .chain(given_up)
             .chain(extend)
+            .chain(self.drained.values().copied())
             .fold(self.reroute_at, Instant::min)
     }
 
@@ -176,6 +181,7 @@ impl Engine {
                     self.settled(settling, outcome);
                 }
             }
+            Report::Draining(number, left) => self.drained(number, left),
             Report::Ended(number, fault) => self.ended(number, fault),
         }
     }
@@ -233,11 +239,7 @@ impl Engine {
 
     fn stop(&mut self) {
         self.stopping = true;
-        for lane in self.lanes.values_mut() {
-            if let Some(stream) = &lane.stream {
-                stream.credit(0);
-            }
-        }
+        self.lanes.values_mut().for_each(Lane::take_back);
         for delivery in self.buffer.end(Ok(())) {
             self.give_back(delivery);
         }
@@ -325,6 +327,7 @@ impl Engine {
     /// Everything that time and state ask for.
     fn step(&mut self, now: Instant) {
         self.extend(now);
+        self.look_at_drain(now);
         if now >= self.reroute_at {
             self.reroute(now);
         }
@@ -341,11 +344,11 @@ impl Engine {
         for lane in self.lanes.values_mut() {
             // Credit is sent behind the settlements that make room for it.
             lane.pump(&mut self.held, now);
-            if !self.stopping {
-                lane.grant(&self.held, share);
-            } else if done {
+            if done {
                 lane.close(now);
                 lane.pump(&mut self.held, now);
+            } else if !self.stopping && !self.buffer.is_draining() {
+                lane.grant(&self.held, share);
             }
         }
         let late = |lane: &Lane| lane.given_up_at().is_some_and(|at| at <= now);
@@ -362,35 +365,5 @@ impl Engine {
             );
         }
         self.give_up_settles(now);
-    }
-
-    fn extend(&mut self, now: Instant) {
-        let Some(pace) = self.held.pace() else { return };
-        if now < self.extend_at {
-            return;
-        }
-        self.extend_at = now + pace;
-        let lease = prost_types::Duration::try_from(self.settings.lease).ok();
-        for (receipt, partition) in self.held.due(now) {
-            let action = Some(Action::Extend(Extend { lease }));
-            self.settle(Settling {
-                partition,
-                settlement: Settlement { receipt, action },
-                since: now,
-                asker: Asker::Extension,
-                retried: false,
-            });
-        }
-    }
-
-    fn give_up_settles(&mut self, now: Instant) {
-        let (over, rest) = std::mem::take(&mut self.orphans)
-            .into_iter()
-            .partition(|settling: &Settling| now >= settling.since + SETTLE);
-        self.orphans = rest;
-        for settling in over {
-            let fault = Fault::unreachable("no stream to the partition's leader for 30 s");
-            self.settled(settling, Err(SettleError::Unknown(Box::new(fault))));
-        }
     }
 }

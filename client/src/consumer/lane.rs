@@ -74,13 +74,19 @@ impl Lane {
         }
     }
 
+    /// Takes back unused credit; what is on its way may still come.
+    pub fn take_back(&mut self) {
+        if let Some(stream) = &self.stream {
+            stream.credit(0);
+        }
+        self.credit = 0;
+    }
+
     /// Takes back unused credit and lets the stream end.
     pub fn close(&mut self, now: Instant) {
         if self.closing.is_none() {
             self.closing = Some(now);
-            if let Some(stream) = &self.stream {
-                stream.credit(0);
-            }
+            self.take_back();
         }
     }
 

@@ -56,6 +56,7 @@ pub struct ConsumerBuilder {
     lease: Option<Duration>,
     priority: u32,
     exclusive: bool,
+    end_when_drained: bool,
     identity: proto::Consumer,
     grace: Duration,
 }
@@ -97,6 +98,14 @@ impl ConsumerBuilder {
     #[must_use]
     pub fn exclusive(mut self, exclusive: bool) -> Self {
         self.exclusive = exclusive;
+        self
+    }
+
+    /// Ends the consumer when it is drained, as if it was stopped: for a program that is to end
+    /// then. Default false: it waits until that is over or taken back.
+    #[must_use]
+    pub fn end_when_drained(mut self, end: bool) -> Self {
+        self.end_when_drained = end;
         self
     }
 
@@ -147,6 +156,7 @@ impl ConsumerBuilder {
             },
             lease: self.lease.unwrap_or(own),
             max_in_flight: self.max_in_flight,
+            end_when_drained: self.end_when_drained,
         };
         let (commands, inbox) = mpsc::unbounded_channel();
         let buffer = Arc::new(Buffer::default());
@@ -216,7 +226,8 @@ impl Consumer {
         &self.session
     }
 
-    /// The next message; waits for one. `None` after [`Self::stop`]. May be called from several
+    /// The next message; waits for one. `None` after [`Self::stop`], and when the consumer is
+    /// drained and is to [end then](ConsumerBuilder::end_when_drained). May be called from several
     /// tasks, and may be cancelled without losing a message.
     ///
     /// # Errors
@@ -224,6 +235,14 @@ impl Consumer {
     /// was made since, as that is another queue; or the right to use it is gone.
     pub async fn next(&self) -> Result<Option<Delivery>, ReceiveError> {
         self.buffer.take().await
+    }
+
+    /// Whether it is drained, for instance before its pod is removed: nothing more is delivered,
+    /// and what was fetched ahead and not taken has gone back without counting as delivered, where
+    /// it can. What was taken is kept alive and can be settled. Deliveries go on when that is over
+    /// or taken back, unless the consumer has ended with it.
+    pub fn is_draining(&self) -> bool {
+        self.buffer.is_draining()
     }
 
     /// Fetches no more and gives back at once what was fetched ahead and not taken; it does not
@@ -258,6 +277,7 @@ impl Client {
             lease: None,
             priority: 0,
             exclusive: false,
+            end_when_drained: false,
             identity: identity(),
             grace: Duration::from_secs(25),
         }

@@ -65,9 +65,10 @@ enum Done {
 }
 
 impl Consumer {
-    /// Calls `handler` for each message, `concurrency` at once, until `stop` resolves; then fetches
-    /// no more, gives back what was not begun, and lets handlers and settlements finish within the
-    /// grace. A handler that panics nacks its message.
+    /// Calls `handler` for each message, `concurrency` at once, until `stop` resolves, or the
+    /// consumer is drained and is to [end then](super::ConsumerBuilder::end_when_drained); then
+    /// fetches no more, gives back what was not begun, and lets handlers and settlements finish
+    /// within the grace. A handler that panics nacks its message.
     ///
     /// # Errors
     /// When the server refuses to deliver: the queue was deleted, also when one of the same name

@@ -1,5 +1,7 @@
 //! One receive stream to one node.
 
+use std::time::Duration;
+
 use roadstead_proto::v1::message_service_client::MessageServiceClient;
 use roadstead_proto::v1::receive_stream_request::Frame as Up;
 use roadstead_proto::v1::receive_stream_response::Frame as Down;
@@ -20,6 +22,8 @@ pub(crate) enum Report {
     Deliveries(u64, Vec<Delivery>),
     /// The answer to a batch of settlements.
     Settled(u64, u64, Vec<SettleResult>),
+    /// The consumer is drained for this long, or not any more.
+    Draining(u64, Option<Duration>),
     /// The stream is over.
     Ended(u64, Fault),
 }
@@ -85,6 +89,10 @@ async fn run(
             Some(Down::Opened(_)) => Report::Opened(number),
             Some(Down::Deliveries(batch)) => Report::Deliveries(number, batch.deliveries),
             Some(Down::Settled(batch)) => Report::Settled(number, batch.batch_id, batch.results),
+            Some(Down::Draining(draining)) => {
+                let left = draining.remaining.map(Duration::try_from);
+                Report::Draining(number, left.and_then(Result::ok))
+            }
             None => continue,
         };
         if reports.send(report).is_err() {

@@ -52,6 +52,10 @@ pub struct Queue {
     pub most_leased: usize,
     /// Numbers of the receive streams that were opened.
     pub streams: Vec<u64>,
+    /// What streams are told: for how long they are drained. They get what their credit covers.
+    pub drained: Option<Duration>,
+    /// Whether each stream that was opened said that it had been told so before.
+    pub drained_before: Vec<bool>,
 }
 
 pub fn id(partition: u32, sequence: u64) -> String {
@@ -78,6 +82,8 @@ impl Queue {
             duplicates: 0,
             most_leased: 0,
             streams: Vec::new(),
+            drained: None,
+            drained_before: Vec::new(),
         }
     }
 

@@ -119,6 +119,8 @@ impl QueueService for Node {
         delete_message(DeleteMessageRequest) -> DeleteMessageResponse;
         redrive_message(RedriveMessageRequest) -> RedriveMessageResponse;
         seek_group(SeekGroupRequest) -> SeekGroupResponse;
+        list_consumers(ListConsumersRequest) -> ListConsumersResponse;
+        drain_consumers(DrainConsumersRequest) -> DrainConsumersResponse;
     }
 }
 
@@ -270,6 +272,7 @@ impl Node {
             let queue = state.queues.get_mut(&queue).filter(meant);
             queue.map(|queue| {
                 queue.streams.push(open.stream);
+                queue.drained_before.push(open.draining.is_some());
                 queue.again(&open.session_id, &partitions, &open.held_receipts)
             })
         };
@@ -284,15 +287,22 @@ impl Node {
         let batch = DeliveryBatch { deliveries: again };
         let _ = down.send(frame(ReceiveDown::Deliveries(batch))).await;
         let lease = open.lease.and_then(|lease| Duration::try_from(lease).ok());
-        let mut credit = 0;
+        let (mut credit, mut told) = (0, None);
         loop {
-            let deliveries = {
+            let (deliveries, drained) = {
                 let mut state = self.shared.lock();
                 let Some(queue) = state.queues.get_mut(&queue).filter(meant) else {
                     return;
                 };
-                queue.lease(&open.session_id, &partitions, credit, lease)
+                let leased = queue.lease(&open.session_id, &partitions, credit, lease);
+                (leased, queue.drained)
             };
+            if drained != told {
+                told = drained;
+                let remaining = drained.and_then(|left| left.try_into().ok());
+                let draining = ReceiveStreamDraining { remaining };
+                let _ = down.send(frame(ReceiveDown::Draining(draining))).await;
+            }
             if !deliveries.is_empty() {
                 credit -= deliveries.len() as u32;
                 let batch = DeliveryBatch { deliveries };

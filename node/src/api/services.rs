@@ -12,14 +12,15 @@ use roadstead_proto::v1::queue_service_server::QueueService;
 use roadstead_proto::v1::{
     CompleteRequest, CompleteResponse, CreateQueueRequest, CreateQueueResponse,
     DeleteMessageRequest, DeleteMessageResponse, DeleteQueueRequest, DeleteQueueResponse,
-    GetClusterStatusRequest, GetClusterStatusResponse, GetQueueRequest, GetQueueResponse,
-    GetQueueStatsRequest, GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse,
-    ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest, PeekMessagesResponse,
-    PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse, ReceiveStreamRequest,
-    ReceiveStreamResponse, RedriveMessageRequest, RedriveMessageResponse, RedriveMessagesRequest,
-    RedriveMessagesResponse, SeekGroupRequest, SeekGroupResponse, SendRequest, SendResponse,
-    SendStreamRequest, SendStreamResponse, SettleRequest, SettleResponse, UpdateQueueRequest,
-    UpdateQueueResponse,
+    DrainConsumersRequest, DrainConsumersResponse, GetClusterStatusRequest,
+    GetClusterStatusResponse, GetQueueRequest, GetQueueResponse, GetQueueStatsRequest,
+    GetQueueStatsResponse, GetTopologyRequest, GetTopologyResponse, ListConsumersRequest,
+    ListConsumersResponse, ListQueuesRequest, ListQueuesResponse, PeekMessagesRequest,
+    PeekMessagesResponse, PurgeQueueRequest, PurgeQueueResponse, ReceiveRequest, ReceiveResponse,
+    ReceiveStreamRequest, ReceiveStreamResponse, RedriveMessageRequest, RedriveMessageResponse,
+    RedriveMessagesRequest, RedriveMessagesResponse, SeekGroupRequest, SeekGroupResponse,
+    SendRequest, SendResponse, SendStreamRequest, SendStreamResponse, SettleRequest,
+    SettleResponse, UpdateQueueRequest, UpdateQueueResponse,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,8 @@ impl QueueService for ClientServices {
         redrive_messages(RedriveMessagesRequest) -> RedriveMessagesResponse;
         redrive_message(RedriveMessageRequest) -> RedriveMessageResponse;
         seek_group(SeekGroupRequest) -> SeekGroupResponse;
+        list_consumers(ListConsumersRequest) -> ListConsumersResponse;
+        drain_consumers(DrainConsumersRequest) -> DrainConsumersResponse;
     }
 }
 

@@ -19,6 +19,10 @@ pub enum Action {
     PurgeQueue,
     /// Let a consumer group begin with another message.
     SeekGroup,
+    /// See who receives.
+    ListConsumers,
+    /// Let consumers get no deliveries, or take that back.
+    DrainConsumers,
     /// See messages without leasing them.
     PeekMessages,
     /// Delete one message.
@@ -86,6 +90,8 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.QueueService", "GetQueueStats") => A::GetQueueStats,
         ("roadstead.v1.QueueService", "PurgeQueue") => A::PurgeQueue,
         ("roadstead.v1.QueueService", "SeekGroup") => A::SeekGroup,
+        ("roadstead.v1.QueueService", "ListConsumers") => A::ListConsumers,
+        ("roadstead.v1.QueueService", "DrainConsumers") => A::DrainConsumers,
         ("roadstead.v1.QueueService", "PeekMessages") => A::PeekMessages,
         ("roadstead.v1.QueueService", "DeleteMessage") => A::DeleteMessage,
         ("roadstead.v1.QueueService", "RedriveMessages" | "RedriveMessage") => A::Redrive,
@@ -120,6 +126,8 @@ impl Action {
             Self::GetQueueStats => "see counts of",
             Self::PurgeQueue => "purge",
             Self::SeekGroup => "seek in",
+            Self::ListConsumers => "list consumers of",
+            Self::DrainConsumers => "drain consumers of",
             Self::PeekMessages => "peek into",
             Self::DeleteMessage => "delete messages of",
             Self::Redrive => "move messages out of",

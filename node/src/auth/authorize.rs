@@ -12,7 +12,8 @@ use crate::gateway::ApiError;
 ///   and topology; nothing of administration.
 /// * A `ServiceAccount`: uses the queues of its own namespace: see, list, count, peek, send,
 ///   receive, settle, redrive. Queues are made, changed, purged and deleted by the operator, for
-///   whoever may edit Queue objects there; single messages are deleted by an administrator.
+///   whoever may edit Queue objects there; single messages are deleted and consumers drained by an
+///   administrator.
 /// * A node: exchanges frames and reads the state of the cluster. What it forwards is authorized as
 ///   the one who asked it.
 /// * The operator and administrators: everything but exchanging frames.
@@ -54,6 +55,7 @@ fn is_use(action: Action) -> bool {
             | Action::GetQueueStats
             | Action::PeekMessages
             | Action::SeekGroup
+            | Action::ListConsumers
             | Action::Send
             | Action::Receive
             | Action::Settle
@@ -69,6 +71,7 @@ fn is_management(action: Action) -> bool {
             | Action::DeleteQueue
             | Action::PurgeQueue
             | Action::DeleteMessage
+            | Action::DrainConsumers
     )
 }
 
@@ -130,17 +133,19 @@ mod tests {
         }
     }
 
-    const QUEUE_ACTIONS: [Action; 14] = [
+    const QUEUE_ACTIONS: [Action; 16] = [
         Action::CreateQueue,
         Action::UpdateQueue,
         Action::DeleteQueue,
         Action::PurgeQueue,
         Action::DeleteMessage,
+        Action::DrainConsumers,
         Action::GetQueue,
         Action::ListQueues,
         Action::GetQueueStats,
         Action::PeekMessages,
         Action::SeekGroup,
+        Action::ListConsumers,
         Action::Send,
         Action::Receive,
         Action::Settle,
@@ -185,7 +190,7 @@ mod tests {
             .collect();
         assert_eq!(
             own.join(" "),
-            "ao ao ao ao ao aso aso aso aso aso aso aso aso aso"
+            "ao ao ao ao ao ao aso aso aso aso aso aso aso aso aso aso"
         );
         let foreign: Vec<String> = QUEUE_ACTIONS
             .iter()
@@ -193,7 +198,7 @@ mod tests {
             .collect();
         assert_eq!(
             foreign.join(" "),
-            "ao ao ao ao ao ao ao ao ao ao ao ao ao ao"
+            "ao ao ao ao ao ao ao ao ao ao ao ao ao ao ao ao"
         );
         let other: Vec<String> = OTHER_ACTIONS.iter().map(|a| allowed(*a, None)).collect();
         assert_eq!(other.join(" "), "asno asno no no o o o o o o n");

@@ -14,6 +14,9 @@ mod cluster;
 mod complete;
 #[cfg(test)]
 mod complete_tests;
+mod consumers;
+#[cfg(test)]
+mod consumers_tests;
 pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;

@@ -183,6 +183,7 @@ impl<R: Runtime> Gateway<R> {
             stream: 0,
             lease: asked.request.lease,
             consumer: asked.request.consumer,
+            drained: None,
         };
         let shards = self.shards.clone();
         let mut sources = Sources::new(shards, self.router.clone(), receiver, &[]);

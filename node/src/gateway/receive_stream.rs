@@ -16,6 +16,7 @@ use roadstead_proto::v1::{
 };
 use tokio::sync::mpsc;
 
+use super::consumers::drained;
 use super::groups::group_id;
 use super::held::Held;
 use super::shards::QueueInfo;
@@ -90,6 +91,7 @@ async fn open<R: Runtime>(
         exclusive: open.exclusive,
         lease: open.lease,
         consumer: open.consumer,
+        drained: drained("draining", open.draining.as_ref())?.map(Duration::from_millis),
     };
     let shards = gateway.shards.clone();
     let sources = Sources::new(shards, gateway.router.clone(), receiver, &open.partitions);
@@ -165,7 +167,7 @@ struct Stream<R: Runtime> {
 }
 
 enum Event {
-    Client(Option<ReceiveStreamRequest>),
+    Client(Option<Box<ReceiveStreamRequest>>),
     Deliveries(Vec<Delivery>),
     Settled(Vec<Settlement>, SettleBatchResult),
     /// The client has read, or is gone.
@@ -181,6 +183,9 @@ impl<R: Runtime> Stream<R> {
     ) -> Result<(), ApiError> {
         let mut open = true;
         while open || !self.settling.is_empty() || !self.out.is_empty() {
+            if let Some(draining) = self.sources.drained_anew() {
+                self.answer(receive_stream_response::Frame::Draining(draining));
+            }
             if !self.flush() {
                 return Ok(());
             }
@@ -195,13 +200,14 @@ impl<R: Runtime> Stream<R> {
                 event
             });
             match event.await? {
-                Event::Client(Some(request)) => self.asked(request)?,
+                Event::Client(Some(request)) => self.asked(*request)?,
                 // Its deliveries stay leased to the session until it is back, or for the grace.
                 Event::Client(None) => open = false,
                 Event::Deliveries(deliveries) => self.deliver(deliveries),
                 Event::Settled(settlements, result) => {
                     let now = self.now_ms();
                     self.held.answered(&settlements, &result.results, now);
+                    self.sources.settled();
                     self.answer(receive_stream_response::Frame::Settled(result));
                 }
                 Event::Room(true) | Event::Again => {}
@@ -239,7 +245,7 @@ impl<R: Runtime> Stream<R> {
             && self.settling.len() + self.out.len() < SETTLING_MAX
             && let Poll::Ready(request) = frames.poll_recv(context)
         {
-            return Poll::Ready(Ok(Event::Client(request)));
+            return Poll::Ready(Ok(Event::Client(request.map(Box::new))));
         }
         if open
             && self.out.is_empty()

@@ -20,20 +20,27 @@ use super::tests::{LONG, WHO, message, named, send, start};
 use super::{ApiError, Gateway};
 use crate::shard::twin::queue_info;
 
-struct Stream {
+pub(super) struct Stream {
     up: mpsc::Sender<ReceiveStreamRequest>,
     down: mpsc::Receiver<Result<ReceiveStreamResponse, ApiError>>,
 }
 
 impl Stream {
     async fn open(gateway: &Arc<Gateway<TokioRuntime>>, name: &str, session: &str) -> Self {
-        let (up, frames) = mpsc::channel(64);
-        let down = gateway.receive_stream(WHO, frames);
         let open = ReceiveStreamOpen {
             queue: named(name),
             session_id: session.to_owned(),
             ..ReceiveStreamOpen::default()
         };
+        Self::open_as(gateway, open).await
+    }
+
+    pub(super) async fn open_as(
+        gateway: &Arc<Gateway<TokioRuntime>>,
+        open: ReceiveStreamOpen,
+    ) -> Self {
+        let (up, frames) = mpsc::channel(64);
+        let down = gateway.receive_stream(WHO, frames);
         let mut stream = Self { up, down };
         stream.say(receive_stream_request::Frame::Open(open)).await;
         assert!(matches!(
@@ -43,21 +50,21 @@ impl Stream {
         stream
     }
 
-    async fn say(&self, frame: receive_stream_request::Frame) {
+    pub(super) async fn say(&self, frame: receive_stream_request::Frame) {
         self.up
             .send(ReceiveStreamRequest { frame: Some(frame) })
             .await
             .unwrap();
     }
 
-    async fn credit(&self, messages: u32) {
+    pub(super) async fn credit(&self, messages: u32) {
         self.say(receive_stream_request::Frame::Credit(ReceiveCredit {
             messages,
         }))
         .await;
     }
 
-    async fn next(&mut self) -> receive_stream_response::Frame {
+    pub(super) async fn next(&mut self) -> receive_stream_response::Frame {
         timeout(LONG, self.down.recv())
             .await
             .unwrap()
@@ -67,11 +74,23 @@ impl Stream {
             .unwrap()
     }
 
-    async fn deliveries(&mut self) -> Vec<Delivery> {
+    pub(super) async fn deliveries(&mut self) -> Vec<Delivery> {
         match self.next().await {
             receive_stream_response::Frame::Deliveries(batch) => batch.deliveries,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The error that answers the first frame.
+    pub(super) async fn refused(
+        gateway: &Arc<Gateway<TokioRuntime>>,
+        open: ReceiveStreamOpen,
+    ) -> ApiError {
+        let (up, frames) = mpsc::channel(64);
+        let down = gateway.receive_stream(WHO, frames);
+        let mut stream = Self { up, down };
+        stream.say(receive_stream_request::Frame::Open(open)).await;
+        stream.error().await
     }
 
     /// The error that ends it.
@@ -80,7 +99,7 @@ impl Stream {
         last.unwrap().unwrap_err()
     }
 
-    async fn is_silent(&mut self) -> bool {
+    pub(super) async fn is_silent(&mut self) -> bool {
         timeout(Duration::from_millis(100), self.down.recv())
             .await
             .is_err()

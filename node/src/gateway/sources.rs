@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft_rt::Instant as _;
 use roadstead_proto::v1::{
-    CallError, Consumer, Delivery, SubscriptionDown, SubscriptionOpen, SubscriptionUp,
-    subscription_down, subscription_up,
+    CallError, Consumer, Delivery, ReceiveStreamDraining, SubscriptionDown, SubscriptionOpen,
+    SubscriptionUp, subscription_down, subscription_up,
 };
 use tonic::Code;
 
@@ -21,9 +21,12 @@ use crate::auth::Principal;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
 use crate::shard::deliver::{self, WINDOW_MIN};
+use crate::shard::wire::duration_ms;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Between two words about settlements.
+const SETTLED_PACE: Duration = Duration::from_secs(1);
 
 /// Who receives, and how.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub struct Receiver {
     pub lease: Option<prost_types::Duration>,
     /// For people.
     pub consumer: Option<Consumer>,
+    /// It was told that it is drained for so long.
+    pub drained: Option<Duration>,
 }
 
 struct Source<R: Runtime> {
@@ -59,6 +64,8 @@ struct Source<R: Runtime> {
     turn: usize,
     /// Bytes that were read, and the shard does not know yet.
     read: usize,
+    /// The shard gives it nothing until then; a new leader is told so.
+    drained_until: Option<R::Instant>,
 }
 
 /// The subscriptions of one consumer.
@@ -69,8 +76,12 @@ pub struct Sources<R: Runtime> {
     all: Vec<Source<R>>,
     credit: CreditSplit,
     next: usize,
-    /// A subscription has ended since `open_due` was called.
-    ended: bool,
+    /// A subscription has ended since `open_due` was called, or there is news of draining.
+    news: bool,
+    /// Until when it is drained, as was said last.
+    said: Option<R::Instant>,
+    /// When the shards heard last that something was settled.
+    settled: Option<R::Instant>,
 }
 
 impl<R: Runtime> Sources<R> {
@@ -82,6 +93,7 @@ impl<R: Runtime> Sources<R> {
         partitions: &[u32],
     ) -> Self {
         let now = R::Instant::now();
+        let drained_until = receiver.drained.map(|left| now + left);
         let source = |(shard, partitions)| Source {
             shard,
             partitions,
@@ -90,6 +102,7 @@ impl<R: Runtime> Sources<R> {
             pause: PAUSE_FIRST,
             turn: 0,
             read: 0,
+            drained_until,
         };
         let by_shard = receiver.info.by_shard(partitions);
         let sources: Vec<_> = by_shard.into_iter().map(source).collect();
@@ -101,7 +114,9 @@ impl<R: Runtime> Sources<R> {
             all: sources,
             credit,
             next: 0,
-            ended: false,
+            news: false,
+            said: drained_until,
+            settled: None,
         }
     }
 
@@ -116,7 +131,7 @@ impl<R: Runtime> Sources<R> {
             }
         }
         self.obey();
-        self.ended = false;
+        self.news = false;
         let closed = self.all.iter().filter(|source| source.link.is_none());
         let next = closed.map(|source| source.open_at).min()?;
         Some(next.saturating_duration_since(now))
@@ -142,14 +157,16 @@ impl<R: Runtime> Sources<R> {
             one_time: receiver.one_time,
             priority: receiver.priority,
             exclusive: receiver.exclusive,
+            draining_ms: source.drained_until.map_or(0, left::<R>),
         };
         source.read = 0;
+        source.drained_until = source.drained_until.filter(|until| left::<R>(*until) > 0);
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));
         self.credit.opened(index);
     }
 
     fn retry(&mut self, index: usize) {
-        self.ended = true;
+        self.news = true;
         let source = &mut self.all[index];
         source.turn += 1;
         source.open_at = R::Instant::now() + source.pause;
@@ -173,8 +190,33 @@ impl<R: Runtime> Sources<R> {
         self.credit.unused()
     }
 
+    /// What the consumer is to hear of being drained, where that has changed. It is drained as long
+    /// as any shard says so.
+    pub fn drained_anew(&mut self) -> Option<ReceiveStreamDraining> {
+        let until = self.all.iter().filter_map(|source| source.drained_until);
+        let until = until.max();
+        if until == self.said {
+            return None;
+        }
+        self.said = until;
+        let remaining = until.map(|until| duration_ms(left::<R>(until).into()));
+        Some(ReceiveStreamDraining { remaining })
+    }
+
+    /// The consumer has settled something; the shards hear so now and then.
+    pub fn settled(&mut self) {
+        let now = R::Instant::now();
+        if self.settled.is_none_or(|last| last + SETTLED_PACE <= now) {
+            self.settled = Some(now);
+            for index in 0..self.all.len() {
+                self.say(index, subscription_up::Frame::Settled(true));
+            }
+        }
+    }
+
     /// The next deliveries, from the shards in turn; none when a subscription has ended, so that
-    /// [`open_due`](Self::open_due) is called. An error ends the consumer's stream.
+    /// [`open_due`](Self::open_due) is called, or there is news of draining. An error ends the
+    /// consumer's stream.
     pub fn poll_deliveries(
         &mut self,
         context: &mut Context<'_>,
@@ -195,7 +237,7 @@ impl<R: Runtime> Sources<R> {
                 self.obey();
             }
         }
-        if self.ended {
+        if self.news {
             Poll::Ready(Ok(Vec::new()))
         } else {
             Poll::Pending
@@ -217,6 +259,11 @@ impl<R: Runtime> Sources<R> {
                 }
                 subscription_down::Frame::Available(_) => self.credit.available(index),
                 subscription_down::Frame::Returned(unused) => self.credit.returned(index, unused),
+                subscription_down::Frame::DrainingMs(left) => {
+                    let until = R::Instant::now() + Duration::from_millis(left.into());
+                    self.all[index].drained_until = Some(until).filter(|_| left > 0);
+                    self.news = true;
+                }
                 subscription_down::Frame::Closed(error) => self.closed(index, Some(error))?,
             },
             Some(SubscriptionDown { frame: None }) => {}
@@ -243,7 +290,7 @@ impl<R: Runtime> Sources<R> {
         if hinted && source.pause == PAUSE_FIRST {
             source.pause *= 2;
             source.open_at = R::Instant::now();
-            self.ended = true;
+            self.news = true;
         } else {
             self.retry(index);
         }
@@ -285,4 +332,10 @@ impl<R: Runtime> Sources<R> {
             self.retry(index);
         }
     }
+}
+
+/// Milliseconds until then, rounded up.
+fn left<R: Runtime>(until: R::Instant) -> u32 {
+    let left = until.saturating_duration_since(R::Instant::now());
+    u32::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(u32::MAX)
 }

@@ -125,6 +125,8 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         Call::Redrive(call) => (Action::Redrive, call.queue.as_ref()),
         Call::RedriveMessage(call) => (Action::Redrive, call.queue.as_ref()),
         Call::Seek(call) => (Action::SeekGroup, call.queue.as_ref()),
+        Call::ListConsumers(call) => (Action::ListConsumers, call.queue.as_ref()),
+        Call::DrainConsumers(call) => (Action::DrainConsumers, call.queue.as_ref()),
         Call::CreateQueue(call) => (Action::CreateQueue, call.queue.as_ref()),
         Call::UpdateQueue(call) => (Action::UpdateQueue, call.queue.as_ref()),
         Call::DeleteQueue(call) => (Action::DeleteQueue, call.queue.as_ref()),

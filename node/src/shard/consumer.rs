@@ -4,6 +4,7 @@ use roadstead_core::shard::{PartitionId, Received, SessionId};
 use roadstead_proto::v1::{Consumer as ConsumerLabel, QueueRef};
 use tokio::sync::mpsc;
 
+use super::drains::GroupOf;
 use super::replica::Unapplied;
 
 /// A partition and a consumer group: where a consumer waits.
@@ -21,6 +22,8 @@ pub enum Push {
     Available,
     /// Credit taken back unused.
     Returned(u32),
+    /// It gets no deliveries for so many ms; None: they go on.
+    Draining(Option<u64>),
     /// The subscription is over.
     Closed(Closed),
 }
@@ -76,6 +79,12 @@ pub struct Rank {
 }
 
 impl Wish {
+    /// Its queue and group; None when it wants no partition.
+    pub fn group_of(&self) -> Option<GroupOf> {
+        let partition = self.partitions.first()?;
+        Some((partition.queue, self.group))
+    }
+
     /// Where it waits.
     pub fn lines(&self) -> impl Iterator<Item = Line> {
         let group = self.group;
@@ -100,8 +109,10 @@ pub struct Consumer {
     /// Orders to give back that wait until its credit has been looked at.
     pub(super) recalled: u32,
     pub(super) hinted: bool,
-    /// Since when it has had nothing in flight, as far as was looked; None: it has.
-    pub idle_since_ms: Option<u64>,
+    /// When something was delivered to it or it settled something last, or it came.
+    pub active_ms: u64,
+    /// It gets nothing until then.
+    pub drained_until_ms: Option<u64>,
     /// Leased to its session before, and to be delivered again.
     pub(super) owed: Vec<Received>,
     /// Where something may be ready that was not asked for while its credit was on its way.
@@ -120,7 +131,8 @@ impl Consumer {
             taking_back: 0,
             recalled: 0,
             hinted: false,
-            idle_since_ms: None,
+            active_ms: 0,
+            drained_until_ms: None,
             owed,
             starved: Vec::new(),
             push,

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::batch::Incoming;
 use super::consumer::{Closed, Consumer, ConsumerId, Line, Push, Wish};
+use super::drains::Drains;
 use super::replica::Unapplied;
 use super::waiting::Waiting;
 
@@ -17,15 +18,18 @@ use super::waiting::Waiting;
 #[derive(Debug, Default)]
 pub struct Consumers {
     next: ConsumerId,
-    all: BTreeMap<ConsumerId, Consumer>,
+    pub(super) all: BTreeMap<ConsumerId, Consumer>,
     lines: BTreeMap<Line, Waiting>,
     /// Where something may be ready for somebody.
-    dirty: BTreeSet<Line>,
+    pub(super) dirty: BTreeSet<Line>,
     /// The last line that credit was asked for; the next one comes first, so that a backlog in one
     /// partition does not keep credit from the others.
     last: Option<Line>,
     /// Who gives back what is unused once it was asked for.
     once: Vec<ConsumerId>,
+    pub(super) drains: Drains,
+    /// Milliseconds of any monotonic clock, as it was told last.
+    pub(super) now_ms: u64,
 }
 
 /// A receive that was put into an entry.
@@ -75,6 +79,11 @@ impl Consumers {
         }
         let lines: Vec<_> = wish.lines().collect();
         let mut consumer = Consumer::new(wish, owed, push);
+        consumer.active_ms = self.now_ms;
+        consumer.drained_until_ms = self.drains.until_ms(&consumer.wish);
+        if consumer.drained_until_ms.is_some() {
+            consumer.push(consumer.draining(self.now_ms));
+        }
         consumer.repay();
         self.all.insert(id, consumer);
         for line in lines {
@@ -123,6 +132,7 @@ impl Consumers {
         }
         self.lines.clear();
         self.dirty.clear();
+        self.drains.clear();
     }
 
     /// The queues that somebody subscribes to, and their groups.
@@ -208,10 +218,11 @@ impl Consumers {
         }
     }
 
-    /// Whether somebody waits there.
+    /// Whether somebody waits there who is not drained.
     pub fn waits_at(&self, line: Line) -> bool {
         let waiting = self.lines.get(&line);
-        waiting.is_some_and(|waiting| !waiting.consumers.is_empty())
+        let works = |id: &ConsumerId| self.all[id].drained_until_ms.is_none();
+        waiting.is_some_and(|waiting| waiting.consumers.iter().any(works))
     }
 
     /// Those who wait there.
@@ -318,7 +329,7 @@ impl Consumers {
                 if consumer.is_gone() {
                     return Some(got);
                 }
-                consumer.idle_since_ms = None;
+                consumer.active_ms = self.now_ms;
                 consumer.push(Push::Leased(got));
                 None
             });

@@ -111,6 +111,7 @@ impl Stream {
             }
             Push::Available => self.split.available(shard),
             Push::Returned(unused) => self.split.returned(shard, unused),
+            Push::Draining(_) => {}
             Push::Closed(why) => panic!("{why:?}"),
         }
         self.obey();

@@ -8,6 +8,7 @@ use roadstead_proto::v1::{ConsumerInfo, ConsumerLoad};
 use super::consumer::Line;
 use super::desk::Desk;
 use super::replica::Replica;
+use super::roster;
 use crate::gateway::shards::Queues;
 use crate::runtime::Runtime;
 
@@ -118,28 +119,16 @@ fn consumers<R: Runtime, P: Replica>(desk: &Desk<R, P>, line: Line) -> Vec<Consu
         let Some(session) = wish.session.filter(|_| !wish.one_time) else {
             continue;
         };
-        let leases = desk
-            .replica
-            .read(|machine, kv| machine.leases_of(kv, partition, session));
-        let in_flight: usize = leases
-            .iter()
-            .flatten()
-            .filter(|lease| lease.group == group)
-            .map(|lease| lease.messages.len())
-            .sum();
-        consumer.idle_since_ms = match in_flight {
-            0 => consumer.idle_since_ms.or(Some(now)),
-            _ => None,
-        };
+        let in_flight = roster::in_flight(desk, group, (partition, session));
+        let seen = roster::with_in_flight(roster::seen(consumer, now), in_flight);
         infos.push(ConsumerInfo {
-            session_id: consumer.wish.session_name.clone(),
-            name: consumer.wish.label.name.clone(),
-            pod_uid: consumer.wish.label.pod_uid.clone(),
-            credit: consumer.credit + consumer.reserved,
-            in_flight: in_flight as u32,
-            idle_ms: consumer
-                .idle_since_ms
-                .map_or(0, |since| now.saturating_sub(since)),
+            session_id: seen.session_id,
+            name: seen.name,
+            pod_uid: seen.pod_uid,
+            credit: seen.credit,
+            in_flight: seen.in_flight,
+            idle_ms: seen.idle_ms,
+            draining: seen.draining,
         });
     }
     infos

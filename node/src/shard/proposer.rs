@@ -165,7 +165,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
 
     /// Writes what is worth an entry; returns how long nothing can become due.
     fn serve(&mut self) -> Duration {
-        self.release_sessions();
+        self.end_what_is_over();
         self.tick_if_due();
         while self.may_write() && self.write() {}
         self.nap()
@@ -318,10 +318,15 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         })
     }
 
-    fn release_sessions(&mut self) {
+    /// Drains, and sessions that did not come back.
+    fn end_what_is_over(&mut self) {
         let desk = self.desk.clone();
         let now = desk.now_ms();
-        let due = desk.seats().sessions.due(now);
+        let due = {
+            let mut seats = desk.seats();
+            seats.consumers.pass(now);
+            seats.sessions.due(now)
+        };
         for (session, partitions) in due {
             let held = |partition: &_| {
                 desk.replica.read(|machine, kv| {
@@ -351,8 +356,11 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
 
     fn nap(&self) -> Duration {
         let desk = &self.desk;
-        let session = desk.seats().sessions.next_due_ms();
-        let session = session.map(|due| due.saturating_sub(desk.now_ms()));
+        let seats = desk.seats();
+        let due = [seats.sessions.next_due_ms(), seats.consumers.due_ms()];
+        drop(seats);
+        let now = desk.now_ms();
+        let own = due.into_iter().flatten().map(|due| due.saturating_sub(now));
         let tick = if self.ticking {
             None
         } else {
@@ -361,7 +369,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             let pause = (self.ticked_ms + TICK_PAUSE_MS).saturating_sub(desk.now_ms());
             left.map(|left| left.max(pause))
         };
-        let next = session.into_iter().chain(tick).min();
+        let next = own.chain(tick).min();
         next.map_or(NAP, |ms| Duration::from_millis(ms.max(1)).min(NAP))
     }
 }

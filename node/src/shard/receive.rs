@@ -95,7 +95,7 @@ async fn first<R: Runtime, P: Replica>(
         };
         match push {
             Some(Push::Leased(received)) => return Ok(Some(received)),
-            Some(Push::Available | Push::Returned(_)) => {}
+            Some(Push::Available | Push::Returned(_) | Push::Draining(_)) => {}
             Some(Push::Closed(why)) => return Err(over(seat, why)),
             None => return Ok(None),
         }
@@ -110,7 +110,7 @@ async fn rest<R: Runtime, P: Replica>(seat: &mut Seat<R, P>) -> Result<Vec<Recei
         let event = R::select2(pin!(seat.pushes.recv()), &mut sleep).await;
         match event {
             Select2::First(Some(Push::Leased(received))) => leased.push(received),
-            Select2::First(Some(Push::Available)) => {}
+            Select2::First(Some(Push::Available | Push::Draining(_))) => {}
             // What is leased already is delivered, though the shard is led elsewhere now.
             Select2::First(Some(Push::Closed(_))) if !leased.is_empty() => return Ok(leased),
             Select2::First(Some(Push::Closed(why))) => return Err(over(seat, why)),

@@ -17,6 +17,7 @@ use super::configure;
 use super::consumer::{Rank, Wish};
 use super::courier::{Courier, Parked};
 use super::desk::{Desk, ShardOptions};
+use super::drains::DRAIN_MAX_MS;
 use super::proposer::Proposer;
 use super::redrive::Targets;
 use super::refusal::refused;
@@ -26,7 +27,7 @@ use super::subscription::{self, Seat};
 use super::wire::millis;
 use super::{
     accept, belongs, by_location, complete, delete, digest, inspect, load, peek, receive, redrive,
-    seek, send, settle,
+    roster, seek, send, settle,
 };
 use crate::auth::Principal;
 use crate::gateway::ApiError;
@@ -132,6 +133,8 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
                     .await?;
                 Reply::Seek(seek::seek(desk, call).await?)
             }
+            Call::ListConsumers(call) => Reply::Consumers(roster::list(desk, &call)),
+            Call::DrainConsumers(call) => Reply::Drained(roster::drain(desk, call).await?),
             Call::Peek(call) => {
                 let held = self.held(call.queue_id);
                 Reply::Peek(peek::peek(desk, &held, call).await?)
@@ -189,6 +192,10 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             label: open.consumer.unwrap_or_default(),
         };
         let seat = Seat::take(&self.desk, wish, &open.held_receipts);
+        if open.draining_ms > 0 {
+            let left = u64::from(open.draining_ms).min(DRAIN_MAX_MS);
+            self.desk.seats().consumers.drain_again(seat.id, left);
+        }
         let queues = self.queues.clone();
         self.scope.spawn(async move {
             // Whoever ends the subscriptions of what is gone may have been here before.

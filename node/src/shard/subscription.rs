@@ -49,6 +49,7 @@ impl<R: Runtime, P: Replica> Seat<R, P> {
         let (session, group) = (wish.session, wish.group);
         let held: BTreeSet<&[u8]> = held.iter().map(|receipt| &receipt[..]).collect();
         let mut seats = desk.seats();
+        seats.consumers.pass(desk.now_ms());
         let mut owed = Vec::new();
         let outdated = seats.consumers.is_outdated(&wish);
         if let Some(session) = session.filter(|_| !outdated) {
@@ -171,6 +172,13 @@ fn heard<R: Runtime, P: Replica>(
         Some(subscription_up::Frame::Credit(credit)) => {
             consumers(&|all| all.grant(seat.id, credit));
         }
+        Some(subscription_up::Frame::Settled(_)) => {
+            let now = seat.desk.now_ms();
+            consumers(&|all| {
+                all.pass(now);
+                all.settled(seat.id);
+            });
+        }
         Some(subscription_up::Frame::Read(bytes)) => {
             *unread = unread.saturating_sub(bytes as usize);
             return true;
@@ -204,6 +212,10 @@ async fn pass_on<R: Runtime, P: Replica>(
         }
         Push::Available => (subscription_down::Frame::Available(true), false),
         Push::Returned(unused) => (subscription_down::Frame::Returned(unused), false),
+        Push::Draining(left) => {
+            let left = u32::try_from(left.unwrap_or(0)).unwrap_or(u32::MAX);
+            (subscription_down::Frame::DrainingMs(left), false)
+        }
         Push::Closed(why) => {
             let error = closed(seat.desk.replica.id(), &why);
             (subscription_down::Frame::Closed(error), true)

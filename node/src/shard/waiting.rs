@@ -40,6 +40,9 @@ impl Tier {
     }
 
     pub(super) fn has(self, id: ConsumerId, consumer: &Consumer) -> bool {
+        if consumer.drained_until_ms.is_some() {
+            return false;
+        }
         match self {
             Self::All => true,
             Self::Priority(priority) => consumer.wish.rank.priority == priority,
@@ -55,8 +58,10 @@ impl Waiting {
             return vec![Tier::All];
         }
         let rank = |id: &ConsumerId| all[id].wish.rank;
+        let works = |id: &&ConsumerId| all[*id].drained_until_ms.is_none();
+        let exclusive = |id: &&ConsumerId| rank(id).exclusive && works(id);
         // The first of those with the highest priority.
-        let active = self.consumers.iter().rev().filter(|id| rank(id).exclusive);
+        let active = self.consumers.iter().rev().filter(exclusive);
         if let Some(active) = active.max_by_key(|id| rank(id).priority) {
             return vec![Tier::Only(*active)];
         }

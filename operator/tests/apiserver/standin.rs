@@ -390,5 +390,7 @@ impl QueueService for Node {
         redrive_messages(v1::RedriveMessagesRequest) -> v1::RedriveMessagesResponse;
         redrive_message(v1::RedriveMessageRequest) -> v1::RedriveMessageResponse;
         seek_group(v1::SeekGroupRequest) -> v1::SeekGroupResponse;
+        list_consumers(v1::ListConsumersRequest) -> v1::ListConsumersResponse;
+        drain_consumers(v1::DrainConsumersRequest) -> v1::DrainConsumersResponse;
     }
 }

@@ -156,7 +156,11 @@ impl Receiver {
                     self.note_answer(place, &result);
                 }
             }
-            Some(receive_stream_response::Frame::Opened(_)) | None => {}
+            Some(
+                receive_stream_response::Frame::Opened(_)
+                | receive_stream_response::Frame::Draining(_),
+            )
+            | None => {}
         }
     }
 

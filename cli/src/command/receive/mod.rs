@@ -124,6 +124,7 @@ impl Receive {
             .group(&self.group)
             .priority(self.priority)
             .exclusive(self.exclusive)
+            .end_when_drained(true)
             .max_in_flight(self.ahead(at_most_once)?);
         let consumer = consumer.start().await?;
         let source = Source {
@@ -136,6 +137,9 @@ impl Receive {
         };
         let mut held = Vec::new();
         let result = source.hand_on(next, output, &mut held).await;
+        if consumer.is_draining() {
+            note("drained: others get the messages from now on");
+        }
         consumer.stop();
         for delivery in held {
             drop(delivery.release());

@@ -50,8 +50,8 @@ impl Source<'_> {
         self.options.follow || received < self.options.count
     }
 
-    /// The next message after so many; `None` when none has come since `since` in time, or it is
-    /// time to stop.
+    /// The next message after so many; `None` when none has come since `since` in time, the
+    /// consumer is drained, or it is time to stop.
     pub async fn next(&self, received: u64, since: Instant) -> anyhow::Result<Option<Delivery>> {
         let next = async {
             if self.options.follow {
@@ -107,11 +107,15 @@ impl Source<'_> {
         }
     }
 
-    /// Says why nothing came: as there is nothing, or as not everybody could be asked.
+    /// Says why nothing came, unless the consumer is drained: as there is nothing, or as not
+    /// everybody could be asked.
     ///
     /// # Errors
     /// When nobody could be asked.
     pub async fn explain_nothing(&self) -> anyhow::Result<()> {
+        if self.consumer.is_draining() {
+            return Ok(());
+        }
         // What came from now on would only have to go back.
         self.consumer.stop();
         tokio::select! {

@@ -65,6 +65,7 @@ impl Engine {
             held_receipts,
             partitions: partitions.iter().copied().collect(),
             stream: number,
+            draining: self.drained_for(&partitions),
             ..self.settings.open.clone()
         };
         let stream = Stream::open(number, service, open, self.reports.clone());

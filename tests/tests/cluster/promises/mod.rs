@@ -1,5 +1,6 @@
 //! What a queue promises, as the client library sees it, while a leader is killed in the middle.
 
+mod consumers;
 mod deliveries;
 mod groups;
 mod priorities;
