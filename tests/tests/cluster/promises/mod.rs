@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod groups;
+mod refused;
 mod sends;
 
 use std::sync::Arc;
