@@ -111,12 +111,13 @@ export class Producer {
       producer: { id: this.id, firstSequence: this.#next[partition] },
       messages: bodies.map((body) => ({ body: Buffer.from(body) })),
     };
+    // Also those of a message that is refused: others of the batch may be stored.
+    this.#next[partition] += bodies.length;
+    this.#turn += 1;
     await this.cluster.call(async ({ messages }) => {
       const { results } = await unary(messages, "send", request, 10_000);
       const failed = results.find((result) => result.error);
       if (failed) throw new Fault(failed.error);
     });
-    this.#next[partition] += bodies.length;
-    this.#turn += 1;
   }
 }

@@ -94,6 +94,9 @@ class Producer:
             producer=pb.Producer(id=self.id, first_sequence=self.next[partition]),
             messages=[pb.OutgoingMessage(body=body) for body in bodies],
         )
+        # Also those of a message that is refused: others of the batch may be stored.
+        self.next[partition] += len(bodies)
+        self.turn += 1
 
         async def attempt(channel: grpc.aio.Channel) -> None:
             answer = await MessageServiceStub(channel).Send(request, timeout=10)
@@ -102,5 +105,3 @@ class Producer:
                     raise Fault(result.error)
 
         await self.cluster.call(attempt)
-        self.next[partition] += len(bodies)
-        self.turn += 1

@@ -65,11 +65,10 @@ impl<R: Runtime> Gateway<R> {
                 .queue(principal, Action::Send, output.queue.as_ref())
                 .await?;
             let spec = info.spec();
-            let one = std::slice::from_ref(&message);
-            validate::messages(one, &spec).map_err(|mut error| {
-                let (of_one, here) = ("messages[0]", format!("outputs[{index}].message"));
-                error.detail.field = error.detail.field.replace(of_one, &here);
-                error.message = error.message.replace(of_one, &here);
+            validate::message(&message, &spec).map_err(|mut error| {
+                let here = format!("outputs[{index}].message");
+                error.detail.field = format!("{here}.{}", error.detail.field);
+                error.message = format!("{here}.{}", error.message);
                 error.about(info.reference())
             })?;
             total += validate::message_size(&message);

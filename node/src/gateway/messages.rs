@@ -14,6 +14,7 @@ use roadstead_proto::v1::{
 };
 
 use super::queues::odd_answer;
+use super::refused::{self, ValidSend, put};
 use super::route::Again;
 use super::shards::QueueInfo;
 use super::{ApiError, Gateway, PATIENCE, validate};
@@ -30,6 +31,7 @@ struct SendPart {
     partition: u32,
     messages: Vec<OutgoingMessage>,
     producer: Option<Producer>,
+    left_out: Vec<u32>,
     atomic: bool,
 }
 
@@ -54,6 +56,34 @@ impl<R: Runtime> Gateway<R> {
         info: &QueueInfo,
         request: SendRequest,
     ) -> Result<SendResponse, ApiError> {
+        let about = |error: ApiError| error.about(info.reference());
+        let spec = info.spec();
+        let refused = validate::messages(&request.messages, &spec).map_err(about)?;
+        check_partition(info, request.partition)?;
+        if refused.is_empty() {
+            let valid = ValidSend::whole(request, spec);
+            return self.send_valid(principal, info, valid).await;
+        }
+        let partition = request.partition.unwrap_or_default();
+        let mut results = refused::results(&request, info.reference(), refused);
+        let (places, rest) = refused::rest(request, spec, &results);
+        if !places.is_empty() {
+            let sent = self.send_valid(principal, info, rest).await;
+            put(&mut results, partition, &places, sent);
+        }
+        Ok(SendResponse { results })
+    }
+
+    async fn send_valid(
+        &self,
+        principal: &Principal,
+        info: &QueueInfo,
+        ValidSend {
+            request,
+            spec,
+            left_out,
+        }: ValidSend,
+    ) -> Result<SendResponse, ApiError> {
         let SendRequest {
             messages,
             producer,
@@ -61,10 +91,6 @@ impl<R: Runtime> Gateway<R> {
             atomic,
             ..
         } = request;
-        let about = |error: ApiError| error.about(info.reference());
-        let spec = info.spec();
-        validate::messages(&messages, &spec).map_err(about)?;
-        check_partition(info, partition)?;
         let count = messages.len();
         let parts = self.split(&spec, (partition, info.partitions()), messages);
         if let [(_, (places, _))] = &parts[..]
@@ -77,12 +103,13 @@ impl<R: Runtime> Gateway<R> {
                 partition,
                 messages,
                 producer,
+                left_out,
                 atomic,
             };
             return self.send_part(principal, info, part).await;
         }
         if atomic {
-            return Err(about(several_partitions(parts.len())));
+            return Err(several_partitions(parts.len()).about(info.reference()));
         }
         let mut results = vec![SendResult::default(); count];
         let (places, sends): (Vec<_>, Vec<_>) = parts
@@ -92,6 +119,7 @@ impl<R: Runtime> Gateway<R> {
                     partition,
                     messages,
                     producer: None,
+                    left_out: Vec::new(),
                     atomic,
                 };
                 let send = self.send_part(principal, info, part);
@@ -99,23 +127,7 @@ impl<R: Runtime> Gateway<R> {
             })
             .unzip();
         for ((partition, places), sent) in places.into_iter().zip(join_all(sends).await) {
-            match sent {
-                Ok(sent) => {
-                    for (place, result) in places.into_iter().zip(sent.results) {
-                        results[place] = result;
-                    }
-                }
-                Err(error) => {
-                    for place in places {
-                        let error = Some(entry_error(&error));
-                        results[place] = SendResult {
-                            partition,
-                            error,
-                            ..SendResult::default()
-                        };
-                    }
-                }
-            }
+            put(&mut results, partition, &places, sent);
         }
         Ok(SendResponse { results })
     }
@@ -154,6 +166,7 @@ impl<R: Runtime> Gateway<R> {
             partition,
             messages,
             producer,
+            left_out,
             atomic,
         } = part;
         let shard = shard_of(info, partition)?;
@@ -170,6 +183,7 @@ impl<R: Runtime> Gateway<R> {
             messages,
             producer,
             atomic,
+            left_out,
         };
         let call = ShardCall {
             principal: Some(principal.to_info()),
@@ -191,7 +205,7 @@ impl<R: Runtime> Gateway<R> {
         let info = self
             .queue(principal, Action::Settle, request.queue.as_ref())
             .await?;
-        validate::settlements(&request.settlements)?;
+        validate::batch("settlements", request.settlements.len())?;
         Ok(SettleResponse {
             results: self.settle_in(principal, &info, request.settlements).await,
         })
@@ -211,6 +225,10 @@ impl<R: Runtime> Gateway<R> {
                 results[place].error = Some(malformed_receipt(&settlement.receipt));
                 continue;
             };
+            if let Err(error) = validate::settlement(&settlement) {
+                results[place].error = Some(entry_error(&error));
+                continue;
+            }
             // Also keeps a caller from settling what belongs to a queue of somebody else.
             let own = Some(receipt).filter(|receipt| receipt.partition.queue == info.id());
             match own.and_then(|receipt| info.shard(receipt.partition.partition)) {

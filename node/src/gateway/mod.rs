@@ -38,6 +38,9 @@ mod receive_tests;
 mod redrive_one_tests;
 #[cfg(test)]
 mod redrive_tests;
+mod refused;
+#[cfg(test)]
+mod refused_tests;
 #[cfg(test)]
 mod retry_tests;
 pub mod route;

@@ -273,7 +273,7 @@ impl<R: Runtime> Stream<R> {
                 Ok(())
             }
             Some(receive_stream_request::Frame::Settle(batch)) => {
-                validate::settlements(&batch.settlements)?;
+                validate::batch("settlements", batch.settlements.len())?;
                 let (gateway, info) = (self.gateway.clone(), self.info.clone());
                 let principal = self.principal.clone();
                 self.settling.push(Box::pin(async move {

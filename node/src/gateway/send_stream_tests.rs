@@ -62,7 +62,7 @@ async fn a_send_stream_gives_credit_and_a_result_per_batch() {
             send_stream_response::Frame::Result(result) => match &result.results[0].error {
                 None => drop(accepted.insert(result.batch_id)),
                 Some(error) => {
-                    assert!(error.message.contains("messages[0].body"), "{error:?}");
+                    assert!(error.message.contains("default/one: body"), "{error:?}");
                     refused.insert(result.batch_id);
                 }
             },

@@ -60,24 +60,35 @@ pub fn queue(queue: Option<&QueueRef>) -> Result<&QueueRef, ApiError> {
     Ok(queue)
 }
 
-/// The messages of one send to the queue with this specification.
-pub fn messages(messages: &[OutgoingMessage], spec: &QueueSpec) -> Result<(), ApiError> {
+/// The messages of one send to the queue with this specification: those that are refused, by their
+/// places, each with its reason.
+pub fn messages(
+    messages: &[OutgoingMessage],
+    spec: &QueueSpec,
+) -> Result<Vec<(usize, ApiError)>, ApiError> {
     batch("messages", messages.len())?;
-    let mut total = 0usize;
-    for (index, message) in messages.iter().enumerate() {
+    let (mut total, mut refused) = (0usize, Vec::new());
+    for (place, message) in messages.iter().enumerate() {
         let size = message_size(message);
         total = total.saturating_add(size);
-        if let Err((field, why)) = message_fields(message, size, spec) {
-            let field = format!("messages[{index}].{field}");
-            let why = format!("{field} {why}");
-            return Err(ApiError::invalid(&field, why));
+        if let Err(refusal) = message_fields(message, size, spec) {
+            refused.push((place, invalid(refusal)));
         }
     }
     if total > REQUEST_BYTES_MAX {
         let message = format!("messages hold {total} bytes, at most {REQUEST_BYTES_MAX}: split");
         return Err(ApiError::invalid("messages", message));
     }
-    Ok(())
+    Ok(refused)
+}
+
+/// One message for the queue with this specification.
+pub fn message(message: &OutgoingMessage, spec: &QueueSpec) -> Result<(), ApiError> {
+    message_fields(message, message_size(message), spec).map_err(invalid)
+}
+
+fn invalid((field, why): Refusal) -> ApiError {
+    ApiError::invalid(field, format!("{field} {why}"))
 }
 
 /// Bytes of a message that count against limits: its body and attributes.
@@ -285,33 +296,22 @@ pub fn count(field: &str, asked: u32, default: u32, max: u32) -> Result<u32, Api
     Ok(if asked == 0 { default } else { asked })
 }
 
-/// The settlements of one request. Error texts are cut where they are used.
-pub fn settlements(settlements: &[Settlement]) -> Result<(), ApiError> {
-    batch("settlements", settlements.len())?;
-    for (index, settlement) in settlements.iter().enumerate() {
-        let result = match &settlement.action {
-            None => Err((
-                "action",
-                "is missing: ack, nack, reject or extend".to_owned(),
-            )),
-            Some(Action::Nack(nack)) => {
-                within(nack.delay.as_ref(), LEASE_MAX).map_err(|why| ("nack.delay", why))
-            }
-            Some(Action::Extend(extend)) if extend.lease.is_none() => {
-                Err(("extend.lease", "is missing: how long from now".to_owned()))
-            }
-            Some(Action::Extend(extend)) => {
-                within(extend.lease.as_ref(), LEASE_MAX).map_err(|why| ("extend.lease", why))
-            }
-            Some(Action::Ack(_) | Action::Reject(_)) => Ok(()),
-        };
-        if let Err((field, why)) = result {
-            let field = format!("settlements[{index}].{field}");
-            let why = format!("{field} {why}");
-            return Err(ApiError::invalid(&field, why));
+/// What is to be done with one delivery. Error texts are cut where they are used.
+pub fn settlement(settlement: &Settlement) -> Result<(), ApiError> {
+    let result = match &settlement.action {
+        None => Err(("action", "is missing: ack, nack, reject or extend".into())),
+        Some(Action::Nack(nack)) => {
+            within(nack.delay.as_ref(), LEASE_MAX).map_err(|why| ("nack.delay", why))
         }
-    }
-    Ok(())
+        Some(Action::Extend(extend)) if extend.lease.is_none() => {
+            Err(("extend.lease", "is missing: how long from now".into()))
+        }
+        Some(Action::Extend(extend)) => {
+            within(extend.lease.as_ref(), LEASE_MAX).map_err(|why| ("extend.lease", why))
+        }
+        Some(Action::Ack(_) | Action::Reject(_)) => Ok(()),
+    };
+    result.map_err(invalid)
 }
 
 /// The error text of a consumer, cut to what is kept.

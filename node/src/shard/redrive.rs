@@ -148,11 +148,8 @@ pub fn check_edited(header: &Bytes, body: &Bytes, target: &QueueInfo) -> Result<
         ordering_key: "k".to_owned(),
         ..OutgoingMessage::default()
     };
-    validate::messages(&[message], &target.spec()).map_err(|mut error| {
-        error.message = error.message.replace("messages[0].", "");
-        error.detail.field = error.detail.field.replace("messages[0].", "");
-        error.about(target.reference())
-    })
+    let taken = validate::message(&message, &target.spec());
+    taken.map_err(|error| error.about(target.reference()))
 }
 
 /// Finds the queues that messages go to, and whether the caller may send there.

@@ -48,7 +48,7 @@ pub async fn send<R: Runtime, P: Replica>(
     let ops = if call.atomic {
         vec![one_op(partition, producer, messages)]
     } else {
-        ops(partition, producer, messages)
+        ops(partition, producer.as_ref(), messages, &call.left_out)
     };
     for op in ops {
         let count = op.messages.len();
@@ -98,40 +98,43 @@ fn one_op(
     }
 }
 
+/// Cuts a send into ops, each of messages whose numbers follow one another; those of `left_out` are
+/// used by none.
 fn ops(
     partition: PartitionId,
-    producer: Option<ProducerRef>,
+    producer: Option<&ProducerRef>,
     messages: impl ExactSizeIterator<Item = NewMessage>,
+    left_out: &[u32],
 ) -> Vec<Send> {
     let mut ops = Vec::with_capacity(1);
-    let mut producer = producer;
-    let mut op = Send {
-        partition,
-        producer: producer.clone(),
-        messages: Vec::new(),
-        atomic: false,
-    };
-    op.messages.reserve(messages.len());
-    let mut bytes = 0;
-    for message in messages {
+    let (mut bytes, mut next, mut count) = (0, 0, messages.len());
+    let numbers = (0..).filter(|number| left_out.binary_search(number).is_err());
+    for (number, message) in numbers.zip(messages) {
         let size = message.encoded_len_max();
-        if bytes > 0 && bytes + size > OP_BYTES {
-            if let Some(producer) = &mut producer {
-                producer.first += op.messages.len() as u64;
+        match ops.last_mut() {
+            Some(Send { messages, .. }) if number == next && bytes + size <= OP_BYTES => {
+                messages.push(message);
+                bytes += size;
             }
-            let next = Send {
-                partition,
-                producer: producer.clone(),
-                messages: Vec::new(),
-                atomic: false,
-            };
-            ops.push(std::mem::replace(&mut op, next));
-            bytes = 0;
+            _ => {
+                let producer = producer.map(|it| ProducerRef {
+                    id: it.id.clone(),
+                    first: it.first + u64::from(number),
+                });
+                // The first op is mostly the only one.
+                let mut messages = Vec::with_capacity(std::mem::take(&mut count));
+                messages.push(message);
+                ops.push(Send {
+                    partition,
+                    producer,
+                    messages,
+                    atomic: false,
+                });
+                bytes = size;
+            }
         }
-        bytes += size;
-        op.messages.push(message);
+        next = number + 1;
     }
-    ops.push(op);
     ops
 }
 
@@ -273,6 +276,14 @@ mod tests {
         }
     }
 
+    /// How many messages each op has, and its first number.
+    fn parts(ops: &[Send]) -> Vec<(usize, u64)> {
+        let first = |op: &Send| op.producer.as_ref().map_or(0, |p| p.first);
+        ops.iter()
+            .map(|op| (op.messages.len(), first(op)))
+            .collect()
+    }
+
     #[test]
     fn a_large_send_is_cut_and_keeps_its_numbers() {
         let producer = Some(ProducerRef {
@@ -280,17 +291,24 @@ mod tests {
             first: 10,
         });
         let messages = new_messages(vec![message(100 << 10); 5], None);
-        let ops = ops(PARTITION, producer, messages);
-        let parts: Vec<_> = ops
-            .iter()
-            .map(|op| {
-                (
-                    op.messages.len(),
-                    op.producer.as_ref().map_or(0, |p| p.first),
-                )
-            })
-            .collect();
-        assert_eq!(parts, [(2, 10), (2, 12), (1, 14)]);
+        let ops = ops(PARTITION, producer.as_ref(), messages, &[]);
+        assert_eq!(parts(&ops), [(2, 10), (2, 12), (1, 14)]);
+    }
+
+    #[test]
+    fn numbers_that_are_left_out_are_used_by_nobody() {
+        let producer = Some(ProducerRef {
+            id: Bytes::from_static(b"p"),
+            first: 10,
+        });
+        let of = |left_out: &[u32]| {
+            let messages = new_messages(vec![message(1); 4], None);
+            parts(&ops(PARTITION, producer.as_ref(), messages, left_out))
+        };
+        assert_eq!(of(&[]), [(4, 10)]);
+        assert_eq!(of(&[0]), [(4, 11)]);
+        assert_eq!(of(&[1, 2, 5]), [(1, 10), (2, 13), (1, 16)]);
+        assert_eq!(of(&[4, 5]), [(4, 10)]);
     }
 
     #[test]
@@ -325,7 +343,7 @@ mod tests {
     #[test]
     fn a_small_send_is_one_op() {
         let messages = new_messages(vec![message(1); 1_000], None);
-        let ops = ops(PARTITION, None, messages);
+        let ops = ops(PARTITION, None, messages, &[]);
         assert_eq!(ops.len(), 1);
         assert_eq!(ops[0].messages.len(), 1_000);
     }

@@ -73,7 +73,7 @@ pub(super) async fn send(
         queue: None,
         messages,
         producer,
-        atomic: false,
+        ..ShardSend::default()
     };
     match call(cluster, Call::Send(send)).await? {
         Reply::Send(sent) => Ok(sent),

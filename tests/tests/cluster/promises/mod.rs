@@ -4,6 +4,7 @@ mod consumers;
 mod deliveries;
 mod groups;
 mod priorities;
+mod refused;
 mod sends;
 
 use std::sync::Arc;
