@@ -3,5 +3,6 @@
 mod catalog {
     pub mod cluster;
     pub mod queues;
+    pub mod shares;
     pub mod world;
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::names::validate_namespace;
 use super::spec::{Checks, QueueSpec};
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::{DEFAULT_GROUP, GroupConfig, GroupStart, MAX_GROUPS};
+use crate::shard::{CircuitBreaker, DEFAULT_GROUP, GroupConfig, GroupStart, MAX_GROUPS};
 
 /// The name of the group that every queue has.
 pub const DEFAULT_GROUP_NAME: &str = "default";
@@ -26,6 +26,9 @@ pub struct ConsumerGroup {
     pub paused: bool,
     /// Its deliveries in flight at most: 1..=1,000,000; 0: as the queue says.
     pub max_in_flight: u32,
+    /// When it gets no deliveries for a while, because too many fail: 1..=100 percent of at least
+    /// 1..=10,000 outcomes, window and open time 1 s..=1 h; None: never.
+    pub breaker: Option<CircuitBreaker>,
 }
 
 /// The ids of a queue's groups beside the default one. An id is never used again.
@@ -70,9 +73,8 @@ impl GroupIds {
         let config = |group: &ConsumerGroup| {
             Some(GroupConfig {
                 id: self.id(&group.name)?,
-                start: group.start,
-                paused: group.paused,
                 max_in_flight: share(u64::from(group.max_in_flight)) as u32,
+                ..group.config()
             })
         };
         let mut configs: Vec<_> = spec.groups.iter().filter_map(config).collect();
@@ -101,21 +103,23 @@ impl GroupIds {
     }
 }
 
-// Frozen: these bits are in logs and rows. The others are reserved.
-const AT_END: u8 = 1;
-const PAUSED: u8 = 2;
-
 impl ConsumerGroup {
+    /// All but its name, as the partitions know it.
+    fn config(&self) -> GroupConfig {
+        GroupConfig {
+            id: DEFAULT_GROUP,
+            start: self.start,
+            paused: self.paused,
+            max_in_flight: self.max_in_flight,
+            breaker: self.breaker,
+        }
+    }
+
     pub(super) fn encode_all(groups: &[Self], out: &mut Vec<u8>) {
         out.put_varint(groups.len() as u64);
         for group in groups {
-            let at_end = match group.start {
-                GroupStart::Beginning => 0,
-                GroupStart::End => AT_END,
-            };
             out.put_prefixed(group.name.as_bytes());
-            out.push(at_end | if group.paused { PAUSED } else { 0 });
-            out.put_varint(u64::from(group.max_in_flight));
+            group.config().encode(out);
         }
     }
 
@@ -126,19 +130,13 @@ impl ConsumerGroup {
 
     fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
         let name = r.text(255, "name of group")?;
-        let flags = r.u8("flags of group")?;
-        if flags & !(AT_END | PAUSED) != 0 {
-            return r.fail("flags of group");
-        }
+        let config = GroupConfig::decode(DEFAULT_GROUP, r)?;
         Ok(Self {
             name,
-            start: if flags & AT_END == 0 {
-                GroupStart::Beginning
-            } else {
-                GroupStart::End
-            },
-            paused: flags & PAUSED != 0,
-            max_in_flight: r.varint_u32("max in flight of group")?,
+            start: config.start,
+            paused: config.paused,
+            max_in_flight: config.max_in_flight,
+            breaker: config.breaker,
         })
     }
 }
@@ -169,6 +167,9 @@ impl Checks {
             self.range("groups.max_in_flight", most, 0, 1_000_000);
             let partitions = u64::from(spec.partitions);
             self.share("groups.max_in_flight", most, partitions);
+            if let Some(breaker) = &group.breaker {
+                self.breaker(spec, breaker);
+            }
         }
     }
 }
@@ -184,6 +185,7 @@ mod tests {
             start: GroupStart::Beginning,
             paused: false,
             max_in_flight: 0,
+            breaker: None,
         }
     }
 

@@ -3,6 +3,9 @@
 use super::spec::{Checks, MAX_MESSAGE_BYTES, QueueSpec};
 use crate::shard::Overflow;
 
+/// Messages accepted per second at most that a queue may ask for.
+pub const MAX_RATE: u32 = 10_000_000;
+
 impl Checks {
     pub(super) fn limits(&mut self, spec: &QueueSpec) {
         let partitions = u64::from(spec.partitions);
@@ -25,6 +28,8 @@ impl Checks {
             );
             self.add("limits.max_bytes", why);
         }
+        let rate = u64::from(spec.rate_per_second);
+        self.range("limits.rate_per_second", rate, 0, u64::from(MAX_RATE));
         self.overflow(spec);
     }
 

@@ -1,9 +1,11 @@
 //! The state machine of the catalog: queues, members, placement and the cluster's version.
 
 mod boot;
+mod breaker;
 mod dead_letter;
 mod deduplication;
 mod entry;
+mod fairness;
 mod groups;
 mod limits;
 mod machine;
@@ -16,9 +18,12 @@ mod spec;
 mod spread;
 
 pub use boot::Boot;
+pub use breaker::{MAX_BREAKER_MS, MIN_BREAKER_MS};
 pub use deduplication::{DEFAULT_IDS, DEFAULT_WINDOW_MS, MAX_IDS, MAX_WINDOW_MS, MIN_WINDOW_MS};
 pub use entry::encode_entry;
+pub use fairness::{MAX_AGING_MS, MAX_TENANT_BYTES, TenantShare};
 pub use groups::{ConsumerGroup, DEFAULT_GROUP_NAME, GroupIds, MAX_RETAIN_MS};
+pub use limits::MAX_RATE;
 pub use machine::{ApplyError, CatalogMachine};
 pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
 pub use names::{validate_namespace, validate_queue_name};

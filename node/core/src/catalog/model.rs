@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::boot::Boot;
+use super::fairness::TenantShare;
 use super::groups::GroupIds;
 use super::spec::QueueSpec;
 use crate::shard::{DeadLetterTarget, Deduplication, PartitionConfig};
@@ -100,7 +101,9 @@ impl Queue {
             }),
             groups: self.group_ids.configs(spec, share),
             retain_ms: spec.retain_ms,
-            ..PartitionConfig::default()
+            aging_ms: spec.aging_ms,
+            weights: TenantShare::weights(&spec.weights),
+            rate: share(u64::from(spec.rate_per_second) * 1_000),
         }
     }
 }

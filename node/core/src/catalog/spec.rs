@@ -1,5 +1,6 @@
 //! What a user may ask of a queue, and what is wrong with what was asked.
 
+use super::fairness::TenantShare;
 use super::groups::ConsumerGroup;
 use super::names::validate_queue_name;
 use crate::codec::{Decoded, Put, Reader};
@@ -63,6 +64,14 @@ pub struct QueueSpec {
     pub groups: Vec<ConsumerGroup>,
     /// How long a message can be replayed after all groups have settled it: 0..=1 year in ms.
     pub retain_ms: u64,
+    /// A message is received as though it had come so much earlier for each step of its priority:
+    /// 0..=24 h in ms; 0: what has a higher priority always goes first. Without effect where the
+    /// ordering is Strict.
+    pub aging_ms: u64,
+    /// Tenants that get more than one message in a turn: at most 100.
+    pub weights: Vec<TenantShare>,
+    /// Messages accepted per second at most: 0..=10,000,000; 0: no limit.
+    pub rate_per_second: u32,
 }
 
 impl Default for QueueSpec {
@@ -85,6 +94,9 @@ impl Default for QueueSpec {
             deduplication: None,
             groups: Vec::new(),
             retain_ms: 0,
+            aging_ms: 60_000,
+            weights: Vec::new(),
+            rate_per_second: 0,
         }
     }
 }
@@ -137,6 +149,7 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
     checks.limits(spec);
     checks.deduplication(spec);
     checks.groups(spec);
+    checks.fairness(spec);
     if checks.0.is_empty() {
         Ok(())
     } else {
@@ -207,6 +220,9 @@ impl QueueSpec {
         Deduplication::encode(self.deduplication.as_ref(), out);
         ConsumerGroup::encode_all(&self.groups, out);
         out.put_varint(self.retain_ms);
+        out.put_varint(self.aging_ms);
+        TenantShare::encode_all(&self.weights, out);
+        out.put_varint(u64::from(self.rate_per_second));
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -229,6 +245,9 @@ impl QueueSpec {
             deduplication: Deduplication::decode(r)?,
             groups: ConsumerGroup::decode_all(r)?,
             retain_ms: r.varint("time of retention")?,
+            aging_ms: r.varint("time of aging")?,
+            weights: TenantShare::decode_all(r)?,
+            rate_per_second: r.varint_u32("messages per second")?,
         })
     }
 }

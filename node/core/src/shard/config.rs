@@ -147,6 +147,8 @@ pub struct PartitionConfig {
     /// Tenants that get more than one message in a turn, in order of their hashes, at most
     /// [`MAX_WEIGHTS`](super::MAX_WEIGHTS).
     pub weights: Vec<TenantWeight>,
+    /// Messages accepted per 1,000 s at most; 0: no limit.
+    pub rate: u64,
 }
 
 impl Default for PartitionConfig {
@@ -171,6 +173,7 @@ impl Default for PartitionConfig {
             retain_ms: 0,
             aging_ms: 60_000,
             weights: Vec::new(),
+            rate: 0,
         }
     }
 }
@@ -205,6 +208,7 @@ impl PartitionConfig {
         out.put_varint(self.retain_ms);
         out.put_varint(self.aging_ms);
         TenantWeight::encode_all(&self.weights, out);
+        out.put_varint(self.rate);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -235,6 +239,7 @@ impl PartitionConfig {
             retain_ms: r.varint("time of retention")?,
             aging_ms: r.varint("time of aging")?,
             weights: TenantWeight::decode_all(r)?,
+            rate: r.varint("rate")?,
         })
     }
 }

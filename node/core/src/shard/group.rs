@@ -8,9 +8,9 @@ use super::group_config::GroupConfig;
 use super::hot::Hot;
 use super::id::MessageId;
 use super::keys::GroupKeys;
-use super::lines::Standing;
 use super::partition::{Partition, Shared, Step, corrupt};
 use super::reply::{Event, EventKind};
+use super::standing::Standing;
 use super::state::{Group, Phase};
 use crate::kv::{Kv, KvError};
 

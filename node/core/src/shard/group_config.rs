@@ -1,8 +1,8 @@
 //! What one consumer group of a queue asks for.
 
-use crate::codec::{Decoded, Put, Reader};
-
+use super::circuit_breaker::CircuitBreaker;
 use super::id::DEFAULT_GROUP;
+use crate::codec::{Decoded, Put, Reader};
 
 /// Groups of a queue at most, the default one included.
 pub const MAX_GROUPS: usize = 1_024;
@@ -30,23 +30,21 @@ pub struct GroupConfig {
     pub paused: bool,
     /// Deliveries in flight at most; 0: as the queue says.
     pub max_in_flight: u32,
+    /// When it gets no deliveries for a while, because too many fail; None: never.
+    pub breaker: Option<CircuitBreaker>,
 }
 
 // Frozen: these bits are in logs and rows. The others are reserved.
 const AT_END: u8 = 1;
 const PAUSED: u8 = 2;
+const HAS_BREAKER: u8 = 4;
 
 impl GroupConfig {
     pub(crate) fn encode_all(groups: &[Self], out: &mut Vec<u8>) {
         out.put_varint(groups.len() as u64);
         for group in groups {
-            let at_end = match group.start {
-                GroupStart::Beginning => 0,
-                GroupStart::End => AT_END,
-            };
             out.put_varint(u64::from(group.id));
-            out.push(at_end | if group.paused { PAUSED } else { 0 });
-            out.put_varint(u64::from(group.max_in_flight));
+            group.encode(out);
         }
     }
 
@@ -55,22 +53,48 @@ impl GroupConfig {
         let mut groups = Vec::with_capacity(count);
         for _ in 0..count {
             let id = r.varint_u32("id of group")?;
-            let flags = r.u8("flags of group")?;
-            if flags & !(AT_END | PAUSED) != 0 {
-                return r.fail("flags of group");
-            }
-            groups.push(Self {
-                id,
-                start: if flags & AT_END == 0 {
-                    GroupStart::Beginning
-                } else {
-                    GroupStart::End
-                },
-                paused: flags & PAUSED != 0,
-                max_in_flight: r.varint_u32("max in flight of group")?,
-            });
+            groups.push(Self::decode(id, r)?);
         }
         Ok(groups)
+    }
+
+    /// Writes all but the id.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let at_end = match self.start {
+            GroupStart::Beginning => 0,
+            GroupStart::End => AT_END,
+        };
+        let paused = if self.paused { PAUSED } else { 0 };
+        let breaker = self.breaker.map_or(0, |_| HAS_BREAKER);
+        out.push(at_end | paused | breaker);
+        out.put_varint(u64::from(self.max_in_flight));
+        if let Some(breaker) = &self.breaker {
+            breaker.encode(out);
+        }
+    }
+
+    /// Reads what `encode` wrote.
+    pub(crate) fn decode(id: u32, r: &mut Reader<'_>) -> Decoded<Self> {
+        let flags = r.u8("flags of group")?;
+        if flags & !(AT_END | PAUSED | HAS_BREAKER) != 0 {
+            return r.fail("flags of group");
+        }
+        let has = |bit| flags & bit != 0;
+        Ok(Self {
+            id,
+            start: if has(AT_END) {
+                GroupStart::End
+            } else {
+                GroupStart::Beginning
+            },
+            paused: has(PAUSED),
+            max_in_flight: r.varint_u32("max in flight of group")?,
+            breaker: if has(HAS_BREAKER) {
+                Some(CircuitBreaker::decode(r)?)
+            } else {
+                None
+            },
+        })
     }
 
     /// Whether a queue may have these groups: their ids rise, and they are not too many.

@@ -338,6 +338,7 @@ fn partitions_hear_of_the_groups_of_their_queue() {
         start: GroupStart::End,
         paused: false,
         max_in_flight: 10,
+        breaker: None,
     };
     let spec = |names: &[&str]| QueueSpec {
         partitions: 2,

@@ -1,7 +1,9 @@
 //! One op of each kind of the catalog, with everything in it that an op can carry.
 
 use roadstead_core::catalog::*;
-use roadstead_core::shard::{DeduplicateBy, Deduplication, DeduplicationScope, GroupStart};
+use roadstead_core::shard::{
+    CircuitBreaker, DeduplicateBy, Deduplication, DeduplicationScope, GroupStart,
+};
 
 pub fn catalog_ops() -> Vec<(&'static str, Op)> {
     [members(), queues(), groups()].concat()
@@ -62,6 +64,35 @@ fn members() -> Vec<(&'static str, Op)> {
     ]
 }
 
+const BREAKER: CircuitBreaker = CircuitBreaker {
+    error_percent: 50,
+    min_deliveries: 300,
+    window_ms: 10_000,
+    open_ms: 30_000,
+};
+
+fn fair() -> Op {
+    Op::CreateQueue(CreateQueue {
+        name: QueueName::new("ns", "fair"),
+        spec: QueueSpec {
+            groups: vec![ConsumerGroup {
+                name: "default".into(),
+                start: GroupStart::Beginning,
+                paused: false,
+                max_in_flight: 0,
+                breaker: Some(BREAKER),
+            }],
+            aging_ms: 500,
+            weights: vec![TenantShare {
+                tenant: "acme".into(),
+                weight: 300,
+            }],
+            rate_per_second: 1_000,
+            ..QueueSpec::default()
+        },
+    })
+}
+
 fn queues() -> Vec<(&'static str, Op)> {
     let name = QueueName::new("ns", "q");
     let spec = QueueSpec {
@@ -93,6 +124,7 @@ fn queues() -> Vec<(&'static str, Op)> {
                 start: GroupStart::End,
                 paused: true,
                 max_in_flight: 300,
+                breaker: None,
             }],
             retain_ms: 60_000,
             ..QueueSpec::default()
@@ -106,6 +138,7 @@ fn queues() -> Vec<(&'static str, Op)> {
     vec![
         ("create queue", Op::CreateQueue(create)),
         ("update queue", Op::UpdateQueue(update)),
+        ("create queue with shares", fair()),
         (
             "create queue with deduplication",
             Op::CreateQueue(deduplicating),

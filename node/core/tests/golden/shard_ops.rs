@@ -66,6 +66,7 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("delete message that is not leased", delete(None)),
         ("configure groups", configure_groups(PARTITION)),
         ("configure lanes", configure_lanes(PARTITION)),
+        ("configure breaker and rate", configure_breaker(PARTITION)),
         ("seek beginning", seek(PARTITION, SeekTo::Beginning)),
         ("seek end", seek(PARTITION, SeekTo::End)),
         ("seek sequence", seek(PARTITION, SeekTo::Sequence(300))),
@@ -83,11 +84,31 @@ fn configure_groups(partition: PartitionId) -> Op {
         start: GroupStart::End,
         paused: true,
         max_in_flight: 500,
+        breaker: None,
     };
     let config = PartitionConfig {
         revision: 3,
         groups: vec![default, GroupConfig { id: 2, ..default }, other],
         retain_ms: 60_000,
+        ..PartitionConfig::default()
+    };
+    Op::Configure(Configure { partition, config })
+}
+
+fn configure_breaker(partition: PartitionId) -> Op {
+    let breaker = CircuitBreaker {
+        error_percent: 50,
+        min_deliveries: 300,
+        window_ms: 10_000,
+        open_ms: 30_000,
+    };
+    let config = PartitionConfig {
+        revision: 3,
+        groups: vec![GroupConfig {
+            breaker: Some(breaker),
+            ..GroupConfig::default()
+        }],
+        rate: 2_500,
         ..PartitionConfig::default()
     };
     Op::Configure(Configure { partition, config })

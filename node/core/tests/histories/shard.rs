@@ -202,6 +202,7 @@ impl Shard {
             retain_ms: command.number("retain", 0),
             aging_ms: command.number("aging", 60_000),
             weights: weights(command.text("weights", "")),
+            rate: command.number("rate", 0),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }

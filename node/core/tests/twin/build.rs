@@ -246,6 +246,7 @@ impl World {
             retain_ms: config.retain_ms,
             aging_ms: config.aging_ms,
             weights: weights(&config.weights),
+            rate: 0,
         };
         Op::Configure(Configure { partition, config })
     }
@@ -365,6 +366,7 @@ fn group_config(id: u32, asked: Asked) -> GroupConfig {
         start,
         paused,
         max_in_flight,
+        breaker: None,
     }
 }
 
