@@ -103,6 +103,7 @@ impl Bench {
             session: None,
             max: BATCH as u32,
             lease_ms: None,
+            at_most_once: false,
         };
         let (receiving, replies) = self.apply(&Op::Receive(receive))?;
         let Some(Reply::Received(got)) = replies.first() else {
