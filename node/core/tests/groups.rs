@@ -84,6 +84,7 @@ impl World {
             session: Some(SessionId(1)),
             max: 1_000,
             lease_ms: None,
+            at_most_once: false,
         }));
         let Reply::Received(received) = reply else {
             unreachable!("{reply:?}")

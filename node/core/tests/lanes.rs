@@ -88,6 +88,7 @@ impl World {
             session: None,
             max,
             lease_ms: None,
+            at_most_once: false,
         }));
         let Reply::Received(received) = reply else {
             unreachable!("{reply:?}")

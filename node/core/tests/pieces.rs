@@ -81,6 +81,7 @@ impl World {
             session,
             max,
             lease_ms: Some(100),
+            at_most_once: false,
         };
         match self.apply(&Op::Receive(receive)) {
             Reply::Received(received) => received,

@@ -16,6 +16,7 @@ mod twin {
     pub mod counts;
     pub mod cover;
     pub mod cover_lanes;
+    pub mod cover_receive;
     pub mod dedup;
     pub mod deliver;
     pub mod due;
@@ -182,6 +183,28 @@ fn lanes() -> Vec<String> {
     wanted
 }
 
+/// Of receives at most once, where the queue leases what it delivers.
+fn at_most_once() -> Vec<String> {
+    let mut wanted = Vec::new();
+    for order in ["None", "PerKey", "Strict"] {
+        for what in [
+            "of a queue that leases",
+            "of another group",
+            "of a redelivered one",
+            "retained",
+            "after a seek",
+        ] {
+            wanted.push(format!("at most once {what} {order}"));
+        }
+    }
+    for order in ["None", "PerKey"] {
+        for what in ["beside leases", "beyond the limit in flight"] {
+            wanted.push(format!("at most once {what} {order}"));
+        }
+    }
+    wanted
+}
+
 /// What some history must reach, whatever the order.
 const ONCE: &[&str] = &[
     "state Blocked PerKey",
@@ -303,6 +326,7 @@ fn check(coverage: &Coverage) {
         wanted.extend(duplicates(order));
     }
     wanted.extend(lanes());
+    wanted.extend(at_most_once());
     wanted.extend(ONCE.iter().map(|name| (*name).to_owned()));
     let missing: Vec<_> = wanted
         .iter()

@@ -25,9 +25,19 @@ impl ShardMachine {
     /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
     /// what is not here or gets no deliveries at present. Cheap.
     pub fn ready(&self, partition: PartitionId, group: u32) -> u64 {
+        self.ready_for(partition, group, false)
+    }
+
+    /// The same for a Receive at most once, which leases nothing.
+    pub fn ready_at_most_once(&self, partition: PartitionId, group: u32) -> u64 {
+        self.ready_for(partition, group, true)
+    }
+
+    fn ready_for(&self, partition: PartitionId, group: u32, at_most_once: bool) -> u64 {
         let look = self.partition(partition).and_then(|p| p.look(group));
         let look = look.filter(Look::delivers);
-        look.map_or(0, |look| look.counts().0.min(look.room_in_flight()))
+        let ready = |look: Look<'_>| look.counts().0.min(look.room_in_flight(at_most_once));
+        look.map_or(0, ready)
     }
 
     /// Messages of a group that are receivable, by priority from 0 on, whatever may be leased at

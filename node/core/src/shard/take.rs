@@ -26,11 +26,18 @@ pub(crate) struct Take {
 }
 
 impl Take {
-    pub(crate) fn new(p: &View<'_>, now: u64, max: u32, lease_ms: u64) -> Self {
-        let at_most_once = p.config.delivery == Delivery::AtMostOnce;
+    pub(crate) fn new(
+        p: &View<'_>,
+        now: u64,
+        (max, lease_ms): (u32, u64),
+        at_most_once: bool,
+    ) -> Self {
+        let at_most_once = at_most_once || p.config.delivery == Delivery::AtMostOnce;
         let look = p.look();
         let pending = p.group.returned + p.group.blocked + look.waiting();
-        let max = u64::from(max).min(look.room_in_flight()).min(pending) as usize;
+        let max = u64::from(max)
+            .min(look.room_in_flight(at_most_once))
+            .min(pending) as usize;
         let messages = Vec::with_capacity(max);
         let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
         let deadline = if at_most_once { now } else { now + lease_ms };
@@ -233,13 +240,14 @@ impl Look<'_> {
         !self.setting.paused && self.group.phase == Phase::Settled
     }
 
-    /// Messages that may still be leased before the limit of leases is reached.
-    pub(crate) fn room_in_flight(&self) -> u64 {
+    /// Messages that may still be delivered before the limit of leases is reached; what is
+    /// delivered at most once is not leased.
+    pub(crate) fn room_in_flight(&self, at_most_once: bool) -> u64 {
         let limit = match self.setting.max_in_flight {
             0 => u64::from(self.config.max_in_flight),
             own => u64::from(own),
         };
-        if limit == 0 || self.config.delivery == Delivery::AtMostOnce {
+        if limit == 0 || at_most_once || self.config.delivery == Delivery::AtMostOnce {
             return u64::MAX;
         }
         limit.saturating_sub(self.group.in_flight)

@@ -155,6 +155,7 @@ fn laned() -> Vec<Op> {
         session: None,
         max: 2,
         lease_ms: None,
+        at_most_once: false,
     };
     vec![
         Op::Configure(Configure { partition, config }),
@@ -195,6 +196,7 @@ fn grouped() -> Vec<Op> {
             session: None,
             max,
             lease_ms: None,
+            at_most_once: false,
         })
     };
     vec![

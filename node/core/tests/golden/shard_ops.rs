@@ -66,6 +66,7 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("delete message that is not leased", delete(None)),
         ("configure groups", configure_groups(PARTITION)),
         ("configure lanes", configure_lanes(PARTITION)),
+        ("receive at most once", receive_once()),
         ("configure breaker and rate", configure_breaker(PARTITION)),
         ("seek beginning", seek(PARTITION, SeekTo::Beginning)),
         ("seek end", seek(PARTITION, SeekTo::End)),
@@ -347,6 +348,18 @@ pub fn receive() -> Op {
         session: Some(SESSION),
         max: 10,
         lease_ms: Some(30_000),
+        at_most_once: false,
+    })
+}
+
+fn receive_once() -> Op {
+    Op::Receive(Receive {
+        partition: PARTITION,
+        group: 2,
+        session: None,
+        max: 10,
+        lease_ms: None,
+        at_most_once: true,
     })
 }
 

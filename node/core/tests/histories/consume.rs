@@ -16,6 +16,7 @@ impl Shard {
                 .map(|s| SessionId(s.parse().expect("a number"))),
             max: command.number("max", 1) as u32,
             lease_ms: command.option("lease").map(|ms| ms.parse().expect("ms")),
+            at_most_once: command.option("once").is_some(),
         };
         let (reply, _) = self.apply(&Op::Receive(receive));
         let Reply::Received(got) = reply else {

@@ -33,12 +33,14 @@ impl World {
                 session,
                 max,
                 lease,
+                once,
             } => vec![Op::Receive(Receive {
                 partition: id(slot),
                 group: self.group(*slot, *group),
                 session: Some(SessionId(*session)).filter(|s| s.0 != 0),
                 max: *max,
                 lease_ms: *lease,
+                at_most_once: *once,
             })],
             Happening::Settle { slot, picks } => self.settle(*slot, picks),
             Happening::Complete {

@@ -36,12 +36,16 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
         returned + waiting
     };
     prop_assert_eq!(stats.ready, ready, "ready of {} for {}", p.id, group);
-    let may_go = if p.groups[&group].setting.paused {
-        0
-    } else {
-        ready.min(p.room_in_flight(group))
+    let may_go = |once| {
+        if p.groups[&group].setting.paused {
+            0
+        } else {
+            ready.min(p.room_in_flight(group, once))
+        }
     };
-    prop_assert_eq!(world.machine.ready(p.id, group), may_go);
+    prop_assert_eq!(world.machine.ready(p.id, group), may_go(false));
+    let at_most_once = world.machine.ready_at_most_once(p.id, group);
+    prop_assert_eq!(at_most_once, may_go(true));
     lanes(world, p, (group, engaged))?;
     prop_assert_eq!(
         stats.blocked,

@@ -68,7 +68,10 @@ impl World {
                     self.count("completed by another group".into());
                 }
             }
-            (_, Reply::Received(received)) => self.cover_delivery(received),
+            (Op::Receive(op), Reply::Received(received)) => {
+                self.cover_delivery(received);
+                self.cover_once(op, received);
+            }
             (_, Reply::Settled(outcomes)) => {
                 for outcome in outcomes {
                     self.count(format!("settled {outcome:?}"));

@@ -11,8 +11,8 @@ impl Partition {
         let Some(group) = self.groups.get(&op.group).cloned() else {
             return Seen::Same(Reply::Refused(Refusal::NoGroup));
         };
-        let once = self.config.delivery == Delivery::AtMostOnce;
-        let mut max = u64::from(op.max).min(self.room_in_flight(op.group));
+        let once = op.at_most_once || self.config.delivery == Delivery::AtMostOnce;
+        let mut max = u64::from(op.max).min(self.room_in_flight(op.group, once));
         if group.setting.paused {
             max = 0;
         }
@@ -57,15 +57,15 @@ impl Partition {
         }
     }
 
-    /// Messages that a group may lease before its limit is reached.
-    pub fn room_in_flight(&self, group: u32) -> u64 {
+    /// Messages that a group may get before its limit of leases is reached.
+    pub fn room_in_flight(&self, group: u32, once: bool) -> u64 {
         let own = self.groups[&group].setting.max_in_flight;
         let limit = if own == 0 {
             self.config.max_in_flight
         } else {
             own
         };
-        if limit == 0 || self.config.delivery == Delivery::AtMostOnce {
+        if limit == 0 || once || self.config.delivery == Delivery::AtMostOnce {
             return u64::MAX;
         }
         u64::from(limit).saturating_sub(self.in_flight(group))

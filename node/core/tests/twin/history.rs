@@ -46,6 +46,7 @@ pub enum Happening {
         session: u128,
         max: u32,
         lease: Option<u64>,
+        once: bool,
     },
     Settle {
         slot: usize,
@@ -216,9 +217,9 @@ fn happening() -> impl Strategy<Value = Happening> {
                 Happening::Send { slot, producer, messages, atomic }
             })
             .boxed(),
-        10 => (slot(), group(), session(), 1_u32..6, lease)
-            .prop_map(|(slot, group, session, max, lease)| {
-                Happening::Receive { slot, group, session, max, lease }
+        10 => (slot(), group(), session(), 1_u32..6, (lease, weighted(0.15)))
+            .prop_map(|(slot, group, session, max, (lease, once))| {
+                Happening::Receive { slot, group, session, max, lease, once }
             })
             .boxed(),
         1 => (slot(), group(), begin())

@@ -25,11 +25,15 @@ pub struct Receive {
     pub max: u32,
     /// Lease in ms, 0..=12 h; None: the queue's. 0 ends at the next tick.
     pub lease_ms: Option<u64>,
+    /// These deliveries are acked by being made, also where the queue delivers at least once. They
+    /// count towards no limit of what is in flight.
+    pub at_most_once: bool,
 }
 
 // Frozen: these bits are in logs. The others are reserved (retry token).
 const HAS_SESSION: u8 = 1;
 const HAS_LEASE: u8 = 2;
+const AT_MOST_ONCE: u8 = 4;
 
 impl Receive {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -46,7 +50,8 @@ impl Receive {
         } else {
             0
         };
-        out.push(session | lease);
+        let once = if self.at_most_once { AT_MOST_ONCE } else { 0 };
+        out.push(session | lease | once);
         if let Some(session) = self.session {
             out.put_u128(session.0);
         }
@@ -60,7 +65,7 @@ impl Receive {
         let group = r.varint_u32("receive group")?;
         let max = r.varint_u32("receive maximum")?;
         let flags = r.u8("receive flags")?;
-        if flags & !(HAS_SESSION | HAS_LEASE) != 0 {
+        if flags & !(HAS_SESSION | HAS_LEASE | AT_MOST_ONCE) != 0 {
             return r.fail("receive flags");
         }
         let has = |bit| flags & bit != 0;
@@ -81,6 +86,7 @@ impl Receive {
             session,
             max,
             lease_ms,
+            at_most_once: has(AT_MOST_ONCE),
         })
     }
 
@@ -89,7 +95,8 @@ impl Receive {
             return Ok(Reply::Refused(Refusal::BadCount));
         }
         let lease_ms = self.lease_ms.unwrap_or(p.config.lease_ms).min(MAX_LEASE_MS);
-        let take = Take::new(p, step.now, self.max.min(MAX_RECEIVE), lease_ms);
+        let max = self.max.min(MAX_RECEIVE);
+        let take = Take::new(p, step.now, (max, lease_ms), self.at_most_once);
         Ok(Reply::Received(take.run(p, step, self.session)?))
     }
 }
