@@ -132,11 +132,7 @@ fn a_target_that_cannot_keep_the_promise_is_refused() {
             2,
             "--forward-ca-file",
         ),
-        (
-            format!("receive once --forward {plain}"),
-            1,
-            "is AtMostOnce",
-        ),
+        (format!("receive once --forward {plain}"), 1, "at most once"),
         (
             "receive orders --forward localhost:1/a/b".into(),
             4,

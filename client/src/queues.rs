@@ -278,13 +278,11 @@ impl Client {
     ) -> Result<Vec<(ReceivedMessage, bytes::Bytes)>, CallError> {
         let request = ReceiveRequest {
             queue: Some(self.queue_ref(name)),
-            group: String::new(),
             max_messages,
             wait: prost_types::Duration::try_from(wait).ok(),
-            lease: None,
             consumer: Some(identity()),
             retry_token: Uuid::new_v4().to_string(),
-            retried: false,
+            ..ReceiveRequest::default()
         };
         self.receive_as(request).await
     }

@@ -14,7 +14,7 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadstead_proto::v1::{self as proto, ReceiveStreamOpen};
+use roadstead_proto::v1::{self as proto, DeliveryGuarantee, ReceiveStreamOpen};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
@@ -56,6 +56,7 @@ pub struct ConsumerBuilder {
     lease: Option<Duration>,
     priority: u32,
     exclusive: bool,
+    at_most_once: bool,
     end_when_drained: bool,
     identity: proto::Consumer,
     grace: Duration,
@@ -101,6 +102,14 @@ impl ConsumerBuilder {
         self
     }
 
+    /// What this consumer gets is acked by being delivered, also where the queue delivers at least
+    /// once: it never comes again, and is lost with this process. Default false: as the queue says.
+    #[must_use]
+    pub fn at_most_once(mut self, at_most_once: bool) -> Self {
+        self.at_most_once = at_most_once;
+        self
+    }
+
     /// Ends the consumer when it is drained, as if it was stopped: for a program that is to end
     /// then. Default false: it waits until that is over or taken back.
     #[must_use]
@@ -139,6 +148,11 @@ impl ConsumerBuilder {
             .and_then(|lease| Duration::try_from(lease).ok())
             .unwrap_or(LEASE);
         let session = Uuid::new_v4().to_string();
+        let delivery = if self.at_most_once {
+            DeliveryGuarantee::AtMostOnce
+        } else {
+            DeliveryGuarantee::Unspecified
+        };
         let settings = Settings {
             shared: self.client.shared().clone(),
             open: ReceiveStreamOpen {
@@ -152,6 +166,7 @@ impl ConsumerBuilder {
                 consumer: Some(self.identity),
                 priority: self.priority,
                 exclusive: self.exclusive,
+                delivery: delivery.into(),
                 ..ReceiveStreamOpen::default()
             },
             lease: self.lease.unwrap_or(own),
@@ -277,6 +292,7 @@ impl Client {
             lease: None,
             priority: 0,
             exclusive: false,
+            at_most_once: false,
             end_when_drained: false,
             identity: identity(),
             grace: Duration::from_secs(25),

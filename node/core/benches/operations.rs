@@ -135,6 +135,7 @@ impl Shard {
             session: None,
             max: BATCH as u32,
             lease_ms: None,
+            at_most_once: false,
         };
         match self.apply(&Op::Receive(receive)) {
             (took, Some(Reply::Received(received))) => (took, received),

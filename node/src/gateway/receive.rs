@@ -49,6 +49,7 @@ impl<R: Runtime> Gateway<R> {
         let about = |error: ApiError| error.about(info.reference());
         let asked = Asked {
             session_id: validate::retry_session(&request.retry_token)?,
+            at_most_once: validate::at_most_once(request.delivery, &info.spec()).map_err(about)?,
             info: info.clone(),
             group,
             request,
@@ -183,6 +184,7 @@ impl<R: Runtime> Gateway<R> {
             stream: 0,
             lease: asked.request.lease,
             consumer: asked.request.consumer,
+            at_most_once: asked.at_most_once,
             drained: None,
         };
         let shards = self.shards.clone();
@@ -288,6 +290,7 @@ struct Asked {
     group: u32,
     /// By which it is known when it is tried again; empty: it is not.
     session_id: String,
+    at_most_once: bool,
     request: ReceiveRequest,
 }
 
@@ -304,6 +307,7 @@ impl Asked {
             group_id: self.group,
             session_id: self.session_id.clone(),
             held_only: false,
+            at_most_once: self.at_most_once,
         }
     }
 }

@@ -89,6 +89,8 @@ async fn open<R: Runtime>(
         stream: open.stream,
         priority: validate::count("priority", open.priority, 0, PRIORITY_MAX)?,
         exclusive: open.exclusive,
+        at_most_once: validate::at_most_once(open.delivery, &info.spec())
+            .map_err(|error| error.about(info.reference()))?,
         lease: open.lease,
         consumer: open.consumer,
         drained: drained("draining", open.draining.as_ref())?.map(Duration::from_millis),

@@ -47,6 +47,8 @@ pub struct Receiver {
     pub priority: u32,
     /// Others get nothing while it is there.
     pub exclusive: bool,
+    /// What it is delivered is acked by that.
+    pub at_most_once: bool,
     /// Absent: the queue's.
     pub lease: Option<prost_types::Duration>,
     /// For people.
@@ -158,6 +160,7 @@ impl<R: Runtime> Sources<R> {
             priority: receiver.priority,
             exclusive: receiver.exclusive,
             draining_ms: source.drained_until.map_or(0, left::<R>),
+            at_most_once: receiver.at_most_once,
         };
         source.read = 0;
         source.drained_until = source.drained_until.filter(|until| left::<R>(*until) > 0);

@@ -1,14 +1,17 @@
 //! What a request must look like before anything is done with it. Pure.
 
+mod receive;
+
 use std::time::Duration;
 
 use roadstead_core::shard::MAX_PRIORITY;
 use roadstead_proto::v1::attribute_value::Value;
 use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{
-    AttributeValue, Consumer, Ordering, OutgoingMessage, Producer, QueueRef, QueueSpec, Settlement,
+    AttributeValue, Ordering, OutgoingMessage, Producer, QueueRef, QueueSpec, Settlement,
 };
 
+pub use self::receive::{at_most_once, consumer, lease, retry_session, wait};
 use super::ApiError;
 use crate::shard::wire::millis;
 
@@ -26,12 +29,10 @@ const DEDUPLICATION_ID_MAX: usize = 128;
 const TRACE_PARENT_MAX: usize = 256;
 const NUMBER_DIGITS_MAX: usize = 38;
 const ID_MAX: usize = 64;
-const CONSUMER_NAME_MAX: usize = 253;
 const ERROR_TEXT_MAX: usize = 1_024;
 const MESSAGE_BYTES_DEFAULT: u32 = 256 << 10;
 const YEAR: Duration = Duration::from_hours(365 * 24);
 const LEASE_MAX: Duration = Duration::from_hours(12);
-const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The queue that a request names.
 pub fn queue(queue: Option<&QueueRef>) -> Result<&QueueRef, ApiError> {
@@ -240,51 +241,6 @@ pub fn id(field: &str, value: &str) -> Result<(), ApiError> {
         return Err(ApiError::invalid(field, message));
     }
     Ok(())
-}
-
-/// Who receives.
-pub fn consumer(consumer: Option<&Consumer>) -> Result<(), ApiError> {
-    let Some(consumer) = consumer else {
-        return Ok(());
-    };
-    for (field, value) in [
-        ("consumer.name", &consumer.name),
-        ("consumer.pod_uid", &consumer.pod_uid),
-    ] {
-        if value.len() > CONSUMER_NAME_MAX {
-            let message = format!(
-                "{field} has {} bytes, at most {CONSUMER_NAME_MAX}",
-                value.len()
-            );
-            return Err(ApiError::invalid(field, message));
-        }
-    }
-    Ok(())
-}
-
-/// A lease that the request asks for; absent: the queue's.
-pub fn lease(lease: Option<&prost_types::Duration>) -> Result<(), ApiError> {
-    check("lease", lease, LEASE_MAX)
-}
-
-/// How long to wait for a message, in milliseconds.
-pub fn wait(wait: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
-    check("wait", wait, WAIT_MAX)?;
-    Ok(wait.and_then(millis).unwrap_or(0))
-}
-
-/// The session that a retry token stands for; empty: none. No client can name one like it.
-pub fn retry_session(token: &str) -> Result<String, ApiError> {
-    if token.len() > ID_MAX {
-        let message = format!("retry_token has {} bytes, at most {ID_MAX}", token.len());
-        return Err(ApiError::invalid("retry_token", message));
-    }
-    Ok(if token.is_empty() {
-        String::new()
-    } else {
-        // Longer than a session id may be.
-        format!("{:.<ID_MAX$}{token}", "retry.")
-    })
 }
 
 /// How many messages are asked for; 0 stands for `default`.

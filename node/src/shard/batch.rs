@@ -8,6 +8,7 @@ use roadstead_core::shard::{
 };
 use tokio::sync::oneshot;
 
+use super::consumer::Line;
 use super::consumers::{Asked, Consumers};
 use super::intake::{Answer, Job, Lanes};
 
@@ -71,15 +72,24 @@ pub fn fill(
         consumers.touched(coming.0);
     }
     if consumers.is_dirty() {
-        batch.asked = consumers.ask(incoming, |(partition, group)| {
-            let delivers = machine.delivers(partition, group);
-            delivers.then(|| machine.ready(partition, group))
+        batch.asked = consumers.ask(incoming, |line, at_most_once| {
+            let delivers = machine.delivers(line.0, line.1);
+            delivers.then(|| ready(machine, line, at_most_once))
         });
         for asked in &batch.asked {
             entry.push(&Op::Receive(asked.receive));
         }
     }
     (!entry.is_empty()).then(|| (entry.finish(), batch))
+}
+
+/// Messages that a receive may find now.
+pub fn ready(machine: &ShardMachine, (partition, group): Line, at_most_once: bool) -> u64 {
+    if at_most_once {
+        machine.ready_at_most_once(partition, group)
+    } else {
+        machine.ready(partition, group)
+    }
 }
 
 /// The entry was applied, or will never be.

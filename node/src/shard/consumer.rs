@@ -62,6 +62,8 @@ pub struct Wish {
     pub stream: u64,
     /// Lease in ms; None: the queue's.
     pub lease_ms: Option<u64>,
+    /// What it is delivered is acked by that.
+    pub at_most_once: bool,
     /// Before whom it is served.
     pub rank: Rank,
     /// For people.

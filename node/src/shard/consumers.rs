@@ -89,7 +89,7 @@ impl Consumers {
         for line in lines {
             let waiting = self.lines.entry(line).or_default();
             waiting.consumers.push(id);
-            waiting.look_at_ranks(&self.all);
+            waiting.look_at_wishes(&self.all);
             self.dirty.insert(line);
         }
         id
@@ -113,7 +113,7 @@ impl Consumers {
             if let Some(waiting) = self.lines.get_mut(&line) {
                 waiting.consumers.retain(|other| *other != id);
                 if waiting.ranked {
-                    waiting.look_at_ranks(&self.all);
+                    waiting.look_at_wishes(&self.all);
                     self.dirty.insert(line);
                 }
                 if waiting.consumers.is_empty() && waiting.asked == 0 {
@@ -248,7 +248,11 @@ impl Consumers {
 
     /// What to receive now. `incoming` are messages that are being written and not applied yet;
     /// `ready` counts what is receivable by the applied state; None: no deliveries at present.
-    pub fn ask(&mut self, incoming: &Incoming, ready: impl Fn(Line) -> Option<u64>) -> Vec<Asked> {
+    pub fn ask(
+        &mut self,
+        incoming: &Incoming,
+        ready: impl Fn(Line, bool) -> Option<u64>,
+    ) -> Vec<Asked> {
         let mut asked = Vec::new();
         let mut first = std::mem::take(&mut self.dirty);
         let behind = |last| first.split_off(&last);
@@ -258,7 +262,7 @@ impl Consumers {
             let Some(waiting) = self.lines.get_mut(&line) else {
                 continue;
             };
-            let Some(ready) = ready(line) else {
+            let Some(ready) = ready(line, waiting.at_most_once) else {
                 continue;
             };
             let applied = if waiting.stuck { 0 } else { ready };

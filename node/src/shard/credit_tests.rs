@@ -65,7 +65,7 @@ impl Shard {
 
     fn write(&mut self) -> bool {
         let ready = self.ready;
-        let asked = self.consumers.ask(&BTreeMap::new(), |_| Some(ready));
+        let asked = self.consumers.ask(&BTreeMap::new(), |_, _| Some(ready));
         self.writing.extend(&asked);
         !asked.is_empty()
     }

@@ -45,7 +45,7 @@ fn open(consumers: &mut Consumers, wish: Wish) -> (ConsumerId, Pushes) {
 }
 
 fn ask(consumers: &mut Consumers, ready: u64) -> Vec<Asked> {
-    consumers.ask(&BTreeMap::new(), |_| Some(ready))
+    consumers.ask(&BTreeMap::new(), |_, _| Some(ready))
 }
 
 fn served(consumers: &mut Consumers, ready: u64) -> Vec<(ConsumerId, u32)> {

@@ -241,7 +241,10 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let asked = batch.asked.iter().map(|asked| asked.receive);
         let incoming = batch.incoming.keys().copied();
         let (ready, lines): (Vec<u64>, BTreeSet<Line>) = desk.replica.read(|machine, _| {
-            let ready = asked.map(|receive| machine.ready(receive.partition, receive.group));
+            let ready = asked.map(|receive| {
+                let line = (receive.partition, receive.group);
+                batch::ready(machine, line, receive.at_most_once)
+            });
             let lines = incoming.flat_map(|(partition, group)| {
                 let groups = match group {
                     None => machine.delivering(partition),

@@ -46,6 +46,7 @@ pub async fn receive<R: Runtime, P: Replica>(
         session_name: String::new(),
         stream: 0,
         lease_ms: call.lease.as_ref().and_then(millis),
+        at_most_once: call.at_most_once,
         rank: Rank::default(),
         label: call.consumer.unwrap_or_default(),
     };

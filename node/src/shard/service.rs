@@ -185,6 +185,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             session_name: open.session_id.clone(),
             stream: open.stream,
             lease_ms: open.lease.as_ref().and_then(millis),
+            at_most_once: open.at_most_once,
             rank: Rank {
                 priority: open.priority,
                 exclusive: open.exclusive,

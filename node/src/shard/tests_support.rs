@@ -238,6 +238,7 @@ pub(super) fn wish(session: Option<u128>, partitions: &[PartitionId]) -> Wish {
         session_name: String::new(),
         stream: 0,
         lease_ms: None,
+        at_most_once: false,
         rank: Rank::default(),
         label: ConsumerLabel::default(),
     }

@@ -23,6 +23,8 @@ pub(super) struct Waiting {
     pub(super) stuck: bool,
     /// Somebody is served before somebody else.
     pub(super) ranked: bool,
+    /// To somebody more can be delivered than may be leased.
+    pub(super) at_most_once: bool,
 }
 
 /// Who is served in one turn of a line.
@@ -70,9 +72,11 @@ impl Waiting {
     }
 
     /// To be called when somebody came or went.
-    pub(super) fn look_at_ranks(&mut self, all: &BTreeMap<ConsumerId, Consumer>) {
-        let ranked = |id: &ConsumerId| all[id].wish.rank != Rank::default();
-        self.ranked = self.consumers.iter().any(ranked);
+    pub(super) fn look_at_wishes(&mut self, all: &BTreeMap<ConsumerId, Consumer>) {
+        let wishes = || self.consumers.iter().map(|id| &all[id].wish);
+        let ranked = wishes().any(|wish| wish.rank != Rank::default());
+        let at_most_once = wishes().any(|wish| wish.at_most_once);
+        (self.ranked, self.at_most_once) = (ranked, at_most_once);
     }
 
     /// Takes credit of one tier for what is left, in turn.
@@ -112,6 +116,7 @@ impl Waiting {
                     session: consumer.wish.session,
                     max,
                     lease_ms: consumer.wish.lease_ms,
+                    at_most_once: consumer.wish.at_most_once,
                 },
                 ready,
             });

@@ -1,5 +1,6 @@
 //! `roadstead receive QUEUE`
 
+mod as_whom;
 mod each;
 mod exec;
 mod forward;
@@ -10,9 +11,10 @@ mod source;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::{Args, value_parser};
+use clap::Args;
 use roadstead_client::{Client, Delivery};
 
+use self::as_whom::AsWhom;
 use self::each::Each;
 use self::forward::{ForwardOptions, Forwarder};
 use self::post::{PostOptions, Poster};
@@ -28,15 +30,8 @@ pub struct Receive {
     /// Queue: name, or namespace/name
     #[arg(value_parser = names::queue)]
     queue: String,
-    /// Consumer group
-    #[arg(long, default_value = "default")]
-    group: String,
-    /// Before consumers with a lower one, 0..9
-    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=9))]
-    priority: u32,
-    /// Single active consumer: of those that say so one alone gets messages, the others stand by
-    #[arg(long)]
-    exclusive: bool,
+    #[command(flatten)]
+    as_whom: AsWhom,
     /// Messages to receive, without --follow
     #[arg(long, short = 'c', default_value_t = 1, conflicts_with = "follow")]
     #[arg(allow_negative_numbers = true, value_parser = units::at_least_one::<u64>)]
@@ -102,13 +97,14 @@ impl Receive {
         } else {
             connection.connect().await?
         };
-        let at_most_once = source::is_at_most_once(&client, &self.queue).await?;
+        let at_most_once =
+            self.as_whom.at_most_once || source::is_at_most_once(&client, &self.queue).await?;
         if at_most_once && (looks || self.forward.forward.is_some()) {
             return Err(self.cannot_go_back());
         }
         if at_most_once && self.output_queue.is_some() {
             return Err(anyhow!(
-                "queue {} is AtMostOnce: its messages are acked before a command runs, so \
+                "messages of {} are received at most once, which acks them before a command runs: \
                  --output-queue cannot send in the same step",
                 self.queue
             ));
@@ -119,11 +115,9 @@ impl Receive {
             return Ok(());
         }
         let ready = source::ready(&self, &client).await?;
-        let consumer = client
-            .consumer(&self.queue)
-            .group(&self.group)
-            .priority(self.priority)
-            .exclusive(self.exclusive)
+        let consumer = self
+            .as_whom
+            .consumer(&client, &self.queue)
             .end_when_drained(true)
             .max_in_flight(self.ahead(at_most_once)?);
         let consumer = consumer.start().await?;
@@ -166,8 +160,8 @@ impl Receive {
     fn cannot_go_back(&self) -> anyhow::Error {
         let queue = &self.queue;
         anyhow!(
-            "queue {queue} is AtMostOnce: a message that was received cannot go back; say --ack \
-             to take it, or look at it by: roadstead queue peek {queue}"
+            "a message of {queue} that is received at most once cannot go back; say --ack to take \
+             it, or look at it by: roadstead queue peek {queue}"
         )
     }
 

@@ -109,7 +109,7 @@ pub async fn run(
     } = tally;
     if returned > 0 {
         let fate = if source.at_most_once {
-            "lost, as the queue is AtMostOnce"
+            "lost, as it was received at most once"
         } else {
             "handed back"
         };

@@ -34,7 +34,7 @@ pub async fn ready(options: &Receive, client: &Client) -> anyhow::Result<u64> {
     if options.follow || options.wait >= READY {
         return Ok(0);
     }
-    let stats = client.group_stats(&options.queue, &options.group).await?;
+    let stats = client.group_stats(&options.queue, &options.as_whom.group).await?;
     Ok(stats.ready)
 }
 
@@ -89,7 +89,7 @@ impl Source<'_> {
     /// What becomes of a message on which the work did not succeed.
     pub fn fate(&self) -> &'static str {
         if self.at_most_once {
-            "it is lost, as its queue is AtMostOnce"
+            "it is lost, as it was received at most once"
         } else {
             "it goes back"
         }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use roadstead_client::proto::{
-    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueRef, QueueSpec, ReceiveRequest, RetryPolicy,
+    DeadLetterPolicy, DeliveryGuarantee, Ordering, QueueLimits, QueueRef, QueueSpec,
+    ReceiveRequest, RetryPolicy,
 };
 use roadstead_client::{Consumer, Message, Output, SettleError};
 
@@ -112,6 +113,48 @@ async fn at_most_once_is_never_twice() {
         seen.len()
     );
     assert!(seen.len() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_asks_for_it_gets_nothing_twice_of_any_queue() {
+    let scene = Scene::start().await;
+    let spec = QueueSpec {
+        // Fewer than are delivered before any would be settled.
+        limits: Some(QueueLimits {
+            max_in_flight: 10,
+            ..QueueLimits::default()
+        }),
+        ..QueueSpec::default()
+    };
+    scene.queue("chosen", spec).await;
+    send(&scene, "chosen", numbers(100)).await;
+    let careless = scene.client.consumer("chosen").at_most_once(true);
+    let careless = careless.max_in_flight(5).start().await.expect("ready");
+    let careful = scene
+        .client
+        .consumer("chosen")
+        .lease(Duration::from_secs(1));
+    let careful = careful.max_in_flight(10).start().await.expect("ready");
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        held.push(next(&careful).await);
+    }
+    let mut seen = BTreeSet::new();
+    for _ in 0..40 {
+        assert!(seen.insert(body(&next(&careless).await)));
+    }
+    scene.kill_leader_of("chosen").await;
+    while let Ok(next) = tokio::time::timeout(2 * QUIET, careless.next()).await {
+        let delivery = next.expect("it is delivered").expect("it goes on");
+        assert!(seen.insert(body(&delivery)), "twice: {delivery:?}");
+    }
+    println!("{} of 100 delivered at most once", seen.len());
+    // The other one's are its own, and at least once.
+    for delivery in held {
+        assert!(!seen.contains(&body(&delivery)), "{delivery:?}");
+        delivery.ack().await.expect("its lease was extended");
+    }
+    assert!(seen.len() > 70);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

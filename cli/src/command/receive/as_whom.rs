@@ -1,0 +1,34 @@
+//! As which consumer messages are received.
+
+use clap::{Args, value_parser};
+use roadstead_client::{Client, ConsumerBuilder};
+
+/// Its group, and how it stands in it.
+#[derive(Debug, Args)]
+pub struct AsWhom {
+    /// Consumer group
+    #[arg(long, default_value = "default")]
+    pub group: String,
+    /// Before consumers with a lower one, 0..9
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=9))]
+    priority: u32,
+    /// Single active consumer: of those that say so one alone gets messages, the others stand by
+    #[arg(long)]
+    exclusive: bool,
+    /// What is received is acked by that, also where the queue delivers at least once: it never
+    /// comes again
+    #[arg(long)]
+    pub at_most_once: bool,
+}
+
+impl AsWhom {
+    /// Such a consumer.
+    pub fn consumer(&self, client: &Client, queue: &str) -> ConsumerBuilder {
+        client
+            .consumer(queue)
+            .group(&self.group)
+            .priority(self.priority)
+            .exclusive(self.exclusive)
+            .at_most_once(self.at_most_once)
+    }
+}
