@@ -91,7 +91,7 @@ pub struct NodeConfig {
     #[arg(default_value_t = 2_000)]
     pub client_max_connections: u32,
 
-    /// And of one `ServiceAccount`: 1..100,000 [default: half of them]
+    /// And of one `ServiceAccount`: 1..100,000 [default: three quarters]
     #[arg(
         long,
         env = "ROADSTEAD_CLIENT_MAX_CONNECTIONS_PER_ACCOUNT",
@@ -182,8 +182,9 @@ impl NodeConfig {
 
     /// Connections that one `ServiceAccount` may have.
     pub fn connections_per_account(&self) -> usize {
-        let half = (self.client_max_connections / 2).max(1);
-        self.client_max_connections_per_account.unwrap_or(half) as usize
+        let all = self.client_max_connections;
+        let most = self.client_max_connections_per_account;
+        most.unwrap_or((all - all / 4).max(1)) as usize
     }
 
     /// host:port where clients reach this node; empty before the listeners are bound.

@@ -317,9 +317,11 @@ impl Consumers {
         let line = (asked.receive.partition, asked.receive.group);
         let max = asked.receive.max;
         let count = got.as_ref().map_or(0, |got| got.messages.len() as u32);
+        // It goes on from where it has come to.
+        let more = got.as_ref().is_some_and(|got| got.more);
         if let Some(waiting) = self.lines.get_mut(&line) {
             waiting.asked = waiting.asked.saturating_sub(u64::from(max));
-            waiting.stuck |= count < max && ready > 0 && ready >= asked.ready;
+            waiting.stuck |= count < max && ready > 0 && ready >= asked.ready && !more;
             if waiting.consumers.is_empty() && waiting.asked == 0 {
                 self.lines.remove(&line);
             } else {

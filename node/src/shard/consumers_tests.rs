@@ -54,6 +54,21 @@ fn what_is_ready_is_shared_and_never_beyond_the_credit() {
 }
 
 #[test]
+fn who_found_nothing_is_asked_again_only_where_there_is_more_to_look_at() {
+    for more in [false, true] {
+        let mut consumers = Consumers::default();
+        let (id, _keep) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
+        consumers.grant(id, 1);
+        let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(1));
+        let mut nothing = received(A, 0);
+        nothing.more = more;
+        consumers.answered(&asked[0], Some(nothing), 1);
+        let again = Vec::from_iter(more.then_some((id, 1)));
+        assert_eq!(ask(&mut consumers, 1), again);
+    }
+}
+
+#[test]
 fn unused_credit_comes_back_once_what_is_written_is_known() {
     let mut consumers = Consumers::default();
     let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());

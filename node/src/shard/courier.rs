@@ -65,8 +65,9 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
             let now = self.desk.now_ms();
             for (route, outboxes) in outboxes {
                 let pace = paces.entry(route).or_default();
-                if !pace.under_way && pace.due_ms <= now {
-                    pace.set_out();
+                let is_new = |outbox: &Outbox| !self.is_parked(outbox);
+                if !pace.under_way && (pace.due_ms <= now || outboxes.iter().any(is_new)) {
+                    pace.under_way = true;
                     trips.push(self.trip(route, outboxes));
                 }
             }
@@ -140,6 +141,11 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
         (route, carried)
     }
 
+    /// Whether it was tried, and could not be carried.
+    fn is_parked(&self, outbox: &Outbox) -> bool {
+        self.parked().contains_key(&(outbox.source, outbox.target))
+    }
+
     fn parked(&self) -> std::sync::MutexGuard<'_, Parked> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,10 +161,6 @@ struct Pace {
 }
 
 impl Pace {
-    fn set_out(&mut self) {
-        self.under_way = true;
-    }
-
     fn back(&mut self, carried: bool, now_ms: u64) {
         self.under_way = false;
         self.pause_ms = match (carried, self.pause_ms) {
@@ -179,7 +181,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut waits = Vec::new();
         for carried in [false, false, false, false, false, false, false, true, false] {
-            pace.set_out();
+            pace.under_way = true;
             pace.back(carried, 1_000);
             waits.push(pace.due_ms - 1_000);
         }

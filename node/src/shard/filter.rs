@@ -1,6 +1,6 @@
 //! Which messages of a walk are meant. Pure.
 
-use roadstead_core::shard::{MessageState as State, Peeked, key_hash};
+use roadstead_core::shard::{MAX_PRIORITY, MessageState as State, Peeked, key_hash};
 use roadstead_proto::v1::attribute_value::Value;
 use roadstead_proto::v1::{
     AttributeFilter, DeadLetterInfo, DeadLetterReason, MessageFilter, MessageState,
@@ -21,6 +21,7 @@ pub struct Filter {
     asked: MessageFilter,
     states: Vec<State>,
     key: Option<u64>,
+    tenant: Option<u64>,
     enqueued: Span,
     dead_lettered: Span,
 }
@@ -77,7 +78,11 @@ impl Filter {
             let message = "filter.attributes holds one without a name";
             return Err(ApiError::invalid("filter.attributes", message));
         }
-        let key = Some(&asked.ordering_key).filter(|key| !key.is_empty());
+        if let Some(priority) = asked.priority.filter(|it| *it > u32::from(MAX_PRIORITY)) {
+            let message = format!("filter.priority is {priority}, allowed are 0..{MAX_PRIORITY}");
+            return Err(ApiError::invalid("filter.priority", message));
+        }
+        let hash = |name: &str| (!name.is_empty()).then(|| key_hash(name.as_bytes()));
         let (enqueued, dead) = (
             Span::new(
                 asked.enqueued_after.as_ref(),
@@ -90,7 +95,8 @@ impl Filter {
         );
         Ok(Self {
             states,
-            key: key.map(|key| key_hash(key.as_bytes())),
+            key: hash(&asked.ordering_key),
+            tenant: hash(&asked.fairness_key),
             enqueued,
             dead_lettered: dead,
             asked,
@@ -106,6 +112,9 @@ impl Filter {
     pub fn may_match(&self, message: &Peeked) -> bool {
         (self.states.is_empty() || self.states.contains(&message.state))
             && self.key.is_none_or(|key| message.key == Some(key))
+            && self
+                .tenant
+                .is_none_or(|tenant| message.tenant == Some(tenant))
             && self
                 .asked
                 .priority
@@ -333,6 +342,11 @@ mod tests {
             ..MessageFilter::default()
         };
         assert_eq!(field(&reasons), "filter.reasons");
+        let priority = MessageFilter {
+            priority: Some(10),
+            ..MessageFilter::default()
+        };
+        assert_eq!(field(&priority), "filter.priority");
         assert_eq!(field(&attribute("", None)), "filter.attributes");
         let mut many = attribute("a", None);
         many.attributes = vec![many.attributes[0].clone(); 33];

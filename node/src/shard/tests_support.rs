@@ -224,6 +224,7 @@ pub(super) fn received(partition: PartitionId, messages: u16) -> Received {
         delivery: 1,
         epoch: 0,
         messages: (0..messages).map(delivered).collect(),
+        more: false,
     }
 }
 

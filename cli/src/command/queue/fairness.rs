@@ -18,6 +18,9 @@ pub struct Fairness {
     /// those that are not named have 1
     #[arg(long = "weight", value_name = "TENANT=N", value_parser = weight)]
     weights: Vec<TenantWeight>,
+    /// No tenant has more than one message in a turn any more
+    #[arg(long, conflicts_with = "weights")]
+    no_weights: bool,
 }
 
 fn weight(text: &str) -> Result<TenantWeight, String> {
@@ -39,7 +42,7 @@ impl Fairness {
             let priorities = spec.priorities.get_or_insert_default();
             priorities.aging = prost_types::Duration::try_from(aging).ok();
         }
-        if !self.weights.is_empty() {
+        if self.no_weights || !self.weights.is_empty() {
             spec.fairness.get_or_insert_default().weights = self.weights;
         }
     }

@@ -34,7 +34,9 @@ pub async fn ready(options: &Receive, client: &Client) -> anyhow::Result<u64> {
     if options.follow || options.wait >= READY {
         return Ok(0);
     }
-    let stats = client.group_stats(&options.queue, &options.as_whom.group).await?;
+    let stats = client
+        .group_stats(&options.queue, &options.as_whom.group)
+        .await?;
     Ok(stats.ready)
 }
 

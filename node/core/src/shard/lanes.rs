@@ -61,6 +61,11 @@ impl Run {
         self.before.is_some_and(|before| before < own())
     }
 
+    /// Whether a message of another lane may go before the next one.
+    pub(crate) fn alternates(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// Notes the turn.
     pub(crate) fn note(&self, p: &mut View<'_>) {
         if self.is_turn {
@@ -121,7 +126,8 @@ impl Lanes {
         scan: &mut u64,
     ) -> Result<(), KvError> {
         let aging_ms = p.config.aging_ms;
-        for known in &mut self.known {
+        // The highest first: what it may look at is not used up by a lane with a long way to go.
+        for known in self.known.iter_mut().rev() {
             if let Known::Run(run) = *known {
                 let head = p.head_of(step, run.stream, scan)?;
                 let head = head.map(|header| rank(&header, run.stream.lane(), aging_ms));
@@ -174,10 +180,11 @@ fn next_of(p: &View<'_>, lane: u8) -> Option<Run> {
         return Some(alone(next));
     }
     let goes_on = turn.left > 0 && look.is_ready(turn.stream);
+    let weight = |stream| TenantWeight::of_stream(&p.config.weights, stream);
     let (stream, left) = if goes_on {
-        (turn.stream, turn.left)
+        (turn.stream, turn.left.min(weight(turn.stream)))
     } else {
-        (next, TenantWeight::of_stream(&p.config.weights, next))
+        (next, weight(next))
     };
     Some(Run {
         left,
@@ -187,6 +194,15 @@ fn next_of(p: &View<'_>, lane: u8) -> Option<Run> {
 }
 
 impl View<'_> {
+    /// The counters of a stream say that messages are there, and none is.
+    pub(crate) fn miscounted(&self, how: &str, stream: Stream) -> KvError {
+        let (partition, group, number) = (self.id(), self.keys.group, stream.number());
+        KvError(format!(
+            "partition {partition}: messages {how} in stream {number} of group {group}, by their \
+             count, and there are none"
+        ))
+    }
+
     /// The message that a stream gives next: the first one that came back, else the first one that
     /// waits. Those before it that are not due are passed.
     fn head_of(
@@ -204,6 +220,9 @@ impl View<'_> {
         while self.look().waiting_in(stream) > 0 && *scan > 0 {
             let cursor = self.look().spot(stream).cursor;
             let position = self.next_within(step.kv, (stream, cursor), scan)?;
+            if position >= self.state.tail {
+                return Err(self.miscounted("wait", stream));
+            }
             self.set_cursor(stream, position);
             let header = self.open(step.kv, position)?;
             let Some(header) = header.filter(|header| header.stream == stream) else {

@@ -194,7 +194,11 @@ impl Look<'_> {
         let mut oldest: Option<u64> = None;
         let others = self.lines.all().keys().copied();
         for stream in [Stream::BASE].into_iter().chain(others) {
-            let returned = self.first_returned(kv, stream)?;
+            let returned = if self.returned_in(stream) > 0 {
+                self.first_returned(kv, stream)?
+            } else {
+                None
+            };
             let any_waits = self.counts().0 > self.group.returned && self.waiting_in(stream) > 0;
             let waiting = if any_waits {
                 self.first_waiting(kv, stream)?
@@ -325,6 +329,7 @@ impl Look<'_> {
             delivery: number,
             epoch: self.group.epoch as u32,
             messages,
+            more: false,
         })
     }
 }

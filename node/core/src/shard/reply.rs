@@ -222,8 +222,10 @@ pub struct Received {
     pub delivery: u64,
     /// Epoch of the group.
     pub epoch: u32,
-    /// The messages, in the order of delivery. Empty: nothing was ready.
+    /// The messages, in the order of delivery.
     pub messages: Vec<Delivered>,
+    /// It has looked at as much as one receive may, and there may be more: the next one goes on.
+    pub more: bool,
 }
 
 impl Received {

@@ -14,6 +14,8 @@ use crate::kv::{self, KvError};
 
 /// Headers and blocks looked at per receive; the next one goes on from there.
 const SCAN_MAX: u64 = 4_096;
+/// Rows of returned messages read at a time while lanes alternate.
+const ALTERNATING: u64 = 16;
 
 /// One receive being carried out.
 pub(crate) struct Take {
@@ -70,6 +72,7 @@ impl Take {
             }
             run.note(p);
         }
+        let more = scan == 0 && self.messages.len() < self.max;
         let slots = std::mem::take(&mut self.slots);
         let delivery = if slots.is_empty() {
             0
@@ -82,6 +85,7 @@ impl Take {
             delivery,
             epoch: p.group.epoch as u32,
             messages: self.messages,
+            more,
         })
     }
 
@@ -93,7 +97,12 @@ impl Take {
     ) -> Result<(), KvError> {
         let (from, end) = p.keys.all_returned(run.stream);
         let max = run.left.min((self.max - self.messages.len()) as u64);
-        let rows = kv::take(step.kv, &from, &end, max as usize)?;
+        // Where another lane may go before the next one, most of what is read is read in vain.
+        let most = if run.alternates() { ALTERNATING } else { max };
+        let rows = kv::take(step.kv, &from, &end, max.min(most) as usize)?;
+        if rows.is_empty() {
+            return Err(p.miscounted("came back", run.stream));
+        }
         for (key, value) in rows {
             let position = keys::tail(&key);
             let back = Returned::decode(&value);
@@ -120,6 +129,9 @@ impl Take {
         let stream = run.stream;
         let (cursor, mut waiting) = (p.look().spot(stream).cursor, p.look().waiting_in(stream));
         let position = p.next_within(step.kv, (stream, cursor), scan)?;
+        if position >= p.state.tail {
+            return Err(p.miscounted("wait", stream));
+        }
         p.set_cursor(stream, position);
         let returned = p.group.returned;
         let number = position / BLOCK;
