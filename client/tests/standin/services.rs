@@ -264,23 +264,29 @@ impl Node {
         };
         let queue = name(open.queue.clone());
         let partitions: BTreeSet<u32> = open.partitions.iter().copied().collect();
-        let meant = |queue: &&mut super::queue::Queue| queue.id == open.queue_id;
+        let meant = |queue: &&mut super::queue::Queue| {
+            let known = [0, queue.group_id].contains(&open.group_id);
+            queue.id == open.queue_id && known
+        };
         let again = {
             let mut state = self.shared.lock();
             let queue = state.queues.get_mut(&queue).filter(meant);
             queue.map(|queue| {
                 queue.streams.push(open.stream);
-                queue.again(&open.session_id, &partitions, &open.held_receipts)
+                let again = queue.again(&open.session_id, &partitions, &open.held_receipts);
+                let opened = ReceiveStreamOpened {
+                    queue_id: queue.id,
+                    group_id: queue.group_id,
+                };
+                (again, opened)
             })
         };
-        let Some(again) = again else {
+        let Some((again, opened)) = again else {
             let _ = down.send(Err(missing(&queue))).await;
             return;
         };
         let frame = |frame| Ok(ReceiveStreamResponse { frame: Some(frame) });
-        let _ = down
-            .send(frame(ReceiveDown::Opened(ReceiveStreamOpened {})))
-            .await;
+        let _ = down.send(frame(ReceiveDown::Opened(opened))).await;
         let batch = DeliveryBatch { deliveries: again };
         let _ = down.send(frame(ReceiveDown::Deliveries(batch))).await;
         let lease = open.lease.and_then(|lease| Duration::try_from(lease).ok());

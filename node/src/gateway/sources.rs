@@ -20,6 +20,7 @@ use super::shards::{QueueInfo, Shards, Subscription};
 use crate::auth::Principal;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
+use crate::shard::Rank;
 use crate::shard::deliver::{self, WINDOW_MIN};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
@@ -40,10 +41,8 @@ pub struct Receiver {
     pub one_time: bool,
     /// Which of the session's streams: a later one has a higher number.
     pub stream: u64,
-    /// 0..=9: before others with a lower one.
-    pub priority: u32,
-    /// Others get nothing while it is there.
-    pub exclusive: bool,
+    /// Which of several is served first.
+    pub rank: Rank,
     /// Absent: the queue's.
     pub lease: Option<prost_types::Duration>,
     /// For people.
@@ -140,8 +139,8 @@ impl<R: Runtime> Sources<R> {
             stream: receiver.stream,
             group_id: receiver.group_id,
             one_time: receiver.one_time,
-            priority: receiver.priority,
-            exclusive: receiver.exclusive,
+            priority: receiver.rank.priority,
+            exclusive: receiver.rank.exclusive,
         };
         source.read = 0;
         source.link = Some((node, self.shards.subscribe(node, source.shard, open)));
