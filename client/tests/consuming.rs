@@ -265,3 +265,14 @@ async fn a_queue_that_was_made_anew_is_another_one() {
     let ReceiveError::Refused(fault) = ended.expect("it moved over").unwrap_err();
     assert_eq!(fault.code, tonic::Code::NotFound);
 }
+
+#[tokio::test]
+async fn a_group_that_was_made_anew_is_another_one() {
+    let (cluster, client) = filled(1, Queue::new(1, LEASE), 0).await;
+    let consumer = client.consumer("q").group("g").start().await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    cluster.shared.lock().queue().group_id = 2;
+    let ended = tokio::time::timeout(Duration::from_secs(10), consumer.next()).await;
+    let ReceiveError::Refused(fault) = ended.expect("it moved over").unwrap_err();
+    assert_eq!(fault.code, tonic::Code::NotFound);
+}

@@ -23,6 +23,13 @@ pub mod v1 {
 /// The encoded `FileDescriptorSet` of the package, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// `namespace/name`.
+impl std::fmt::Display for v1::QueueRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 /// The partition, of `partitions` (at least 1), that messages with this ordering key go to.
 ///
 /// Part of the contract: whoever routes a message by its key, client or node, uses this function.

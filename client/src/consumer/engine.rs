@@ -158,7 +158,9 @@ impl Engine {
 
     fn hear(&mut self, report: Report) {
         match report {
-            Report::Opened(number) => {
+            Report::Opened(number, group_id) => {
+                // Streams are of this one from now on, not of one that takes its name.
+                self.settings.open.group_id = group_id;
                 if let Some(lane) = self.lanes.get_mut(&number) {
                     lane.opened = true;
                     self.failures = 0;

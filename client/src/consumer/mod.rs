@@ -158,6 +158,7 @@ impl ConsumerBuilder {
             open: ReceiveStreamOpen {
                 queue: queue.queue,
                 queue_id: queue.id,
+                group_id: queue.group_ids.get(&self.group).copied().unwrap_or(0),
                 group: self.group,
                 session_id: session.clone(),
                 lease: self

@@ -17,8 +17,8 @@ use crate::error::Fault;
 /// What a stream reports to the engine, with the stream's number.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The stream is served.
-    Opened(u64),
+    /// The stream is served, with the id of its group.
+    Opened(u64, u32),
     Deliveries(u64, Vec<Delivery>),
     /// The answer to a batch of settlements.
     Settled(u64, u64, Vec<SettleResult>),
@@ -86,7 +86,7 @@ async fn run(
     let mut incoming = answer.into_inner();
     while let Some(frame) = incoming.message().await? {
         let report = match frame.frame {
-            Some(Down::Opened(_)) => Report::Opened(number),
+            Some(Down::Opened(opened)) => Report::Opened(number, opened.group_id),
             Some(Down::Deliveries(batch)) => Report::Deliveries(number, batch.deliveries),
             Some(Down::Settled(batch)) => Report::Settled(number, batch.batch_id, batch.results),
             Some(Down::Draining(draining)) => {

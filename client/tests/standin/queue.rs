@@ -29,6 +29,8 @@ struct Lease {
 pub struct Queue {
     /// Another one for a queue of the same name.
     pub id: u64,
+    /// Of the group that every stream is of; another one for a group of the same name.
+    pub group_id: u32,
     pub partitions: u32,
     pub ordering: i32,
     pub deduplication: Option<Deduplication>,
@@ -66,6 +68,7 @@ impl Queue {
     pub fn new(partitions: u32, lease: Duration) -> Self {
         Self {
             id: 1,
+            group_id: 1,
             partitions,
             ordering: 0,
             deduplication: None,

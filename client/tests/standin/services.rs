@@ -266,24 +266,14 @@ impl Node {
         };
         let queue = name(open.queue.clone());
         let partitions: BTreeSet<u32> = open.partitions.iter().copied().collect();
-        let meant = |queue: &&mut super::queue::Queue| queue.id == open.queue_id;
-        let again = {
-            let mut state = self.shared.lock();
-            let queue = state.queues.get_mut(&queue).filter(meant);
-            queue.map(|queue| {
-                queue.streams.push(open.stream);
-                queue.drained_before.push(open.draining.is_some());
-                queue.again(&open.session_id, &partitions, &open.held_receipts)
-            })
-        };
-        let Some(again) = again else {
+        let meant = |queue: &&mut super::queue::Queue| is_meant(queue, &open);
+        let again = self.opened(&queue, &open, &partitions);
+        let Some((again, opened)) = again else {
             let _ = down.send(Err(missing(&queue))).await;
             return;
         };
         let frame = |frame| Ok(ReceiveStreamResponse { frame: Some(frame) });
-        let _ = down
-            .send(frame(ReceiveDown::Opened(ReceiveStreamOpened {})))
-            .await;
+        let _ = down.send(frame(ReceiveDown::Opened(opened))).await;
         let batch = DeliveryBatch { deliveries: again };
         let _ = down.send(frame(ReceiveDown::Deliveries(batch))).await;
         let lease = open.lease.and_then(|lease| Duration::try_from(lease).ok());
@@ -326,6 +316,26 @@ impl Node {
         }
     }
 
+    /// What is leased to the session already, and what its stream is of.
+    fn opened(
+        &self,
+        queue: &str,
+        open: &ReceiveStreamOpen,
+        partitions: &BTreeSet<u32>,
+    ) -> Option<(Vec<Delivery>, ReceiveStreamOpened)> {
+        let mut state = self.shared.lock();
+        let queue = state.queues.get_mut(queue);
+        let queue = queue.filter(|queue| is_meant(queue, open))?;
+        queue.streams.push(open.stream);
+        queue.drained_before.push(open.draining.is_some());
+        let again = queue.again(&open.session_id, partitions, &open.held_receipts);
+        let opened = ReceiveStreamOpened {
+            queue_id: queue.id,
+            group_id: queue.group_id,
+        };
+        Some((again, opened))
+    }
+
     fn settle(&self, queue: &str, batch: &SettleBatch) -> Option<SettleBatchResult> {
         let mut state = self.shared.lock();
         let queue = state.queues.get_mut(queue)?;
@@ -343,4 +353,9 @@ impl Node {
             results,
         })
     }
+}
+
+fn is_meant(queue: &super::queue::Queue, open: &ReceiveStreamOpen) -> bool {
+    let group = [0, queue.group_id].contains(&open.group_id);
+    queue.id == open.queue_id && group
 }

@@ -9,6 +9,7 @@ use roadstead_proto::v1::{
     ShardRedrive, ShardRedriveMessage,
 };
 
+use super::groups::Named;
 use super::pages::{beginning, stations, token};
 use super::queues::odd_answer;
 use super::route::Again;
@@ -32,7 +33,7 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: PeekMessagesRequest,
     ) -> Result<PeekMessagesResponse, ApiError> {
-        let meant = (request.queue.as_ref(), request.group.as_str());
+        let meant = Named::only(request.queue.as_ref(), &request.group);
         let (info, group_id) = self
             .queue_and_group(principal, Action::PeekMessages, meant)
             .await?;
@@ -127,8 +128,8 @@ impl<R: Runtime> Gateway<R> {
             }
         }
         if sum.moved > 0 && !request.dry_run {
-            let (queue, to) = (shown(info.reference()), to.as_ref().map(shown));
-            let to = to.unwrap_or_else(|| "where they came from".to_owned());
+            let queue = info.reference().to_string();
+            let to = to.map_or_else(|| "where they came from".to_owned(), |to| to.to_string());
             tracing::info!(%principal, queue, to, messages = sum.moved, "messages redriven");
         }
         Ok(sum)
@@ -179,10 +180,8 @@ impl<R: Runtime> Gateway<R> {
         let target = self.queue(principal, Action::Send, Some(&named)).await;
         let target = target.map_err(about_to)?;
         if target.id() == source.id() {
-            let message = format!(
-                "the messages are in queue {} already: name another one to go to",
-                shown(&named)
-            );
+            let message =
+                format!("the messages are in queue {named} already: name another one to go to");
             return Err(ApiError::invalid("to", message).about(&named));
         }
         Ok((source, Some(named)))
@@ -224,12 +223,8 @@ fn shard_of(info: &QueueInfo, text: &str) -> Result<GroupId, ApiError> {
         let message = format!(
             "location {text:?} is not in queue {}: it is of another one, or of one of that name \
              that was deleted",
-            shown(info.reference())
+            info.reference()
         );
         ApiError::new(tonic::Code::NotFound, message).about(info.reference())
     })
-}
-
-fn shown(queue: &QueueRef) -> String {
-    format!("{}/{}", queue.namespace, queue.name)
 }

@@ -13,6 +13,7 @@ use roadstead_proto::v1::{
     ShardListConsumers,
 };
 
+use super::groups::Named;
 use super::queues::odd_answer;
 use super::{ApiError, Gateway, PATIENCE, validate};
 use crate::auth::{Action, Principal};
@@ -36,7 +37,7 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: ListConsumersRequest,
     ) -> Result<ListConsumersResponse, ApiError> {
-        let meant = (request.queue.as_ref(), request.group.as_str());
+        let meant = Named::only(request.queue.as_ref(), &request.group);
         let (info, group_id) = self
             .queue_and_group(principal, Action::ListConsumers, meant)
             .await?;
@@ -75,7 +76,7 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: DrainConsumersRequest,
     ) -> Result<DrainConsumersResponse, ApiError> {
-        let meant = (request.queue.as_ref(), request.group.as_str());
+        let meant = Named::only(request.queue.as_ref(), &request.group);
         let (info, group_id) = self
             .queue_and_group(principal, Action::DrainConsumers, meant)
             .await?;

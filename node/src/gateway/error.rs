@@ -37,18 +37,16 @@ impl ApiError {
 
     /// The queue does not exist.
     pub fn queue_not_found(queue: &QueueRef) -> Self {
-        let name = format!("{}/{}", queue.namespace, queue.name);
         let message = format!(
-            "queue {name} does not exist; create it (roadstead queue create, or a Queue object)"
+            "queue {queue} does not exist; create it (roadstead queue create, or a Queue object)"
         );
         Self::new(Code::NotFound, message).about(queue)
     }
 
     /// The queue that was used so far was deleted; one that has its name now is another one.
     pub fn queue_gone(queue: &QueueRef) -> Self {
-        let name = format!("{}/{}", queue.namespace, queue.name);
         let message = format!(
-            "queue {name} does not exist any more: it was deleted; if it was created anew, start \
+            "queue {queue} does not exist any more: it was deleted; if it was created anew, start \
              again to use the new one"
         );
         Self::new(Code::NotFound, message).about(queue)
@@ -57,9 +55,8 @@ impl ApiError {
     /// The consumer group that was used so far was deleted; one that has its name now is another
     /// one.
     pub fn group_gone(queue: &QueueRef) -> Self {
-        let name = format!("{}/{}", queue.namespace, queue.name);
         let message = format!(
-            "the consumer group of queue {name} does not exist any more: it was deleted; if it was \
+            "the consumer group of queue {queue} does not exist any more: it was deleted; if it was \
              created anew, start again to use the new one"
         );
         let mut error = Self::new(Code::NotFound, message).about(queue);
@@ -89,7 +86,7 @@ impl ApiError {
     /// Names the queue that the call was about.
     #[must_use]
     pub fn about(mut self, queue: &QueueRef) -> Self {
-        self.detail.queue = format!("{}/{}", queue.namespace, queue.name);
+        self.detail.queue = queue.to_string();
         self
     }
 

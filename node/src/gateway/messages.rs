@@ -318,9 +318,8 @@ pub(super) fn check_partition(info: &QueueInfo, partition: Option<u32>) -> Resul
 
 fn no_partition(info: &QueueInfo, partition: u32) -> ApiError {
     let message = format!(
-        "partition {partition} does not exist: queue {}/{} has {}, numbered from 0",
-        info.reference().namespace,
-        info.reference().name,
+        "partition {partition} does not exist: queue {} has {}, numbered from 0",
+        info.reference(),
         info.partitions()
     );
     ApiError::invalid("partition", message).about(info.reference())

@@ -14,6 +14,7 @@ use roadstead_proto::v1::{
 };
 use tonic::Code;
 
+use super::groups::Named;
 use super::route::Again;
 use super::shards::QueueInfo;
 use super::{ApiError, BARRIER, Gateway, PATIENCE, validate};
@@ -174,7 +175,7 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: GetQueueStatsRequest,
     ) -> Result<GetQueueStatsResponse, ApiError> {
-        let meant = (request.queue.as_ref(), request.group.as_str());
+        let meant = Named::only(request.queue.as_ref(), &request.group);
         let (info, group) = self
             .queue_and_group(principal, Action::GetQueueStats, meant)
             .await?;
@@ -236,8 +237,8 @@ impl<R: Runtime> Gateway<R> {
             };
             messages += purged.messages;
         }
-        let QueueRef { namespace, name } = info.reference();
-        tracing::info!(%principal, queue = format!("{namespace}/{name}"), messages, "queue purged");
+        let queue = info.reference().to_string();
+        tracing::info!(%principal, queue, messages, "queue purged");
         Ok(PurgeQueueResponse { messages })
     }
 
@@ -281,7 +282,7 @@ pub(super) fn odd_answer(group: GroupId) -> ApiError {
 
 /// The page token names the last queue of the page before.
 fn token(last: &QueueRef) -> String {
-    format!("{}/{}", last.namespace, last.name)
+    last.to_string()
 }
 
 fn page_start(token: &str) -> Result<Option<QueueRef>, ApiError> {

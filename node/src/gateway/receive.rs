@@ -13,6 +13,7 @@ use roadstead_proto::v1::{
     Delivery, Nack, ReceiveRequest, ReceiveResponse, Settlement, ShardCall, ShardReceive,
 };
 
+use super::groups::Named;
 use super::queues::odd_answer;
 use super::route::Again;
 use super::shards::QueueInfo;
@@ -23,6 +24,7 @@ use crate::auth;
 use crate::auth::Principal;
 use crate::raft::types::GroupId;
 use crate::runtime::Runtime;
+use crate::shard::Rank;
 use crate::shard::deliver::{ANSWER_BYTES, weight};
 use crate::shard::wire::duration_ms;
 
@@ -38,7 +40,7 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: ReceiveRequest,
     ) -> Result<ReceiveResponse, ApiError> {
-        let meant = (request.queue.as_ref(), request.group.as_str());
+        let meant = Named::only(request.queue.as_ref(), &request.group);
         let (info, group) = self
             .queue_and_group(principal, auth::Action::Receive, meant)
             .await?;
@@ -179,8 +181,7 @@ impl<R: Runtime> Gateway<R> {
             info: asked.info,
             session_id: asked.session_id,
             one_time: true,
-            priority: 0,
-            exclusive: false,
+            rank: Rank::default(),
             stream: 0,
             lease: asked.request.lease,
             consumer: asked.request.consumer,

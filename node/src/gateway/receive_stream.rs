@@ -17,13 +17,14 @@ use roadstead_proto::v1::{
 use tokio::sync::mpsc;
 
 use super::consumers::drained;
-use super::groups::group_id;
+use super::groups::Named;
 use super::held::Held;
 use super::shards::QueueInfo;
 use super::sources::{Receiver, Sources};
-use super::{ApiError, BARRIER, Gateway, validate};
+use super::{ApiError, Gateway, validate};
 use crate::auth::{Action, Principal, authorize};
 use crate::runtime::Runtime;
+use crate::shard::Rank;
 
 /// Frames to the client that may wait for it. Each holds 256 KiB or one larger message.
 const FRAMES: usize = 4;
@@ -77,9 +78,17 @@ async fn open<R: Runtime>(
         let message = "the first frame of a stream of deliveries is `open`";
         return Err(ApiError::invalid("open", message));
     };
-    let info = find(gateway, &principal, &open).await?;
+    let meant = Named {
+        queue: open.queue.as_ref(),
+        group: &open.group,
+        queue_id: open.queue_id,
+        group_id: open.group_id,
+    };
+    let (info, group_id) = gateway
+        .queue_and_group(&principal, Action::Receive, meant)
+        .await?;
     authorize(&principal, Action::Settle, Some(info.reference()))?;
-    let group_id = check(&open, &info).map_err(|error| error.about(info.reference()))?;
+    check(&open, &info).map_err(|error| error.about(info.reference()))?;
     let receiver = Receiver {
         one_time: false,
         principal: principal.clone(),
@@ -87,8 +96,10 @@ async fn open<R: Runtime>(
         group_id,
         session_id: open.session_id,
         stream: open.stream,
-        priority: validate::count("priority", open.priority, 0, PRIORITY_MAX)?,
-        exclusive: open.exclusive,
+        rank: Rank {
+            priority: validate::count("priority", open.priority, 0, PRIORITY_MAX)?,
+            exclusive: open.exclusive,
+        },
         at_most_once: validate::at_most_once(open.delivery, &info.spec())
             .map_err(|error| error.about(info.reference()))?,
         lease: open.lease,
@@ -96,6 +107,10 @@ async fn open<R: Runtime>(
         drained: drained("draining", open.draining.as_ref())?.map(Duration::from_millis),
     };
     let shards = gateway.shards.clone();
+    let opened = ReceiveStreamOpened {
+        queue_id: info.id(),
+        group_id,
+    };
     let sources = Sources::new(shards, gateway.router.clone(), receiver, &open.partitions);
     let mut stream = Stream {
         gateway: gateway.clone(),
@@ -110,44 +125,18 @@ async fn open<R: Runtime>(
         withdrawing: None,
         start: R::Instant::now(),
     };
-    stream.answer(receive_stream_response::Frame::Opened(
-        ReceiveStreamOpened {},
-    ));
+    stream.answer(receive_stream_response::Frame::Opened(opened));
     Ok(Some(stream))
 }
 
-/// The queue of that name, if it is still the one that is meant.
-async fn find<R: Runtime>(
-    gateway: &Gateway<R>,
-    principal: &Principal,
-    open: &ReceiveStreamOpen,
-) -> Result<Arc<QueueInfo>, ApiError> {
-    let look = || gateway.queue(principal, Action::Receive, open.queue.as_ref());
-    let meant = |info: &QueueInfo| open.queue_id == 0 || info.id() == open.queue_id;
-    let info = look().await?;
-    if meant(&info) && info.group(&open.group).is_some() {
-        return Ok(info);
-    }
-    // This node's catalog may lag behind.
-    gateway.queues.barrier(BARRIER).await?;
-    let info = look().await?;
-    if meant(&info) {
-        return Ok(info);
-    }
-    Err(ApiError::queue_gone(info.reference()))
-}
-
-/// The id of the group that is meant.
-fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<u32, ApiError> {
-    let group = group_id(&open.group, info)?;
+fn check(open: &ReceiveStreamOpen, info: &QueueInfo) -> Result<(), ApiError> {
     validate::id("session_id", &open.session_id)?;
     validate::lease(open.lease.as_ref())?;
     validate::consumer(open.consumer.as_ref())?;
     let partitions = open.partitions.iter();
     partitions
         .copied()
-        .try_for_each(|p| super::messages::check_partition(info, Some(p)))?;
-    Ok(group)
+        .try_for_each(|p| super::messages::check_partition(info, Some(p)))
 }
 
 struct Stream<R: Runtime> {

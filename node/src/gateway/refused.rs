@@ -41,7 +41,7 @@ pub(super) fn results(
     let mut results = vec![others; request.messages.len()];
     for (place, error) in refusals {
         let mut error = error.about(queue);
-        error.message = format!("queue {}: {}", error.detail.queue, error.message);
+        error.message = format!("queue {queue}: {}", error.message);
         results[place] = failed(partition, &error);
     }
     results

@@ -7,9 +7,10 @@ use roadstead_proto::v1::seek_group_request::To;
 use roadstead_proto::v1::shard_call::Call;
 use roadstead_proto::v1::shard_reply::Reply;
 use roadstead_proto::v1::{
-    QueueRef, SeekGroupRequest, SeekGroupResponse, SeekPosition, ShardSeek, shard_seek,
+    SeekGroupRequest, SeekGroupResponse, SeekPosition, ShardSeek, shard_seek,
 };
 
+use super::groups::Named;
 use super::messages::check_partition;
 use super::queues::odd_answer;
 use super::validate::known;
@@ -26,7 +27,7 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: SeekGroupRequest,
     ) -> Result<SeekGroupResponse, ApiError> {
-        let meant = (request.queue.as_ref(), request.group.as_str());
+        let meant = Named::only(request.queue.as_ref(), &request.group);
         let (info, group_id) = self
             .queue_and_group(principal, Action::SeekGroup, meant)
             .await?;
@@ -57,8 +58,7 @@ impl<R: Runtime> Gateway<R> {
             sum.messages += sought.messages;
             sum.done &= sought.done;
         }
-        let QueueRef { namespace, name } = info.reference();
-        let (queue, group) = (format!("{namespace}/{name}"), &request.group);
+        let (queue, group) = (info.reference().to_string(), &request.group);
         tracing::info!(%principal, queue, group, ?to, messages = sum.messages, "group sought");
         Ok(sum)
     }

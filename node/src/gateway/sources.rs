@@ -20,6 +20,7 @@ use super::shards::{QueueInfo, Shards, Subscription};
 use crate::auth::Principal;
 use crate::raft::types::{GroupId, NodeId};
 use crate::runtime::Runtime;
+use crate::shard::Rank;
 use crate::shard::deliver::{self, WINDOW_MIN};
 use crate::shard::wire::duration_ms;
 
@@ -43,10 +44,8 @@ pub struct Receiver {
     pub one_time: bool,
     /// Which of the session's streams: a later one has a higher number.
     pub stream: u64,
-    /// 0..=9: before others with a lower one.
-    pub priority: u32,
-    /// Others get nothing while it is there.
-    pub exclusive: bool,
+    /// Which of several is served first.
+    pub rank: Rank,
     /// What it is delivered is acked by that.
     pub at_most_once: bool,
     /// Absent: the queue's.
@@ -157,8 +156,8 @@ impl<R: Runtime> Sources<R> {
             stream: receiver.stream,
             group_id: receiver.group_id,
             one_time: receiver.one_time,
-            priority: receiver.priority,
-            exclusive: receiver.exclusive,
+            priority: receiver.rank.priority,
+            exclusive: receiver.rank.exclusive,
             draining_ms: source.drained_until.map_or(0, left::<R>),
             at_most_once: receiver.at_most_once,
         };

@@ -62,7 +62,7 @@ pub async fn delete<R: Runtime, P: Replica>(
         });
         match write(desk, op, &queue).await? {
             Reply::Deleted(Removal::Done) => {
-                let (message, queue, force) = (peeked.id, shown(&queue), request.force);
+                let (message, queue, force) = (peeked.id, queue.to_string(), request.force);
                 tracing::info!(%principal, %message, queue, force, "message deleted");
                 return Ok(());
             }
@@ -125,7 +125,7 @@ pub async fn redrive<R: Runtime, P: Replica>(
     match redrive::write(desk, op, &queue).await?.first() {
         Some(Removal::Done) => {
             let to = target.reference().clone();
-            let (message, queue, target) = (peeked.id, shown(&queue), shown(&to));
+            let (message, queue, target) = (peeked.id, queue.to_string(), to.to_string());
             let principal = targets.principal();
             tracing::info!(
                 %principal, %message, queue, to = target, changed, "message redriven"
@@ -182,12 +182,8 @@ async fn write<R: Runtime, P: Replica>(
     }
 }
 
-fn shown(queue: &QueueRef) -> String {
-    format!("{}/{}", queue.namespace, queue.name)
-}
-
 fn gone(named: &Named<'_>) -> ApiError {
-    let queue = shown(named.queue);
+    let queue = named.queue;
     let what = match named.message_id {
         "" => "no message".to_owned(),
         id => format!("no message {id}"),
@@ -201,7 +197,7 @@ fn gone(named: &Named<'_>) -> ApiError {
 }
 
 fn leased(named: &Named<'_>, peeked: &Peeked, verb: &str) -> ApiError {
-    let queue = shown(named.queue);
+    let queue = named.queue;
     let instead = match verb {
         "delete" => "wait until its consumer is done, or delete it by force",
         _ => "wait until its consumer is done",

@@ -62,6 +62,7 @@ mod tests_upkeep;
 #[cfg(test)]
 pub(crate) mod twin;
 
+pub use consumer::Rank;
 pub use courier::Parked;
 pub use desk::ShardOptions;
 pub use filter::Filter;

@@ -11,9 +11,8 @@ use crate::raft::types::GroupId;
 
 /// The error of a call that the state machine refused.
 pub fn refused(refusal: Refusal, queue: &QueueRef) -> ApiError {
-    let name = format!("{}/{}", queue.namespace, queue.name);
     let (code, retryable) = code(refusal);
-    let message = format!("queue {name}: {refusal}; {}", advice(refusal));
+    let message = format!("queue {queue}: {refusal}; {}", advice(refusal));
     let mut error = ApiError::new(code, message).about(queue);
     if refusal == Refusal::StaleReceipt {
         // Told from a queue that does not exist.

@@ -192,6 +192,8 @@ impl Replica for Twin {
 #[derive(Default)]
 pub struct TwinQueues {
     queues: Mutex<BTreeMap<u64, Arc<QueueInfo>>>,
+    /// What was committed and is not applied here.
+    behind: Mutex<Vec<QueueInfo>>,
     version: AtomicU64,
     changed: Notify,
 }
@@ -204,6 +206,11 @@ impl TwinQueues {
             .insert(info.id(), Arc::new(info));
         self.version.fetch_add(1, Ordering::SeqCst);
         self.changed.notify_waiters();
+    }
+
+    /// The same, known here only behind a barrier.
+    pub fn set_late(&self, info: QueueInfo) {
+        self.behind.lock().unwrap().push(info);
     }
 
     pub fn remove(&self, id: u64) {
@@ -257,6 +264,10 @@ impl Queues for TwinQueues {
     }
 
     async fn barrier(&self, _: Duration) -> Result<(), ApiError> {
+        let behind = std::mem::take(&mut *self.behind.lock().unwrap());
+        for info in behind {
+            self.set(info);
+        }
         Ok(())
     }
 }
