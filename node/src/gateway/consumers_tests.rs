@@ -226,6 +226,34 @@ async fn a_drain_holds_behind_a_change_of_leader_and_a_new_stream() {
 }
 
 #[tokio::test]
+async fn what_a_drained_consumer_never_got_is_for_others() {
+    let (cluster, gateway) = start().await;
+    let mut victim = consumer(&gateway, "one", "victim", 100).await;
+    send(&gateway, "one", (0..4).map(|_| message("x")).collect()).await;
+    let held = take(&mut victim, 4).await;
+    drop(victim);
+    change_leaders(&cluster).await;
+    let mut other = consumer(&gateway, "one", "other", 100).await;
+    let open = ReceiveStreamOpen {
+        draining: Some(duration_ms(60_000)),
+        held_receipts: held[..2].iter().map(|one| one.receipt.clone()).collect(),
+        ..opened("one", "victim")
+    };
+    let mut victim = Stream::open_as(&gateway, open).await;
+    victim.credit(100).await;
+    let got = take(&mut other, 2).await;
+    let ids = |all: &[Delivery]| -> Vec<String> {
+        let ids = all.iter().map(|one| one.message_id.clone());
+        ids.collect()
+    };
+    assert_eq!(ids(&got), ids(&held[2..]));
+    assert!(got.iter().all(|delivery| delivery.delivery_count == 1));
+    assert_eq!(listed(&gateway, "one", "victim").await.in_flight, 2);
+    let ack = Action::Ack(Ack {});
+    assert_eq!(settle(&mut victim, &held[0], ack).await, None);
+}
+
+#[tokio::test]
 async fn one_time_receives_are_drained_by_their_name_too() {
     let (_cluster, gateway) = start().await;
     let receive = |name: &str, wait_ms| ReceiveRequest {

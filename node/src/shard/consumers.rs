@@ -28,6 +28,8 @@ pub struct Consumers {
     /// Who gives back what is unused once it was asked for.
     once: Vec<ConsumerId>,
     pub(super) drains: Drains,
+    /// Leased to those who are drained, and never delivered.
+    pub(super) undelivered: Vec<Received>,
     /// Milliseconds of any monotonic clock, as it was told last.
     pub(super) now_ms: u64,
 }
@@ -83,6 +85,7 @@ impl Consumers {
         consumer.drained_until_ms = self.drains.until_ms(&consumer.wish);
         if consumer.drained_until_ms.is_some() {
             consumer.push(consumer.draining(self.now_ms));
+            self.undelivered.append(&mut consumer.forgone());
         }
         consumer.repay();
         self.all.insert(id, consumer);
@@ -133,6 +136,7 @@ impl Consumers {
         self.lines.clear();
         self.dirty.clear();
         self.drains.clear();
+        self.undelivered.clear();
     }
 
     /// The queues that somebody subscribes to, and their groups.
@@ -351,6 +355,7 @@ impl Consumers {
         match heir.and_then(|id| self.all.get_mut(&id)) {
             Some(consumer) => {
                 consumer.owed.push(got);
+                self.undelivered.append(&mut consumer.forgone());
                 consumer.repay();
                 None
             }

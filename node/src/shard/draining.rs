@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use roadstead_core::shard::Received;
+
 use super::consumer::{Consumer, ConsumerId, Push};
 use super::consumers::Consumers;
 use super::drains::{GroupOf, Selector};
@@ -46,8 +48,14 @@ impl Consumers {
         };
         self.drains.say_again(&consumer.wish, self.now_ms + left_ms);
         consumer.drained_until_ms = self.drains.until_ms(&consumer.wish);
+        self.undelivered.append(&mut consumer.forgone());
         consumer.push(consumer.draining(self.now_ms));
         self.look_elsewhere(id);
+    }
+
+    /// What is leased to those who are drained and was never delivered: it is for others.
+    pub fn undelivered(&mut self) -> Vec<Received> {
+        std::mem::take(&mut self.undelivered)
     }
 
     /// The streams of a group's consumers.
@@ -75,6 +83,7 @@ impl Consumers {
             let until_ms = self.drains.until_ms(&consumer.wish);
             if consumer.drained_until_ms != until_ms {
                 consumer.drained_until_ms = until_ms;
+                self.undelivered.append(&mut consumer.forgone());
                 consumer.push(consumer.draining(self.now_ms));
                 changed.push(*id);
             }
@@ -93,6 +102,14 @@ impl Consumers {
 }
 
 impl Consumer {
+    /// What it is owed, where it is drained. A receive that is tried again gets the same messages.
+    pub(super) fn forgone(&mut self) -> Vec<Received> {
+        if self.drained_until_ms.is_none() || self.wish.one_time {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.owed)
+    }
+
     /// What it hears of being drained.
     pub(super) fn draining(&self, now_ms: u64) -> Push {
         let left = |until: u64| until.saturating_sub(now_ms).max(1);

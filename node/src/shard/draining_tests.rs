@@ -122,7 +122,7 @@ fn a_drain_ends_by_itself() {
 }
 
 #[test]
-fn it_holds_for_a_stream_that_comes_later_and_gives_it_what_it_had() {
+fn it_holds_for_a_stream_that_comes_later_and_what_that_lacks_is_for_others() {
     let mut consumers = Consumers::default();
     drain(&mut consumers, "a", Some(1_000));
     let (push, mut pushes) = mpsc::unbounded_channel();
@@ -130,8 +130,24 @@ fn it_holds_for_a_stream_that_comes_later_and_gives_it_what_it_had() {
     consumers.grant(id, 10);
     assert_eq!(served(&mut consumers, 60), []);
     assert!(matches!(pushes.try_recv(), Ok(Push::Draining(Some(1_000)))));
-    assert!(matches!(pushes.try_recv(), Ok(Push::Available)));
-    assert!(matches!(pushes.try_recv(), Ok(Push::Leased(own)) if own.messages.len() == 2));
+    assert!(pushes.try_recv().is_err());
+    let lacked = consumers.undelivered();
+    assert_eq!((lacked.len(), lacked[0].messages.len()), (1, 2));
+    assert!(consumers.undelivered().is_empty());
+    let again = Wish {
+        session: Some(roadstead_core::shard::SessionId(9)),
+        one_time: true,
+        ..named("a")
+    };
+    let (push, mut answer) = mpsc::unbounded_channel();
+    let id = consumers.open(again, vec![received(A, 1)], push);
+    consumers.grant_once(id, 1);
+    assert!(matches!(answer.try_recv(), Ok(Push::Draining(_))));
+    assert!(matches!(answer.try_recv(), Ok(Push::Available)));
+    assert!(
+        matches!(answer.try_recv(), Ok(Push::Leased(_))),
+        "it was given that before"
+    );
     let receive = Wish {
         session: None,
         session_name: String::new(),

@@ -321,15 +321,18 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         })
     }
 
-    /// Drains, and sessions that did not come back.
+    /// Drains, sessions that did not come back, and leases of those who are drained.
     fn end_what_is_over(&mut self) {
         let desk = self.desk.clone();
         let now = desk.now_ms();
-        let due = {
+        let (undelivered, due) = {
             let mut seats = desk.seats();
             seats.consumers.pass(now);
-            seats.sessions.due(now)
+            (seats.consumers.undelivered(), seats.sessions.due(now))
         };
+        for received in &undelivered {
+            desk.hand_back(received);
+        }
         for (session, partitions) in due {
             let held = |partition: &_| {
                 desk.replica.read(|machine, kv| {

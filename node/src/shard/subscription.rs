@@ -178,6 +178,7 @@ fn heard<R: Runtime, P: Replica>(
                 all.pass(now);
                 all.settled(seat.id);
             });
+            return true;
         }
         Some(subscription_up::Frame::Read(bytes)) => {
             *unread = unread.saturating_sub(bytes as usize);
