@@ -147,7 +147,7 @@ mod tests {
         Action::Redrive,
     ];
 
-    const OTHER_ACTIONS: [Action; 11] = [
+    const OTHER_ACTIONS: [Action; 13] = [
         Action::GetTopology,
         Action::GetClusterStatus,
         Action::GetNode,
@@ -156,6 +156,8 @@ mod tests {
         Action::AddMember,
         Action::DrainMember,
         Action::RemoveMember,
+        Action::SetNamespaceQuota,
+        Action::ListNamespaceQuotas,
         Action::TransferLeadership,
         Action::WatchConsumerLoad,
         Action::Exchange,
@@ -196,7 +198,7 @@ mod tests {
             "ao ao ao ao ao ao ao ao ao ao ao ao ao ao"
         );
         let other: Vec<String> = OTHER_ACTIONS.iter().map(|a| allowed(*a, None)).collect();
-        assert_eq!(other.join(" "), "asno asno no no o o o o o o n");
+        assert_eq!(other.join(" "), "asno asno no no o o o o o o o o n");
     }
 
     #[test]
