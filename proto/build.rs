@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-const FILES: [&str; 5] = ["queue", "message", "cluster", "peer", "error"];
+const FILES: [&str; 6] = ["queue", "message", "cluster", "quota", "peer", "error"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = FILES.map(|name| format!("roadstead/v1/{name}.proto"));

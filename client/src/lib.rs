@@ -40,6 +40,7 @@ pub mod ledger;
 mod message;
 mod producer;
 mod queues;
+mod quotas;
 mod redrive;
 mod shutdown;
 mod token;

@@ -41,6 +41,8 @@ macro_rules! unary {
     }};
 }
 
+pub(crate) use unary;
+
 impl Client {
     /// Creates a queue; one that exists with the same specification is fine.
     pub async fn create_queue(

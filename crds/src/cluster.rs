@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::listener::default_listeners;
-use crate::{ByteSize, Listener, QueueClusterStatus};
+use crate::{ByteSize, Listener, NamespaceQuota, QueueClusterStatus};
 
 /// A reference to an image: `[host[:port]/]path[:tag][@sha256:digest]`.
 const IMAGE: &str = concat!(
@@ -126,6 +126,12 @@ pub struct QueueClusterSpec {
     /// Whose Queue objects may name this cluster. Default: the defaults of its fields.
     #[serde(default)]
     pub queue_namespaces: QueueNamespaces,
+    /// What the queues of namespaces may ask for together, at most 256. One that is taken out is no
+    /// more; below what is taken already it changes no queue, and lets none grow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into()]))]
+    pub namespace_quotas: Vec<NamespaceQuota>,
     /// How a changed pod template is rolled out. Default: the defaults of its fields.
     #[serde(default)]
     pub upgrade: Upgrade,

@@ -18,6 +18,7 @@ mod groups;
 mod listener;
 mod quantity;
 mod queue;
+mod quota;
 mod retries;
 mod scaler;
 mod time;
@@ -43,6 +44,7 @@ pub use queue::{
     ClusterRef, DeadLetter, DeletionPolicy, Delivery, Limits, Ordering, Overflow, Queue,
     QueueObjectRef, QueueSample, QueueSpec, QueueStatus,
 };
+pub use quota::NamespaceQuota;
 pub use retries::{Backoff, BackoffType, Expiry, ExpiryAction, Retries};
 pub use scaler::{
     ConsumerScaler, ConsumerScalerSpec, ConsumerScalerStatus, DecisionStatus, LimitedBy, Objective,

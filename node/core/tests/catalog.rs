@@ -3,6 +3,8 @@
 mod catalog {
     pub mod cluster;
     pub mod queues;
+    pub mod quota_history;
+    pub mod quotas;
     pub mod shares;
     pub mod world;
 }

@@ -9,9 +9,11 @@ use roadstead_proto::v1::peer_service_server::PeerService;
 use roadstead_proto::v1::{
     AddMemberRequest, AddMemberResponse, BootstrapRequest, BootstrapResponse, ConsumerLoadFrame,
     DrainMemberRequest, DrainMemberResponse, FetchStateRequest, GetNodeRequest, GetNodeResponse,
-    ListMembersRequest, ListMembersResponse, PeerFrame, RemoveMemberRequest, RemoveMemberResponse,
-    ReplaceMemberRequest, ReplaceMemberResponse, StateChunk, TransferLeadershipRequest,
-    TransferLeadershipResponse, WatchConsumerLoadRequest,
+    ListMembersRequest, ListMembersResponse, ListNamespaceQuotasRequest,
+    ListNamespaceQuotasResponse, PeerFrame, RemoveMemberRequest, RemoveMemberResponse,
+    ReplaceMemberRequest, ReplaceMemberResponse, SetNamespaceQuotaRequest,
+    SetNamespaceQuotaResponse, StateChunk, TransferLeadershipRequest, TransferLeadershipResponse,
+    WatchConsumerLoadRequest,
 };
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -41,6 +43,8 @@ impl AdminService for AdminServices {
         add_member(AddMemberRequest) -> AddMemberResponse;
         drain_member(DrainMemberRequest) -> DrainMemberResponse;
         remove_member(RemoveMemberRequest) -> RemoveMemberResponse;
+        set_namespace_quota(SetNamespaceQuotaRequest) -> SetNamespaceQuotaResponse;
+        list_namespace_quotas(ListNamespaceQuotasRequest) -> ListNamespaceQuotasResponse;
         transfer_leadership(TransferLeadershipRequest) -> TransferLeadershipResponse;
     }
 

@@ -52,6 +52,10 @@ pub enum Action {
     DrainMember,
     /// Remove a member for good.
     RemoveMember,
+    /// Say what the queues of a namespace may ask for together.
+    SetNamespaceQuota,
+    /// See what they may ask for, and what they do ask for.
+    ListNamespaceQuotas,
     /// Move leaderships.
     TransferLeadership,
     /// Follow the load of consumer groups.
@@ -106,6 +110,8 @@ pub fn rule(path: &str) -> Option<Rule> {
         ("roadstead.v1.AdminService", "AddMember") => A::AddMember,
         ("roadstead.v1.AdminService", "DrainMember") => A::DrainMember,
         ("roadstead.v1.AdminService", "RemoveMember") => A::RemoveMember,
+        ("roadstead.v1.AdminService", "SetNamespaceQuota") => A::SetNamespaceQuota,
+        ("roadstead.v1.AdminService", "ListNamespaceQuotas") => A::ListNamespaceQuotas,
         ("roadstead.v1.AdminService", "TransferLeadership") => A::TransferLeadership,
         ("roadstead.v1.AdminService", "WatchConsumerLoad") => A::WatchConsumerLoad,
         ("roadstead.v1.PeerService", "Exchange" | "FetchState" | "ReplaceMember") => A::Exchange,
@@ -142,6 +148,8 @@ impl Action {
             Self::AddMember => "add members",
             Self::DrainMember => "drain members",
             Self::RemoveMember => "remove members",
+            Self::SetNamespaceQuota => "set quotas of namespaces",
+            Self::ListNamespaceQuotas => "list quotas of namespaces",
             Self::TransferLeadership => "transfer leaderships",
             Self::WatchConsumerLoad => "watch consumer load",
             Self::Exchange => "exchange frames",

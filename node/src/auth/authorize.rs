@@ -152,7 +152,7 @@ mod tests {
         Action::Redrive,
     ];
 
-    const OTHER_ACTIONS: [Action; 11] = [
+    const OTHER_ACTIONS: [Action; 13] = [
         Action::GetTopology,
         Action::GetClusterStatus,
         Action::GetNode,
@@ -161,6 +161,8 @@ mod tests {
         Action::AddMember,
         Action::DrainMember,
         Action::RemoveMember,
+        Action::SetNamespaceQuota,
+        Action::ListNamespaceQuotas,
         Action::TransferLeadership,
         Action::WatchConsumerLoad,
         Action::Exchange,
@@ -201,7 +203,7 @@ mod tests {
             "ao ao ao ao ao ao ao ao ao ao ao ao ao ao ao ao"
         );
         let other: Vec<String> = OTHER_ACTIONS.iter().map(|a| allowed(*a, None)).collect();
-        assert_eq!(other.join(" "), "asno asno no no o o o o o o n");
+        assert_eq!(other.join(" "), "asno asno no no o o o o o o o o n");
     }
 
     #[test]

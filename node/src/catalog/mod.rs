@@ -11,6 +11,7 @@ mod fairness;
 mod groups;
 mod members;
 mod queues;
+mod quotas;
 mod replacement;
 pub mod reports;
 mod service;

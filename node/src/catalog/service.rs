@@ -82,6 +82,11 @@ impl<R: Runtime> CatalogService<R> {
                 self.replace_member(request).await?;
                 R::Done(true)
             }
+            Some(Call::SetQuota(request)) => {
+                self.set_quota(&principal, request).await?;
+                R::Done(true)
+            }
+            Some(Call::ListQuotas(_)) => R::Quotas(self.list_quotas(&principal).await?),
             Some(Call::ReportMember(report)) => R::Report(self.report(report).await?),
             Some(Call::ReadIndex(_)) => R::ReadIndex(self.view.own_read_index().await?),
             Some(Call::Status(_)) => R::Status(self.status(leadership.epoch).await),
@@ -143,6 +148,7 @@ fn refused(refusal: &Refusal) -> ApiError {
         Refusal::Fenced { .. } | Refusal::WrongGeneration { .. } => Code::Aborted,
         Refusal::NoMember(_) | Refusal::NoQueue(_) => Code::NotFound,
         Refusal::Exists(_) => Code::AlreadyExists,
+        Refusal::QuotaExceeded(_) => Code::ResourceExhausted,
     };
     let mut error = ApiError::new(code, message);
     match refusal {
@@ -153,6 +159,8 @@ fn refused(refusal: &Refusal) -> ApiError {
                 .unwrap_or_default();
         }
         Refusal::Immutable { field, .. } => (*field).clone_into(&mut error.detail.field),
+        // Unlike other limits this one does not pass by itself: it is not to be tried again.
+        Refusal::QuotaExceeded(excess) => excess.bound.field().clone_into(&mut error.detail.field),
         // Not the queue itself is in the way: whoever deletes both asks again.
         Refusal::TakesDeadLetters { .. } => "dead_letter.queue".clone_into(&mut error.detail.field),
         Refusal::Deleting(_) => error = error.retryable(),

@@ -9,9 +9,10 @@ use roadstead_core::catalog::{Bootstrap, Op, encode_entry};
 use roadstead_proto::v1::{
     AddMemberRequest, AddMemberResponse, BootstrapRequest, BootstrapResponse, ConsumerLoadFrame,
     DrainMemberRequest, DrainMemberResponse, Founder, GetClusterStatusResponse, GetNodeResponse,
-    ListMembersRequest, ListMembersResponse, RemoveMemberRequest, RemoveMemberResponse, ShardCall,
-    ShardReply, ShardTransfer, TransferLeadershipRequest, TransferLeadershipResponse,
-    shard_call::Call, shard_reply::Reply,
+    ListMembersRequest, ListMembersResponse, ListNamespaceQuotasRequest,
+    ListNamespaceQuotasResponse, RemoveMemberRequest, RemoveMemberResponse,
+    SetNamespaceQuotaRequest, SetNamespaceQuotaResponse, ShardCall, ShardReply, ShardTransfer,
+    TransferLeadershipRequest, TransferLeadershipResponse, shard_call::Call, shard_reply::Reply,
 };
 use tokio::sync::mpsc;
 use tonic::Code;
@@ -177,6 +178,33 @@ impl<R: Runtime> Admin<R> {
         self.ask_catalog(principal, Call::RemoveMember(request))
             .await?;
         Ok(RemoveMemberResponse {})
+    }
+
+    /// Says what the queues of a namespace may ask for together.
+    pub async fn set_namespace_quota(
+        &self,
+        principal: &Principal,
+        request: SetNamespaceQuotaRequest,
+    ) -> Result<SetNamespaceQuotaResponse, ApiError> {
+        authorize(principal, Action::SetNamespaceQuota, None)?;
+        self.ask_catalog(principal, Call::SetQuota(request)).await?;
+        Ok(SetNamespaceQuotaResponse {})
+    }
+
+    /// The quotas of namespaces, with what is taken of them.
+    pub async fn list_namespace_quotas(
+        &self,
+        principal: &Principal,
+        request: ListNamespaceQuotasRequest,
+    ) -> Result<ListNamespaceQuotasResponse, ApiError> {
+        authorize(principal, Action::ListNamespaceQuotas, None)?;
+        let asked = self.ask_catalog(principal, Call::ListQuotas(request));
+        match asked.await?.reply {
+            Some(Reply::Quotas(quotas)) => Ok(quotas),
+            _ => Err(ApiError::unavailable(
+                "the catalog's leader answered another way",
+            )),
+        }
     }
 
     /// Moves leadership of one group, or of all that a node leads.

@@ -133,6 +133,8 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         Call::AddMember(_) => (Action::AddMember, None),
         Call::DrainMember(_) => (Action::DrainMember, None),
         Call::RemoveMember(_) => (Action::RemoveMember, None),
+        Call::SetQuota(_) => (Action::SetNamespaceQuota, None),
+        Call::ListQuotas(_) => (Action::ListNamespaceQuotas, None),
         Call::Status(_) => (Action::GetClusterStatus, None),
         Call::Accept(_)
         | Call::Configure(_)

@@ -19,6 +19,7 @@ pub mod observed;
 pub mod overflow;
 pub mod plan;
 pub mod queue;
+pub mod quotas;
 pub mod retained;
 pub mod rollout;
 pub mod sample;

@@ -105,6 +105,8 @@ pub struct ClusterView {
     pub members: Vec<v1::Member>,
     /// Groups; 0 is the catalog.
     pub shards: Vec<v1::ShardStatus>,
+    /// Quotas, and the namespaces that they hold for; absent where the nodes know of none yet.
+    pub quotas: Option<Vec<v1::NamespaceQuota>>,
 }
 
 impl ClusterView {

@@ -3,6 +3,7 @@ mod finalize;
 mod identity;
 mod objects;
 mod observe;
+mod quotas;
 mod step;
 pub mod sweep;
 
@@ -103,7 +104,14 @@ async fn advance(
     if !write(api, cluster, &wanted).await? {
         return Ok(Action::requeue(SOON));
     }
-    carry_out(cluster, (&step, &seen), context).await
+    // What hinders the one does not hinder the other.
+    let followed = if active {
+        quotas::follow(cluster, &seen, context).await
+    } else {
+        Ok(())
+    };
+    let next = carry_out(cluster, (&step, &seen), context).await?;
+    followed.map(|()| next)
 }
 
 /// Nodes that were founded know their CA by now: another one would cut off every client.

@@ -13,8 +13,11 @@ use roadstead_operator_core::names::REVISION;
 use roadstead_operator_core::observed::{ClusterView, NodeView, Observed, PodView};
 use roadstead_operator_core::plan::Goal;
 use roadstead_operator_core::trouble::trouble;
-use roadstead_proto::v1::{GetNodeRequest, ListMembersRequest};
+use roadstead_proto::v1::{
+    GetNodeRequest, ListMembersRequest, ListNamespaceQuotasRequest, NamespaceQuota,
+};
 use tokio::time::timeout;
+use tonic::{Response, Status};
 use tracing::debug;
 
 use crate::authority::Issued;
@@ -141,21 +144,35 @@ fn ready_first(mut members: Vec<Node>, seen: &Observed) -> Vec<Node> {
 }
 
 async fn describe(link: &Link) -> Option<ClusterView> {
-    let asked = link.ask(|node| async move {
-        let answer = async { node.admin().list_members(ListMembersRequest {}).await };
-        match timeout(ANSWER, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(tonic::Status::unavailable("no answer in time")),
-        }
-    });
+    let asked = link
+        .ask(|node| async move { in_time(node.admin().list_members(ListMembersRequest {})).await });
     match asked.await {
         Ok(answer) => Some(ClusterView {
             members: answer.members,
             shards: answer.shards,
+            quotas: quotas(link).await,
         }),
         Err(error) => {
             debug!(%error, "the cluster does not say what it is");
             None
         }
     }
+}
+
+async fn quotas(link: &Link) -> Option<Vec<NamespaceQuota>> {
+    let asked = link.ask(|node| async move {
+        let request = ListNamespaceQuotasRequest {};
+        in_time(node.admin().list_namespace_quotas(request)).await
+    });
+    let quotas = asked.await.map(|answer| answer.quotas);
+    quotas
+        .inspect_err(|error| debug!(%error, "the cluster does not say its quotas"))
+        .ok()
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<Response<T>, Status> {
+    let late = |_| Status::unavailable("no answer in time");
+    timeout(ANSWER, answer).await.map_err(late)?
 }

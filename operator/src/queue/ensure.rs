@@ -113,6 +113,10 @@ fn settled(
 ) -> Result<Outcome, ReconcileError> {
     match answer {
         Ok(queue) => Ok(Outcome::There(Box::new(queue.unwrap_or_default()))),
+        Err(error) if is_about_quota(&error) => Ok(Outcome::Refused {
+            reason: "QuotaExceeded",
+            message: error.to_string(),
+        }),
         Err(error)
             if matches!(
                 error.code(),
@@ -126,4 +130,9 @@ fn settled(
         }
         Err(error) => Err(error).doing(|| doing.to_owned()),
     }
+}
+
+/// Other resources that are exhausted are there again soon.
+fn is_about_quota(error: &NodeError) -> bool {
+    error.code() == Some(Code::ResourceExhausted) && error.to_string().contains("its quota")
 }

@@ -4,6 +4,7 @@
 
 mod manifests;
 mod operator;
+mod quotas;
 mod server;
 mod standin;
 mod strangers;

@@ -1,5 +1,8 @@
 //! Nodes, played in this process: they know who they are, who founded them and which queues they
 //! have, and they speak the real interface over the real mutual TLS.
+mod quota;
+mod shapes;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,6 +19,7 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::unasked::unasked;
+use shapes::{key, load, member};
 
 /// What the nodes of one cluster have in common.
 #[derive(Debug, Default)]
@@ -30,6 +34,10 @@ pub struct Cluster {
     pub queues: BTreeMap<String, v1::Queue>,
     /// Messages ready, by namespace/name.
     pub ready: BTreeMap<String, u64>,
+    /// Quotas by namespace.
+    pub quotas: BTreeMap<String, v1::Quota>,
+    /// How often somebody looked at the quotas.
+    pub quota_looks: u64,
     /// Every order that was given, in order.
     pub orders: Vec<String>,
     /// Fences that came with orders.
@@ -219,6 +227,28 @@ impl AdminService for Node {
         }))
     }
 
+    async fn set_namespace_quota(
+        &self,
+        request: Request<v1::SetNamespaceQuotaRequest>,
+    ) -> Result<Response<v1::SetNamespaceQuotaResponse>, Status> {
+        let request = request.into_inner();
+        self.order(quota::order(&request), request.fence);
+        Ok(self.with(|cluster| {
+            cluster.set_quota(request);
+            v1::SetNamespaceQuotaResponse {}
+        }))
+    }
+
+    async fn list_namespace_quotas(
+        &self,
+        _: Request<v1::ListNamespaceQuotasRequest>,
+    ) -> Result<Response<v1::ListNamespaceQuotasResponse>, Status> {
+        Ok(self.with(|cluster| {
+            cluster.quota_looks += 1;
+            cluster.list_quotas()
+        }))
+    }
+
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,
@@ -258,35 +288,6 @@ impl AdminService for Node {
     }
 }
 
-fn member(id: u64, name: &str) -> v1::Member {
-    v1::Member {
-        node_id: id,
-        name: name.to_owned(),
-        state: v1::MemberState::Serving as i32,
-        voters: 3,
-        caught_up: true,
-        command_version: 1,
-        ..Default::default()
-    }
-}
-
-fn load(cluster: &Cluster, queue: &v1::Queue) -> v1::ConsumerLoad {
-    let named = queue.queue.clone().unwrap_or_default();
-    let ready = cluster.ready.get(&key(&named)).copied().unwrap_or(0);
-    v1::ConsumerLoad {
-        namespace: named.namespace,
-        queue: named.name,
-        group: "default".into(),
-        term: 1,
-        ready,
-        ..Default::default()
-    }
-}
-
-fn key(queue: &v1::QueueRef) -> String {
-    format!("{}/{}", queue.namespace, queue.name)
-}
-
 #[tonic::async_trait]
 impl QueueService for Node {
     async fn create_queue(
@@ -295,6 +296,7 @@ impl QueueService for Node {
     ) -> Result<Response<v1::CreateQueueResponse>, Status> {
         let request = request.into_inner();
         let named = request.queue.clone().unwrap_or_default();
+        self.check_quota(&named, request.spec.as_ref())?;
         self.order(format!("create {}", key(&named)), 0);
         Ok(self.with(|cluster| {
             let id = cluster.queues.len() as u64 + 1;
@@ -317,6 +319,7 @@ impl QueueService for Node {
     ) -> Result<Response<v1::UpdateQueueResponse>, Status> {
         let request = request.into_inner();
         let named = request.queue.unwrap_or_default();
+        self.check_quota(&named, request.spec.as_ref())?;
         self.order(format!("update {}", key(&named)), 0);
         Ok(self.with(|cluster| {
             let queue = cluster.queues.get_mut(&key(&named)).unwrap();

@@ -8,10 +8,12 @@ use roadstead_operator_core::conditions::is_true;
 use serde_json::{Value, json};
 
 use crate::operator::{create, ready};
+use crate::quotas::quotas;
 use crate::standin::Cluster;
 use crate::world::{World, make, namespace, until};
 
-fn queue(name: &str, policy: &str, more: &Value) -> Value {
+/// A Queue of the cluster `main` of `queues`.
+pub fn queue(name: &str, policy: &str, more: &Value) -> Value {
     let mut object = json!({
         "apiVersion": "roadstead.dev/v1alpha1", "kind": "Queue", "metadata": {"name": name},
         "spec": {"clusterRef": {"name": "main", "namespace": "queues"}, "deletionPolicy": policy},
@@ -21,7 +23,8 @@ fn queue(name: &str, policy: &str, more: &Value) -> Value {
     object
 }
 
-async fn condition(api: &Api<Queue>, name: &str, kind: &str, reason: &str) {
+/// Waits until a condition of a Queue has this reason.
+pub async fn condition(api: &Api<Queue>, name: &str, kind: &str, reason: &str) {
     until(&format!("{name} says {kind} {reason}"), async || {
         let status = api.get(name).await.unwrap().status.unwrap_or_default();
         let found = status
@@ -66,6 +69,7 @@ async fn queues_and_scalers_follow_their_objects() {
     assert_eq!(lease.unwrap().seconds, 45);
     overflow(&world, &queues).await;
     refusals(&world, &queues).await;
+    quotas(&world, &queues, &clusters).await;
     scaling(&world).await;
     deletions(&world, &queues).await;
     world.end().await;

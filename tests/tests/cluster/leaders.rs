@@ -12,7 +12,7 @@ use super::{found, settle, small};
 const GROUPS: std::ops::RangeInclusive<u16> = 0..=SHARDS;
 
 /// Hands a group over and waits until somebody else leads it.
-async fn move_away(cluster: &LiveCluster, group: u16) {
+pub(super) async fn move_away(cluster: &LiveCluster, group: u16) {
     let before = cluster.until_led(group).await.expect("the group is led");
     cluster.transfer(group).await.expect("it is handed over");
     until("another leader", || match cluster.leader_of(group) {

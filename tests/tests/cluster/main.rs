@@ -8,6 +8,7 @@ mod digests;
 mod leaders;
 mod members;
 mod promises;
+mod quotas;
 mod volumes;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! `roadstead cluster ...`
 
 mod members;
+mod quota;
 mod status;
 mod transfer_leader;
 
@@ -18,6 +19,9 @@ pub enum Cluster {
     Members(members::Members),
     /// Move leaderships to other nodes (admin listener)
     TransferLeader(transfer_leader::TransferLeader),
+    /// Bound what the queues of a namespace may ask for (admin listener)
+    #[command(subcommand)]
+    Quota(quota::Quota),
 }
 
 impl Cluster {
@@ -30,6 +34,11 @@ impl Cluster {
                     .await
             }
             Self::TransferLeader(command) => {
+                command
+                    .run(&connection.connect_indirect().await?, output)
+                    .await
+            }
+            Self::Quota(command) => {
                 command
                     .run(&connection.connect_indirect().await?, output)
                     .await

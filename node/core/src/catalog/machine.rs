@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::entry::decode_entry;
 use super::model::{Cluster, Member, Placement, Queue, QueueName, QueueState};
 use super::op::Op;
+use super::quota::Quota;
 use super::reply::{Applied, Refusal, Reply};
 use super::row::{self, Counters};
 use crate::codec::{DecodeError, Decoded, Reader};
@@ -37,6 +38,7 @@ pub struct CatalogMachine {
     pub(super) placements: BTreeMap<u16, Placement>,
     pub(super) queues: BTreeMap<u64, Queue>,
     names: BTreeMap<QueueName, u64>,
+    pub(super) quotas: BTreeMap<String, Quota>,
     pub(super) counters: Counters,
 }
 
@@ -81,6 +83,11 @@ impl CatalogMachine {
                 let queue = row::decoded(value, Queue::decode)?;
                 self.names.insert(queue.name.clone(), queue.id);
                 self.queues.insert(queue.id, queue);
+            }
+            row::QUOTA => {
+                let namespace = row::quota_namespace(&mut r)?;
+                self.quotas
+                    .insert(namespace, row::decoded(value, Quota::decode)?);
             }
             _ => return r.fail("kind of row"),
         }
@@ -141,6 +148,7 @@ impl CatalogMachine {
             Op::FinishDelete(op) => Ok(op.apply(self, step)),
             Op::SetPlacement(op) => op.apply(self, step),
             Op::FinalizeVersion(op) => op.apply(self, step),
+            Op::SetQuota(op) => op.apply(self, step),
         }
     }
 
@@ -177,6 +185,14 @@ impl CatalogMachine {
     /// All queues, by id, also those that are being deleted.
     pub fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.queues.values()
+    }
+
+    /// The queues of a namespace by name, also those that are being deleted.
+    pub(super) fn queues_of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Queue> {
+        let names = self.names.range(QueueName::new(namespace, "")..);
+        names
+            .take_while(move |(name, _)| name.namespace == namespace)
+            .filter_map(|(_, id)| self.queues.get(id))
     }
 
     /// Up to `max` queues in order of namespace and name: those behind `after`, and of
@@ -253,6 +269,22 @@ impl CatalogMachine {
             self.names.remove(&queue.name);
             step.kv.delete(&row::id_key(row::QUEUE, id));
             step.queues_changed.push(id);
+        }
+    }
+
+    pub(super) fn put_quota(
+        &mut self,
+        step: &mut Step<'_>,
+        namespace: String,
+        quota: Option<Quota>,
+    ) {
+        let key = row::quota_key(&namespace);
+        if let Some(quota) = quota {
+            step.kv.put(&key, row::encoded(|out| quota.encode(out)));
+            self.quotas.insert(namespace, quota);
+        } else {
+            step.kv.delete(&key);
+            self.quotas.remove(&namespace);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The state machine of the catalog: queues, members, placement and the cluster's version.
+//! The state machine of the catalog: queues, members, placement, quotas and the cluster's version.
 
 mod boot;
 mod breaker;
@@ -12,6 +12,7 @@ mod machine;
 mod model;
 mod names;
 mod op;
+mod quota;
 mod reply;
 mod row;
 mod spec;
@@ -29,7 +30,10 @@ pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueSta
 pub use names::{validate_namespace, validate_queue_name};
 pub use op::{
     AddMember, Bootstrap, CreateQueue, DeleteQueue, DrainMember, FinalizeVersion, FinishDelete, Op,
-    RemoveMember, SetPlacement, UpdateMember, UpdateQueue,
+    RemoveMember, SetPlacement, SetQuota, UpdateMember, UpdateQueue,
+};
+pub use quota::{
+    ANY_NAMESPACE, Bound, Excess, MAX_QUOTA, MAX_QUOTAS, Quota, QuotaReport, Taken, Usage, Why,
 };
 pub use reply::{Applied, Refusal, Reply};
 pub use spec::{

@@ -1,6 +1,7 @@
 //! What applying an entry of the catalog gives.
 
 use super::model::Queue;
+use super::quota::Excess;
 use super::spec::Violation;
 
 /// What applying one entry gives.
@@ -132,6 +133,9 @@ pub enum Refusal {
         /// Who names it.
         by: Vec<String>,
     },
+    /// The quota of the namespace does not leave what is asked for.
+    #[error("{0}")]
+    QuotaExceeded(Box<Excess>),
     /// A member cannot apply the version.
     #[error("cannot finalize version {version}: member {node:016x} knows commands up to {knows}")]
     VersionTooHigh {
@@ -145,7 +149,7 @@ pub enum Refusal {
 }
 
 /// The first ten, and how many more.
-fn some(names: &[String]) -> String {
+pub(super) fn some(names: &[String]) -> String {
     let (shown, more) = names.split_at(names.len().min(10));
     match more.len() {
         0 => shown.join(", "),

@@ -7,6 +7,7 @@
 //! | 0x03 node (8)        | member               |                     |
 //! | 0x04 group (2)       | placement            |                     |
 //! | 0x05 queue id (8)    | queue                |                     |
+//! | 0x06 namespace       | quota                |                     |
 
 use bytes::Bytes;
 
@@ -25,6 +26,7 @@ pub(crate) const COUNTERS: u8 = 2;
 pub(crate) const MEMBER: u8 = 3;
 pub(crate) const PLACEMENT: u8 = 4;
 pub(crate) const QUEUE: u8 = 5;
+pub(crate) const QUOTA: u8 = 6;
 
 const VERSION: u8 = 1;
 
@@ -55,6 +57,20 @@ pub(crate) fn id_key(kind: u8, id: u64) -> [u8; 9] {
 pub(crate) fn placement_key(group: u16) -> [u8; 3] {
     let [high, low] = group.to_be_bytes();
     [PLACEMENT, high, low]
+}
+
+/// The key of the quota of a namespace.
+pub(crate) fn quota_key(namespace: &str) -> Vec<u8> {
+    [&[QUOTA], namespace.as_bytes()].concat()
+}
+
+/// The namespace in the key of its quota, behind the kind of row.
+pub(crate) fn quota_namespace(r: &mut Reader<'_>) -> Decoded<String> {
+    let namespace = r.bytes(r.remaining(), "namespace")?;
+    match std::str::from_utf8(namespace) {
+        Ok(namespace) => Ok(namespace.to_owned()),
+        Err(_) => r.fail("namespace"),
+    }
 }
 
 /// Encodes a row with its version byte.

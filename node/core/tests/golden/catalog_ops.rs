@@ -6,7 +6,7 @@ use roadstead_core::shard::{
 };
 
 pub fn catalog_ops() -> Vec<(&'static str, Op)> {
-    [members(), queues(), groups()].concat()
+    [members(), queues(), groups(), quotas()].concat()
 }
 
 fn node() -> NodeInfo {
@@ -176,6 +176,27 @@ fn groups() -> Vec<(&'static str, Op)> {
     ]
 }
 
+fn quotas() -> Vec<(&'static str, Op)> {
+    let set = |namespace: &str, quota| {
+        Op::SetQuota(SetQuota {
+            namespace: namespace.into(),
+            quota,
+            fence: 0,
+        })
+    };
+    let quota = Quota {
+        queues: 2,
+        messages: 300,
+        bytes: 1 << 40,
+        partitions: 1_024,
+        rate_per_second: 1,
+    };
+    vec![
+        ("set quota", set("ns", Some(quota))),
+        ("take quota away", set("*", None)),
+    ]
+}
+
 /// Ops after which the catalog has rows of every kind.
 pub fn row_makers_of_catalog() -> Vec<Op> {
     let name = QueueName::new("ns", "d");
@@ -186,5 +207,6 @@ pub fn row_makers_of_catalog() -> Vec<Op> {
     let mut ops: Vec<Op> = members().into_iter().map(|(_, op)| op).collect();
     ops.push(dead);
     ops.extend(queues().into_iter().map(|(_, op)| op).take(1));
+    ops.extend(quotas().into_iter().map(|(_, op)| op));
     ops
 }

@@ -50,6 +50,7 @@ impl CreateQueue {
             };
         }
         let dead_letter = m.resolve_dead_letter(&self.name, &self.spec)?;
+        m.check_quota(&self.name, &self.spec)?;
         let shards = m.cluster.as_ref().map_or(1, |cluster| cluster.shards);
         let shards = shards_for(m.queues.values(), shards, self.spec.partitions as usize);
         m.counters.queue += 1;

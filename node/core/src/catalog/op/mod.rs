@@ -9,6 +9,7 @@ mod finalize_version;
 mod finish_delete;
 mod remove_member;
 mod set_placement;
+mod set_quota;
 mod update_member;
 mod update_queue;
 
@@ -21,6 +22,7 @@ pub use finalize_version::FinalizeVersion;
 pub use finish_delete::FinishDelete;
 pub use remove_member::RemoveMember;
 pub use set_placement::SetPlacement;
+pub use set_quota::SetQuota;
 pub use update_member::UpdateMember;
 pub use update_queue::UpdateQueue;
 
@@ -51,6 +53,8 @@ pub enum Op {
     SetPlacement(SetPlacement),
     /// Raises the command version.
     FinalizeVersion(FinalizeVersion),
+    /// Sets the quota of a namespace, or takes it away.
+    SetQuota(SetQuota),
 }
 
 // Frozen: these bytes are in logs.
@@ -65,6 +69,7 @@ const DELETE_QUEUE: u8 = 8;
 const FINISH_DELETE: u8 = 9;
 const SET_PLACEMENT: u8 = 10;
 const FINALIZE_VERSION: u8 = 11;
+const SET_QUOTA: u8 = 12;
 
 impl Op {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -80,6 +85,7 @@ impl Op {
             Self::FinishDelete(op) => op.encode(tag(out, FINISH_DELETE)),
             Self::SetPlacement(op) => op.encode(tag(out, SET_PLACEMENT)),
             Self::FinalizeVersion(op) => op.encode(tag(out, FINALIZE_VERSION)),
+            Self::SetQuota(op) => op.encode(tag(out, SET_QUOTA)),
         }
     }
 
@@ -96,6 +102,7 @@ impl Op {
             FINISH_DELETE => Self::FinishDelete(FinishDelete::decode(r)?),
             SET_PLACEMENT => Self::SetPlacement(SetPlacement::decode(r)?),
             FINALIZE_VERSION => Self::FinalizeVersion(FinalizeVersion::decode(r)?),
+            SET_QUOTA => Self::SetQuota(SetQuota::decode(r)?),
             _ => return r.fail("kind of op (a newer binary wrote it?)"),
         })
     }

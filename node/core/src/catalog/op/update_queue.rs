@@ -60,6 +60,7 @@ impl UpdateQueue {
             });
         }
         changeable(&queue.spec, &self.spec)?;
+        m.check_quota(&self.name, &self.spec)?;
         let shards = m.cluster.as_ref().map_or(1, |cluster| cluster.shards);
         let more = self.spec.partitions as usize - queue.shards.len();
         let more = shards_for(m.queues.values(), shards, more);
