@@ -80,7 +80,7 @@ impl Partition {
         if left > 0 && streams.contains(&last) {
             return Some(Next {
                 stream: last,
-                left: Some(left),
+                left: Some(left.min(self.weight(last))),
                 before,
             });
         }
