@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
 use roadstead_client::proto::{
-    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, Ordering, OverflowPolicy,
+    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, FailedAttempt, Ordering, OverflowPolicy,
     QueueSpec, QueueStats,
 };
 use serde_json::{Map, Value, json};
@@ -171,6 +171,7 @@ pub fn stats(stats: &QueueStats) -> Value {
     json!({
         "ready": stats.ready,
         "readyByPriority": by_priority(stats),
+        "circuitBreaker": breaker(stats),
         "inFlight": stats.in_flight,
         "delayed": stats.delayed,
         "blocked": stats.blocked,
@@ -191,6 +192,14 @@ pub fn stats(stats: &QueueStats) -> Value {
         "retainedBytes": stats.retained_bytes,
         "partitionsUnavailable": stats.partitions_unavailable,
     })
+}
+
+/// In how many partitions the circuit breaker lets nothing or little through, if it is anywhere so.
+fn breaker(stats: &QueueStats) -> Value {
+    match (stats.breakers_open, stats.breakers_half_open) {
+        (0, 0) => Value::Null,
+        (open, half_open) => json!({"open": open, "halfOpen": half_open}),
+    }
 }
 
 /// By priority, where any other than 0 has something.
@@ -273,7 +282,25 @@ pub fn dead_letter(dead: &DeadLetterInfo) -> Value {
         "error": dead.error,
         "sourceQueue": dead.source_queue,
         "deliveryCount": dead.delivery_count,
+        "firstDeliveredAt": time(dead.first_delivered_at),
+        "attempts": dead.attempts.iter().map(attempt).collect::<Value>(),
     })
+}
+
+/// A delivery that failed.
+fn attempt(attempt: &FailedAttempt) -> Value {
+    let end = attempt.end().as_str_name();
+    json!({
+        "deliveredAt": time(attempt.delivered_at),
+        "endedAt": time(attempt.ended_at),
+        "end": end.trim_start_matches("ATTEMPT_END_"),
+        "error": attempt.error,
+    })
+}
+
+/// A time as RFC 3339 has it.
+pub fn time(at: Option<prost_types::Timestamp>) -> Value {
+    json!(at.map(|at| at.to_string()))
 }
 
 /// The reason's name, without what all of them begin with.

@@ -165,11 +165,16 @@ pub struct ReceivedMessage {
     pub priority: u32,
     /// Names its tenant; may be empty.
     pub fairness_key: String,
+    /// When it was first delivered to the group, by cluster time; `None`: never before.
+    pub first_delivered_at: Option<SystemTime>,
+    /// When it was last delivered to the group before this.
+    pub last_delivered_at: Option<SystemTime>,
 }
 
 impl ReceivedMessage {
     /// The message and its receipt.
     pub(crate) fn split(delivery: Delivery) -> (Self, Bytes) {
+        let at = |ms: u64| (ms != 0).then(|| UNIX_EPOCH + Duration::from_millis(ms));
         let message = Self {
             id: delivery.message_id,
             body: delivery.body,
@@ -185,6 +190,8 @@ impl ReceivedMessage {
             deduplication_id: delivery.deduplication_id,
             priority: delivery.priority,
             fairness_key: delivery.fairness_key,
+            first_delivered_at: at(delivery.first_delivered_at_ms),
+            last_delivered_at: at(delivery.last_delivered_at_ms),
         };
         (message, delivery.receipt)
     }

@@ -9,8 +9,7 @@
 //!      3 trace parent      UTF-8
 //!      4 attribute         key length (varint) | key
 //!                          | kind (u8: 1 text, 2 number, 3 binary) | value
-//!      5 dead letter       reason (u8) | delivery count (varint) | at, ms since 1970 (varint)
-//!                          | source length (varint) | source namespace/name | error text
+//!      5 dead letter       see `dead_letter`
 //!      6 schema id         reserved
 //!      7 origin            reserved: cluster, queue and sequence that it was copied from
 //!      8 deduplication id  UTF-8
@@ -25,6 +24,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use roadstead_core::shard::split_payload;
 use roadstead_proto::v1::attribute_value::Value;
 use roadstead_proto::v1::{AttributeValue, DeadLetterInfo, OutgoingMessage};
+
+use super::dead_letter;
 
 const VERSION: u8 = 1;
 const CONTENT_TYPE: u8 = 1;
@@ -112,17 +113,7 @@ fn header_len(message: &OutgoingMessage) -> usize {
 /// information gives way to the new one.
 pub fn with_dead_letter(blob: &Bytes, info: &DeadLetterInfo) -> Result<(Bytes, Bytes), BlobError> {
     let (mut kept, body) = without(blob, info.error.len() + 96)?;
-    let at_ms = info.at.as_ref().map_or(0, |at| {
-        u64::try_from(at.seconds).unwrap_or(0) * 1_000
-            + u64::try_from(at.nanos).unwrap_or(0) / 1_000_000
-    });
-    let mut field = BytesMut::new();
-    field.put_u8(u8::try_from(info.reason).unwrap_or(0));
-    put_varint(&mut field, u64::from(info.delivery_count));
-    put_varint(&mut field, at_ms);
-    put_varint(&mut field, info.source_queue.len() as u64);
-    field.put_slice(info.source_queue.as_bytes());
-    field.put_slice(info.error.as_bytes());
+    let field = dead_letter::encode(info);
     put_field(&mut kept, DEAD_LETTER, &field);
     Ok((kept.freeze(), body))
 }
@@ -209,7 +200,7 @@ pub fn decode(blob: &Bytes) -> Result<Blob, BlobError> {
                 let (key, value) = take_attribute(&value)?;
                 read.attributes.insert(key, value);
             }
-            DEAD_LETTER => read.dead_letter = Some(take_dead_letter(&value)?),
+            DEAD_LETTER => read.dead_letter = Some(dead_letter::decode(&value)?),
             DEDUPLICATION_ID => read.deduplication_id = text(&value)?,
             FAIRNESS_KEY => read.fairness_key = text(&value)?,
             _ => {}
@@ -305,27 +296,11 @@ fn take_attribute(field: &Bytes) -> Option<(String, AttributeValue)> {
     Some((key, AttributeValue { value: Some(value) }))
 }
 
-fn take_dead_letter(field: &Bytes) -> Option<DeadLetterInfo> {
-    let reason = i32::from(*field.first()?);
-    let mut at = 1;
-    let delivery_count = u32::try_from(take_varint(field, &mut at)?).ok()?;
-    let at_ms = take_varint(field, &mut at)?;
-    let length = usize::try_from(take_varint(field, &mut at)?).ok()?;
-    let end = at.checked_add(length).filter(|end| *end <= field.len())?;
-    Some(DeadLetterInfo {
-        reason,
-        delivery_count,
-        at: Some(super::wire::timestamp(at_ms)),
-        source_queue: text(&field[at..end])?,
-        error: text(&field[end..])?,
-    })
-}
-
-fn text(bytes: &[u8]) -> Option<String> {
+pub(super) fn text(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok().map(str::to_owned)
 }
 
-fn put_varint(out: &mut BytesMut, mut value: u64) {
+pub(super) fn put_varint(out: &mut BytesMut, mut value: u64) {
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);
         value >>= 7;
@@ -337,7 +312,7 @@ const fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+pub(super) fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = *bytes.get(*at)?;

@@ -77,11 +77,12 @@ fn golden_bytes() {
         source_queue: "shop/a".into(),
         delivery_count: 300,
         at: Some(crate::shard::wire::timestamp(1_000)),
+        ..DeadLetterInfo::default()
     };
     let (header, body) = with_dead_letter(&blob(), &info).unwrap();
     assert_eq!(
         hex(&header[42..]),
-        "050e02ac02e80706".to_owned() + "73686f702f616e6f"
+        "051002ac02e80706".to_owned() + "73686f702f61026e6f00"
     );
     let read = decode(&join(&header, &body)).unwrap();
     assert_eq!(read.dead_letter, Some(info));

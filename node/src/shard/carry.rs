@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use roadstead_core::shard::{
-    DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, OutboxReason, PartitionId,
+    Attempt, AttemptEnd, DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, OutboxReason, PartitionId,
     split_payload,
 };
 use roadstead_proto::v1::{
-    DeadLetterInfo, DeadLetterReason, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
+    self, DeadLetterInfo, DeadLetterReason, FailedAttempt, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
     ShardCall, shard_call::Call, shard_reply::Reply,
 };
 
@@ -154,9 +154,33 @@ fn dead_letter(message: &OutboxMessage, why: Reason, source_queue: &str) -> Dead
     };
     DeadLetterInfo {
         reason: reason.into(),
-        error: String::from_utf8_lossy(&message.error).into_owned(),
+        error: readable(&message.attempts.error()),
         source_queue: source_queue.to_owned(),
         delivery_count: message.delivery_count,
         at: Some(timestamp(message.at)),
+        first_delivered_at: Some(message.attempts.first_delivered_at)
+            .filter(|at| *at != 0)
+            .map(timestamp),
+        attempts: message.attempts.newest.iter().map(failed).collect(),
     }
+}
+
+fn failed(attempt: &Attempt) -> FailedAttempt {
+    let end = match attempt.how {
+        AttemptEnd::Nacked => v1::AttemptEnd::Nacked,
+        AttemptEnd::Rejected => v1::AttemptEnd::Rejected,
+        AttemptEnd::LeaseExpired => v1::AttemptEnd::LeaseExpired,
+        AttemptEnd::SessionReleased => v1::AttemptEnd::SessionReleased,
+    };
+    FailedAttempt {
+        delivered_at: Some(timestamp(attempt.delivered_at)),
+        ended_at: Some(timestamp(attempt.ended_at)),
+        end: end.into(),
+        error: readable(&attempt.error),
+    }
+}
+
+/// A consumer's text, which may have been cut within a character.
+fn readable(error: &[u8]) -> String {
+    String::from_utf8_lossy(error).into_owned()
 }

@@ -192,6 +192,8 @@ fn delivery(
         dead_letter: blob.dead_letter,
         deduplication_id: blob.deduplication_id,
         priority: u32::from(message.priority),
+        first_delivered_at_ms: message.first_delivered_at,
+        last_delivered_at_ms: message.last_delivered_at,
         fairness_key: blob.fairness_key,
     })
 }

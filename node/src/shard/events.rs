@@ -37,6 +37,14 @@ pub fn log(shard: GroupId, events: &[Event]) {
                 shard, %message, %partition, reason = reason_text(reason),
                 "message dropped: its queue has no dead-letter queue"
             ),
+            EventKind::BreakerOpened { until } => tracing::warn!(
+                shard, %message, %partition, group = event.group, until_ms = until,
+                "circuit breaker opened: too many deliveries failed, this one the last of them"
+            ),
+            EventKind::BreakerClosed => tracing::info!(
+                shard, %message, %partition, group = event.group,
+                "circuit breaker closed: the message that was tried was acked"
+            ),
             EventKind::Expired => tracing::info!(
                 shard, %message, %partition,
                 "message dropped: it waited longer than its queue's time to live"

@@ -204,6 +204,8 @@ mod tests {
             expires_at: None,
             due: None,
             delivery_count: 0,
+            first_delivered_at: 0,
+            last_delivered_at: 0,
             state: State::Ready,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadstead_core::shard::{MAX_PRIORITY, Op, PartitionId, Purge, Reply, Stats};
+use roadstead_core::shard::{BreakerState, MAX_PRIORITY, Op, PartitionId, Purge, Reply, Stats};
 use roadstead_proto::v1::{PurgeQueueResponse, QueueRef, QueueStats};
 
 use super::desk::Desk;
@@ -71,6 +71,8 @@ fn counts(stats: &Stats, lanes: [u64; LANES]) -> QueueStats {
         retained: stats.retained,
         retained_bytes: stats.retained_bytes,
         ready_by_priority: lanes.into(),
+        breakers_open: u32::from(matches!(stats.breaker, BreakerState::Open { .. })),
+        breakers_half_open: u32::from(stats.breaker == BreakerState::HalfOpen),
     }
 }
 
@@ -94,6 +96,8 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     sum.messages += more.messages;
     sum.retained += more.retained;
     sum.retained_bytes += more.retained_bytes;
+    sum.breakers_open += more.breakers_open;
+    sum.breakers_half_open += more.breakers_half_open;
     let lanes = &mut sum.ready_by_priority;
     lanes.resize(lanes.len().max(more.ready_by_priority.len()), 0);
     for (sum, more) in lanes.iter_mut().zip(&more.ready_by_priority) {

@@ -21,6 +21,7 @@ mod configure;
 mod consumer;
 mod consumers;
 mod courier;
+mod dead_letter;
 mod delete;
 pub mod deliver;
 mod desk;

@@ -75,7 +75,7 @@ pub fn decode(header: &Bytes, payload: &Bytes) -> Option<MovedMessage> {
 
 #[cfg(test)]
 mod tests {
-    use roadstead_core::shard::{OutboxReason, PayloadRef};
+    use roadstead_core::shard::{Attempts, OutboxReason, PayloadRef};
 
     use super::*;
 
@@ -102,7 +102,7 @@ mod tests {
             reason: OutboxReason::Redriven,
             delivery_count: 1,
             at: 0,
-            error: Bytes::new(),
+            attempts: Attempts::default(),
         };
         let bytes = encode(&message);
         let mut golden = vec![1];

@@ -66,6 +66,13 @@ fn shown(found: Found) -> PeekedMessage {
         not_before: peeked.due.map(timestamp),
         location: location::encode(partition, peeked.location),
         priority: u32::from(peeked.priority),
+        first_delivered_at: delivered(peeked.first_delivered_at),
+        last_delivered_at: delivered(peeked.last_delivered_at),
         fairness_key: blob.fairness_key,
     }
+}
+
+/// 0: never.
+fn delivered(at_ms: u64) -> Option<prost_types::Timestamp> {
+    (at_ms != 0).then(|| timestamp(at_ms))
 }

@@ -33,6 +33,7 @@ fn code(refusal: Refusal) -> (Code, bool) {
         | Refusal::TooLarge
         | Refusal::KeyRequired
         | Refusal::TooLate
+        | Refusal::BatchOverRate
         | Refusal::NoDeduplication => (Code::InvalidArgument, false),
         Refusal::OrderingFixed | Refusal::NotEmpty(_) | Refusal::SameQueue => {
             (Code::FailedPrecondition, false)
@@ -42,6 +43,7 @@ fn code(refusal: Refusal) -> (Code, bool) {
         Refusal::Overtaken | Refusal::BatchRefused => (Code::Aborted, false),
         Refusal::MessageLimit
         | Refusal::ByteLimit
+        | Refusal::RateLimit
         | Refusal::ProducerLimit
         | Refusal::IdLimit
         | Refusal::OutboxFull => (Code::ResourceExhausted, true),
@@ -60,6 +62,8 @@ fn advice(refusal: Refusal) -> &'static str {
         Refusal::NotEmpty(_) => "purge or drain it first",
         Refusal::BadCount => "split the request",
         Refusal::MessageLimit | Refusal::ByteLimit => "try again when consumers have caught up",
+        Refusal::RateLimit => "send more slowly, or raise limits.rate_per_second",
+        Refusal::BatchOverRate => "split it, or raise limits.rate_per_second",
         Refusal::TooLarge => "raise limits.max_message_bytes",
         Refusal::KeyRequired => "set ordering_key",
         Refusal::TooLate => "choose an earlier not_before",

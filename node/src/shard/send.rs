@@ -1,11 +1,12 @@
 //! Sends to one partition.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
     DeduplicateBy, Deduplication, DeduplicationScope, Identity, MAX_PRIORITY, NewMessage, Op,
-    PartitionId, ProducerRef, Refusal, Reply, Send, SendOutcome, key_hash,
+    PartitionId, ProducerRef, Refusal, Reply, Send, SendOutcome, ShardMachine, key_hash,
 };
 use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
 use roadstead_proto::{content_hash, hash_in_key, id_hash};
@@ -23,6 +24,9 @@ use crate::runtime::Runtime;
 /// A send is cut into ops of about this size, so that an entry holds several.
 const OP_BYTES: usize = ENTRY_BYTES / 2;
 
+/// How long a send beyond its queue's rate is held up at most, before it is refused.
+const RATE_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Sends and waits until the messages are on a majority's disks. The call fails as a whole only
 /// when nothing of it was accepted for sure. `deduplication` is that of the queue.
 pub async fn send<R: Runtime, P: Replica>(
@@ -39,6 +43,7 @@ pub async fn send<R: Runtime, P: Replica>(
         queue: call.queue_id,
         partition: call.partition,
     };
+    slow_down(&**desk, partition, call.messages.len() as u64).await;
     let producer = call.producer.map(|p| ProducerRef {
         id: Bytes::from(p.id),
         first: p.first_sequence,
@@ -82,6 +87,22 @@ pub async fn send<R: Runtime, P: Replica>(
         }
     }
     Ok(SendResponse { results })
+}
+
+/// Waits until the queue's rate lets so many messages come, or for as long as a send is held up at
+/// most: what is still too many then is refused.
+async fn slow_down<R: Runtime, P: Replica>(desk: &Desk<R, P>, partition: PartitionId, count: u64) {
+    let mut patience = RATE_PATIENCE;
+    loop {
+        let now = desk.replica.cluster_time();
+        let wait = |machine: &ShardMachine| machine.rate_wait_ms(partition, count, now);
+        let wait = Duration::from_millis(desk.replica.read(|machine, _| wait(machine)));
+        if wait.is_zero() || wait > patience {
+            return;
+        }
+        R::sleep(wait).await;
+        patience -= wait;
+    }
 }
 
 /// What is atomic is one op, whatever its size.

@@ -217,6 +217,8 @@ pub(super) fn received(partition: PartitionId, messages: u16) -> Received {
         enqueued_at: 0,
         deadline: 0,
         priority: 0,
+        first_delivered_at: 0,
+        last_delivered_at: 0,
     };
     Received {
         partition,

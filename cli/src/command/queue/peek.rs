@@ -96,9 +96,11 @@ fn json(message: &PeekedMessage) -> Value {
         "fairnessKey": message.fairness_key,
         "contentType": message.content_type,
         "traceParent": message.trace_parent,
-        "enqueuedAt": time(message.enqueued_at),
-        "expiresAt": time(message.expires_at),
-        "notBefore": time(message.not_before),
+        "enqueuedAt": format::time(message.enqueued_at),
+        "expiresAt": format::time(message.expires_at),
+        "notBefore": format::time(message.not_before),
+        "firstDeliveredAt": format::time(message.first_delivered_at),
+        "lastDeliveredAt": format::time(message.last_delivered_at),
         "attributes": format::attributes(&message.attributes),
     });
     let (key, body) = format::body(&message.body);
@@ -107,11 +109,6 @@ fn json(message: &PeekedMessage) -> Value {
         value["deadLetter"] = format::dead_letter(dead);
     }
     value
-}
-
-/// A time as RFC 3339 has it.
-fn time(at: Option<prost_types::Timestamp>) -> Value {
-    json!(at.map(|at| at.to_string()))
 }
 
 /// The beginning of a text, in one line.

@@ -2,6 +2,7 @@
 
 mod consumers;
 mod deliveries;
+mod failures;
 mod groups;
 mod priorities;
 mod refused;

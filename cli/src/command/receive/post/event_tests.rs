@@ -30,6 +30,8 @@ fn message(attributes: &[(&str, Attribute)]) -> ReceivedMessage {
         deduplication_id: String::new(),
         priority: 0,
         fairness_key: String::new(),
+        first_delivered_at: None,
+        last_delivered_at: None,
     }
 }
 
