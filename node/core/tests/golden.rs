@@ -78,7 +78,7 @@ fn all_rows() -> String {
     kinds.dedup();
     assert_eq!(
         kinds.iter().collect::<String>(),
-        "abcdefghijklmnopqrstuvwxy"
+        "abcdefghijklmnopqrstuvwxyz"
     );
     let mut catalog = MemoryKv::new();
     let mut machine = CatalogMachine::open(&catalog).expect("no rows");

@@ -13,17 +13,14 @@ use super::group::Look;
 use super::header::{BLOCK, Header, decode_single};
 use super::id::PartitionId;
 use super::keys::{self, Keys};
+use super::leased::Leased;
 use super::location::Location;
 use super::machine::ShardMachine;
-use super::op::LeaseRef;
 use super::partition::{Shared, corrupt};
 use super::peeked::{Browsed, MessageState, Peeked};
 use super::place::Place;
 use crate::codec::{DecodeError, Decoded, Put, Reader};
 use crate::kv::{self, Kv, KvError};
-
-/// Deliveries looked through for the counts of leased messages.
-const PEEK_DELIVERIES: usize = 1_000;
 
 /// How far a walk has come. Opaque to the caller, who hands it back as it got it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,37 +149,6 @@ impl ShardMachine {
         let mut messages = browsed.messages.into_iter();
         Ok(messages.find(|message| message.location == location))
     }
-
-    /// A group's lease of the message at a position. Looks through all deliveries of the group that
-    /// are not settled.
-    pub fn lease_of(
-        &self,
-        kv: &dyn Kv,
-        (partition, group): (PartitionId, u32),
-        position: u64,
-    ) -> Result<Option<LeaseRef>, KvError> {
-        let look = self.partition(partition).and_then(|p| p.look(group));
-        let Some(p) = look else {
-            return Ok(None);
-        };
-        for (key, _) in p.rows(kv, b'l', usize::MAX)? {
-            let number = keys::tail(&key);
-            let Some(batch) = p.read_delivery(kv, number)? else {
-                continue;
-            };
-            let mut slots = batch.slots.iter();
-            let held = slots.position(|slot| slot.live && slot.position == position);
-            if let Some(slot) = held {
-                let slot = slot as u16;
-                return Ok(Some(LeaseRef {
-                    group,
-                    delivery: number,
-                    slot,
-                }));
-            }
-        }
-        Ok(None)
-    }
 }
 
 impl Shared {
@@ -197,27 +163,12 @@ impl Shared {
     }
 }
 
-impl Look<'_> {
-    fn leased_counts(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, u32>, KvError> {
-        let mut counts = BTreeMap::new();
-        for (key, _) in self.rows(kv, b'l', PEEK_DELIVERIES)? {
-            let Some(batch) = self.read_delivery(kv, keys::tail(&key))? else {
-                continue;
-            };
-            let live = batch.slots.iter().filter(|slot| slot.live);
-            counts.extend(live.map(|slot| (slot.position, slot.delivery_count)));
-        }
-        Ok(counts)
-    }
-}
-
 /// One piece of a walk.
 struct Walk<'a> {
     p: Look<'a>,
     kv: &'a dyn Kv,
     now: u64,
-    /// Deliveries so far of leased messages, by position.
-    leased: Option<BTreeMap<u64, u32>>,
+    leased: Option<BTreeMap<u64, Leased>>,
     found: Vec<Peeked>,
 }
 
@@ -323,29 +274,44 @@ impl Walk<'_> {
         let place = p.place(self.kv, position, header)?;
         let waits = p.config.ordering == Ordering::Strict && p.group.engaged != 0;
         let mut due = header.due;
-        let (state, delivery_count) = match place {
-            Place::Waiting if waits => (MessageState::Blocked, 0),
-            Place::Waiting | Place::Ahead => (MessageState::Ready, 0),
-            Place::Early => (MessageState::Delayed, 0),
-            Place::Blocked => (MessageState::Blocked, 0),
-            Place::Returned(back) => (MessageState::Ready, back.delivery_count),
+        let (mut failed, mut leased) = (0, None);
+        let state = match place {
+            Place::Waiting if waits => MessageState::Blocked,
+            Place::Waiting | Place::Ahead => MessageState::Ready,
+            Place::Early => MessageState::Delayed,
+            Place::Blocked => MessageState::Blocked,
+            Place::Returned(back) => {
+                failed = back.delivery_count;
+                MessageState::Ready
+            }
             Place::BackingOff(back) => {
-                due = back.due;
-                (MessageState::Delayed, back.delivery_count)
+                (due, failed) = (back.due, back.delivery_count);
+                MessageState::Delayed
             }
             Place::Leased => {
-                let counts = match self.leased.take() {
-                    Some(counts) => counts,
-                    None => p.leased_counts(self.kv)?,
+                let all = match self.leased.take() {
+                    Some(all) => all,
+                    None => p.leased(self.kv)?,
                 };
-                let count = counts.get(&position).copied().unwrap_or(1);
-                self.leased = Some(counts);
-                (MessageState::InFlight, count)
+                leased = all.get(&position).copied().or(Some(Leased::default()));
+                failed = leased.map_or(0, |leased| leased.failed);
+                self.leased = Some(all);
+                MessageState::InFlight
             }
         };
+        let before = p.attempts(self.kv, position, failed)?;
+        let last = leased.map_or(before.last_delivered_at(), |leased| leased.at);
+        let first = if failed == 0 {
+            last
+        } else {
+            before.first_delivered_at
+        };
+        let delivery_count = failed + u32::from(leased.is_some());
         Ok(Peeked {
             location: Location::Position(position),
             due: Some(due).filter(|due| *due > self.now),
+            first_delivered_at: first,
+            last_delivered_at: last,
             ..self.peeked(header, delivery_count, state)
         })
     }
@@ -363,6 +329,8 @@ impl Walk<'_> {
             expires_at: self.p.expiry(header),
             due: None,
             delivery_count,
+            first_delivered_at: 0,
+            last_delivered_at: 0,
             state,
         }
     }

@@ -147,7 +147,8 @@ pub struct PartitionConfig {
     /// Tenants that get more than one message in a turn, in order of their hashes, at most
     /// [`MAX_WEIGHTS`](super::MAX_WEIGHTS).
     pub weights: Vec<TenantWeight>,
-    /// Messages accepted per 1,000 s at most; 0: no limit.
+    /// Messages accepted from producers per 1,000 s at most, beside a burst of one second's worth
+    /// or one message; 0: no limit. Those that come by outboxes and duplicates do not count.
     pub rate: u64,
 }
 

@@ -8,6 +8,8 @@ use crate::codec::{Decoded, Put, Reader};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delivered {
     pub(crate) session: Option<SessionId>,
+    /// When it was made, ms.
+    pub(crate) at: u64,
     /// The due time under which its timer is filed: never later than its earliest deadline.
     pub(crate) timer: u64,
     pub(crate) slots: Vec<Slot>,
@@ -25,14 +27,11 @@ pub(crate) struct Slot {
     pub(crate) delivery_count: u32,
     /// Still leased.
     pub(crate) live: bool,
-    /// It has an `e` row.
-    pub(crate) has_error: bool,
 }
 
 const VERSION: u8 = 1;
 const LIVE: u8 = 1;
-const HAS_ERROR: u8 = 2;
-const HAS_OWN_DEADLINE: u8 = 4;
+const HAS_OWN_DEADLINE: u8 = 2;
 
 impl Delivered {
     /// The earliest deadline of what is still leased.
@@ -48,6 +47,7 @@ impl Delivered {
         let mut out = Vec::with_capacity(32 + 4 * self.slots.len());
         out.push(VERSION);
         out.put_u128(self.session.map_or(0, |s| s.0));
+        out.put_varint(self.at);
         out.put_varint(self.timer);
         let common = self
             .slots
@@ -61,13 +61,12 @@ impl Delivered {
                 out.push(0);
                 continue;
             }
-            let error = if slot.has_error { HAS_ERROR } else { 0 };
             let own = if slot.deadline == common {
                 0
             } else {
                 HAS_OWN_DEADLINE
             };
-            out.push(LIVE | error | own);
+            out.push(LIVE | own);
             out.put_varint(zigzag(slot.position, position));
             out.put_varint(u64::from(slot.delivery_count));
             if own != 0 {
@@ -82,6 +81,7 @@ impl Delivered {
         let mut r = Reader::new(value);
         r.version(VERSION, "version of delivery")?;
         let session = Some(SessionId(r.u128("session")?)).filter(|session| session.0 != 0);
+        let at = r.varint("time of delivery")?;
         let timer = r.varint("timer of delivery")?;
         let common = r.varint("deadline")?;
         let mut slots = Vec::with_capacity(r.remaining().min(1_000));
@@ -92,25 +92,24 @@ impl Delivered {
                 slots.push(Slot::gone());
                 continue;
             }
-            if flags & !(LIVE | HAS_ERROR | HAS_OWN_DEADLINE) != 0 {
+            if flags & !(LIVE | HAS_OWN_DEADLINE) != 0 {
                 return r.fail("slot flags");
             }
             position = unzigzag(r.varint("position")?, position);
             let delivery_count = r.varint_u32("delivery count")?;
             let own = flags & HAS_OWN_DEADLINE != 0;
             let deadline = if own { r.varint("deadline")? } else { common };
-            let has_error = flags & HAS_ERROR != 0;
             slots.push(Slot {
                 position,
                 deadline,
                 delivery_count,
                 live: true,
-                has_error,
             });
             live += 1;
         }
         Ok(Self {
             session,
+            at,
             timer,
             slots,
             live,
@@ -125,7 +124,6 @@ impl Slot {
             deadline: 0,
             delivery_count: 0,
             live: false,
-            has_error: false,
         }
     }
 }
@@ -136,15 +134,13 @@ impl Slot {
 pub(crate) struct Returned {
     /// Not receivable before, ms. Only of one that is backing off.
     pub(crate) due: u64,
-    /// Deliveries so far.
+    /// Deliveries so far that count; all of them have failed, and stand in its `e` row.
     pub(crate) delivery_count: u32,
-    /// It has an `e` row.
-    pub(crate) has_error: bool,
 }
 
 impl Returned {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION, u8::from(self.has_error)];
+        let mut out = vec![VERSION];
         out.put_varint(u64::from(self.delivery_count));
         out.put_varint(self.due);
         out
@@ -153,14 +149,12 @@ impl Returned {
     pub(crate) fn decode(value: &[u8]) -> Decoded<Self> {
         let mut r = Reader::new(value);
         r.version(VERSION, "version of returned message")?;
-        let has_error = r.u8("returned flags")? != 0;
         let delivery_count = r.varint_u32("delivery count")?;
         let due = r.varint("due time")?;
         r.finish("end of returned message")?;
         Ok(Self {
             due,
             delivery_count,
-            has_error,
         })
     }
 }
@@ -172,13 +166,12 @@ mod tests {
     use super::*;
 
     fn slot() -> impl Strategy<Value = Slot> {
-        let live = (any::<u64>(), 0_u64..3, any::<u32>(), any::<bool>()).prop_map(
-            |(position, deadline, delivery_count, has_error)| Slot {
+        let live = (any::<u64>(), 0_u64..3, any::<u32>()).prop_map(
+            |(position, deadline, delivery_count)| Slot {
                 position,
                 deadline,
                 delivery_count,
                 live: true,
-                has_error,
             },
         );
         prop_oneof![live, Just(Slot::gone())]
@@ -187,17 +180,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_delivery_comes_back(
-            slots in proptest::collection::vec(slot(), 0..80), session: u128, timer: u64,
+            slots in proptest::collection::vec(slot(), 0..80), session: u128, times: (u64, u64),
         ) {
             let session = Some(SessionId(session)).filter(|s| s.0 != 0);
             let live = slots.iter().filter(|slot| slot.live).count() as u32;
-            let delivery = Delivered { session, timer, slots, live };
+            let (at, timer) = times;
+            let delivery = Delivered { session, at, timer, slots, live };
             prop_assert_eq!(Delivered::decode(&delivery.encode()).unwrap(), delivery);
         }
 
         #[test]
-        fn a_returned_message_comes_back(due: u64, delivery_count: u32, has_error: bool) {
-            let returned = Returned { due, delivery_count, has_error };
+        fn a_returned_message_comes_back(due: u64, delivery_count: u32) {
+            let returned = Returned { due, delivery_count };
             prop_assert_eq!(Returned::decode(&returned.encode()).unwrap(), returned);
         }
 
@@ -215,29 +209,27 @@ mod tests {
             deadline: 9,
             delivery_count: 1,
             live: true,
-            has_error: false,
         };
         let late = Slot {
             position: 8,
             deadline: 300,
-            has_error: true,
             ..slot
         };
         let delivery = Delivered {
             session: Some(SessionId(1)),
+            at: 4,
             timer: 9,
             slots: vec![slot, Slot::gone(), late],
             live: 2,
         };
         let mut expected = vec![1];
         expected.extend([0; 15]);
-        expected.extend([1, 9, 9, 1, 10, 1, 0, 7, 6, 1, 0xac, 2]);
+        expected.extend([1, 4, 9, 9, 1, 10, 1, 0, 3, 6, 1, 0xac, 2]);
         assert_eq!(delivery.encode(), expected);
         let returned = Returned {
             due: 300,
             delivery_count: 2,
-            has_error: true,
         };
-        assert_eq!(returned.encode(), [1, 1, 2, 0xac, 2]);
+        assert_eq!(returned.encode(), [1, 2, 0xac, 2]);
     }
 }

@@ -1,7 +1,6 @@
 //! How a message gets into an outbox.
 
-use bytes::Bytes;
-
+use super::attempts::Attempts;
 use super::config::DeadLetterTarget;
 use super::id::{PartitionId, PayloadRef, key_hash, partition_of_key};
 use super::outbox::Numbers;
@@ -17,7 +16,7 @@ pub(crate) struct Departure {
     pub(crate) payload: Option<PayloadRef>,
     pub(crate) reason: OutboxReason,
     pub(crate) delivery_count: u32,
-    pub(crate) error: Bytes,
+    pub(crate) attempts: Attempts,
 }
 
 impl Shared {
@@ -59,7 +58,7 @@ impl Shared {
             reason: departure.reason,
             delivery_count: departure.delivery_count,
             at: step.now,
-            error: departure.error,
+            attempts: departure.attempts,
         };
         self.put_in_outbox(step, target, message);
         Ok(target)

@@ -88,6 +88,11 @@ impl Partition {
                     steps += self.groups.len() - 1;
                 }
                 Timer::Retained(block) => steps += self.end_retention(step, block)?,
+                Timer::Breaker(group) => {
+                    if let Some(mut view) = self.view(group) {
+                        view.try_one(step.now);
+                    }
+                }
                 Timer::Retention(block) => steps += self.refresh_retention(step, block, left)?,
             }
         }

@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use super::breaker::Breaker;
 use super::delivery::Delivered;
 use super::group_config::GroupConfig;
 use super::hot::Hot;
@@ -22,6 +23,8 @@ pub(crate) struct Slot {
     group: Group,
     stored: Group,
     setting: GroupConfig,
+    breaker: Breaker,
+    stored_breaker: Breaker,
     standing: Standing,
     deliveries: Hot<CachedDelivery>,
     /// What its caches hold, as it was counted last.
@@ -47,6 +50,8 @@ impl Slot {
                 ..group
             },
             setting: GroupConfig::default(),
+            breaker: Breaker::default(),
+            stored_breaker: Breaker::default(),
             standing: Standing::new(),
             deliveries: Hot::new(),
             weight: 0,
@@ -56,8 +61,11 @@ impl Slot {
     /// The group whose row this is.
     pub(crate) fn open(kv: &dyn Kv, keys: GroupKeys, row: &[u8]) -> Result<Self, KvError> {
         let group = Group::decode(row).map_err(|e| corrupt("group", keys.0, &e))?;
+        let breaker = Breaker::open(kv, keys)?;
         Ok(Self {
             stored: group,
+            breaker,
+            stored_breaker: breaker,
             standing: Standing::open(kv, keys)?,
             ..Self::new(keys, group)
         })
@@ -71,6 +79,11 @@ impl Slot {
     /// Where it is in the streams.
     pub(crate) fn standing(&mut self) -> &mut Standing {
         &mut self.standing
+    }
+
+    /// What it has asked for.
+    pub(crate) fn setting(&self) -> &GroupConfig {
+        &self.setting
     }
 
     /// What it asks for from now on.
@@ -101,6 +114,10 @@ impl Slot {
             kv.put(&self.keys.group(), self.group.encode().into());
             self.stored = self.group;
         }
+        if self.breaker != self.stored_breaker {
+            self.breaker.write(kv, self.keys);
+            self.stored_breaker = self.breaker;
+        }
         let weight = std::mem::replace(&mut self.weight, self.deliveries.len());
         self.weight.cast_signed() - weight.cast_signed()
     }
@@ -118,6 +135,7 @@ pub(crate) struct View<'a> {
     pub(crate) keys: GroupKeys,
     pub(crate) group: &'a mut Group,
     pub(crate) setting: GroupConfig,
+    pub(crate) breaker: &'a mut Breaker,
     pub(crate) standing: &'a mut Standing,
     pub(crate) deliveries: &'a mut Hot<CachedDelivery>,
 }
@@ -129,6 +147,7 @@ impl<'a> View<'a> {
             keys: slot.keys,
             group: &mut slot.group,
             setting: slot.setting,
+            breaker: &mut slot.breaker,
             standing: &mut slot.standing,
             deliveries: &mut slot.deliveries,
         }
@@ -140,6 +159,7 @@ impl<'a> View<'a> {
             keys: self.keys,
             group: self.group,
             setting: self.setting,
+            breaker: self.breaker,
             standing: self.standing,
         }
     }
@@ -175,6 +195,7 @@ pub(crate) struct Look<'a> {
     pub(crate) keys: GroupKeys,
     pub(crate) group: &'a Group,
     pub(crate) setting: GroupConfig,
+    pub(crate) breaker: &'a Breaker,
     pub(crate) standing: &'a Standing,
 }
 
@@ -185,6 +206,7 @@ impl<'a> Look<'a> {
             keys: slot.keys,
             group: &slot.group,
             setting: slot.setting,
+            breaker: &slot.breaker,
             standing: &slot.standing,
         }
     }

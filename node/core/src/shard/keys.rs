@@ -10,7 +10,7 @@
 //! | 10 partition `b` stream                        | what a stream holds                  |
 //! | 10 partition `c` group stream                  | where a group is in a stream         |
 //! | 10 partition `d` due (8) sequence (8)          | delayed message without position     |
-//! | 10 partition `e` group stream position         | error text of the last nack          |
+//! | 10 partition `e` group stream position         | failed deliveries of a message       |
 //! | 10 partition `f` stream block (8)              | a block that has messages of a stream |
 //! | 10 partition `g` group                         | group state                          |
 //! | 10 partition `h` group key (8)                 | position at the head of an engaged key |
@@ -31,6 +31,7 @@
 //! | 10 partition `w` group stream position         | returned message, backing off        |
 //! | 10 partition `x` target                        | numbers of an outbox                 |
 //! | 10 partition `y` group lane (1)                | whose turn it is in a lane           |
+//! | 10 partition `z` group                         | circuit breaker                      |
 //!
 //! Partition, source, target: queue id (8) and partition (4). Group, stream: 4 bytes. The stream
 //! is 0 but in `b`, `c`, `f` and `r`. Numbers are big-endian.

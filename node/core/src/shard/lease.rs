@@ -1,6 +1,10 @@
 //! Leases: who holds which messages, until when.
 
-use super::delivery::{Delivered, Returned, Slot};
+use bytes::Bytes;
+
+use super::attempts::{Attempt, AttemptEnd};
+use super::breaker::Outcome;
+use super::delivery::{Delivered, Slot};
 use super::group::{CachedDelivery, Look, View};
 use super::header::Header;
 use super::id::SessionId;
@@ -20,7 +24,25 @@ pub(crate) const MAX_LEASE_MS: u64 = 12 * 3_600_000;
 pub(crate) struct Lease {
     pub(crate) position: u64,
     pub(crate) delivery_count: u32,
-    pub(crate) has_error: bool,
+    /// ms.
+    pub(crate) delivered_at: u64,
+}
+
+impl Lease {
+    /// Deliveries that had failed before it.
+    pub(crate) fn failed(&self) -> u32 {
+        self.delivery_count.saturating_sub(1)
+    }
+
+    /// It has failed.
+    pub(crate) fn attempt(&self, now: u64, how: AttemptEnd, error: &[u8]) -> Attempt {
+        Attempt {
+            delivered_at: self.delivered_at,
+            ended_at: now,
+            how,
+            error: Bytes::copy_from_slice(error),
+        }
+    }
 }
 
 impl View<'_> {
@@ -44,6 +66,7 @@ impl View<'_> {
         }
         let batch = Delivered {
             session,
+            at: step.now,
             timer,
             slots,
             live,
@@ -104,10 +127,10 @@ impl View<'_> {
         let Slot {
             position,
             delivery_count,
-            has_error,
             ..
         } = *slot;
         slot.live = false;
+        let delivered_at = delivery.batch.at;
         delivery.dirty = true;
         delivery.batch.live -= 1;
         if delivery.batch.live == 0 {
@@ -117,7 +140,7 @@ impl View<'_> {
         Ok(Some(Lease {
             position,
             delivery_count,
-            has_error,
+            delivered_at,
         }))
     }
 
@@ -221,33 +244,35 @@ impl View<'_> {
         let Lease {
             position,
             delivery_count,
-            has_error,
+            ..
         } = lease;
         self.group.lease_expired += 1;
+        self.note_outcome(step, position, Outcome::Failure)?;
         let header = self.header(step.kv, position)?;
-        let expired = EventKind::LeaseExpired(delivery_count);
-        self.event(
-            step,
-            header.id(self.id()),
-            session.map_or(expired, EventKind::SessionReleased),
-        );
+        let (event, how) = match session {
+            None => (
+                EventKind::LeaseExpired(delivery_count),
+                AttemptEnd::LeaseExpired,
+            ),
+            Some(session) => (
+                EventKind::SessionReleased(session),
+                AttemptEnd::SessionReleased,
+            ),
+        };
+        self.event(step, header.id(self.id()), event);
+        let attempt = lease.attempt(step.now, how, b"");
         if delivery_count >= self.config.max_deliveries {
-            let back = Returned {
-                due: 0,
-                delivery_count,
-                has_error,
-            };
-            let reason = DeadLetterReason::MaxDeliveries;
             return self.fail(
                 step,
-                &Failed {
+                Failed {
                     position,
-                    back,
-                    reason,
-                    error: None,
+                    before: lease.failed(),
+                    reason: DeadLetterReason::MaxDeliveries,
+                    last: Some(attempt),
                 },
             );
         }
+        self.keep_attempt(step, (position, lease.failed()), attempt)?;
         let due = step.now + self.backoff(delivery_count, &header);
         self.give_back(
             step,
@@ -255,7 +280,6 @@ impl View<'_> {
                 position,
                 due,
                 delivery_count,
-                has_error,
             },
         )
     }

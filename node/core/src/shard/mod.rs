@@ -7,9 +7,11 @@
 //! the log or the rows cannot be read, and the group must stop.
 
 mod add;
+mod attempts;
 mod backoff;
 mod block;
 mod blocks;
+mod breaker;
 mod browse;
 mod circuit_breaker;
 mod config;
@@ -27,6 +29,7 @@ mod ids;
 mod keys;
 mod lanes;
 mod lease;
+mod leased;
 mod lines;
 mod live;
 mod location;
@@ -40,6 +43,7 @@ mod payload;
 mod peeked;
 mod place;
 mod producer;
+mod rate;
 mod read;
 mod reply;
 mod retain;
@@ -58,6 +62,7 @@ mod tracked;
 mod walk;
 mod withdraw;
 
+pub use attempts::{Attempt, AttemptEnd, Attempts, MAX_ATTEMPTS, MAX_OLD_ERROR_BYTES};
 pub use backoff::{Backoff, Growth};
 pub use browse::BrowseFrom;
 pub use circuit_breaker::CircuitBreaker;
@@ -85,6 +90,6 @@ pub use reply::{
     Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, Outbox, OutboxMessage,
     OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome,
 };
-pub use stats::{Stats, Totals};
+pub use stats::{BreakerState, Stats, Totals};
 pub use stream::MAX_PRIORITY;
 pub use tenants::{MAX_WEIGHT, MAX_WEIGHTS, TenantWeight};

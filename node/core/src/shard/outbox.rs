@@ -2,14 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
-use super::delivery::Returned;
+use super::attempts::{Attempt, Attempts};
 use super::depart::Departure;
 use super::group::View;
 use super::id::{PartitionId, PayloadRef, put_message_id, read_message_id};
 use super::keys;
-use super::op::MAX_ERROR_BYTES;
 use super::overflow::Overflow;
 use super::partition::{Shared, Step, corrupt};
 use super::place::Removed;
@@ -79,7 +76,7 @@ impl OutboxMessage {
         out.push(self.priority);
         out.put_varint(self.tenant.unwrap_or(0));
         out.put_varint(self.at);
-        out.put_prefixed(&self.error);
+        self.attempts.encode(&mut out);
         out
     }
 
@@ -112,7 +109,7 @@ impl OutboxMessage {
             priority: r.u8("priority")?,
             tenant: Some(r.varint("tenant")?).filter(|tenant| *tenant != 0),
             at: r.varint("time of failure")?,
-            error: Bytes::copy_from_slice(r.prefixed(MAX_ERROR_BYTES, "error text")?),
+            attempts: Attempts::decode(&mut r)?,
         };
         r.finish("end of outbox message")?;
         Ok(message)
@@ -120,34 +117,42 @@ impl OutboxMessage {
 }
 
 /// A message that failed for good.
-pub(crate) struct Failed<'a> {
+pub(crate) struct Failed {
     pub(crate) position: u64,
-    pub(crate) back: Returned,
+    /// Deliveries that had failed before the last one.
+    pub(crate) before: u32,
     pub(crate) reason: DeadLetterReason,
-    /// Text of the consumer that failed it now; None: what it said before.
-    pub(crate) error: Option<&'a [u8]>,
+    /// The delivery that has failed now, if one has.
+    pub(crate) last: Option<Attempt>,
 }
 
 /// How a message was lost.
 pub(crate) struct Lost {
     pub(crate) reason: DeadLetterReason,
     pub(crate) delivery_count: u32,
-    pub(crate) error: Bytes,
+    pub(crate) attempts: Attempts,
 }
 
 impl View<'_> {
     /// Removes a message that has left its place and failed for good: to its dead-letter queue by
     /// way of the outbox, or for ever where there is none.
-    pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: &Failed<'_>) -> Result<(), KvError> {
-        let error = match failed.error {
-            Some(text) if !text.is_empty() => Bytes::copy_from_slice(text),
-            _ => self.error_of(step.kv, failed.position, failed.back)?,
-        };
-        let removed = self.remove(step, failed.position, failed.back.has_error)?;
+    pub(crate) fn fail(&mut self, step: &mut Step<'_>, failed: Failed) -> Result<(), KvError> {
+        let Failed {
+            position,
+            before,
+            reason,
+            last,
+        } = failed;
+        let mut attempts = self.look().attempts(step.kv, position, before)?;
+        let delivery_count = before + u32::from(last.is_some());
+        if let Some(last) = last {
+            attempts.push(last);
+        }
+        let removed = self.remove(step, position, before)?;
         let lost = Lost {
-            reason: failed.reason,
-            delivery_count: failed.back.delivery_count,
-            error,
+            reason,
+            delivery_count,
+            attempts,
         };
         self.lose(step, &removed, lost)
     }
@@ -162,7 +167,7 @@ impl View<'_> {
         let Lost {
             reason,
             delivery_count,
-            error,
+            attempts,
         } = lost;
         let id = removed.header.id(self.id());
         let kept = reason != DeadLetterReason::Overflow
@@ -178,29 +183,12 @@ impl View<'_> {
             payload: None,
             reason: OutboxReason::DeadLettered(reason),
             delivery_count,
-            error,
+            attempts,
         };
         let target = self.depart(step, removed, departure)?;
         self.group.dead_lettered += 1;
         self.event(step, id, EventKind::DeadLettered(reason, target));
         Ok(())
-    }
-
-    /// What a consumer of this group said of a message last.
-    pub(crate) fn error_of(
-        &self,
-        kv: &dyn Kv,
-        position: u64,
-        back: Returned,
-    ) -> Result<Bytes, KvError> {
-        if !back.has_error {
-            return Ok(Bytes::new());
-        }
-        let row = kv.get(&self.keys.error(position))?;
-        Ok(row
-            .filter(|row| !row.is_empty())
-            .map(|row| row.slice(1..))
-            .unwrap_or_default())
     }
 }
 
@@ -326,8 +314,10 @@ pub(crate) fn rows_of(
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::shard::MessageId;
+    use crate::shard::{AttemptEnd, MessageId};
 
     #[test]
     fn rows_come_back_and_their_bytes_are_frozen() {
@@ -338,7 +328,7 @@ mod tests {
         assert_eq!(numbers.encode(), [1, 3, 0xac, 2]);
         assert_eq!(Numbers::decode(&numbers.encode()), Ok(numbers));
         assert!(Numbers::decode(&[1, 5, 4]).is_err());
-        let message = OutboxMessage {
+        let mut message = OutboxMessage {
             number: 7,
             id: MessageId {
                 queue: 1,
@@ -359,10 +349,17 @@ mod tests {
             priority: 8,
             tenant: Some(13),
             at: 10,
-            error: Bytes::from_static(b"no"),
+            attempts: Attempts::default(),
         };
+        message.attempts.push(Attempt {
+            delivered_at: 9,
+            ended_at: 10,
+            how: AttemptEnd::Rejected,
+            error: Bytes::from_static(b"no"),
+        });
         let expected = [
-            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 11, 12, 8, 13, 10, 2, b'n', b'o',
+            1, 1, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 11, 12, 8, 13, 10, 1, 9, 1, 0, 1,
+            2, b'n', b'o',
         ];
         assert_eq!(message.encode(), expected);
         assert_eq!(

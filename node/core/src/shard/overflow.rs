@@ -228,7 +228,7 @@ impl Partition {
         let lost = Lost {
             reason: DeadLetterReason::Overflow,
             delivery_count: out.delivery_count,
-            error: out.error,
+            attempts: out.attempts,
         };
         match self.view(DEFAULT_GROUP) {
             Some(mut view) => view.lose(step, &out.removed, lost),

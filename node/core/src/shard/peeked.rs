@@ -53,6 +53,10 @@ pub struct Peeked {
     pub due: Option<u64>,
     /// Deliveries to the group so far; for a leased one this is counted too.
     pub delivery_count: u32,
+    /// When the first of them was made, in ms since 1970; 0: there was none.
+    pub first_delivered_at: u64,
+    /// When the last of them was made, in ms since 1970; 0: there was none.
+    pub last_delivered_at: u64,
     /// Its state for the group.
     pub state: MessageState,
 }

@@ -47,7 +47,6 @@ pub(crate) struct Back {
     pub(crate) position: u64,
     pub(crate) due: u64,
     pub(crate) delivery_count: u32,
-    pub(crate) has_error: bool,
 }
 
 impl Look<'_> {
@@ -112,12 +111,10 @@ impl View<'_> {
             position,
             due,
             delivery_count,
-            has_error,
         } = back;
         let returned = Returned {
             due,
             delivery_count,
-            has_error,
         };
         let header = self.header(step.kv, position)?;
         if self.has_expired(step, position, &header)? {
@@ -185,17 +182,18 @@ impl View<'_> {
     }
 
     /// Removes a message that has left its place: this group has settled it, and the next one of
-    /// its key may go. What becomes of its payload is for the caller.
+    /// its key may go. So many deliveries of it have failed. What becomes of its payload is for the
+    /// caller.
     pub(crate) fn remove(
         &mut self,
         step: &mut Step<'_>,
         position: u64,
-        has_error: bool,
+        failed: u32,
     ) -> Result<Removed, KvError> {
         let header = self.header(step.kv, position)?;
         let gone = self.settle(step, position, &header)?;
-        if has_error {
-            step.kv.delete(&self.keys.error(position));
+        if failed > 0 {
+            step.kv.delete(&self.keys.attempts(position));
         }
         if self.group.phase == Phase::Settled {
             match self.config.ordering {
@@ -219,18 +217,17 @@ impl View<'_> {
         back: Returned,
     ) -> Result<(), KvError> {
         if self.config.on_expiry == OnExpiry::DeadLetter && self.config.dead_letter.is_some() {
-            let reason = DeadLetterReason::Expired;
             return self.fail(
                 step,
-                &Failed {
+                Failed {
                     position,
-                    back,
-                    reason,
-                    error: None,
+                    before: back.delivery_count,
+                    reason: DeadLetterReason::Expired,
+                    last: None,
                 },
             );
         }
-        let removed = self.remove(step, position, back.has_error)?;
+        let removed = self.remove(step, position, back.delivery_count)?;
         removed.free(step)?;
         self.group.expired += 1;
         let id = removed.header.id(self.id());

@@ -62,7 +62,8 @@ impl ShardMachine {
         Some(lanes)
     }
 
-    /// Whether a group gets deliveries: it is here, not paused, and no walk is under way for it.
+    /// Whether a group gets deliveries: it is here, not paused, its circuit breaker is not open, and
+    /// no walk is under way for it.
     pub fn delivers(&self, partition: PartitionId, group: u32) -> bool {
         let look = self.partition(partition).and_then(|p| p.look(group));
         look.as_ref().is_some_and(Look::delivers)
@@ -184,6 +185,7 @@ impl Look<'_> {
                 None
             },
             next_due_at,
+            breaker: self.breaker_state(),
             totals: totals(&self.state, self.group),
         })
     }
@@ -312,6 +314,8 @@ impl Look<'_> {
                     "partition {id}: delivery {number} names a message that is gone"
                 )));
             };
+            let failed = slot.delivery_count.saturating_sub(1);
+            let before = self.attempts(kv, slot.position, failed)?;
             messages.push(Delivered {
                 slot: n as u16,
                 delivery_count: slot.delivery_count,
@@ -321,6 +325,8 @@ impl Look<'_> {
                 enqueued_at: header.enqueued_at,
                 deadline: slot.deadline,
                 priority: header.priority,
+                first_delivered_at: before.first_delivered_at,
+                last_delivered_at: before.last_delivered_at(),
             });
         }
         Ok(Received {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::attempts::Attempts;
 use super::id::{MessageId, PartitionId, PayloadRef, Receipt, SessionId};
 use super::op::PurgeFrom;
 
@@ -132,6 +133,12 @@ pub enum Refusal {
     /// `max_bytes` is reached.
     #[error("the limit of bytes is reached")]
     ByteLimit,
+    /// The queue has accepted as many messages as it may in this time.
+    #[error("the rate limit is reached")]
+    RateLimit,
+    /// An atomic batch holds more messages than the queue may accept at once.
+    #[error("the atomic batch holds more messages than the rate limit lets come in a second")]
+    BatchOverRate,
     /// The body is larger than `max_message_bytes`.
     #[error("the message is larger than the queue allows")]
     TooLarge,
@@ -260,6 +267,11 @@ pub struct Delivered {
     pub deadline: u64,
     /// 0..=9.
     pub priority: u8,
+    /// When it was first delivered to the group, in ms since 1970; 0: never before.
+    pub first_delivered_at: u64,
+    /// When it was last delivered to the group before this, in ms since 1970; 0: never. What was
+    /// handed back unstarted does not count.
+    pub last_delivered_at: u64,
 }
 
 /// Why a message was dead-lettered.
@@ -316,6 +328,14 @@ pub enum EventKind {
     Expired,
     /// Somebody moves it: it is on its way to another queue.
     Redriven(PartitionId),
+    /// Too many deliveries to the group have failed, this message's the last of them: its circuit
+    /// breaker has opened in the partition.
+    BreakerOpened {
+        /// When one message is tried, in ms since 1970.
+        until: u64,
+    },
+    /// The message that was tried was acked: the circuit breaker has closed.
+    BreakerClosed,
 }
 
 /// A message in an outbox.
@@ -345,8 +365,8 @@ pub struct OutboxMessage {
     pub delivery_count: u32,
     /// When it left, in ms since 1970.
     pub at: u64,
-    /// Text given by the consumer that rejected it or nacked it last.
-    pub error: Bytes,
+    /// Those deliveries that have failed. None of what is redriven: it begins anew.
+    pub attempts: Attempts,
 }
 
 /// An outbox with something in it.

@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) early: u64,
     /// The highest id of a group that there was.
     pub(crate) last_group: u64,
+    /// Until when the rate is used up, in ns since 1970.
+    pub(crate) rate_until: u64,
 }
 
 /// What changes for one group.
@@ -102,7 +104,7 @@ pub(crate) enum Phase {
 const VERSION: u8 = 1;
 
 impl State {
-    fn fields(&mut self) -> [&mut u64; 19] {
+    fn fields(&mut self) -> [&mut u64; 20] {
         [
             &mut self.sequence,
             &mut self.tail,
@@ -123,6 +125,7 @@ impl State {
             &mut self.placed,
             &mut self.early,
             &mut self.last_group,
+            &mut self.rate_until,
         ]
     }
 
@@ -247,7 +250,7 @@ mod tests {
         assert_eq!(
             state.encode(),
             [
-                1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
+                1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
             ]
         );
         assert_eq!(State::decode(&state.encode()), Ok(state));
@@ -265,7 +268,7 @@ mod tests {
             ]
         );
         assert_eq!(Group::decode(&group.encode()), Ok(group));
-        assert_eq!((state.redriven, state.last_group), (13, 19));
+        assert_eq!((state.redriven, state.rate_until), (13, 20));
         assert_eq!((group.epoch, group.end), (1, 21));
     }
 

@@ -29,8 +29,25 @@ pub struct Stats {
     pub oldest_ready_at: Option<u64>,
     /// When something delayed falls due at the earliest, in ms since 1970; may be early.
     pub next_due_at: Option<u64>,
+    /// Of the group's circuit breaker; closed where it has none.
+    pub breaker: BreakerState,
     /// Totals since the partition was created.
     pub totals: Totals,
+}
+
+/// Whether the circuit breaker of a group lets it have deliveries of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BreakerState {
+    /// It does.
+    #[default]
+    Closed,
+    /// It does not.
+    Open {
+        /// When one message is tried, in ms since 1970.
+        until: u64,
+    },
+    /// One message is tried at a time.
+    HalfOpen,
 }
 
 /// Totals of one group of one partition since it was created.

@@ -20,7 +20,7 @@ impl Partition {
         self.lines.clear();
         self.walking.clear();
         let mut steps = 0;
-        let kinds = [(b'a', b'o'), (b'p', b'x'), (b'y', b'z')];
+        let kinds = [(b'a', b'o'), (b'p', b'x'), (b'y', b'z' + 1)];
         for (from, end) in kinds.map(|(from, end)| self.keys.kinds(from, end)) {
             for (key, value) in kv::take(step.kv, &from, &end, max - steps.min(max))? {
                 if steps >= max {

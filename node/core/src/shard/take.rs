@@ -1,5 +1,6 @@
 //! How a receive finds messages: first those that came back, then from the cursor on.
 
+use super::breaker::{Breaker, Outcome};
 use super::config::{Delivery, Ordering};
 use super::delivery::{Returned, Slot};
 use super::group::{Look, View};
@@ -37,9 +38,12 @@ impl Take {
         let at_most_once = at_most_once || p.config.delivery == Delivery::AtMostOnce;
         let look = p.look();
         let pending = p.group.returned + p.group.blocked + look.waiting();
-        let max = u64::from(max)
-            .min(look.room_in_flight(at_most_once))
-            .min(pending) as usize;
+        let room = if look.delivers() {
+            look.room_in_flight(at_most_once)
+        } else {
+            0
+        };
+        let max = u64::from(max).min(room).min(pending) as usize;
         let messages = Vec::with_capacity(max);
         let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
         let deadline = if at_most_once { now } else { now + lease_ms };
@@ -59,7 +63,7 @@ impl Take {
         session: Option<SessionId>,
     ) -> Result<Received, KvError> {
         let (mut scan, mut lanes) = (SCAN_MAX, Lanes::new());
-        while self.messages.len() < self.max && p.look().delivers() {
+        while self.messages.len() < self.max {
             let Some(mut run) = lanes.choose(p, step, &mut scan)? else {
                 break;
             };
@@ -200,9 +204,13 @@ impl Take {
         (position, header): (u64, &Header),
         back: Returned,
     ) -> Result<(), KvError> {
-        let delivery_count = back.delivery_count.saturating_add(1);
+        let (failed, delivery_count) = (back.delivery_count, back.delivery_count.saturating_add(1));
         p.group.delivered += 1;
-        p.group.redelivered += u64::from(delivery_count > 1);
+        p.group.redelivered += u64::from(failed > 0);
+        let (first_delivered_at, last_delivered_at) = match failed {
+            0 => (0, 0),
+            _ => p.look().times(step.kv, position)?,
+        };
         self.messages.push(Delivered {
             slot: self.messages.len() as u16,
             delivery_count,
@@ -212,10 +220,12 @@ impl Take {
             enqueued_at: header.enqueued_at,
             deadline: self.deadline,
             priority: header.priority,
+            first_delivered_at,
+            last_delivered_at,
         });
-        let has_error = back.has_error;
         if self.at_most_once {
-            p.remove(step, position, has_error)?.free(step)?;
+            p.note_outcome(step, position, Outcome::Success)?;
+            p.remove(step, position, failed)?.free(step)?;
             p.group.acked += 1;
         } else {
             let deadline = self.deadline;
@@ -224,7 +234,6 @@ impl Take {
                 deadline,
                 delivery_count,
                 live: true,
-                has_error,
             });
         }
         Ok(())
@@ -249,12 +258,16 @@ impl Look<'_> {
 
     /// Whether it gets deliveries at present.
     pub(crate) fn delivers(&self) -> bool {
-        !self.setting.paused && self.group.phase == Phase::Settled
+        let is_open = matches!(*self.breaker, Breaker::Open(_));
+        !self.setting.paused && !is_open && self.group.phase == Phase::Settled
     }
 
     /// Messages that may still be delivered before the limit of leases is reached; what is
-    /// delivered at most once is not leased.
+    /// delivered at most once is not leased. One alone while a circuit breaker is half-open.
     pub(crate) fn room_in_flight(&self, at_most_once: bool) -> u64 {
+        if *self.breaker == Breaker::HalfOpen {
+            return u64::from(self.group.in_flight == 0);
+        }
         let limit = match self.setting.max_in_flight {
             0 => u64::from(self.config.max_in_flight),
             own => u64::from(own),

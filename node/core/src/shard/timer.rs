@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Retained(u64),
     /// Look at all blocks from this one on, because that time has changed.
     Retention(u64),
+    /// The circuit breaker of this group has been open long enough.
+    Breaker(u32),
 }
 
 // Frozen: these bytes are in keys. Group (4; 0: of the partition) and stream (4) follow, then the
@@ -34,6 +36,7 @@ const OVERDUE: u8 = b'o';
 const DUE: u8 = b'd';
 const RETAINED: u8 = b'r';
 const RETENTION: u8 = b'a';
+const BREAKER: u8 = b'b';
 
 impl Timer {
     /// The end of the timer's key.
@@ -47,6 +50,7 @@ impl Timer {
             Self::Due(position) => (DUE, 0, position),
             Self::Retained(block) => (RETAINED, 0, block),
             Self::Retention(block) => (RETENTION, 0, block),
+            Self::Breaker(group) => (BREAKER, group, 0),
         };
         let mut out = [0; 17];
         out[0] = kind;
@@ -73,6 +77,7 @@ impl Timer {
             DUE => Self::Due(number),
             RETAINED => Self::Retained(number),
             RETENTION => Self::Retention(number),
+            BREAKER => Self::Breaker(group),
             _ => return r.fail("kind of timer"),
         })
     }
@@ -105,6 +110,7 @@ mod tests {
             Timer::Overdue(12),
             Timer::Retained(10),
             Timer::Retention(11),
+            Timer::Breaker(13),
         ] {
             let key = timer.key(keys, 99);
             assert_eq!(Timer::decode(&Keys::split(&key).unwrap().1[8..]), Ok(timer));

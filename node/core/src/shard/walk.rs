@@ -49,6 +49,7 @@ impl Partition {
                 from_beginning |= setting.start == GroupStart::Beginning;
             }
         }
+        self.reset_breakers(step, &wanted);
         self.set_groups();
         let is_wanted = |id: &u32| wanted.binary_search_by_key(id, |group| group.id).is_ok();
         let gone: Vec<u32> = self
@@ -78,6 +79,18 @@ impl Partition {
             wanted.insert(0, GroupConfig::default());
         }
         wanted
+    }
+
+    /// A circuit breaker that is changed begins anew.
+    fn reset_breakers(&mut self, step: &mut Step<'_>, wanted: &[GroupConfig]) {
+        for setting in wanted {
+            if let Some(slot) = self.groups.get_mut(&setting.id)
+                && slot.setting().breaker != setting.breaker
+            {
+                self.touched.insert(setting.id);
+                View::new(&mut self.shared, slot).reset_breaker(step.kv);
+            }
+        }
     }
 
     /// Tells the groups what they ask for.
@@ -124,7 +137,8 @@ impl Partition {
         };
         slot.write_back(step.kv);
         slot.standing().forget(step.kv, self.shared.keys.of(id));
-        let view = View::new(&mut self.shared, slot);
+        let mut view = View::new(&mut self.shared, slot);
+        view.reset_breaker(step.kv);
         if view.group.phase != Phase::Leaving {
             view.group.phase = Phase::Leaving;
             view.group.at = view.group.start;
@@ -227,7 +241,7 @@ impl Partition {
         self.for_each_group(&mut |view| {
             let taken_out = view.leave_unless_leased(step, position)?;
             if let Some(back) = taken_out {
-                let removed = view.remove(step, position, back.has_error)?;
+                let removed = view.remove(step, position, back.delivery_count)?;
                 removed.free(step)?;
             }
             taken |= taken_out.is_some();

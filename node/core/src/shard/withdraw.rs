@@ -1,12 +1,10 @@
 //! Takes a message out of its partition by its location, for all groups. What becomes of its
 //! payload is for the caller.
 
-use bytes::Bytes;
-
+use super::attempts::Attempts;
 use super::delivery::Returned;
 use super::group::View;
 use super::header::decode_single;
-use super::lease::Lease;
 use super::location::Location;
 use super::op::LeaseRef;
 use super::partition::{Partition, Step, corrupt};
@@ -33,8 +31,8 @@ pub(crate) struct Out {
     pub(crate) was_live: bool,
     /// Deliveries to the first group that needed it.
     pub(crate) delivery_count: u32,
-    /// What a consumer of that group said last.
-    pub(crate) error: Bytes,
+    /// Those of them that have failed.
+    pub(crate) attempts: Attempts,
 }
 
 impl Partition {
@@ -103,14 +101,15 @@ impl Partition {
                 return Ok(());
             };
             if first.is_none() {
-                let error = view.error_of(step.kv, position, back)?;
-                first = Some((back.delivery_count, error));
+                let failed = back.delivery_count;
+                let attempts = view.look().attempts(step.kv, position, failed)?;
+                first = Some((failed, attempts));
             }
-            view.remove(step, position, back.has_error)?;
+            view.remove(step, position, back.delivery_count)?;
             Ok(())
         })?;
         self.discard(step, position)?;
-        let (delivery_count, error) = first.unwrap_or_default();
+        let (delivery_count, attempts) = first.unwrap_or_default();
         let gone = true;
         Ok(Out {
             removed: Removed {
@@ -120,7 +119,7 @@ impl Partition {
             },
             was_live,
             delivery_count,
-            error,
+            attempts,
         })
     }
 
@@ -145,13 +144,14 @@ impl Partition {
             },
             was_live: true,
             delivery_count: 0,
-            error: Bytes::new(),
+            attempts: Attempts::default(),
         }))
     }
 }
 
 impl View<'_> {
-    /// Takes a message out of its place, or ends this lease of it; None: this group has settled it.
+    /// Takes a message out of its place, or ends this lease of it, which does not count; None: this
+    /// group has settled it.
     fn leave(
         &mut self,
         step: &mut Step<'_>,
@@ -162,15 +162,9 @@ impl View<'_> {
             && self.is_leased_by(step.kv, position, Some(lease))?
             && let Some(ended) = self.end_lease(step, lease.delivery, lease.slot)?
         {
-            let Lease {
-                delivery_count,
-                has_error,
-                ..
-            } = ended;
             return Ok(Some(Returned {
                 due: 0,
-                delivery_count,
-                has_error,
+                delivery_count: ended.failed(),
             }));
         }
         self.leave_unless_leased(step, position)

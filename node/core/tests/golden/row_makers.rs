@@ -175,8 +175,15 @@ fn grouped() -> Vec<Op> {
         queue: 11,
         partition: 0,
     };
+    let breaker = Some(CircuitBreaker {
+        error_percent: 50,
+        min_deliveries: 300,
+        window_ms: 10_000,
+        open_ms: 30_000,
+    });
     let groups = vec![GroupConfig {
         id: 2,
+        breaker,
         ..GroupConfig::default()
     }];
     let config = PartitionConfig {

@@ -27,7 +27,13 @@ impl Shard {
             let body = self.body(m.payload);
             let (count, until) = (m.delivery_count, m.deadline - BEGIN);
             if let Some(receipt) = got.receipt(m) {
-                out.push(format!("{body}, delivery {count}, leased until {until}"));
+                let mut line = format!("{body}, delivery {count}, leased until {until}");
+                if command.option("times").is_some() && m.first_delivered_at != 0 {
+                    let times = [m.first_delivered_at, m.last_delivered_at];
+                    let [first, last] = times.map(|at| at - BEGIN);
+                    line = format!("{line}, first at {first}, last at {last}");
+                }
+                out.push(line);
                 self.receipts
                     .entry((
                         command.text("group", "").into(),
@@ -132,7 +138,7 @@ impl Shard {
     }
 
     /// Brings everything in outboxes to its target, as a leader would.
-    pub fn shuttle(&mut self) -> Vec<String> {
+    pub fn shuttle(&mut self, command: &Command) -> Vec<String> {
         let mut out = Vec::new();
         for Outbox { source, target, .. } in self.machine.outboxes() {
             let heads = self.machine.outbox_heads(&self.kv, source, target, 100);
@@ -145,9 +151,13 @@ impl Shard {
                     OutboxReason::DeadLettered(why) => format!(
                         "{body} to {to}: {why:?} after {} deliveries, {:?}",
                         m.delivery_count,
-                        String::from_utf8_lossy(&m.error),
+                        String::from_utf8_lossy(&m.attempts.error()),
                     ),
                 });
+            }
+            // `shuttle all` tells the attempts.
+            if command.queue == "all" {
+                out.extend(heads.iter().flat_map(|m| told(&m.attempts)));
             }
             let first = heads[0].number;
             let messages = heads.iter().map(|m| self.moved(m)).collect();
@@ -184,4 +194,15 @@ impl Shard {
             body: self.body(m.payload).into(),
         }
     }
+}
+
+/// Attempts, line by line.
+pub fn told(attempts: &Attempts) -> Vec<String> {
+    let first = attempts.first_delivered_at.saturating_sub(BEGIN);
+    let one = |it: &Attempt| {
+        let (from, to) = (it.delivered_at - BEGIN, it.ended_at - BEGIN);
+        let error = String::from_utf8_lossy(&it.error);
+        format!("  {from}..{to} {:?} {error:?}, first at {first}", it.how)
+    };
+    attempts.newest.iter().map(one).collect()
 }

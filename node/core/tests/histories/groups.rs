@@ -18,7 +18,8 @@ impl Shard {
         found.copied().unwrap_or(default)
     }
 
-    /// The groups `NAME[:End][:Paused][:MAX_IN_FLIGHT],…`; names that are new get new ids.
+    /// The groups `NAME[:End][:Paused][:MAX_IN_FLIGHT][:bBREAKER],…`; names that are new get new ids.
+    /// `default` is the default group. A breaker: `bPERCENT/MIN/WINDOW/OPEN`.
     pub fn groups_of(&mut self, command: &Command) -> Vec<GroupConfig> {
         let text = command.text("groups", "");
         let mut groups = Vec::new();
@@ -27,10 +28,14 @@ impl Shard {
             let mut parts = word.split(':');
             let name = parts.next().unwrap_or_default().to_owned();
             let key = (command.queue.clone(), name);
-            let id = old.get(&key).copied().unwrap_or_else(|| {
-                self.last_group += 1;
-                self.last_group
-            });
+            let id = match old.get(&key) {
+                _ if key.1 == "default" => DEFAULT_GROUP,
+                Some(id) => *id,
+                None => {
+                    self.last_group += 1;
+                    self.last_group
+                }
+            };
             let mut group = GroupConfig {
                 id,
                 ..GroupConfig::default()
@@ -39,10 +44,13 @@ impl Shard {
                 match part {
                     "End" => group.start = GroupStart::End,
                     "Paused" => group.paused = true,
+                    part if part.starts_with('b') => group.breaker = Some(breaker(&part[1..])),
                     max => group.max_in_flight = max.parse().expect("a number"),
                 }
             }
-            self.groups.insert(key, id);
+            if id != DEFAULT_GROUP {
+                self.groups.insert(key, id);
+            }
             groups.push(group);
         }
         let others = old
@@ -67,5 +75,16 @@ impl Shard {
             group: self.group(command),
             to,
         }))
+    }
+}
+
+fn breaker(text: &str) -> CircuitBreaker {
+    let mut numbers = text.split('/').map(|word| word.parse().expect("a number"));
+    let mut next = || -> u64 { numbers.next().expect("four numbers") };
+    CircuitBreaker {
+        error_percent: next() as u8,
+        min_deliveries: next() as u32,
+        window_ms: next(),
+        open_ms: next(),
     }
 }

@@ -61,7 +61,7 @@ impl Shard {
                 self.now += command.queue.parse::<u64>().expect("pass MS");
                 self.told(&Op::Tick)
             }
-            "shuttle" => self.shuttle(),
+            "shuttle" => self.shuttle(command),
             "purge" => self.told(&Op::Purge(Purge {
                 partition,
                 from: None,
@@ -142,6 +142,8 @@ impl Shard {
             EventKind::Dropped(why) => format!("dropped: {why:?}"),
             EventKind::Expired => "expired".into(),
             EventKind::Redriven(to) => format!("on its way to {}", self.name(to.queue)),
+            EventKind::BreakerOpened { until } => format!("breaker open until {}", until - BEGIN),
+            EventKind::BreakerClosed => "breaker closed".into(),
         };
         let named = self.groups.iter().find(|(_, id)| **id == event.group);
         format!(
@@ -264,7 +266,7 @@ impl Shard {
             .expect("rows can be read")
             .expect("there is such a queue");
         vec![format!(
-            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}",
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}{}",
             s.ready,
             s.in_flight,
             s.delayed,
@@ -277,6 +279,11 @@ impl Shard {
             match (self.groups.is_empty(), s.retained) {
                 (true, 0) => String::new(),
                 (_, retained) => format!(", in all {} live, {retained} retained", s.messages),
+            },
+            match s.breaker {
+                BreakerState::Closed => String::new(),
+                BreakerState::Open { until } => format!(", open until {}", until - BEGIN),
+                BreakerState::HalfOpen => ", half-open".into(),
             }
         )]
     }

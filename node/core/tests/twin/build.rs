@@ -139,6 +139,7 @@ impl World {
                 start: GroupStart::End,
                 paused: false,
                 max_in_flight: 0,
+                breaker: None,
             });
             groups.push(group_config(last, asked));
         }
@@ -248,7 +249,7 @@ impl World {
             retain_ms: config.retain_ms,
             aging_ms: config.aging_ms,
             weights: weights(&config.weights),
-            rate: 0,
+            rate: config.rate,
         };
         Op::Configure(Configure { partition, config })
     }
@@ -362,20 +363,21 @@ fn group_config(id: u32, asked: Asked) -> GroupConfig {
         start,
         paused,
         max_in_flight,
+        breaker,
     } = asked;
     GroupConfig {
         id,
         start,
         paused,
         max_in_flight,
-        breaker: None,
+        breaker,
     }
 }
 
 fn action(how: Settled) -> Action {
     let text = |error: bool| {
         if error {
-            Bytes::from_static(b"boom")
+            Bytes::from_static(&[b'x'; 200])
         } else {
             Bytes::new()
         }

@@ -1,6 +1,5 @@
 //! What the twin does when somebody moves or deletes messages one by one.
 
-use bytes::Bytes;
 use roadstead_core::shard::*;
 
 use super::model::{Effects, Message, Mine, Partition, State};
@@ -75,7 +74,7 @@ impl Partition {
         };
         self.redriven += 1;
         let leaves = OutboxReason::Redriven;
-        let target = self.leave((&leaving, count, Bytes::new()), one.to, leaves, fx);
+        let target = self.leave((&leaving, count, Attempts::default()), one.to, leaves, fx);
         self.take_out(m.sequence, fx);
         let event = EventKind::Redriven(target);
         fx.events.push((self.id, DEFAULT_GROUP, m.id, event));

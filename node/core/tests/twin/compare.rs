@@ -8,7 +8,9 @@ use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::*;
 
 use super::cover::cover_states;
+use super::cover_breaker::cover_breakers;
 use super::cover_lanes::cover_lanes;
+use super::cover_receive::cover_attempts;
 use super::model::{Leaving, Message, Mine, Partition, State};
 use super::rows::nothing_is_left_behind;
 use super::world::{Check, World};
@@ -39,6 +41,8 @@ pub fn all(world: &mut World) -> Check {
     payloads(world)?;
     cover_states(world);
     cover_lanes(world);
+    cover_breakers(world);
+    cover_attempts(world);
     Ok(())
 }
 
@@ -97,6 +101,7 @@ fn messages_of(world: &World, p: &Partition, group: u32) -> Check {
         let browsed = browsed.expect("rows can be read");
         got.extend(browsed.messages.iter().map(|m| shown(world, m)));
         for m in &browsed.messages {
+            attempts(world, p, (group, m))?;
             let alone = world.machine.peek_at(&world.kv, of, m.location);
             prop_assert_eq!(alone.expect("rows can be read"), Some(*m));
         }
@@ -116,13 +121,33 @@ fn messages_of(world: &World, p: &Partition, group: u32) -> Check {
     Ok(())
 }
 
+fn attempts(world: &World, p: &Partition, (group, m): (u32, &Peeked)) -> Check {
+    let Location::Position(position) = m.location else {
+        return Ok(());
+    };
+    let kept = world.machine.attempts(&world.kv, (p.id, group), position);
+    let mut open = p.open(group);
+    let known = open.find(|(it, _)| it.sequence == m.sequence);
+    let known = known.map(|(_, mine)| mine.attempts());
+    prop_assert_eq!(kept.ok(), known, "attempts");
+    Ok(())
+}
+
 /// What a browse shows of a message, with its payload and its state by themselves.
-type Shown = (MessageId, u64, Location, [Option<u64>; 4], (u64, u32, u8));
+type Shown = (
+    MessageId,
+    u64,
+    Location,
+    [Option<u64>; 4],
+    (u64, u32, u8),
+    (u64, u64),
+);
 
 fn shown(world: &World, m: &Peeked) -> (Shown, Bytes, MessageState) {
     let marks = [m.key, m.expires_at, m.due, m.tenant];
     let counts = (m.enqueued_at, m.delivery_count, m.priority);
-    let shown = (m.id, m.sequence, m.location, marks, counts);
+    let times = (m.first_delivered_at, m.last_delivered_at);
+    let shown = (m.id, m.sequence, m.location, marks, counts, times);
     (shown, world.body(m.payload), m.state)
 }
 
@@ -148,7 +173,12 @@ fn expected(
     let tenant = Some(m.tenant).filter(|tenant| *tenant != 0);
     let marks = [key, p.expires_at(m), due, tenant];
     let counts = (m.enqueued_at, count, m.priority);
-    let shown = (m.id, m.sequence, p.location(m), marks, counts);
+    let times = of.map_or((0, 0), |(_, mine)| match (mine.times(), mine.at) {
+        ((0, _), at) if mine.is_leased() => (at, at),
+        ((first, _), at) if mine.is_leased() => (first, at),
+        (times, _) => times,
+    });
+    let shown = (m.id, m.sequence, p.location(m), marks, counts, times);
     (shown, m.body.clone(), state)
 }
 
@@ -164,7 +194,7 @@ fn leases(world: &World, p: &Partition) -> Check {
             .flat_map(|r| r.messages.iter().map(move |m| (of(r), m)));
         let mut got: Vec<_> = got
             .map(|(of, m)| (of, world.seen(m)))
-            .map(|(of, m)| (of, m.slot, m.sequence, m.body, m.count, m.deadline))
+            .map(|(of, m)| (of, m.slot, m.sequence, m.body, m.count, m.deadline, m.times))
             .collect();
         let mut expected = Vec::new();
         for (group, held) in &p.groups {
@@ -177,7 +207,15 @@ fn leases(world: &World, p: &Partition) -> Check {
                 } if s == session => {
                     let of = (*group, held.epoch, delivery);
                     let body = m.body.clone();
-                    Some((of, slot, m.sequence, body, mine.count, deadline))
+                    Some((
+                        of,
+                        slot,
+                        m.sequence,
+                        body,
+                        mine.count,
+                        deadline,
+                        mine.times(),
+                    ))
                 }
                 _ => None,
             }));
@@ -266,7 +304,7 @@ fn leaving(world: &World, target: PartitionId, m: &OutboxMessage) -> Leaving {
         reason: m.reason,
         count: m.delivery_count,
         at: m.at,
-        error: m.error.clone(),
+        attempts: m.attempts.clone(),
     }
 }
 

@@ -79,6 +79,8 @@ impl Partition {
         }
         for sequence in sequences {
             self.totals(op.group).acked += 1;
+            let id = self.messages[self.at(sequence)].id;
+            self.outcome(op.group, id, false, fx);
             self.remove(op.group, sequence, fx);
         }
         let first = self.sequence + 1;
@@ -104,7 +106,7 @@ impl Partition {
                 reason: OutboxReason::Sent,
                 count: 0,
                 at: fx.now,
-                error: bytes::Bytes::new(),
+                attempts: Attempts::default(),
             });
         }
         Seen::Same(Reply::Completed { first })

@@ -5,8 +5,8 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use roadstead_core::shard::{
-    Backoff, DeduplicateBy, Deduplication, DeduplicationScope, Delivery, GroupStart, Growth,
-    OnExpiry, Ordering, Overflow,
+    Backoff, CircuitBreaker, DeduplicateBy, Deduplication, DeduplicationScope, Delivery,
+    GroupStart, Growth, OnExpiry, Ordering, Overflow,
 };
 
 /// What a group asks for.
@@ -15,6 +15,7 @@ pub struct Asked {
     pub start: GroupStart,
     pub paused: bool,
     pub max_in_flight: u32,
+    pub breaker: Option<CircuitBreaker>,
 }
 
 #[derive(Debug, Clone)]
@@ -44,6 +45,7 @@ pub struct Config {
     pub aging_ms: u64,
     /// Of tenants by their numbers; 0: not named.
     pub weights: Vec<u32>,
+    pub rate: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,14 +113,47 @@ fn overflow() -> impl Strategy<Value = Overflow> {
     ]
 }
 
+fn rate() -> impl Strategy<Value = u64> {
+    prop_oneof![7 => Just(0_u64), 1 => Just(50), 1 => Just(3_000), 1 => Just(1_000_000)]
+}
+
 fn asked() -> impl Strategy<Value = Asked> {
     let start = prop_oneof![2 => Just(GroupStart::Beginning), 1 => Just(GroupStart::End)];
     let max_in_flight = prop_oneof![4 => Just(0_u32), 1 => Just(1)];
-    (start, weighted(0.1), max_in_flight).prop_map(|(start, paused, max_in_flight)| Asked {
+    let of = (
+        start,
+        weighted(0.1),
+        max_in_flight,
+        proptest::option::weighted(0.4, breaker()),
+    );
+    of.prop_map(|(start, paused, max_in_flight, breaker)| Asked {
         start,
         paused,
         max_in_flight,
+        breaker,
     })
+}
+
+fn breaker() -> impl Strategy<Value = CircuitBreaker> {
+    let percent = prop_oneof![Just(1_u8), Just(50), Just(67), Just(100)];
+    let window = prop_oneof![Just(10_u64), Just(1_000), Just(50_000)];
+    let open = prop_oneof![Just(5_u64), Just(60), Just(2_000)];
+    let any = (percent, 1_u32..4, window, open).prop_map(
+        |(error_percent, min_deliveries, window_ms, open_ms)| CircuitBreaker {
+            error_percent,
+            min_deliveries,
+            window_ms,
+            open_ms,
+        },
+    );
+    // Mostly the same one, so that it stays through other changes.
+    let same = CircuitBreaker {
+        error_percent: 50,
+        min_deliveries: 1,
+        window_ms: 1_000,
+        open_ms: 300,
+    };
+    prop_oneof![2 => Just(same), 1 => any]
 }
 
 fn groups() -> impl Strategy<Value = Vec<Option<Asked>>> {
@@ -151,11 +186,11 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![4 => Just(0_u64), 1 => Just(60)],
         prop_oneof![4 => Just(0_u32), 1 => Just(12)],
         prop_oneof![4 => Just(0_u32), 1 => Just(2)],
-        (overflow(), deduplication()),
+        (overflow(), deduplication(), rate()),
     );
     let groups = (
         groups(),
-        proptest::option::weighted(0.1, asked()),
+        proptest::option::weighted(0.4, asked()),
         weighted(0.05),
         prop_oneof![3 => Just(0_u64), 1 => Just(30), 2 => Just(900), 1 => Just(50_000)],
         (
@@ -194,6 +229,7 @@ pub fn config() -> impl Strategy<Value = Config> {
                 retain_ms: groups.3,
                 aging_ms: groups.4.0,
                 weights: groups.4.1,
+                rate: limits.4.2,
             },
         )
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::{prop_assert, prop_assert_eq};
 use roadstead_core::shard::*;
 
+use super::breaker::told;
 use super::model::{Message, Mine, Partition, State};
 use super::world::{Check, World};
 
@@ -36,16 +37,9 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
         returned + waiting
     };
     prop_assert_eq!(stats.ready, ready, "ready of {} for {}", p.id, group);
-    let may_go = |once| {
-        if p.groups[&group].setting.paused {
-            0
-        } else {
-            ready.min(p.room_in_flight(group, once))
-        }
-    };
-    prop_assert_eq!(world.machine.ready(p.id, group), may_go(false));
-    let at_most_once = world.machine.ready_at_most_once(p.id, group);
-    prop_assert_eq!(at_most_once, may_go(true));
+    deliveries(world, p, (group, ready))?;
+    let breaker = told(&p.groups[&group].breaker);
+    prop_assert_eq!(stats.breaker, breaker, "circuit breaker");
     lanes(world, p, (group, engaged))?;
     prop_assert_eq!(
         stats.blocked,
@@ -121,5 +115,21 @@ fn counts_of_all(p: &Partition, stats: &Stats, group: u32) -> Check {
     prop_assert_eq!(stats.totals, totals, "totals");
     prop_assert_eq!(stats.outbox, p.outbox.len() as u64, "outbox");
     prop_assert_eq!(stats.ids, p.ids.len() as u64, "remembered ids");
+    Ok(())
+}
+
+/// What a receive may find, of what is ready.
+fn deliveries(world: &World, p: &Partition, (group, ready): (u32, u64)) -> Check {
+    let may_go = |once| {
+        if p.delivers(group) {
+            ready.min(p.room_in_flight(group, once))
+        } else {
+            0
+        }
+    };
+    prop_assert_eq!(world.machine.ready(p.id, group), may_go(false));
+    prop_assert_eq!(world.machine.delivers(p.id, group), p.delivers(group));
+    let at_most_once = world.machine.ready_at_most_once(p.id, group);
+    prop_assert_eq!(at_most_once, may_go(true));
     Ok(())
 }

@@ -57,6 +57,7 @@ impl World {
             let order = *order;
             self.count(format!("{} {order:?}", name(op)));
         }
+        self.cover_rate(op, reply);
         match (op, reply) {
             (_, Reply::Refused(refusal)) => self.count(format!("refused {}", name(refusal))),
             (Op::Send(op), Reply::Sent(outcomes)) => self.cover_sent(op, outcomes),
@@ -145,8 +146,8 @@ impl World {
     pub fn cover_events(&mut self, applied: &Applied) {
         for event in &applied.events {
             let kind = format!("{:?}", event.kind);
-            let mut words = kind.split(['(', ',']);
-            let name = words.next().unwrap_or_default();
+            let mut words = kind.split(['(', ',']).skip(1);
+            let name = name(&event.kind);
             let reason = match event.kind {
                 EventKind::DeadLettered(..) | EventKind::Dropped(DeadLetterReason::Overflow) => {
                     words.next().unwrap_or_default()

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use roadstead_core::shard::*;
 
-use super::model::{Effects, Message, Mine, Partition, State};
+use super::model::{Circuit, Effects, Message, Mine, Partition, State};
 use super::ops::{Seen, SeenMessage};
 
 impl Partition {
@@ -13,12 +13,12 @@ impl Partition {
         };
         let once = op.at_most_once || self.config.delivery == Delivery::AtMostOnce;
         let mut max = u64::from(op.max).min(self.room_in_flight(op.group, once));
-        if group.setting.paused {
+        if !self.delivers(op.group) {
             max = 0;
         }
         let lease = op.lease_ms.unwrap_or(self.config.lease_ms);
         let deadline = if once { fx.now } else { fx.now + lease };
-        let number = group.delivery + 1;
+        let (number, now) = (group.delivery + 1, fx.now);
         let mut taken = Vec::new();
         while (taken.len() as u64) < max {
             let Some(batch) = self.next_to_go(op.group, max - taken.len() as u64) else {
@@ -28,6 +28,7 @@ impl Partition {
                 let slot = taken.len() as u16;
                 let mine = self.message(op.group, sequence);
                 mine.count += 1;
+                mine.at = now;
                 mine.state = State::Leased {
                     delivery: number,
                     slot,
@@ -43,6 +44,8 @@ impl Partition {
                 taken.push(seen);
                 if once {
                     totals.acked += 1;
+                    let id = self.messages[self.at(sequence)].id;
+                    self.outcome(op.group, id, false, fx);
                     self.remove(op.group, sequence, fx);
                 }
             }
@@ -59,6 +62,9 @@ impl Partition {
 
     /// Messages that a group may get before its limit of leases is reached.
     pub fn room_in_flight(&self, group: u32, once: bool) -> u64 {
+        if self.groups[&group].breaker == Circuit::HalfOpen {
+            return u64::from(self.in_flight(group) == 0);
+        }
         let own = self.groups[&group].setting.max_in_flight;
         let limit = if own == 0 {
             self.config.max_in_flight
@@ -97,6 +103,7 @@ impl Partition {
         match &item.action {
             Action::Ack => {
                 self.totals(group).acked += 1;
+                self.outcome(group, id, false, fx);
                 self.remove(group, sequence, fx);
             }
             Action::Extend { lease_ms } => {
@@ -113,8 +120,9 @@ impl Partition {
             Action::Nack {
                 delay_ms, error, ..
             } => {
-                self.note_error(group, sequence, error);
+                self.note_attempt((group, sequence), AttemptEnd::Nacked, error, fx.now);
                 self.totals(group).nacked += 1;
+                self.outcome(group, id, true, fx);
                 if count >= self.config.max_deliveries {
                     self.fail(group, sequence, DeadLetterReason::MaxDeliveries, fx);
                 } else {
@@ -125,17 +133,29 @@ impl Partition {
                 }
             }
             Action::Reject { error } => {
-                self.note_error(group, sequence, error);
+                self.outcome(group, id, true, fx);
+                self.note_attempt((group, sequence), AttemptEnd::Rejected, error, fx.now);
                 self.fail(group, sequence, DeadLetterReason::Rejected, fx);
             }
         }
         SettleOutcome::Done
     }
 
-    fn note_error(&mut self, group: u32, sequence: u64, error: &Bytes) {
-        if !error.is_empty() {
-            self.message(group, sequence).error = error.clone();
-        }
+    /// A delivery has failed.
+    pub fn note_attempt(
+        &mut self,
+        (group, sequence): (u32, u64),
+        how: AttemptEnd,
+        error: &Bytes,
+        now: u64,
+    ) {
+        let mine = self.message(group, sequence);
+        mine.failed.push(Attempt {
+            delivered_at: mine.at,
+            ended_at: now,
+            how,
+            error: error.clone(),
+        });
     }
 
     pub fn release(&mut self, op: &ReleaseSession, fx: &mut Effects) -> Seen {
@@ -164,5 +184,6 @@ fn seen((m, mine): (&Message, &Mine), slot: u16, deadline: u64) -> SeenMessage {
         body: m.body.clone(),
         enqueued_at: m.enqueued_at,
         deadline,
+        times: mine.times(),
     }
 }

@@ -1,6 +1,6 @@
 //! What the twin does when time has come.
 
-use super::model::{Effects, Message, Mine, Partition, State};
+use super::model::{Circuit, Effects, Message, Mine, Partition, State};
 
 impl Partition {
     /// The first message and group for which it holds.
@@ -14,6 +14,7 @@ impl Partition {
     /// Everything that is due.
     pub fn tick(&mut self, fx: &mut Effects) {
         let now = fx.now;
+        self.try_breakers(now);
         for m in &mut self.messages {
             m.early &= m.due > now;
         }
@@ -74,6 +75,13 @@ impl Partition {
         let ids = self.ids.iter().map(|id| id.until);
         let messages = messages.chain(self.delayed.iter().map(|m| m.due));
         let retained = self.messages.iter().filter_map(|m| self.retained_until(m));
-        messages.chain(ids).chain(retained).min()
+        let breakers = self
+            .groups
+            .values()
+            .filter_map(|group| match group.breaker {
+                Circuit::Open(until) => Some(until),
+                _ => None,
+            });
+        messages.chain(ids).chain(retained).chain(breakers).min()
     }
 }

@@ -43,7 +43,7 @@ impl Partition {
         // Named by the outbox first: its payload stays.
         let leaves = OutboxReason::DeadLettered(reason);
         let to = self.config.dead_letter;
-        let target = to.map(|to| self.leave((&m, mine.count, mine.error), to, leaves, fx));
+        let target = to.map(|to| self.leave((&m, mine.count, mine.attempts()), to, leaves, fx));
         self.remove(group, sequence, fx);
         self.lost((group, m.id), reason, target, fx);
     }
@@ -67,10 +67,10 @@ impl Partition {
         fx.events.push((self.id, group, id, event));
     }
 
-    /// Puts a message into the outbox; with deliveries and error text.
+    /// Puts a message into the outbox; with deliveries, and those that failed.
     pub fn leave(
         &mut self,
-        (m, count, error): (&Message, u32, Bytes),
+        (m, count, attempts): (&Message, u32, Attempts),
         to: DeadLetterTarget,
         reason: OutboxReason,
         fx: &Effects,
@@ -100,7 +100,7 @@ impl Partition {
             reason,
             count,
             at: fx.now,
-            error,
+            attempts,
         });
         target
     }
@@ -115,8 +115,11 @@ impl Partition {
         let id = self.messages[self.at(sequence)].id;
         let count = self.message(group, sequence).count;
         self.totals(group).lease_expired += 1;
+        let how = kind.map_or(AttemptEnd::LeaseExpired, |_| AttemptEnd::SessionReleased);
+        self.note_attempt((group, sequence), how, &Bytes::new(), fx.now);
         let kind = kind.map_or(EventKind::LeaseExpired(count), EventKind::SessionReleased);
         fx.events.push((self.id, group, id, kind));
+        self.outcome(group, id, true, fx);
         if count >= self.config.max_deliveries {
             self.fail(group, sequence, DeadLetterReason::MaxDeliveries, fx);
         } else {

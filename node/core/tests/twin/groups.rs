@@ -2,7 +2,7 @@
 
 use roadstead_core::shard::*;
 
-use super::model::{Effects, Message, Mine, Partition, Placed, State};
+use super::model::{Circuit, Effects, Message, Mine, Partition, Placed, State};
 use super::ops::Seen;
 
 impl Partition {
@@ -29,7 +29,11 @@ impl Partition {
         }
         for setting in &wanted {
             let is_new = !self.groups.contains_key(&setting.id);
-            self.groups.entry(setting.id).or_default().setting = *setting;
+            let group = self.groups.entry(setting.id).or_default();
+            if group.setting.breaker != setting.breaker {
+                group.breaker = Circuit::default();
+            }
+            group.setting = *setting;
             self.last_group = self.last_group.max(setting.id);
             if is_new && setting.start == GroupStart::Beginning {
                 for m in &mut self.messages {

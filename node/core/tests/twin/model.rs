@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    EventKind, GroupConfig, MessageId, Ordering, OutboxReason, PartitionConfig, PartitionId,
-    SessionId, Totals,
+    Attempt, Attempts, EventKind, GroupConfig, MessageId, Ordering, OutboxReason, PartitionConfig,
+    PartitionId, SessionId, Totals,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,10 @@ pub enum State {
 pub struct Mine {
     pub state: State,
     pub count: u32,
-    pub error: Bytes,
+    /// All that failed, with all that was said.
+    pub failed: Vec<Attempt>,
+    /// When it was delivered last.
+    pub at: u64,
 }
 
 impl Mine {
@@ -35,7 +38,29 @@ impl Mine {
         Self {
             state: State::Waiting,
             count: 0,
-            error: Bytes::new(),
+            failed: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// When it was delivered first and last, as far as these have failed; 0: never.
+    pub fn times(&self) -> (u64, u64) {
+        let at = |attempt: Option<&Attempt>| attempt.map_or(0, |it| it.delivered_at);
+        (at(self.failed.first()), at(self.failed.last()))
+    }
+
+    /// What is kept of its attempts.
+    pub fn attempts(&self) -> Attempts {
+        let many = self.failed.len().saturating_sub(16);
+        let mut newest = self.failed[many..].to_vec();
+        let text = newest.iter().rposition(|it| !it.error.is_empty());
+        for (n, attempt) in newest.iter_mut().enumerate() {
+            let most = if Some(n) == text { 1_024 } else { 128 };
+            attempt.error.truncate(most);
+        }
+        Attempts {
+            first_delivered_at: self.times().0,
+            newest,
         }
     }
 
@@ -103,7 +128,7 @@ pub struct Leaving {
     pub reason: OutboxReason,
     pub count: u32,
     pub at: u64,
-    pub error: Bytes,
+    pub attempts: Attempts,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -122,11 +147,27 @@ pub struct Remembered {
     pub until: u64,
 }
 
+/// Where the circuit breaker of a group is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Circuit {
+    /// With when the window began, and whether each of its outcomes was a failure.
+    Closed(u64, Vec<bool>),
+    Open(u64),
+    HalfOpen,
+}
+
+impl Default for Circuit {
+    fn default() -> Self {
+        Self::Closed(0, Vec::new())
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Group {
     pub setting: GroupConfig,
     pub epoch: u64,
     pub delivery: u64,
+    pub breaker: Circuit,
     /// Of each lane: whose turn it is, and how many messages it may take yet.
     pub turns: BTreeMap<u8, (Stream, u64)>,
     /// What is not of the whole partition.
@@ -152,6 +193,10 @@ pub struct Partition {
     pub purged: u64,
     pub redriven: u64,
     pub dropping: bool,
+    /// What the rate limit has yet to wait for, in ns, and when that was, in ms.
+    pub debt: (u128, u64),
+    /// Of an atomic batch that is tried: its new messages so far.
+    pub asked: Option<u64>,
 }
 
 /// What an entry does beside its replies.
@@ -181,6 +226,8 @@ impl Partition {
             purged: 0,
             redriven: 0,
             dropping: false,
+            debt: (0, 0),
+            asked: None,
         }
     }
 

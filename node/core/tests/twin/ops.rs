@@ -31,6 +31,8 @@ pub struct SeenMessage {
     pub body: Bytes,
     pub enqueued_at: u64,
     pub deadline: u64,
+    /// When it was delivered first and last before this.
+    pub times: (u64, u64),
 }
 
 #[derive(Debug, Default)]

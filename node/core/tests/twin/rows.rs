@@ -9,7 +9,7 @@ use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::{Digest, Digested, Ordering};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::model::{Partition, State};
+use super::model::{Circuit, Partition, State};
 use super::world::{Check, World};
 
 /// Where the kind stands in the key of a partition's row, and that of a timer.
@@ -53,6 +53,7 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
         .filter(|(_, _, session)| session.is_some())
         .count();
     prop_assert_eq!(count('g'), p.groups.len(), "groups");
+    breakers(&mut count, p)?;
     prop_assert_eq!(count('l'), leased.len(), "deliveries");
     prop_assert_eq!(count('L'), leased.len(), "timers of deliveries");
     prop_assert_eq!(count('s'), sessions, "deliveries of sessions");
@@ -82,8 +83,10 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
     prop_assert_eq!(count('i'), p.ids.len(), "remembered ids");
     let together = count('j');
     prop_assert_eq!(together == 0, p.ids.is_empty());
-    let errors = mine().filter(|(_, _, mine)| !mine.error.is_empty()).count();
-    prop_assert_eq!(count('e'), errors, "error texts");
+    let failed = mine()
+        .filter(|(_, _, mine)| !mine.failed.is_empty())
+        .count();
+    prop_assert_eq!(count('e'), failed, "attempts");
     let keyed = p.config.ordering == Ordering::PerKey;
     prop_assert_eq!(
         count('k'),
@@ -99,6 +102,17 @@ pub fn nothing_is_left_behind(world: &World, p: &Partition) -> Check {
         if keyed { keys.len() } else { 0 },
         "engaged keys"
     );
+    Ok(())
+}
+
+/// The rows of circuit breakers: none where nothing has failed or was counted.
+fn breakers(count: &mut dyn FnMut(char) -> usize, p: &Partition) -> Check {
+    let breakers = || p.groups.values().map(|group| &group.breaker);
+    let anew = Circuit::default();
+    let moved = breakers().filter(|breaker| **breaker != anew).count();
+    prop_assert_eq!(count('z'), moved, "circuit breakers");
+    let open = breakers().filter(|it| matches!(it, Circuit::Open(_)));
+    prop_assert_eq!(count('B'), open.count(), "timers of open breakers");
     Ok(())
 }
 

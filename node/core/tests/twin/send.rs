@@ -49,12 +49,14 @@ impl Partition {
     fn send_together(&mut self, op: &Send, fx: &mut Effects) -> Vec<SendOutcome> {
         let mut copy = self.clone();
         copy.config.overflow = Overflow::Reject;
+        copy.asked = Some(0);
         let tried = numbered(op).map(|(m, producer)| copy.send_one(m, producer, fx));
         let tried: Vec<_> = tried.collect();
         let refused = |o: &SendOutcome| matches!(o, SendOutcome::Refused(_));
         if !tried.iter().any(refused) {
             *self = Self {
                 config: self.config.clone(),
+                asked: None,
                 ..copy
             };
             self.settle_fronts(fx.now);
@@ -96,12 +98,17 @@ impl Partition {
         let (sequence, outcome) = if let Some(sequence) = self.known(m) {
             (sequence, SendOutcome::Duplicate { sequence })
         } else {
+            if self.is_over_rate() {
+                return SendOutcome::Refused(Refusal::BatchOverRate);
+            }
             let room = self.room_for_id(m);
+            let room = room.and_then(|()| self.room_in_rate(fx.now));
             if let Err(refusal) =
                 room.and_then(|()| self.make_room(size, m.priority.min(MAX_PRIORITY), fx))
             {
                 return SendOutcome::Refused(refusal);
             }
+            self.use_rate(fx.now);
             let sequence = self.add(m, size, fx.now);
             self.note(m, sequence, fx.now);
             (sequence, SendOutcome::Accepted { sequence })
@@ -154,7 +161,7 @@ impl Partition {
         let kept = self.config.overflow == Overflow::DeadLetterOldest;
         let to = self.config.dead_letter.filter(|_| kept);
         let leaves = OutboxReason::DeadLettered(reason);
-        let target = to.map(|to| self.leave((&m, mine.count, mine.error), to, leaves, fx));
+        let target = to.map(|to| self.leave((&m, mine.count, mine.attempts()), to, leaves, fx));
         self.take_out(sequence, fx);
         self.lost((DEFAULT_GROUP, m.id), reason, target, fx);
     }

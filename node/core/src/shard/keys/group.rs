@@ -39,11 +39,15 @@ impl GroupKeys {
         (self.kind(kind), end)
     }
 
+    pub(crate) fn breaker(self) -> Key {
+        self.kind(b'z')
+    }
+
     pub(crate) fn spot(self, stream: Stream) -> Key {
         self.kind(b'c').n32(stream.number())
     }
 
-    pub(crate) fn error(self, position: u64) -> Key {
+    pub(crate) fn attempts(self, position: u64) -> Key {
         self.kind(b'e').n32(STREAM).n64(position)
     }
 

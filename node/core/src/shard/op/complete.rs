@@ -6,6 +6,7 @@ use super::send::{LoggedMessage, MAX_DELAY_MS, NewMessage};
 use super::settle::MAX_SETTLE;
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
+use crate::shard::attempts::Attempts;
 use crate::shard::group::View;
 use crate::shard::id::{MessageId, PartitionId, Receipt, put_partition, read_partition};
 use crate::shard::overflow::LEAVING_MAX;
@@ -211,7 +212,7 @@ impl Shared {
             reason: OutboxReason::Sent,
             delivery_count: 0,
             at: step.now,
-            error: bytes::Bytes::new(),
+            attempts: Attempts::default(),
         };
         self.put_in_outbox(step, target, message);
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::send::{LoggedPayload, put_payload, read_payload};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
+use crate::shard::attempts::Attempts;
 use crate::shard::config::DeadLetterTarget;
 use crate::shard::depart::Departure;
 use crate::shard::id::{DEFAULT_GROUP, PartitionId, put_partition, read_partition};
@@ -152,7 +153,7 @@ impl LoggedMove {
             payload: self.payload.map(|new| new.at(step.index)),
             reason: OutboxReason::Redriven,
             delivery_count: out.delivery_count,
-            error: Bytes::new(),
+            attempts: Attempts::default(),
         };
         let target = p.depart(step, &out.removed, departure)?;
         p.state.redriven += 1;

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
-use crate::shard::delivery::Returned;
+use crate::shard::attempts::{Attempt, AttemptEnd};
+use crate::shard::breaker::Outcome;
 use crate::shard::group::View;
 use crate::shard::id::{PartitionId, Receipt, put_partition, read_partition};
 use crate::shard::lease::{Lease, MAX_LEASE_MS};
@@ -16,7 +17,7 @@ use crate::shard::state::Phase;
 
 /// Settlements per op at most.
 pub const MAX_SETTLE: usize = 1_000;
-/// Longest error text that is kept with a dead letter, in bytes. Longer ones are cut.
+/// Longest error text that is kept, in bytes. Longer ones are cut.
 pub const MAX_ERROR_BYTES: usize = 1_024;
 
 /// Settles deliveries of one partition and group; answered item by item.
@@ -249,7 +250,8 @@ impl View<'_> {
     /// Removes a message whose lease has just ended with an ack.
     #[inline]
     pub(crate) fn acked(&mut self, step: &mut Step<'_>, lease: &Lease) -> Result<(), KvError> {
-        self.remove(step, lease.position, lease.has_error)?
+        self.note_outcome(step, lease.position, Outcome::Success)?;
+        self.remove(step, lease.position, lease.failed())?
             .free(step)?;
         self.group.acked += 1;
         Ok(())
@@ -280,27 +282,25 @@ impl LoggedSettlement<'_> {
             LoggedAction::Nack {
                 unstarted: true, ..
             } => {
-                let delivery_count = lease.delivery_count.saturating_sub(1);
-                let Lease {
-                    position,
-                    has_error,
-                    ..
-                } = lease;
                 p.give_back(
                     step,
                     Back {
-                        position,
+                        position: lease.position,
                         due: 0,
-                        delivery_count,
-                        has_error,
+                        delivery_count: lease.failed(),
                     },
                 )?;
             }
             LoggedAction::Nack {
                 delay_ms, error, ..
-            } => nack(p, step, lease, (delay_ms, error))?,
+            } => {
+                p.note_outcome(step, lease.position, Outcome::Failure)?;
+                nack(p, step, lease, (delay_ms, error))?;
+            }
             LoggedAction::Reject { error } => {
-                fail(p, step, lease, DeadLetterReason::Rejected, error)?;
+                p.note_outcome(step, lease.position, Outcome::Failure)?;
+                let attempt = lease.attempt(step.now, AttemptEnd::Rejected, error);
+                fail(p, step, lease, (DeadLetterReason::Rejected, attempt))?;
             }
         }
         Ok(SettleOutcome::Done)
@@ -311,26 +311,15 @@ fn fail(
     p: &mut View<'_>,
     step: &mut Step<'_>,
     lease: Lease,
-    reason: DeadLetterReason,
-    error: &[u8],
+    (reason, last): (DeadLetterReason, Attempt),
 ) -> Result<(), KvError> {
-    let Lease {
-        position,
-        delivery_count,
-        has_error,
-    } = lease;
-    let back = Returned {
-        due: 0,
-        delivery_count,
-        has_error,
-    };
     p.fail(
         step,
-        &Failed {
-            position,
-            back,
+        Failed {
+            position: lease.position,
+            before: lease.failed(),
             reason,
-            error: Some(error),
+            last: Some(last),
         },
     )
 }
@@ -342,21 +331,18 @@ fn nack(
     (delay_ms, error): (Option<u64>, &[u8]),
 ) -> Result<(), KvError> {
     p.group.nacked += 1;
+    let attempt = lease.attempt(step.now, AttemptEnd::Nacked, error);
     if lease.delivery_count >= p.config.max_deliveries {
-        return fail(p, step, lease, DeadLetterReason::MaxDeliveries, error);
+        return fail(p, step, lease, (DeadLetterReason::MaxDeliveries, attempt));
     }
     let Lease {
         position,
         delivery_count,
-        mut has_error,
+        ..
     } = lease;
     let header = p.header(step.kv, position)?;
     p.event(step, header.id(p.id()), EventKind::Nacked(delivery_count));
-    if !error.is_empty() {
-        has_error = true;
-        let row = [&[1], error].concat();
-        step.kv.put(&p.keys.error(position), row.into());
-    }
+    p.keep_attempt(step, (position, lease.failed()), attempt)?;
     let delay_ms = delay_ms.unwrap_or_else(|| p.backoff(delivery_count, &header));
     let due = step.now + delay_ms.min(MAX_LEASE_MS);
     p.give_back(
@@ -365,7 +351,6 @@ fn nack(
             position,
             due,
             delivery_count,
-            has_error,
         },
     )
 }

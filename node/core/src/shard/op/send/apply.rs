@@ -74,7 +74,10 @@ impl LoggedSend<'_> {
         p: &mut Partition,
         step: &mut Step<'_>,
     ) -> Result<Option<Vec<SendOutcome>>, KvError> {
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            now: step.now,
+            ..Batch::default()
+        };
         let mut refused = false;
         let mut outcomes = Vec::with_capacity(self.messages.len());
         for (message, producer) in self.numbered() {
@@ -93,6 +96,9 @@ impl LoggedSend<'_> {
 /// What of an atomic batch would be added.
 #[derive(Default)]
 struct Batch {
+    now: u64,
+    /// Messages that are new, also those for which there is no room.
+    asked: u64,
     messages: u64,
     bytes: u64,
     ids: BTreeSet<u128>,
@@ -109,11 +115,16 @@ impl Batch {
         if id.is_some_and(|id| self.ids.contains(&id)) {
             return Ok(());
         }
+        self.asked += 1;
+        if p.burst().is_some_and(|most| self.asked > most) {
+            return Err(SendOutcome::Refused(Refusal::BatchOverRate));
+        }
         let (messages, bytes) = (
             self.messages + 1,
             self.bytes + u64::from(message.payload.len),
         );
         p.has_room_for_id(id, self.ids.len() as u64)
+            .and_then(|()| p.has_rate_for(messages, self.now))
             .and_then(|()| p.has_room(messages, bytes))
             .map_err(SendOutcome::Refused)?;
         (self.messages, self.bytes) = (messages, bytes);
@@ -152,12 +163,14 @@ impl LoggedMessage {
                 return Ok(SendOutcome::Duplicate { sequence });
             }
         };
-        if let Err(refusal) = p.has_room_for_id(id, 0) {
+        let room = p.has_room_for_id(id, 0);
+        if let Err(refusal) = room.and_then(|()| p.has_rate_for(1, step.now)) {
             return Ok(SendOutcome::Refused(refusal));
         }
         if let Err(refusal) = p.make_room(step, (self.payload.len, self.priority), budget)? {
             return Ok(SendOutcome::Refused(refusal));
         }
+        p.use_rate(step.now);
         let sequence = self.add(p, step)?;
         if let Some(id) = id {
             p.remember_id(step, (id, sequence))?;

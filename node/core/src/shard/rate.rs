@@ -1,0 +1,114 @@
+//! How many messages a partition accepts from producers in a time.
+//!
+//! Each message uses the rate up for as long as one message may take, one after another. What is
+//! used up may reach ahead of the present time by the messages of one second, at least one: this
+//! is the burst. So in any time t no more come than rate * t and the burst.
+
+use super::id::PartitionId;
+use super::machine::ShardMachine;
+use super::partition::Shared;
+use super::reply::Refusal;
+
+const NS_PER_MS: u64 = 1_000_000;
+const NS_PER_SECOND: u64 = 1_000_000_000;
+
+/// A rate in ns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rate {
+    /// How long a message uses it up, rounded up.
+    message: u64,
+    /// How far ahead it may be used up.
+    burst: u64,
+}
+
+impl Rate {
+    /// Of messages per 1,000 s; None: there is no limit.
+    fn new(messages: u64) -> Option<Self> {
+        let message = (messages != 0).then(|| (1_000 * NS_PER_SECOND).div_ceil(messages))?;
+        Some(Self {
+            message,
+            burst: message.saturating_mul((messages / 1_000).max(1)),
+        })
+    }
+
+    /// Until when it is used up after some more messages, in ns, and until when it may be.
+    fn after(self, until: u64, now_ms: u64, messages: u64) -> (u64, u64) {
+        let now = now_ms.saturating_mul(NS_PER_MS);
+        let most = now.saturating_add(self.burst);
+        // Of a rate that was lower it may be farther ahead.
+        let until = until.clamp(now, most);
+        (
+            until.saturating_add(self.message.saturating_mul(messages)),
+            most,
+        )
+    }
+}
+
+impl Shared {
+    /// Messages that may come at once after a rest; None: any number.
+    pub(crate) fn burst(&self) -> Option<u64> {
+        Rate::new(self.config.rate).map(|rate| rate.burst / rate.message)
+    }
+
+    /// Whether so many more messages may come at `now`, in ms.
+    pub(crate) fn has_rate_for(&self, messages: u64, now: u64) -> Result<(), Refusal> {
+        if self.rate_wait(messages, now) == 0 {
+            Ok(())
+        } else {
+            Err(Refusal::RateLimit)
+        }
+    }
+
+    /// A message has come at `now`, in ms.
+    pub(crate) fn use_rate(&mut self, now: u64) {
+        if let Some(rate) = Rate::new(self.config.rate) {
+            self.state.rate_until = rate.after(self.state.rate_until, now, 1).0;
+        }
+    }
+
+    /// How long it takes until so many messages may come, in ms.
+    fn rate_wait(&self, messages: u64, now: u64) -> u64 {
+        let Some(rate) = Rate::new(self.config.rate) else {
+            return 0;
+        };
+        let (until, most) = rate.after(self.state.rate_until, now, messages);
+        until.saturating_sub(most).div_ceil(NS_PER_MS)
+    }
+}
+
+impl ShardMachine {
+    /// How long a producer whose messages were refused for the rate limit should wait until so many
+    /// may come, in ms from `now` on (ms since 1970); 0: they may come. Of more than a burst: until
+    /// a burst may come. Others may be faster. Cheap.
+    pub fn rate_wait_ms(&self, partition: PartitionId, messages: u64, now: u64) -> u64 {
+        self.partition(partition).map_or(0, |p| {
+            p.rate_wait(p.burst().map_or(0, |most| messages.min(most)), now)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_what_comes_in_a_second_and_at_least_one_message() {
+        let of = |message, burst| Some(Rate { message, burst });
+        assert_eq!(Rate::new(0), None);
+        assert_eq!(Rate::new(3_000), of(333_333_334, 1_000_000_002));
+        assert_eq!(Rate::new(1_500), of(666_666_667, 666_666_667));
+        assert_eq!(
+            Rate::new(1),
+            of(1_000 * NS_PER_SECOND, 1_000 * NS_PER_SECOND)
+        );
+        assert_eq!(Rate::new(10_000_000_000), of(100, NS_PER_SECOND));
+        assert_eq!(Rate::new(u64::MAX), of(1, u64::MAX / 1_000));
+    }
+
+    #[test]
+    fn times_and_numbers_that_are_too_high_do_no_harm() {
+        let rate = Rate::new(1).expect("a limit");
+        assert_eq!(rate.after(0, u64::MAX, u64::MAX), (u64::MAX, u64::MAX));
+        assert_eq!(rate.after(u64::MAX, 0, 1).0, 2_000 * NS_PER_SECOND);
+    }
+}

@@ -1,0 +1,149 @@
+//! In any time t no more messages come than rate * t and a burst, and none waits longer than it is
+//! told to.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use roadstead_core::kv::MemoryKv;
+use roadstead_core::shard::*;
+
+const PARTITION: PartitionId = PartitionId {
+    queue: 1,
+    partition: 0,
+};
+
+struct World {
+    kv: MemoryKv,
+    machine: ShardMachine,
+    index: u64,
+    now: u64,
+}
+
+impl World {
+    fn new(rate: u64) -> Self {
+        let kv = MemoryKv::new();
+        let mut world = Self {
+            machine: ShardMachine::open(&kv).expect("no rows"),
+            kv,
+            index: 0,
+            now: 1_000_000,
+        };
+        let config = PartitionConfig {
+            rate,
+            ..PartitionConfig::default()
+        };
+        world.apply(&Op::Configure(Configure {
+            partition: PARTITION,
+            config,
+        }));
+        world
+    }
+
+    fn apply(&mut self, op: &Op) -> Reply {
+        self.index += 1;
+        let mut entry = EntryBuilder::new(self.now);
+        entry.push(op);
+        let applied = self
+            .machine
+            .apply(&mut self.kv, self.index, &entry.finish());
+        applied.expect("it is whole").replies.remove(0)
+    }
+
+    /// Sends messages. How many are accepted.
+    fn send(&mut self, messages: usize, atomic: bool) -> u64 {
+        let message = NewMessage {
+            body: Bytes::from_static(b"body"),
+            ..NewMessage::default()
+        };
+        let reply = self.apply(&Op::Send(Send {
+            partition: PARTITION,
+            producer: None,
+            atomic,
+            messages: vec![message; messages],
+        }));
+        let Reply::Sent(outcomes) = reply else {
+            unreachable!("{reply:?}")
+        };
+        let accepted = |outcome: &&SendOutcome| matches!(outcome, SendOutcome::Accepted { .. });
+        outcomes.iter().filter(accepted).count() as u64
+    }
+
+    fn wait(&self, messages: u64) -> u64 {
+        self.machine.rate_wait_ms(PARTITION, messages, self.now)
+    }
+}
+
+/// Messages per 1,000 s.
+fn rate() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        1_u64..3_000,
+        3_000_u64..100_000,
+        Just(7_000_000),
+        Just(10_000_000_000)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_rate_is_never_exceeded_in_any_window(
+        rate in rate(),
+        sends in prop::collection::vec((0_u64..400, 1_usize..60, any::<bool>()), 1..120),
+    ) {
+        let mut world = World::new(rate);
+        let mut came: Vec<(u64, u64)> = Vec::new();
+        for (passes, messages, atomic) in sends {
+            world.now += passes;
+            let accepted = world.send(messages, atomic);
+            prop_assert!(!atomic || accepted == 0 || accepted == messages as u64);
+            came.push((world.now, accepted));
+        }
+        let burst = u128::from(rate).max(1_000) * 1_000;
+        for (n, (begin, _)) in came.iter().enumerate() {
+            let mut sum = 0;
+            for (end, accepted) in &came[n..] {
+                sum += u128::from(*accepted);
+                let most = u128::from(rate) * u128::from(end - begin) + burst;
+                prop_assert!(sum * 1_000_000 <= most, "{sum} in {} ms", end - begin);
+            }
+        }
+    }
+
+    #[test]
+    fn after_the_wait_it_is_accepted_and_not_before(
+        rate in 1_u64..1_000_000, first in 1_usize..200, passes in 0_u64..300,
+    ) {
+        let mut world = World::new(rate);
+        world.send(first, false);
+        world.now += passes;
+        let wait = world.wait(1);
+        if wait > 0 {
+            world.now += wait - 1;
+            prop_assert_eq!(world.wait(1), 1);
+            prop_assert_eq!(world.send(1, false), 0);
+            world.now += 1;
+        }
+        prop_assert_eq!(world.wait(1), 0);
+        prop_assert_eq!(world.send(1, false), 1);
+    }
+}
+
+#[test]
+fn what_is_over_the_rate_is_told_apart_from_what_never_fits() {
+    let mut world = World::new(5_000);
+    assert_eq!(world.send(3, true), 3);
+    assert_eq!(world.send(3, true), 0);
+    assert_eq!(world.wait(3), 200);
+    // Of more than a burst: until one may come.
+    assert_eq!(world.wait(1_000), 600);
+    world.now += 200;
+    assert_eq!(world.send(3, true), 3);
+    world.now += 100_000;
+    assert_eq!(world.send(6, true), 0);
+    assert_eq!(world.send(6, false), 5);
+    assert_eq!(World::new(0).wait(1_000), 0);
+}
