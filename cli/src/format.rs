@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use roadstead_client::ReceivedMessage;
 use roadstead_client::proto::{
-    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, FailedAttempt, Ordering, OverflowPolicy,
-    QueueSpec, QueueStats,
+    self, BackoffType, DeadLetterInfo, DeduplicateBy, DeduplicationScope, FailedAttempt, Ordering,
+    OverflowPolicy, QueueSpec, QueueStats,
 };
 use serde_json::{Map, Value, json};
 

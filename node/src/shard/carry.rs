@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use roadstead_core::shard::{
-    Attempt, AttemptEnd, DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage, OutboxReason, PartitionId,
-    split_payload,
+    Attempt, AttemptEnd, DeadLetterReason as Reason, Op, Outbox, OutboxDone, OutboxMessage,
+    OutboxReason, PartitionId, split_payload,
 };
 use roadstead_proto::v1::{
-    self, DeadLetterInfo, DeadLetterReason, FailedAttempt, OutboxMessage as Travelling, ShardAccept, ShardAccepted,
-    ShardCall, shard_call::Call, shard_reply::Reply,
+    self, DeadLetterInfo, DeadLetterReason, FailedAttempt, OutboxMessage as Travelling,
+    ShardAccept, ShardAccepted, ShardCall, shard_call::Call, shard_reply::Reply,
 };
 
 use super::courier::Courier;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use roadstead_client::Message;
 use roadstead_client::proto::{
     AttemptEnd, Backoff, BackoffType, CircuitBreaker, ConsumerGroup, DeadLetterPolicy, QueueLimits,
     QueueSpec, RetryPolicy,
 };
-use roadstead_client::Message;
 use tokio::time::timeout;
 
 use super::{Scene, body, next, seconds};
@@ -111,7 +111,10 @@ async fn a_dead_letter_tells_of_every_attempt_also_of_those_at_another_leader() 
     send(&scene, "work", 1).await;
     let consumer = scene.consumer("work").await;
     let first = next(&consumer).await;
-    assert_eq!((first.first_delivered_at, first.last_delivered_at), (None, None));
+    assert_eq!(
+        (first.first_delivered_at, first.last_delivered_at),
+        (None, None)
+    );
     let nacked = first.nack(Duration::ZERO, "first").await;
     nacked.expect("it is leased");
     let second = next(&consumer).await;
@@ -140,6 +143,10 @@ async fn a_dead_letter_tells_of_every_attempt_also_of_those_at_another_leader() 
     ];
     assert_eq!(said, expected);
     assert_eq!(info.error, "third");
-    let at = |attempt: usize| info.attempts[attempt].delivered_at.map(|at| (at.seconds, at.nanos));
+    let at = |attempt: usize| {
+        info.attempts[attempt]
+            .delivered_at
+            .map(|at| (at.seconds, at.nanos))
+    };
     assert!(at(0) <= at(1) && at(1) < at(2), "{info:?}");
 }
