@@ -51,7 +51,8 @@ fn a_quota_is_set_listed_held_and_taken_away() {
     );
 
     let refused = dev.run("cluster quota ls");
-    assert_eq!(code(&refused), Some(1), "not of its listener: {refused:?}");
+    assert_eq!(code(&refused), Some(5), "{refused:?}");
+    assert!(stderr(&refused).contains("admin listener"), "{refused:?}");
     for usage in ["set No --queues 1", "set shop --messages -1", "rm"] {
         let refused = dev.run(&format!("cluster quota {usage}"));
         assert_eq!(code(&refused), Some(2), "{usage}: {refused:?}");
