@@ -56,8 +56,8 @@ impl ApiError {
     /// one.
     pub fn group_gone(queue: &QueueRef) -> Self {
         let message = format!(
-            "the consumer group of queue {queue} does not exist any more: it was deleted; if it was \
-             created anew, start again to use the new one"
+            "the consumer group of queue {queue} does not exist any more: it was deleted; if it \
+             was created anew, start again to use the new one"
         );
         let mut error = Self::new(Code::NotFound, message).about(queue);
         "group".clone_into(&mut error.detail.field);

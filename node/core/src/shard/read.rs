@@ -62,8 +62,8 @@ impl ShardMachine {
         Some(lanes)
     }
 
-    /// Whether a group gets deliveries: it is here, not paused, its circuit breaker is not open, and
-    /// no walk is under way for it.
+    /// Whether a group gets deliveries: it is here, not paused, its circuit breaker is not open,
+    /// and no walk is under way for it.
     pub fn delivers(&self, partition: PartitionId, group: u32) -> bool {
         let look = self.partition(partition).and_then(|p| p.look(group));
         look.as_ref().is_some_and(Look::delivers)

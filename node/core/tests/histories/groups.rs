@@ -18,8 +18,8 @@ impl Shard {
         found.copied().unwrap_or(default)
     }
 
-    /// The groups `NAME[:End][:Paused][:MAX_IN_FLIGHT][:bBREAKER],…`; names that are new get new ids.
-    /// `default` is the default group. A breaker: `bPERCENT/MIN/WINDOW/OPEN`.
+    /// The groups `NAME[:End][:Paused][:MAX_IN_FLIGHT][:bBREAKER],…`; names that are new get new
+    /// ids. `default` is the default group. A breaker: `bPERCENT/MIN/WINDOW/OPEN`.
     pub fn groups_of(&mut self, command: &Command) -> Vec<GroupConfig> {
         let text = command.text("groups", "");
         let mut groups = Vec::new();
