@@ -64,6 +64,13 @@ impl Buffer {
         rest
     }
 
+    /// Nothing more will come behind what waits.
+    pub fn end_behind(&self) {
+        self.state().end.get_or_insert(Ok(()));
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+
     /// The next one; `None` when no more will come.
     pub async fn take(&self) -> Result<Option<Delivery>, ReceiveError> {
         loop {

@@ -203,7 +203,7 @@ impl Engine {
             return;
         }
         let delivery = Delivery::new(message, receipt, commands);
-        if self.stopping || self.buffer.is_draining() && delivery.is_leased() {
+        if (self.stopping || self.buffer.is_draining()) && delivery.is_leased() {
             self.give_back(delivery);
         } else {
             self.buffer.push(delivery);

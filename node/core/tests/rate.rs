@@ -68,7 +68,8 @@ impl World {
     }
 
     fn wait(&self, messages: u64) -> u64 {
-        self.machine.rate_wait_ms(PARTITION, messages, self.now)
+        self.machine
+            .rate_wait_ms(PARTITION, (0, messages), self.now)
     }
 }
 
@@ -146,4 +147,37 @@ fn what_is_over_the_rate_is_told_apart_from_what_never_fits() {
     assert_eq!(world.send(6, true), 0);
     assert_eq!(world.send(6, false), 5);
     assert_eq!(World::new(0).wait(1_000), 0);
+}
+
+#[test]
+fn who_is_ahead_is_waited_for() {
+    let mut world = World::new(10_000);
+    assert_eq!(world.send(10, false), 10);
+    let wait = |ahead, messages| {
+        world
+            .machine
+            .rate_wait_ms(PARTITION, (ahead, messages), world.now)
+    };
+    assert_eq!((wait(0, 1), wait(3, 1), wait(3, 2)), (100, 400, 500));
+    assert_eq!(wait(3, 1_000), 1_300, "a burst, behind the three");
+}
+
+#[test]
+fn what_a_lower_rate_has_used_up_weighs_no_more_than_a_burst() {
+    let mut world = World::new(50);
+    assert_eq!(world.send(1, false), 1);
+    let config = PartitionConfig {
+        revision: 2,
+        rate: 1_000_000,
+        ..PartitionConfig::default()
+    };
+    world.apply(&Op::Configure(Configure {
+        partition: PARTITION,
+        config,
+    }));
+    assert_eq!((world.send(1, false), world.wait(1)), (0, 1));
+    world.now += 1;
+    assert_eq!(world.send(2, false), 1);
+    world.now += 1_000;
+    assert_eq!(world.send(2_000, false), 1_000);
 }

@@ -8,9 +8,9 @@ use roadstead_core::shard::{
 };
 use tokio::sync::oneshot;
 
-use super::consumer::Line;
 use super::consumers::{Asked, Consumers};
 use super::intake::{Answer, Job, Lanes};
+use super::waiting::Ready;
 
 /// An entry takes no further op when it would get longer than this. A single op may be longer.
 pub const ENTRY_BYTES: usize = 512 << 10;
@@ -72,24 +72,18 @@ pub fn fill(
         consumers.touched(coming.0);
     }
     if consumers.is_dirty() {
-        batch.asked = consumers.ask(incoming, |line, at_most_once| {
-            let delivers = machine.delivers(line.0, line.1);
-            delivers.then(|| ready(machine, line, at_most_once))
+        batch.asked = consumers.ask(incoming, |(partition, group)| {
+            let delivers = machine.delivers(partition, group);
+            delivers.then(|| Ready {
+                leased: machine.ready(partition, group),
+                at_most_once: machine.ready_at_most_once(partition, group),
+            })
         });
         for asked in &batch.asked {
             entry.push(&Op::Receive(asked.receive));
         }
     }
     (!entry.is_empty()).then(|| (entry.finish(), batch))
-}
-
-/// Messages that a receive may find now.
-pub fn ready(machine: &ShardMachine, (partition, group): Line, at_most_once: bool) -> u64 {
-    if at_most_once {
-        machine.ready_at_most_once(partition, group)
-    } else {
-        machine.ready(partition, group)
-    }
 }
 
 /// The entry was applied, or will never be.

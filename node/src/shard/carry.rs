@@ -48,7 +48,8 @@ impl<R: Runtime, P: Replica> Courier<R, P> {
         let mut bytes = 0;
         let fits = heads.iter().take_while(|message| {
             let first = bytes == 0;
-            bytes += message.payload.len as usize + 64;
+            let texts = message.attempts.newest.iter().map(|it| it.error.len() + 32);
+            bytes += message.payload.len as usize + texts.sum::<usize>() + 64;
             first || bytes <= BATCH_BYTES
         });
         heads.truncate(fits.count());

@@ -12,7 +12,7 @@ use super::batch::Incoming;
 use super::consumer::{Closed, Consumer, ConsumerId, Line, Push, Wish};
 use super::drains::Drains;
 use super::replica::Unapplied;
-use super::waiting::Waiting;
+use super::waiting::{Ready, Waiting};
 
 /// Everyone who waits at one shard.
 #[derive(Debug, Default)]
@@ -92,7 +92,7 @@ impl Consumers {
         for line in lines {
             let waiting = self.lines.entry(line).or_default();
             waiting.consumers.push(id);
-            waiting.look_at_wishes(&self.all);
+            waiting.look_at_ranks(&self.all);
             self.dirty.insert(line);
         }
         id
@@ -116,7 +116,7 @@ impl Consumers {
             if let Some(waiting) = self.lines.get_mut(&line) {
                 waiting.consumers.retain(|other| *other != id);
                 if waiting.ranked {
-                    waiting.look_at_wishes(&self.all);
+                    waiting.look_at_ranks(&self.all);
                     self.dirty.insert(line);
                 }
                 if waiting.consumers.is_empty() && waiting.asked == 0 {
@@ -255,7 +255,7 @@ impl Consumers {
     pub fn ask(
         &mut self,
         incoming: &Incoming,
-        ready: impl Fn(Line, bool) -> Option<u64>,
+        ready: impl Fn(Line) -> Option<Ready>,
     ) -> Vec<Asked> {
         let mut asked = Vec::new();
         let mut first = std::mem::take(&mut self.dirty);
@@ -266,14 +266,18 @@ impl Consumers {
             let Some(waiting) = self.lines.get_mut(&line) else {
                 continue;
             };
-            let Some(ready) = ready(line, waiting.at_most_once) else {
+            let Some(ready) = ready(line) else {
                 continue;
             };
-            let applied = if waiting.stuck { 0 } else { ready };
+            let applied = if waiting.stuck {
+                Ready::default()
+            } else {
+                ready
+            };
             let coming = |group| incoming.get(&(line.0, group)).copied().unwrap_or(0);
             let coming = coming(None) + coming(Some(line.1));
-            let mut left = (applied + coming).saturating_sub(waiting.asked);
-            if left == 0 {
+            let mut left = applied.left(coming, waiting.asked);
+            if left.at_most_once == 0 {
                 continue;
             }
             let tiers = waiting.tiers(&self.all);
@@ -281,7 +285,7 @@ impl Consumers {
                 loop {
                     let all = &mut self.all;
                     let served = waiting.serve(all, *tier, (line, applied), &mut left);
-                    let more = tier.goes_first() && !served.is_empty() && left > 0;
+                    let more = tier.goes_first() && !served.is_empty() && left.at_most_once > 0;
                     self.last = served.last().map_or(self.last, |_| Some(line));
                     asked.extend(served);
                     if !more {
@@ -289,10 +293,12 @@ impl Consumers {
                     }
                 }
             }
-            if left > 0 && waiting.asked == 0 {
+            if left.at_most_once > 0 && waiting.asked == 0 {
                 for id in &waiting.consumers {
-                    let served =
-                        |consumer: &&mut Consumer| tiers.iter().any(|tier| tier.has(*id, consumer));
+                    let served = |consumer: &&mut Consumer| {
+                        left.by(consumer.wish.at_most_once) > 0
+                            && tiers.iter().any(|tier| tier.has(*id, consumer))
+                    };
                     if let Some(consumer) = self.all.get_mut(id).filter(served) {
                         consumer.starve(line);
                     }

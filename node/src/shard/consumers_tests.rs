@@ -21,7 +21,7 @@ fn open(
 }
 
 fn ask(consumers: &mut Consumers, ready: u64) -> Vec<(ConsumerId, u32)> {
-    let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(ready));
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(ready)));
     asked
         .iter()
         .map(|asked| (asked.consumer, asked.receive.max))
@@ -59,7 +59,7 @@ fn who_found_nothing_is_asked_again_only_where_there_is_more_to_look_at() {
         let mut consumers = Consumers::default();
         let (id, _keep) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
         consumers.grant(id, 1);
-        let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(1));
+        let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(1)));
         let mut nothing = received(A, 0);
         nothing.more = more;
         consumers.answered(&asked[0], Some(nothing), 1);
@@ -73,7 +73,7 @@ fn unused_credit_comes_back_once_what_is_written_is_known() {
     let mut consumers = Consumers::default();
     let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
     consumers.grant(id, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(4));
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(4)));
     consumers.take_back(id);
     assert!(pushes.try_recv().is_err(), "four may still be delivered");
     consumers.grant(id, 3);
@@ -111,7 +111,7 @@ fn what_cannot_be_had_is_not_asked_for_again_and_again() {
     let mut consumers = Consumers::default();
     let (id, _pushes) = open(&mut consumers, wish(Some(1), &[A]), Vec::new());
     consumers.grant(id, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(5));
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(5)));
     // The limit of deliveries in flight is reached: five are ready, none was leased.
     consumers.answered(&asked[0], Some(received(A, 0)), 5);
     assert_eq!(ask(&mut consumers, 5), []);
@@ -125,7 +125,7 @@ fn a_consumer_that_left_gets_nothing_more() {
     let mut consumers = Consumers::default();
     let (id, pushes) = open(&mut consumers, wish(None, &[A]), Vec::new());
     consumers.grant(id, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(5));
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(5)));
     drop(pushes);
     let left = consumers.answered(&asked[0], Some(received(A, 5)), 0);
     assert_eq!(left.map(|left| left.messages.len()), Some(5));
@@ -138,8 +138,8 @@ fn a_session_opened_anew_gets_what_was_on_its_way_to_the_old_stream() {
     let mut consumers = Consumers::default();
     let (old, mut old_pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
     consumers.grant(old, 10);
-    let asked = consumers.ask(&BTreeMap::new(), |(partition, _), _| {
-        Some(u64::from(partition == A) * 5)
+    let asked = consumers.ask(&BTreeMap::new(), |(partition, _)| {
+        Some(Ready::of(u64::from(partition == A) * 5))
     });
     let (new, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), vec![received(B, 3)]);
     assert!(matches!(
@@ -206,7 +206,7 @@ fn what_is_ready_beside_the_last_credit_is_hinted_once_that_is_used() {
     let mut consumers = Consumers::default();
     let (id, mut pushes) = open(&mut consumers, wish(Some(1), &[A, B]), Vec::new());
     consumers.grant(id, 1);
-    let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(1));
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(1)));
     assert_eq!(asked.len(), 1);
     consumers.answered(&asked[0], Some(received(asked[0].receive.partition, 1)), 0);
     assert!(matches!(pushes.try_recv(), Ok(Push::Leased(_))));
@@ -216,8 +216,8 @@ fn what_is_ready_beside_the_last_credit_is_hinted_once_that_is_used() {
         A
     };
     assert_eq!(
-        consumers.ask(&BTreeMap::new(), |(partition, _), _| {
-            Some(u64::from(partition == other))
+        consumers.ask(&BTreeMap::new(), |(partition, _)| {
+            Some(Ready::of(u64::from(partition == other)))
         }),
         []
     );
@@ -231,7 +231,7 @@ fn credit_that_is_called_back_at_once_is_used_first_where_something_is_ready() {
     consumers.grant(id, 2);
     consumers.take_back(id);
     consumers.grant(id, 7);
-    let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(1));
+    let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(1)));
     assert_eq!(
         asked
             .iter()
@@ -261,8 +261,8 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     };
     let (default, other) = (open(0), open(7));
     assert!(consumers.waits_at((A, 0)) && consumers.waits_at((A, 7)));
-    let asked = consumers.ask(&BTreeMap::new(), |(_, group), _| {
-        Some(u64::from(group == 7) * 3)
+    let asked = consumers.ask(&BTreeMap::new(), |(_, group)| {
+        Some(Ready::of(u64::from(group == 7) * 3))
     });
     let seen: Vec<_> = asked
         .iter()
@@ -273,7 +273,7 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     consumers.touched(A);
     // What is on its way is for all groups.
     let incoming = BTreeMap::from([((A, None), 2)]);
-    let asked = consumers.ask(&incoming, |_, _| Some(0));
+    let asked = consumers.ask(&incoming, |_| Some(Ready::of(0)));
     let seen: Vec<_> = asked
         .iter()
         .map(|asked| (asked.consumer, asked.receive.max))
@@ -284,7 +284,7 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     // What another group settles frees nothing here, and a group without deliveries gets none.
     let freed = BTreeMap::from([((A, Some(7)), 2)]);
     consumers.touched(A);
-    let asked = consumers.ask(&freed, |_, _| Some(0));
+    let asked = consumers.ask(&freed, |_| Some(Ready::of(0)));
     assert_eq!(
         asked.iter().map(|asked| asked.consumer).collect::<Vec<_>>(),
         [other]
@@ -293,7 +293,7 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     consumers.touched(A);
     assert_eq!(
         consumers
-            .ask(&incoming, |(_, group), _| (group == 7).then_some(0))
+            .ask(&incoming, |(_, group)| (group == 7).then_some(Ready::of(0)))
             .len(),
         1
     );
@@ -308,7 +308,7 @@ fn a_backlog_in_one_partition_keeps_no_credit_from_another() {
     let mut seen = Vec::new();
     for _ in 0..4 {
         consumers.grant(id, 1);
-        let asked = consumers.ask(&BTreeMap::new(), |_, _| Some(100));
+        let asked = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(100)));
         for asked in &asked {
             seen.push(asked.receive.partition);
             consumers.answered(asked, Some(received(asked.receive.partition, 1)), 99);

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::consumer::{ConsumerId, Push};
 use super::consumers::{Asked, Consumers};
 use super::tests_support::{received, wish};
+use super::waiting::Ready;
 use crate::gateway::credit::{CreditSplit, Order};
 
 const SHARDS: usize = 3;
@@ -65,7 +66,9 @@ impl Shard {
 
     fn write(&mut self) -> bool {
         let ready = self.ready;
-        let asked = self.consumers.ask(&BTreeMap::new(), |_, _| Some(ready));
+        let asked = self
+            .consumers
+            .ask(&BTreeMap::new(), |_| Some(Ready::of(ready)));
         self.writing.extend(&asked);
         !asked.is_empty()
     }
@@ -211,4 +214,32 @@ proptest! {
         prop_assert!(stream.settle(), "credit goes to and fro for ever");
         prop_assert_eq!(stream.delivered, delivered, "nothing comes after credit was taken back");
     }
+}
+
+#[test]
+fn at_the_limit_of_leases_only_who_leases_nothing_is_asked_for() {
+    let mut consumers = Consumers::default();
+    let mut open = |at_most_once| {
+        let (push, pushes) = mpsc::unbounded_channel();
+        let mut wish = wish(None, &[partition(0)]);
+        wish.at_most_once = at_most_once;
+        (consumers.open(wish, Vec::new(), push), pushes)
+    };
+    let ((leases, _keep), (consumes, _keep_too)) = (open(false), open(true));
+    let full = Ready {
+        leased: 0,
+        at_most_once: 1_000,
+    };
+    let asked = |consumers: &mut Consumers| {
+        let asked = consumers.ask(&BTreeMap::new(), |_| Some(full));
+        let asked = asked
+            .iter()
+            .map(|it| (it.consumer, it.receive.max, it.ready));
+        asked.collect::<Vec<_>>()
+    };
+    consumers.grant(leases, 50);
+    assert_eq!(asked(&mut consumers), []);
+    assert!(!consumers.is_dirty(), "it waits for a lease to end");
+    consumers.grant(consumes, 5);
+    assert_eq!(asked(&mut consumers), [(consumes, 5, 1_000)]);
 }

@@ -13,6 +13,7 @@ use super::consumers::Consumers;
 use super::deliver::{Leased, WINDOW, WINDOW_MIN};
 use super::intake::Intake;
 use super::load::WakeUps;
+use super::pace::Paces;
 use super::replica::Replica;
 use super::sessions::Sessions;
 use crate::metrics::Latency;
@@ -65,6 +66,8 @@ pub struct Desk<R: Runtime, P> {
     pub intake: Intake,
     /// Bounds and times.
     pub options: ShardOptions,
+    /// What is held up by the rates of queues.
+    pub paces: Paces,
     /// Rung when an outbox may hold something.
     pub outbox: Notify,
     /// Rung when a group without consumers gets something to do.
@@ -85,6 +88,7 @@ impl<R: Runtime, P: Replica> Desk<R, P> {
             replica,
             intake: Intake::new(options.intake_bytes),
             options,
+            paces: Paces::default(),
             outbox: Notify::new(),
             load: Notify::new(),
             load_version: AtomicU64::new(0),

@@ -8,6 +8,7 @@ use super::*;
 use crate::shard::consumer::{Rank, Wish};
 use crate::shard::consumers::Asked;
 use crate::shard::tests_support::{received, wish};
+use crate::shard::waiting::Ready;
 
 const A: PartitionId = PartitionId {
     queue: 1,
@@ -45,7 +46,7 @@ fn open(consumers: &mut Consumers, wish: Wish) -> (ConsumerId, Pushes) {
 }
 
 fn ask(consumers: &mut Consumers, ready: u64) -> Vec<Asked> {
-    consumers.ask(&BTreeMap::new(), |_, _| Some(ready))
+    consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(ready)))
 }
 
 fn served(consumers: &mut Consumers, ready: u64) -> Vec<(ConsumerId, u32)> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use roadstead_core::shard::{PartitionId, Stats};
+use roadstead_core::shard::{BreakerState, PartitionId, Stats};
 use roadstead_proto::v1::{ConsumerInfo, ConsumerLoad};
 
 use super::consumer::Line;
@@ -83,11 +83,17 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
 }
 
 fn counts(stats: &Stats) -> ConsumerLoad {
+    // What a circuit breaker holds back is no work for anybody, whatever there is of it.
+    let (ready, blocked) = match stats.breaker {
+        BreakerState::Closed => (stats.ready, stats.blocked),
+        BreakerState::HalfOpen => (stats.ready.min(1), 0),
+        BreakerState::Open { .. } => (0, 0),
+    };
     ConsumerLoad {
-        ready: stats.ready,
+        ready,
         in_flight: stats.in_flight,
         delayed: stats.delayed,
-        blocked: stats.blocked,
+        blocked,
         oldest_ready_at_ms: stats.oldest_ready_at.unwrap_or(0),
         next_due_at_ms: stats.next_due_at.unwrap_or(0),
         sent_total: stats.totals.sent,

@@ -242,8 +242,12 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let incoming = batch.incoming.keys().copied();
         let (ready, lines): (Vec<u64>, BTreeSet<Line>) = desk.replica.read(|machine, _| {
             let ready = asked.map(|receive| {
-                let line = (receive.partition, receive.group);
-                batch::ready(machine, line, receive.at_most_once)
+                let (partition, group) = (receive.partition, receive.group);
+                if receive.at_most_once {
+                    machine.ready_at_most_once(partition, group)
+                } else {
+                    machine.ready(partition, group)
+                }
             });
             let lines = incoming.flat_map(|(partition, group)| {
                 let groups = match group {

@@ -1,31 +1,30 @@
 //! Sends to one partition.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use roadstead_core::shard::{
     DeduplicateBy, Deduplication, DeduplicationScope, Identity, MAX_PRIORITY, NewMessage, Op,
-    PartitionId, ProducerRef, Refusal, Reply, Send, SendOutcome, ShardMachine, key_hash,
+    Ordering, PartitionId, ProducerRef, Reply, Send, key_hash,
 };
-use roadstead_proto::v1::{OutgoingMessage, QueueRef, SendResponse, SendResult, ShardSend};
+use roadstead_proto::v1::{OutgoingMessage, SendResponse, ShardSend};
 use roadstead_proto::{content_hash, hash_in_key, id_hash};
+use tokio::sync::oneshot;
 
 use super::batch::ENTRY_BYTES;
 use super::blob;
 use super::desk::Desk;
 use super::intake::Answer;
-use super::refusal::{entry_error, not_taken, refused, unapplied};
+use super::pace;
+use super::refusal::{not_taken, unapplied};
 use super::replica::Replica;
+use super::sent::Sent;
 use super::wire::{millis, since_1970};
 use crate::gateway::ApiError;
 use crate::runtime::Runtime;
 
 /// A send is cut into ops of about this size, so that an entry holds several.
 const OP_BYTES: usize = ENTRY_BYTES / 2;
-
-/// How long a send beyond its queue's rate is held up at most, before it is refused.
-const RATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends and waits until the messages are on a majority's disks. The call fails as a whole only
 /// when nothing of it was accepted for sure. `deduplication` is that of the queue.
@@ -36,73 +35,68 @@ pub async fn send<R: Runtime, P: Replica>(
 ) -> Result<SendResponse, ApiError> {
     let shard = desk.replica.id();
     let queue = call.queue.unwrap_or_default();
-    desk.replica.sends_allowed().map_err(|why| {
-        ApiError::exhausted(format!("shard {shard} takes no messages now: {why}")).about(&queue)
-    })?;
     let partition = PartitionId {
         queue: call.queue_id,
         partition: call.partition,
     };
-    slow_down(&**desk, partition, call.messages.len() as u64).await;
+    // Held until the answers are there.
+    let _place = pace::wait(&**desk, partition, &call.messages).await;
+    desk.replica.sends_allowed().map_err(|why| {
+        ApiError::exhausted(format!("shard {shard} takes no messages now: {why}")).about(&queue)
+    })?;
     let producer = call.producer.map(|p| ProducerRef {
         id: Bytes::from(p.id),
         first: p.first_sequence,
     });
     let messages = new_messages(call.messages, deduplication);
-    let mut waiting = Vec::with_capacity(1);
     let ops = if call.atomic {
         vec![one_op(partition, producer, messages)]
     } else {
         ops(partition, producer.as_ref(), messages, &call.left_out)
     };
+    let in_turn = ops.len() > 1 && may_overtake(&**desk, partition);
+    let mut sent = Sent::new(shard, (partition, queue), ops.len());
+    let mut waiting = Vec::with_capacity(1);
     for op in ops {
         let count = op.messages.len();
+        if sent.hold_back(count) {
+            continue;
+        }
         let bytes = op.encoded_len_max();
         let answer = desk.intake.push(Op::Send(op), bytes);
+        let answer = answer.map_err(|error| not_taken(shard, error));
         match answer {
-            Err(error) if waiting.is_empty() => return Err(not_taken(shard, error).about(&queue)),
+            Err(error) if sent.is_empty() && waiting.is_empty() => {
+                return Err(error.about(sent.queue()));
+            }
+            answer if in_turn => sent.take(count, wait_for(shard, answer).await, in_turn)?,
             answer => waiting.push((count, answer)),
         }
     }
-    let single = waiting.len() == 1;
-    let mut results = Vec::new();
     for (count, answer) in waiting {
-        let outcome = match answer {
-            Ok(answer) => outcome(shard, answer.await.unwrap_or_else(|_| stopped())),
-            Err(error) => Err(not_taken(shard, error)),
-        };
-        match outcome {
-            Ok(Reply::Sent(outcomes)) => {
-                let temporary = temporary(&outcomes, &queue);
-                let result = |outcome: &_| result(partition, &queue, *outcome, temporary);
-                results.extend(outcomes.iter().map(result));
-            }
-            Ok(Reply::Refused(refusal)) if single => return Err(refused(refusal, &queue)),
-            Err(error) if single => return Err(error.about(&queue)),
-            Ok(Reply::Refused(refusal)) => {
-                fail(&mut results, partition, count, &refused(refusal, &queue));
-            }
-            Ok(_) => fail(&mut results, partition, count, &odd_reply(shard)),
-            Err(error) => fail(&mut results, partition, count, &error),
-        }
+        sent.take(count, wait_for(shard, answer).await, in_turn)?;
     }
-    Ok(SendResponse { results })
+    Ok(SendResponse {
+        results: sent.results,
+    })
 }
 
-/// Waits until the queue's rate lets so many messages come, or for as long as a send is held up at
-/// most: what is still too many then is refused.
-async fn slow_down<R: Runtime, P: Replica>(desk: &Desk<R, P>, partition: PartitionId, count: u64) {
-    let mut patience = RATE_PATIENCE;
-    loop {
-        let now = desk.replica.cluster_time();
-        let wait = |machine: &ShardMachine| machine.rate_wait_ms(partition, count, now);
-        let wait = Duration::from_millis(desk.replica.read(|machine, _| wait(machine)));
-        if wait.is_zero() || wait > patience {
-            return;
-        }
-        R::sleep(wait).await;
-        patience -= wait;
-    }
+async fn wait_for(
+    shard: u16,
+    answer: Result<oneshot::Receiver<Answer>, ApiError>,
+) -> Result<Reply, ApiError> {
+    outcome(shard, answer?.await.unwrap_or_else(|_| stopped()))
+}
+
+/// Whether a later part of a send could be accepted where an earlier one was refused for now, and
+/// the order would be another one.
+fn may_overtake<R: Runtime, P: Replica>(desk: &Desk<R, P>, partition: PartitionId) -> bool {
+    desk.replica.read(|machine, _| {
+        machine.config(partition).is_some_and(|config| {
+            let limited = config.max_messages | config.max_bytes | config.rate != 0;
+            limited && config.ordering != Ordering::None
+        })
+    })
 }
 
 /// What is atomic is one op, whatever its size.
@@ -205,62 +199,6 @@ pub fn new_message(
         header: blob::header(&message, scratch),
         body: message.body,
     }
-}
-
-/// Whether what was refused together with others may be accepted later: when those may.
-fn temporary(outcomes: &[SendOutcome], queue: &QueueRef) -> bool {
-    let mut causes = outcomes.iter().filter_map(|outcome| match outcome {
-        SendOutcome::Refused(Refusal::BatchRefused) => None,
-        SendOutcome::Refused(refusal) => Some(refused(*refusal, queue)),
-        _ => None,
-    });
-    causes.all(|cause| cause.detail.retryable)
-}
-
-fn result(
-    partition: PartitionId,
-    queue: &QueueRef,
-    outcome: SendOutcome,
-    temporary: bool,
-) -> SendResult {
-    let (sequence, duplicate) = match outcome {
-        SendOutcome::Accepted { sequence } => (sequence, false),
-        SendOutcome::Duplicate { sequence } => (sequence, true),
-        SendOutcome::Refused(refusal) => {
-            let mut error = entry_error(&refused(refusal, queue));
-            error.retryable |= temporary && refusal == Refusal::BatchRefused;
-            return SendResult {
-                partition: partition.partition,
-                error: Some(error),
-                ..SendResult::default()
-            };
-        }
-    };
-    SendResult {
-        message_id: message_id(partition, sequence),
-        partition: partition.partition,
-        sequence,
-        duplicate,
-        error: None,
-    }
-}
-
-fn message_id(PartitionId { queue, partition }: PartitionId, sequence: u64) -> String {
-    roadstead_core::shard::MessageId {
-        queue,
-        partition,
-        sequence,
-    }
-    .to_string()
-}
-
-fn fail(results: &mut Vec<SendResult>, partition: PartitionId, count: usize, error: &ApiError) {
-    let result = SendResult {
-        partition: partition.partition,
-        error: Some(entry_error(error)),
-        ..SendResult::default()
-    };
-    results.extend(std::iter::repeat_n(result, count));
 }
 
 /// The reply to an op, or the error of a call that was not applied.

@@ -196,6 +196,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         if open.draining_ms > 0 {
             let left = u64::from(open.draining_ms).min(DRAIN_MAX_MS);
             self.desk.seats().consumers.drain_again(seat.id, left);
+            self.desk.intake.wake();
         }
         let queues = self.queues.clone();
         self.scope.spawn(async move {

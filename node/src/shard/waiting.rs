@@ -10,6 +10,48 @@ use super::consumers::Asked;
 /// A share of what is ready is not cut smaller than this when several consumers wait.
 const SHARE_MIN: u64 = 16;
 
+/// Messages that a receive may find now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ready {
+    /// That may be leased.
+    pub leased: u64,
+    /// That may be delivered at most once: no less, as these count in no limit.
+    pub at_most_once: u64,
+}
+
+impl Ready {
+    /// The same of both.
+    #[cfg(test)]
+    pub fn of(messages: u64) -> Self {
+        Self {
+            leased: messages,
+            at_most_once: messages,
+        }
+    }
+
+    /// Those for such a receive.
+    pub(super) fn by(self, at_most_once: bool) -> u64 {
+        if at_most_once {
+            self.at_most_once
+        } else {
+            self.leased
+        }
+    }
+
+    /// What these are with others, of which so many are taken.
+    pub(super) fn left(self, coming: u64, taken: u64) -> Self {
+        let left = |ready: u64| (ready + coming).saturating_sub(taken);
+        Self {
+            leased: left(self.leased),
+            at_most_once: left(self.at_most_once),
+        }
+    }
+
+    fn take(&mut self, messages: u64) {
+        *self = self.left(0, messages);
+    }
+}
+
 /// Those who wait in one line.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -23,8 +65,6 @@ pub(super) struct Waiting {
     pub(super) stuck: bool,
     /// Somebody is served before somebody else.
     pub(super) ranked: bool,
-    /// To somebody more can be delivered than may be leased.
-    pub(super) at_most_once: bool,
 }
 
 /// Who is served in one turn of a line.
@@ -72,11 +112,9 @@ impl Waiting {
     }
 
     /// To be called when somebody came or went.
-    pub(super) fn look_at_wishes(&mut self, all: &BTreeMap<ConsumerId, Consumer>) {
-        let wishes = || self.consumers.iter().map(|id| &all[id].wish);
-        let ranked = wishes().any(|wish| wish.rank != Rank::default());
-        let at_most_once = wishes().any(|wish| wish.at_most_once);
-        (self.ranked, self.at_most_once) = (ranked, at_most_once);
+    pub(super) fn look_at_ranks(&mut self, all: &BTreeMap<ConsumerId, Consumer>) {
+        let ranked = |id: &ConsumerId| all[id].wish.rank != Rank::default();
+        self.ranked = self.consumers.iter().any(ranked);
     }
 
     /// Takes credit of one tier for what is left, in turn.
@@ -84,16 +122,20 @@ impl Waiting {
         &mut self,
         all: &mut BTreeMap<ConsumerId, Consumer>,
         tier: Tier,
-        (line, ready): (Line, u64),
-        left: &mut u64,
+        (line, ready): (Line, Ready),
+        left: &mut Ready,
     ) -> Vec<Asked> {
-        let hungry = |id: &&ConsumerId| all[id].wants() && tier.has(**id, &all[id]);
-        let hungry = self.consumers.iter().filter(hungry).count();
-        let share = left.div_ceil(hungry.max(1) as u64).max(SHARE_MIN);
+        let of = |consumer: &Consumer, left: Ready| left.by(consumer.wish.at_most_once);
+        let now = *left;
+        let hungry =
+            |id: ConsumerId, it: &Consumer| it.wants() && tier.has(id, it) && of(it, now) > 0;
+        let hungry = self.consumers.iter().filter(|id| hungry(**id, &all[*id]));
+        let hungry = hungry.count().max(1) as u64;
+        let share = left.at_most_once.div_ceil(hungry).max(SHARE_MIN);
         let (partition, group) = line;
         let mut asked = Vec::new();
         for _ in 0..self.consumers.len() {
-            if *left == 0 {
+            if left.at_most_once == 0 {
                 break;
             }
             let id = self.consumers[self.turn % self.consumers.len()];
@@ -102,12 +144,16 @@ impl Waiting {
             let Some(consumer) = all.get_mut(&id).filter(wanting) else {
                 continue;
             };
+            let there = of(consumer, *left);
+            if there == 0 {
+                continue;
+            }
             let credit = u64::from(consumer.credit.min(MAX_RECEIVE));
-            let max = share.min(*left).min(credit) as u32;
+            let max = share.min(there).min(credit) as u32;
             consumer.credit -= max;
             consumer.reserved += max;
             self.asked += u64::from(max);
-            *left -= u64::from(max);
+            left.take(u64::from(max));
             asked.push(Asked {
                 consumer: id,
                 receive: Receive {
@@ -118,7 +164,7 @@ impl Waiting {
                     lease_ms: consumer.wish.lease_ms,
                     at_most_once: consumer.wish.at_most_once,
                 },
-                ready,
+                ready: of(consumer, ready),
             });
         }
         asked

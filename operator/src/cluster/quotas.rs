@@ -22,6 +22,7 @@ pub async fn follow(
     let (Some(link), Some(seen)) = (link, seen) else {
         return Ok(());
     };
+    let mut failed = None;
     for order in changes(&cluster.spec.namespace_quotas, seen, context.fence) {
         let asked = link.ask(|node| {
             let order = order.clone();
@@ -29,7 +30,11 @@ pub async fn follow(
         });
         let namespace = &order.namespace;
         let doing = || format!("set the quota of namespace {namespace}");
-        asked.await.doing(doing)?;
+        if let Err(error) = asked.await.doing(doing) {
+            // Another one may make room for it.
+            failed.get_or_insert(error);
+            continue;
+        }
         info!(
             cluster = cluster.name_any(),
             namespace,
@@ -37,5 +42,5 @@ pub async fn follow(
             "has the quota of a namespace"
         );
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }

@@ -43,12 +43,14 @@ impl Engine {
         if !draining {
             return;
         }
-        if self.settings.end_when_drained {
-            return self.stop();
-        }
+        self.stopping = self.settings.end_when_drained;
         self.lanes.values_mut().for_each(Lane::take_back);
         for delivery in self.buffer.leased() {
             self.give_back(delivery);
+        }
+        if self.stopping {
+            // What was acked by being delivered is still worked off.
+            self.buffer.end_behind();
         }
     }
 }

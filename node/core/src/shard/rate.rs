@@ -35,10 +35,10 @@ impl Rate {
     fn after(self, until: u64, now_ms: u64, messages: u64) -> (u64, u64) {
         let now = now_ms.saturating_mul(NS_PER_MS);
         let most = now.saturating_add(self.burst);
-        // Of a rate that was lower it may be farther ahead.
-        let until = until.clamp(now, most);
         (
-            until.saturating_add(self.message.saturating_mul(messages)),
+            until
+                .max(now)
+                .saturating_add(self.message.saturating_mul(messages)),
             most,
         )
     }
@@ -66,6 +66,14 @@ impl Shared {
         }
     }
 
+    /// The rate has changed: of one that was lower it may be used up farther ahead than a burst.
+    pub(crate) fn cut_rate(&mut self, now: u64) {
+        if let Some(rate) = Rate::new(self.config.rate) {
+            let most = now.saturating_mul(NS_PER_MS).saturating_add(rate.burst);
+            self.state.rate_until = self.state.rate_until.min(most);
+        }
+    }
+
     /// How long it takes until so many messages may come, in ms.
     fn rate_wait(&self, messages: u64, now: u64) -> u64 {
         let Some(rate) = Rate::new(self.config.rate) else {
@@ -77,12 +85,18 @@ impl Shared {
 }
 
 impl ShardMachine {
-    /// How long a producer whose messages were refused for the rate limit should wait until so many
-    /// may come, in ms from `now` on (ms since 1970); 0: they may come. Of more than a burst: until
-    /// a burst may come. Others may be faster. Cheap.
-    pub fn rate_wait_ms(&self, partition: PartitionId, messages: u64, now: u64) -> u64 {
+    /// How long a producer should wait until so many messages may come, with others ahead of them
+    /// that are to come first, in ms from `now` on (ms since 1970); 0: they may come. Of more than
+    /// a burst: until a burst may come. Cheap.
+    pub fn rate_wait_ms(
+        &self,
+        partition: PartitionId,
+        (ahead, messages): (u64, u64),
+        now: u64,
+    ) -> u64 {
         self.partition(partition).map_or(0, |p| {
-            p.rate_wait(p.burst().map_or(0, |most| messages.min(most)), now)
+            let fit = p.burst().map_or(0, |most| messages.min(most));
+            p.rate_wait(ahead.saturating_add(fit), now)
         })
     }
 }
@@ -109,6 +123,6 @@ mod tests {
     fn times_and_numbers_that_are_too_high_do_no_harm() {
         let rate = Rate::new(1).expect("a limit");
         assert_eq!(rate.after(0, u64::MAX, u64::MAX), (u64::MAX, u64::MAX));
-        assert_eq!(rate.after(u64::MAX, 0, 1).0, 2_000 * NS_PER_SECOND);
+        assert_eq!(rate.after(u64::MAX, 0, 1).0, u64::MAX);
     }
 }

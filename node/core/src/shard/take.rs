@@ -15,6 +15,8 @@ use crate::kv::{self, KvError};
 
 /// Headers and blocks looked at per receive; the next one goes on from there.
 const SCAN_MAX: u64 = 4_096;
+/// Bytes of what one receive delivers at most once, about: nothing of it can be delivered later.
+const AT_MOST_ONCE_BYTES: usize = 2 << 20;
 /// Rows of returned messages read at a time while lanes alternate.
 const ALTERNATING: u64 = 16;
 
@@ -24,6 +26,7 @@ pub(crate) struct Take {
     deadline: u64,
     /// Deliveries are acked by being made.
     at_most_once: bool,
+    bytes: usize,
     messages: Vec<Delivered>,
     slots: Vec<Slot>,
 }
@@ -51,6 +54,7 @@ impl Take {
             max,
             deadline,
             at_most_once,
+            bytes: 0,
             messages,
             slots,
         }
@@ -227,6 +231,10 @@ impl Take {
             p.note_outcome(step, position, Outcome::Success)?;
             p.remove(step, position, failed)?.free(step)?;
             p.group.acked += 1;
+            self.bytes += header.payload.len as usize;
+            if self.bytes >= AT_MOST_ONCE_BYTES {
+                self.max = self.messages.len();
+            }
         } else {
             let deadline = self.deadline;
             self.slots.push(Slot {

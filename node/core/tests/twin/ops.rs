@@ -138,7 +138,11 @@ impl Twin {
         if let Err(refusal) = p.may_be(&op.config) {
             return Reply::Refused(refusal);
         }
+        let changed = p.config.rate != op.config.rate;
         p.config = op.config.clone();
+        if changed {
+            p.change_bucket(fx.now);
+        }
         p.set_groups(fx);
         Reply::Configured(true)
     }

@@ -32,16 +32,21 @@ impl Partition {
 
     pub fn room_in_rate(&self, now: u64) -> Result<(), Refusal> {
         match self.bucket() {
-            Some((drop, holds)) if self.level(now).min(holds) + drop > holds => {
-                Err(Refusal::RateLimit)
-            }
+            Some((drop, holds)) if self.level(now) + drop > holds => Err(Refusal::RateLimit),
             _ => Ok(()),
         }
     }
 
     pub fn use_rate(&mut self, now: u64) {
-        if let Some((drop, holds)) = self.bucket() {
-            self.debt = (self.level(now).min(holds) + drop, now);
+        if let Some((drop, _)) = self.bucket() {
+            self.debt = (self.level(now) + drop, now);
+        }
+    }
+
+    /// The bucket is another one: what does not fit into it runs over.
+    pub fn change_bucket(&mut self, now: u64) {
+        if let Some((_, holds)) = self.bucket() {
+            self.debt = (self.level(now).min(holds), now);
         }
     }
 }

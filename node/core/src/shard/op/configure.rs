@@ -57,11 +57,14 @@ impl Configure {
         if let Err(refusal) = check(p, &self.config) {
             return Ok(Reply::Refused(refusal));
         }
-        let retained_ms = std::mem::replace(&mut p.config, self.config).retain_ms;
+        let before = std::mem::replace(&mut p.config, self.config);
         write(step, p);
+        if p.config.rate != before.rate {
+            p.cut_rate(step.now);
+        }
         p.configure_groups(step)?;
         p.refile_expiry(step)?;
-        if p.state.retained > 0 && p.config.retain_ms != retained_ms {
+        if p.state.retained > 0 && p.config.retain_ms != before.retain_ms {
             p.file(step.kv, step.now, Timer::Retention(0));
         }
         Ok(Reply::Configured(true))
