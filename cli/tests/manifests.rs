@@ -123,7 +123,7 @@ fn a_demo_that_cannot_go_on_says_why() {
     fs::write(&file, once).unwrap();
     let said = refusal_of(&demo, 2);
     assert!(
-        said.contains("at most once") && said.contains("lost"),
+        said.contains("AtMostOnce") && said.contains("lost"),
         "{said}"
     );
 }

@@ -266,12 +266,15 @@ impl Node {
         };
         let queue = name(open.queue.clone());
         let partitions: BTreeSet<u32> = open.partitions.iter().copied().collect();
-        let meant = |queue: &&mut super::queue::Queue| is_meant(queue, &open);
         let again = self.opened(&queue, &open, &partitions);
         let Some((again, opened)) = again else {
             let _ = down.send(Err(missing(&queue))).await;
             return;
         };
+        // What is made anew under the names is another one.
+        let (queue_id, group_id) = (opened.queue_id, opened.group_id);
+        let meant =
+            |queue: &&mut super::queue::Queue| (queue.id, queue.group_id) == (queue_id, group_id);
         let frame = |frame| Ok(ReceiveStreamResponse { frame: Some(frame) });
         let _ = down.send(frame(ReceiveDown::Opened(opened))).await;
         let batch = DeliveryBatch { deliveries: again };

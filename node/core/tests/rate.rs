@@ -179,5 +179,6 @@ fn what_a_lower_rate_has_used_up_weighs_no_more_than_a_burst() {
     world.now += 1;
     assert_eq!(world.send(2, false), 1);
     world.now += 1_000;
-    assert_eq!(world.send(2_000, false), 1_000);
+    assert_eq!(world.send(1_000, false), 1_000);
+    assert_eq!(world.send(1, false), 0);
 }
