@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! reason (u8) | delivery count (varint) | at, ms since 1970 (varint)
-//! | source namespace/name (text) | error (text) | first delivery, ms since 1970 (varint, 0: none) | attempt*
+//! | source namespace/name (text) | error (text)
+//! | first delivery, ms since 1970 (varint, 0: none) | attempt*
 //! attempt = how it ended (u8) | delivered, ms after the first (varint) | ended, ms after that
 //!           (varint) | error (text)
 //! text    = length (varint) | UTF-8

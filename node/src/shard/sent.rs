@@ -39,8 +39,8 @@ impl Sent {
         self.results.is_empty()
     }
 
-    /// Whether the next messages are not to be sent, as they would overtake others; they are refused
-    /// for the same reason then.
+    /// Whether the next messages are not to be sent, as they would overtake others; they are
+    /// refused for the same reason then.
     pub(super) fn hold_back(&mut self, count: usize) -> bool {
         let Some(error) = self.held_back.clone() else {
             return false;

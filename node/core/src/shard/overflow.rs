@@ -141,8 +141,8 @@ impl Partition {
     }
 
     /// Position, from `after` on, of the oldest live message of a lane that is receivable for all
-    /// groups that need it, or would be if none of its key stood before it. It is among the first of
-    /// some group.
+    /// groups that need it, or would be if none of its key stood before it. It is among the first
+    /// of some group.
     fn oldest_ready(
         &mut self,
         step: &Step<'_>,
