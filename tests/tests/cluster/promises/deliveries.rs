@@ -130,10 +130,7 @@ async fn a_consumer_that_asks_for_it_gets_nothing_twice_of_any_queue() {
     send(&scene, "chosen", numbers(100)).await;
     let careless = scene.client.consumer("chosen").at_most_once(true);
     let careless = careless.max_in_flight(5).start().await.expect("ready");
-    let careful = scene
-        .client
-        .consumer("chosen")
-        .lease(Duration::from_secs(1));
+    let careful = scene.client.consumer("chosen");
     let careful = careful.max_in_flight(10).start().await.expect("ready");
     let mut held = Vec::new();
     for _ in 0..10 {
