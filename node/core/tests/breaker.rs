@@ -1,13 +1,12 @@
 //! A circuit breaker leaves nothing behind, and a group without one has no row for it.
 
+mod world;
+
 use bytes::Bytes;
-use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::*;
 
-const PARTITION: PartitionId = PartitionId {
-    queue: 1,
-    partition: 0,
-};
+use self::world::{PARTITION, World};
+
 const BREAKER: CircuitBreaker = CircuitBreaker {
     error_percent: 50,
     min_deliveries: 1,
@@ -15,45 +14,16 @@ const BREAKER: CircuitBreaker = CircuitBreaker {
     open_ms: 500,
 };
 
-struct World {
-    kv: MemoryKv,
-    machine: ShardMachine,
-    index: u64,
-    now: u64,
-}
-
 impl World {
-    fn new(breaker: Option<CircuitBreaker>) -> Self {
-        let kv = MemoryKv::new();
-        let mut world = Self {
-            machine: ShardMachine::open(&kv).expect("no rows"),
-            kv,
-            index: 0,
-            now: 1_000_000,
-        };
-        let config = PartitionConfig {
+    fn with(breaker: Option<CircuitBreaker>) -> Self {
+        Self::new(PartitionConfig {
             ttl_ms: 0,
             groups: vec![GroupConfig {
                 breaker,
                 ..GroupConfig::default()
             }],
             ..PartitionConfig::default()
-        };
-        world.apply(&Op::Configure(Configure {
-            partition: PARTITION,
-            config,
-        }));
-        world
-    }
-
-    fn apply(&mut self, op: &Op) -> Reply {
-        self.index += 1;
-        let mut entry = EntryBuilder::new(self.now);
-        entry.push(op);
-        let applied = self
-            .machine
-            .apply(&mut self.kv, self.index, &entry.finish());
-        applied.expect("it is whole").replies.remove(0)
+        })
     }
 
     /// Sends a message, and fails its delivery.
@@ -106,10 +76,10 @@ impl World {
 
 #[test]
 fn a_group_without_a_breaker_has_no_row_for_it() {
-    let mut world = World::new(None);
+    let mut world = World::with(None);
     world.fail();
     assert_eq!((world.rows(b'z'), world.rows(b't')), (0, 0));
-    let mut world = World::new(Some(BREAKER));
+    let mut world = World::with(Some(BREAKER));
     assert_eq!(world.rows(b'z'), 0);
     world.fail();
     assert_eq!((world.rows(b'z'), world.rows(b't')), (1, 1));
@@ -117,7 +87,7 @@ fn a_group_without_a_breaker_has_no_row_for_it() {
 
 #[test]
 fn a_tick_is_due_when_the_open_time_is_over() {
-    let mut world = World::new(Some(BREAKER));
+    let mut world = World::with(Some(BREAKER));
     world.fail();
     let until = world.now + 500;
     assert_eq!(world.state(), BreakerState::Open { until });
@@ -135,7 +105,7 @@ fn a_tick_is_due_when_the_open_time_is_over() {
 
 #[test]
 fn a_partition_that_is_deleted_takes_it_along() {
-    let mut world = World::new(Some(BREAKER));
+    let mut world = World::with(Some(BREAKER));
     world.fail();
     world.apply(&Op::Drop(DropPartition {
         partition: PARTITION,

@@ -4,53 +4,24 @@
 
 #![allow(clippy::print_stdout, reason = "it prints what it measured")]
 
+mod world;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::*;
 
-const PARTITION: PartitionId = PartitionId {
-    queue: 1,
-    partition: 0,
-};
-
-struct World {
-    kv: MemoryKv,
-    machine: ShardMachine,
-    index: u64,
-    now: u64,
-}
+use self::world::{PARTITION, World};
 
 impl World {
-    fn new(config: PartitionConfig) -> Self {
-        let kv = MemoryKv::new();
-        let mut world = Self {
-            machine: ShardMachine::open(&kv).expect("no rows"),
-            kv,
-            index: 0,
-            now: 1_000_000,
-        };
-        let reply = world.apply(&Op::Configure(Configure {
-            partition: PARTITION,
-            config: PartitionConfig {
-                ttl_ms: 0,
-                max_in_flight: 0,
-                lease_ms: 12 * 3_600_000,
-                ..config
-            },
-        }));
-        assert_eq!(reply, Reply::Configured(true));
-        world
-    }
-
-    fn apply(&mut self, op: &Op) -> Reply {
-        self.index += 1;
-        let mut entry = EntryBuilder::new(self.now);
-        entry.push(op);
-        let entry = entry.finish();
-        let applied = self.machine.apply(&mut self.kv, self.index, &entry);
-        applied.expect("it is whole").replies[0].clone()
+    /// What is leased stays leased, and nothing expires.
+    fn of_lanes(config: PartitionConfig) -> Self {
+        Self::new(PartitionConfig {
+            ttl_ms: 0,
+            max_in_flight: 0,
+            lease_ms: 12 * 3_600_000,
+            ..config
+        })
     }
 
     /// Sends messages of a priority and a tenant, and gives the sequence of the last one.
@@ -120,7 +91,7 @@ impl World {
 /// Deliveries that went before each message of a quiet tenant after it was sent, while a noisy one
 /// has `backlog` messages waiting and sends nine times as much: the median and the most.
 fn waits_of_quiet(backlog: usize, tenants: Option<(u64, u64)>) -> (u64, u64) {
-    let mut world = World::new(PartitionConfig::default());
+    let mut world = World::of_lanes(PartitionConfig::default());
     let (noisy, quiet) = (tenants.map(|it| it.0), tenants.map(|it| it.1));
     for _ in 0..backlog / 1_000 {
         world.send(1_000, 0, noisy);
@@ -167,7 +138,7 @@ fn weights_are_shares() {
     let weights = tenants.map(|(tenant, weight)| TenantWeight { tenant, weight });
     let mut weights = weights.to_vec();
     weights.sort_by_key(|of| of.tenant);
-    let mut world = World::new(PartitionConfig {
+    let mut world = World::of_lanes(PartitionConfig {
         weights,
         ..PartitionConfig::default()
     });
@@ -199,7 +170,7 @@ fn weights_are_shares() {
 /// Of the lowest lane and of the highest, while twice as many come as are received: how long one
 /// that was sent waits, in ms; None: it still waits after 10 s.
 fn wait_of_lowest(aging_ms: u64) -> Option<u64> {
-    let mut world = World::new(PartitionConfig {
+    let mut world = World::of_lanes(PartitionConfig {
         aging_ms,
         ..PartitionConfig::default()
     });
@@ -232,7 +203,7 @@ fn the_lowest_lane_is_never_starved() {
 
 #[test]
 fn tenants_beyond_those_that_are_told_apart_share_turns_and_nothing_is_left() {
-    let mut world = World::new(PartitionConfig::default());
+    let mut world = World::of_lanes(PartitionConfig::default());
     for tenant in 1..=1_500_u64 {
         world.send(2, 3, Some(key_hash(&tenant.to_be_bytes())));
     }
@@ -259,7 +230,7 @@ fn tenants_beyond_those_that_are_told_apart_share_turns_and_nothing_is_left() {
 
 #[test]
 fn what_waits_behind_a_long_lane_is_found_in_pieces() {
-    let mut world = World::new(PartitionConfig {
+    let mut world = World::of_lanes(PartitionConfig {
         aging_ms: 0,
         ..PartitionConfig::default()
     });
@@ -280,7 +251,7 @@ fn what_waits_behind_a_long_lane_is_found_in_pieces() {
 
 #[test]
 fn a_priority_that_is_too_high_is_cut_and_one_in_the_log_is_damage() {
-    let mut world = World::new(PartitionConfig::default());
+    let mut world = World::of_lanes(PartitionConfig::default());
     world.send(1, 200, None);
     let lanes = world.machine.ready_by_lane(PARTITION, DEFAULT_GROUP);
     assert_eq!(lanes, Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 1]));

@@ -1,51 +1,20 @@
 //! In any time t no more messages come than rate * t and a burst, and none waits longer than it is
 //! told to.
 
+mod world;
+
 use bytes::Bytes;
 use proptest::prelude::*;
-use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::*;
 
-const PARTITION: PartitionId = PartitionId {
-    queue: 1,
-    partition: 0,
-};
-
-struct World {
-    kv: MemoryKv,
-    machine: ShardMachine,
-    index: u64,
-    now: u64,
-}
+use self::world::{PARTITION, World};
 
 impl World {
-    fn new(rate: u64) -> Self {
-        let kv = MemoryKv::new();
-        let mut world = Self {
-            machine: ShardMachine::open(&kv).expect("no rows"),
-            kv,
-            index: 0,
-            now: 1_000_000,
-        };
-        let config = PartitionConfig {
+    fn with_rate(rate: u64) -> Self {
+        Self::new(PartitionConfig {
             rate,
             ..PartitionConfig::default()
-        };
-        world.apply(&Op::Configure(Configure {
-            partition: PARTITION,
-            config,
-        }));
-        world
-    }
-
-    fn apply(&mut self, op: &Op) -> Reply {
-        self.index += 1;
-        let mut entry = EntryBuilder::new(self.now);
-        entry.push(op);
-        let applied = self
-            .machine
-            .apply(&mut self.kv, self.index, &entry.finish());
-        applied.expect("it is whole").replies.remove(0)
+        })
     }
 
     /// Sends messages. How many are accepted.
@@ -95,7 +64,7 @@ proptest! {
         rate in rate(),
         sends in prop::collection::vec((0_u64..400, 1_usize..60, any::<bool>()), 1..120),
     ) {
-        let mut world = World::new(rate);
+        let mut world = World::with_rate(rate);
         let mut came: Vec<(u64, u64)> = Vec::new();
         for (passes, messages, atomic) in sends {
             world.now += passes;
@@ -118,7 +87,7 @@ proptest! {
     fn after_the_wait_it_is_accepted_and_not_before(
         rate in 1_u64..1_000_000, first in 1_usize..200, passes in 0_u64..300,
     ) {
-        let mut world = World::new(rate);
+        let mut world = World::with_rate(rate);
         world.send(first, false);
         world.now += passes;
         let wait = world.wait(1);
@@ -135,7 +104,7 @@ proptest! {
 
 #[test]
 fn what_is_over_the_rate_is_told_apart_from_what_never_fits() {
-    let mut world = World::new(5_000);
+    let mut world = World::with_rate(5_000);
     assert_eq!(world.send(3, true), 3);
     assert_eq!(world.send(3, true), 0);
     assert_eq!(world.wait(3), 200);
@@ -146,12 +115,12 @@ fn what_is_over_the_rate_is_told_apart_from_what_never_fits() {
     world.now += 100_000;
     assert_eq!(world.send(6, true), 0);
     assert_eq!(world.send(6, false), 5);
-    assert_eq!(World::new(0).wait(1_000), 0);
+    assert_eq!(World::with_rate(0).wait(1_000), 0);
 }
 
 #[test]
 fn who_is_ahead_is_waited_for() {
-    let mut world = World::new(10_000);
+    let mut world = World::with_rate(10_000);
     assert_eq!(world.send(10, false), 10);
     let wait = |ahead, messages| {
         world
@@ -164,7 +133,7 @@ fn who_is_ahead_is_waited_for() {
 
 #[test]
 fn what_a_lower_rate_has_used_up_weighs_no_more_than_a_burst() {
-    let mut world = World::new(50);
+    let mut world = World::with_rate(50);
     assert_eq!(world.send(1, false), 1);
     let config = PartitionConfig {
         revision: 2,
