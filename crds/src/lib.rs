@@ -37,7 +37,8 @@ pub use fairness::{Fairness, Priorities, TenantWeight};
 pub use generate::{crds, file_name, yaml};
 pub use groups::{DEFAULT_GROUP, DEFAULT_MAX_IN_FLIGHT, Group, GroupDelivery, GroupStart};
 pub use listener::{
-    Authentication, Listener, ListenerProtocol, ListenerService, ListenerTls, ServiceType, TlsMode,
+    Authentication, Listener, ListenerConnections, ListenerProtocol, ListenerService, ListenerTls,
+    ServiceType, TlsMode,
 };
 pub use quantity::ByteSize;
 pub use queue::{

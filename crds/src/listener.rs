@@ -36,6 +36,9 @@ pub struct Listener {
     #[schemars(length(min = 1, max = 1))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub authentication: Vec<Authentication>,
+    /// How many connections a node takes. Default: the defaults of its fields.
+    #[serde(default, skip_serializing_if = "ListenerConnections::is_default")]
+    pub connections: ListenerConnections,
     /// The Service in front of it. Default: the defaults of its fields.
     #[serde(default)]
     pub service: ListenerService,
@@ -79,6 +82,26 @@ pub enum Authentication {
     Anonymous,
 }
 
+/// How many connections a node takes at the same time.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerConnections {
+    /// All of them: 1..100,000. Default: 2,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max: Option<i32>,
+    /// Those of one ServiceAccount: 1..100,000. Default: three quarters of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_per_service_account: Option<i32>,
+}
+
+impl ListenerConnections {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The Service in front of a listener.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +138,7 @@ pub(crate) fn default_listeners() -> Vec<Listener> {
         port: default_port(),
         tls: ListenerTls::default(),
         authentication: default_authentication(),
+        connections: ListenerConnections::default(),
         service: ListenerService::default(),
     }]
 }

@@ -82,6 +82,18 @@ use crate::{ByteSize, Span, Timestamp};
         "limits.overflow needs limits.maxMessages or limits.maxBytes: without them a queue never \
          overflows"
     ),
+    validation = Rule::new(
+        "!has(self.limits.maxMessages) || self.limits.maxMessages >= self.partitions"
+    ).message(
+        "limits.maxMessages must be at least partitions: each partition has its share"
+    ),
+    validation = Rule::new(
+        "!has(self.limits.maxBytes) || quantity(self.limits.maxBytes).asInteger() \
+         / self.partitions >= quantity(self.limits.maxMessageBytes).asInteger()"
+    ).message(
+        "limits.maxBytes must be at least limits.maxMessageBytes for each partition: each has its \
+         share, and a largest message must fit"
+    ),
     validation = Rule::new("self.ordering != 'Strict' || self.partitions == 1").message(
         "ordering Strict needs partitions: 1 (order holds within a partition); for more partitions \
          use ordering PerKey"
@@ -164,11 +176,12 @@ pub struct QueueSpec {
     /// What a delivery promises. Default: `AtLeastOnce`.
     #[serde(default)]
     pub delivery: Delivery,
-    /// How long a delivery is leased: 1 s..12 h. Default: `30s`.
+    /// How long a delivery is leased: 0 s..12 h. Default: `30s`. With `0s` a message is for others
+    /// again at once, unless its consumer asks for a lease of its own.
     #[serde(default = "default_lease")]
     #[x_kube(validation = Rule::new(
-        "duration(self) >= duration('1s') && duration(self) <= duration('12h')"
-    ).message("lease must be 1s to 12h: a message is acked within it"))]
+        "duration(self) >= duration('0s') && duration(self) <= duration('12h')"
+    ).message("lease must be 0s to 12h: a message is acked within it"))]
     pub lease: Span,
     /// When a waiting message is given up. Default: the defaults of its fields.
     #[serde(default)]

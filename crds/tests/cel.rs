@@ -86,6 +86,7 @@ fn accepted<T: CustomResourceExt>(object: &Value, old: Option<&Value>) {
 fn queue_creation() {
     accepted::<Queue>(&queue(&json!({})), None);
     accepted::<Queue>(&queue(&json!({"ordering": "Strict"})), None);
+    accepted::<Queue>(&queue(&json!({"lease": "0s"})), None);
     accepted::<Queue>(
         &queue(&json!({"deadLetter": {"queueRef": {"name": "dlq"}}})),
         None,
@@ -101,10 +102,22 @@ fn queue_creation() {
         &queue(&json!({"limits": {"maxBytes": "1Gi", "overflow": "DropOldest"}})),
         None,
     );
+}
+
+#[test]
+fn queue_creation_that_is_refused() {
     let cases = [
         (
             json!({"ordering": "Strict", "partitions": 2}),
             "needs partitions: 1",
+        ),
+        (
+            json!({"partitions": 4, "limits": {"maxMessages": 3}}),
+            "limits.maxMessages must be at least partitions",
+        ),
+        (
+            json!({"partitions": 4, "limits": {"maxBytes": "1Mi", "maxMessageBytes": "300Ki"}}),
+            "limits.maxBytes must be at least limits.maxMessageBytes",
         ),
         (
             json!({"limits": {"overflow": "DropOldest"}}),
@@ -122,8 +135,7 @@ fn queue_creation() {
             json!({"expiry": {"retainAfterAck": "8761h"}}),
             "retainAfterAck must be at most 8760h",
         ),
-        (json!({"lease": "13h"}), "lease must be 1s to 12h"),
-        (json!({"lease": "0s"}), "lease must be 1s to 12h"),
+        (json!({"lease": "13h"}), "lease must be 0s to 12h"),
         (
             json!({"expiry": {"timeToLive": "999ms"}}),
             "between 1s and 8760h",

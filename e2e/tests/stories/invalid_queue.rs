@@ -19,7 +19,7 @@ pub fn tell(story: &Story<'_>) -> Result<()> {
     two_nodes["spec"]["replicas"] = json!(2);
     let refused = [
         (strict, "ordering Strict needs partitions: 1"),
-        (with("lease", json!("13h")), "lease must be 1s to 12h"),
+        (with("lease", json!("13h")), "lease must be 0s to 12h"),
         (with("partitions", json!(0)), "greater than or equal to 1"),
         (
             with("queueName", json!("no spaces")),

@@ -153,7 +153,7 @@ fn mistakes() -> Vec<(&'static str, Value, &'static str)> {
         (
             "Queue",
             json!({"clusterRef": cluster, "lease": "13h"}),
-            "lease must be 1s to 12h",
+            "lease must be 0s to 12h",
         ),
         (
             "Queue",

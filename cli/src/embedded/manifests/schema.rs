@@ -220,7 +220,7 @@ mod tests {
                 "needs partitions: 1",
             ),
             ("q", json!({"lease": "30"}), "spec.lease is \"30\""),
-            ("q", json!({"lease": "13h"}), "1s to 12h"),
+            ("q", json!({"lease": "13h"}), "0s to 12h"),
             (
                 "q",
                 json!({"queueName": "a b"}),

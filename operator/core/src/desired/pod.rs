@@ -115,6 +115,12 @@ fn arguments(build: &Build<'_>) -> Vec<String> {
         if managed(listener) {
             arguments.push("--client-tls-dir=/client-tls".to_owned());
         }
+        if let Some(most) = listener.connections.max {
+            arguments.push(format!("--client-max-connections={most}"));
+        }
+        if let Some(most) = listener.connections.max_per_service_account {
+            arguments.push(format!("--client-max-connections-per-account={most}"));
+        }
     }
     if let Some(bytes) = memory_limit(&build.cluster.spec) {
         arguments.push(format!("--memory-limit={bytes}"));

@@ -1,4 +1,4 @@
-use roadstead_crds::{NamespacesFrom, TlsMode};
+use roadstead_crds::{ListenerConnections, NamespacesFrom, QueueCluster, TlsMode};
 use serde_json::{Value, json};
 
 use super::fixtures::cluster;
@@ -64,6 +64,24 @@ fn nodes_are_told_where_they_are() {
     assert_eq!(zone["name"], "ROADSTEAD_ZONE");
     let path = &zone["valueFrom"]["fieldRef"]["fieldPath"];
     assert_eq!(path, "metadata.labels['topology.kubernetes.io/zone']");
+}
+
+#[test]
+fn nodes_are_told_how_many_connections_they_take_where_the_cluster_says() {
+    let arguments =
+        |cluster: &QueueCluster| pod(&build(cluster))["spec"]["containers"][0]["args"].to_string();
+    let mut cluster = cluster();
+    assert!(!arguments(&cluster).contains("connections"));
+    cluster.spec.listeners[0].connections = ListenerConnections {
+        max: Some(500),
+        max_per_service_account: Some(50),
+    };
+    let told = arguments(&cluster);
+    assert!(told.contains("\"--client-max-connections=500\""), "{told}");
+    assert!(
+        told.contains("\"--client-max-connections-per-account=50\""),
+        "{told}"
+    );
 }
 
 #[test]
