@@ -38,6 +38,7 @@ mod error;
 #[cfg(any(feature = "ledger", test))]
 pub mod ledger;
 mod message;
+mod pause;
 mod producer;
 mod queues;
 mod quotas;

@@ -8,6 +8,7 @@ mod fairness;
 mod get;
 mod groups;
 mod ls;
+mod pause;
 mod peek;
 mod purge;
 mod seek;
@@ -41,6 +42,10 @@ pub enum Queue {
     DeleteMessage(delete_message::DeleteMessage),
     /// Let a consumer group begin with another message
     Seek(seek::Seek),
+    /// Let a consumer group get no messages for now
+    Pause(pause::Pause),
+    /// Let a consumer group get messages again
+    Resume(pause::Pause),
 }
 
 impl Queue {
@@ -59,6 +64,8 @@ impl Queue {
             Self::Peek(command) => command.run(&client, output).await,
             Self::DeleteMessage(command) => command.run(&client, output).await,
             Self::Seek(command) => command.run(&client, output).await,
+            Self::Pause(command) => command.run(&client, output, true).await,
+            Self::Resume(command) => command.run(&client, output, false).await,
         }
     }
 }
