@@ -63,11 +63,26 @@ impl Message {
 
     /// A text attribute; at most 32 attributes, names of 1..256 bytes.
     #[must_use]
-    pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let value = AttributeValue {
-            value: Some(Value::StringValue(value.into())),
-        };
-        self.0.attributes.insert(name.into(), value);
+    pub fn attribute(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.typed_attribute(name.into(), Value::StringValue(value.into()))
+    }
+
+    /// A number as an attribute: decimal, at most 38 digits.
+    #[must_use]
+    pub fn number_attribute(self, name: impl Into<String>, number: impl Into<String>) -> Self {
+        self.typed_attribute(name.into(), Value::NumberValue(number.into()))
+    }
+
+    /// Bytes as an attribute.
+    #[must_use]
+    pub fn binary_attribute(self, name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        self.typed_attribute(name.into(), Value::BinaryValue(bytes.into()))
+    }
+
+    fn typed_attribute(mut self, name: String, value: Value) -> Self {
+        self.0
+            .attributes
+            .insert(name, AttributeValue { value: Some(value) });
         self
     }
 
@@ -105,6 +120,20 @@ impl Message {
     #[must_use]
     pub fn trace_parent(mut self, trace_parent: impl Into<String>) -> Self {
         self.0.trace_parent = trace_parent.into();
+        self
+    }
+
+    /// The W3C `tracestate` that goes with it: at most 512 bytes.
+    #[must_use]
+    pub fn trace_state(mut self, trace_state: impl Into<String>) -> Self {
+        self.0.trace_state = trace_state.into();
+        self
+    }
+
+    /// Names the schema of the body, in a registry of your own; at most 128 bytes.
+    #[must_use]
+    pub fn schema_id(mut self, id: impl Into<String>) -> Self {
+        self.0.schema_id = id.into();
         self
     }
 
@@ -155,8 +184,12 @@ pub struct ReceivedMessage {
     pub delivery_count: u32,
     /// When it was accepted, by cluster time.
     pub enqueued_at: SystemTime,
-    /// W3C trace context; may be empty.
+    /// W3C traceparent; may be empty.
     pub trace_parent: String,
+    /// W3C tracestate; may be empty.
+    pub trace_state: String,
+    /// Names the schema of the body; may be empty.
+    pub schema_id: String,
     /// Set on a message that was dead-lettered.
     pub dead_letter: Option<DeadLetterInfo>,
     /// As its producer gave it; may be empty.
@@ -186,6 +219,8 @@ impl ReceivedMessage {
             delivery_count: delivery.delivery_count,
             enqueued_at: UNIX_EPOCH + Duration::from_millis(delivery.enqueued_at_ms),
             trace_parent: delivery.trace_parent,
+            trace_state: delivery.trace_state,
+            schema_id: delivery.schema_id,
             dead_letter: delivery.dead_letter,
             deduplication_id: delivery.deduplication_id,
             priority: delivery.priority,

@@ -63,6 +63,13 @@ impl Redrive {
         self
     }
 
+    /// Only what this consumer group has not settled. Default: `default`.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.request.group = group.into();
+        self
+    }
+
     /// Only those that the filter means.
     #[must_use]
     pub fn filter(mut self, filter: MessageFilter) -> Self {

@@ -42,6 +42,15 @@ pub struct Filter {
     /// In this partition
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     partition: Option<u32>,
+    /// With this sequence or a higher one
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    #[arg(allow_negative_numbers = true)]
+    from_sequence: u64,
     /// With this id
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -102,6 +111,7 @@ impl Filter {
             reasons: self.reason.iter().map(|why| why.wire().into()).collect(),
             source_queue: crate::format::name(source.as_ref()),
             partition: self.partition,
+            from_sequence: self.from_sequence,
             message_id: self.id.clone().unwrap_or_default(),
             ..MessageFilter::default()
         };

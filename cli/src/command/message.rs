@@ -6,8 +6,13 @@ use roadstead_client::proto::MessageFilter;
 use crate::exit::{Failure, Kind};
 
 /// Where the message stands that is named by its location or its id, and its id if that is known.
-/// One that is named by its id is looked for through the whole queue.
-pub async fn find(client: &Client, queue: &str, named: &str) -> anyhow::Result<(String, String)> {
+/// One that is named by its id is looked for in the whole queue, among what a consumer group has not
+/// settled.
+pub async fn find(
+    client: &Client,
+    (queue, group): (&str, &str),
+    named: &str,
+) -> anyhow::Result<(String, String)> {
     if !is_id(named) {
         return Ok((named.to_owned(), String::new()));
     }
@@ -15,7 +20,8 @@ pub async fn find(client: &Client, queue: &str, named: &str) -> anyhow::Result<(
         message_id: named.to_owned(),
         ..MessageFilter::default()
     };
-    if let Some(message) = client.browse(queue, filter).next().await? {
+    let mut found = client.browse(queue, filter).group(group);
+    if let Some(message) = found.next().await? {
         return Ok((message.location, message.message_id));
     }
     let text = format!("no message {named} in {queue}: it was settled, moved or expired");

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use roadstead_proto::partition_of;
 use tokio::sync::oneshot;
 use tonic::Code;
 
@@ -62,7 +61,7 @@ impl Producer {
         }
         let partitions = messages
             .iter()
-            .filter_map(|message| partition_of(&message.0, &self.spec, self.partitions))
+            .filter_map(|message| self.partition_of(message))
             .collect::<BTreeSet<_>>();
         if partitions.len() > 1 {
             let message = "an atomic batch lies in one partition, and the ordering keys or \

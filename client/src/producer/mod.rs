@@ -45,6 +45,7 @@ pub struct ProducerBuilder {
     batch_bytes: usize,
     in_flight: usize,
     buffer_bytes: usize,
+    partition: Option<u32>,
 }
 
 impl ProducerBuilder {
@@ -59,7 +60,16 @@ impl ProducerBuilder {
             batch_bytes: 256 << 10,
             in_flight: 4,
             buffer_bytes: 32 << 20,
+            partition: None,
         }
+    }
+
+    /// Sends all messages to this partition of the queue, from 0, whatever their ordering keys say.
+    /// A message that is deduplicated and belongs to another one is refused there.
+    #[must_use]
+    pub fn partition(mut self, partition: u32) -> Self {
+        self.partition = Some(partition);
+        self
     }
 
     /// A message that is not acknowledged this long after it was given has failed. Default 5 s, at
@@ -113,13 +123,22 @@ impl ProducerBuilder {
     /// Looks the queue up and starts.
     ///
     /// # Errors
-    /// When the queue does not exist, may not be used, or no node answers.
+    /// When the queue does not exist, has no such partition, may not be used, or no node answers.
     pub async fn start(self) -> Result<Producer, CallError> {
         let queue = self.client.queue(&self.queue).await?;
         let spec = queue.spec.clone().unwrap_or_default();
         let partitions = u32::try_from(queue.shards.len()).unwrap_or(u32::MAX);
         if partitions == 0 {
             let fault = Fault::unreachable(format!("queue {} has no partitions yet", self.queue));
+            return Err(CallError::Refused(Box::new(fault)));
+        }
+        if let Some(partition) = self.partition.filter(|it| *it >= partitions) {
+            let queue = &self.queue;
+            let message = format!(
+                "queue {queue} has no partition {partition}, but 0 to {}",
+                partitions - 1
+            );
+            let fault = Fault::invalid("partition", message);
             return Err(CallError::Refused(Box::new(fault)));
         }
         let ordered = matches!(spec.ordering(), Ordering::PerKey | Ordering::Strict);
@@ -137,6 +156,7 @@ impl ProducerBuilder {
         let budget = Arc::new(Semaphore::new(self.buffer_bytes));
         Ok(Producer {
             id,
+            partition: self.partition,
             partitions,
             spec: Arc::new(spec),
             timeout: self.timeout,
@@ -152,6 +172,8 @@ impl ProducerBuilder {
 #[derive(Debug, Clone)]
 pub struct Producer {
     id: String,
+    /// Where all messages go; None: where each belongs.
+    partition: Option<u32>,
     partitions: u32,
     spec: Arc<QueueSpec>,
     timeout: Duration,
@@ -217,7 +239,7 @@ impl Producer {
         let (sender, receiver) = oneshot::channel();
         // The semaphore is never closed, so this only waits.
         if let Ok(budget) = self.budget.clone().acquire_many_owned(share).await {
-            let partition = partition_of(&message.0, &self.spec, self.partitions);
+            let partition = self.partition_of(&message);
             let since = Instant::now();
             let pending = Pending {
                 message: message.0,
@@ -234,6 +256,12 @@ impl Producer {
             let _ = self.commands.send(Command::Send(partition, pending));
         }
         Sending(receiver)
+    }
+
+    /// Where a message goes; None: anywhere.
+    fn partition_of(&self, message: &Message) -> Option<u32> {
+        let own = || partition_of(&message.0, &self.spec, self.partitions);
+        self.partition.or_else(own)
     }
 
     /// Waits until everything sent before has been acknowledged or has failed.

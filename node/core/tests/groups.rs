@@ -316,7 +316,7 @@ fn take_two(world: &mut World) {
     let delete = Op::DeleteMessage(DeleteMessage {
         partition: PARTITION,
         location: at(3_900),
-        lease: None,
+        leases: Vec::new(),
     });
     assert_eq!(world.apply(&delete), Reply::Deleted(Removal::Done));
     let to = DeadLetterTarget {

@@ -95,8 +95,11 @@ impl<R: Runtime> Gateway<R> {
         principal: &Principal,
         request: RedriveMessagesRequest,
     ) -> Result<RedriveMessagesResponse, ApiError> {
-        let queue = request.queue.as_ref();
-        let (info, to) = self.ends_of_redrive(principal, queue, &request.to).await?;
+        let meant = Named::only(request.queue.as_ref(), &request.group);
+        let (info, group_id) = self
+            .queue_and_group(principal, Action::Redrive, meant)
+            .await?;
+        let to = self.end_of_redrive(principal, &info, &request.to).await?;
         let max = request.max_messages;
         let max = validate::count("max_messages", max, REDRIVE_DEFAULT, REDRIVE_MAX)?;
         let only = check(request.filter.as_ref(), &info)?;
@@ -116,6 +119,7 @@ impl<R: Runtime> Gateway<R> {
                 max_messages: left as u32,
                 from,
                 dry_run: request.dry_run,
+                group_id,
             });
             let Reply::Redriven(piece) = self.ask(principal, shard, call, PATIENCE).await? else {
                 return Err(odd_answer(shard));
@@ -142,7 +146,8 @@ impl<R: Runtime> Gateway<R> {
         request: RedriveMessageRequest,
     ) -> Result<RedriveMessageResponse, ApiError> {
         let queue = request.queue.as_ref();
-        let (info, to) = self.ends_of_redrive(principal, queue, &request.to).await?;
+        let info = self.queue(principal, Action::Redrive, queue).await?;
+        let to = self.end_of_redrive(principal, &info, &request.to).await?;
         let shard = shard_of(&info, &request.location)?;
         let call = Call::RedriveMessage(ShardRedriveMessage {
             queue_id: info.id(),
@@ -156,18 +161,17 @@ impl<R: Runtime> Gateway<R> {
         Ok(RedriveMessageResponse { queue: Some(to) })
     }
 
-    /// The queue that messages leave, and the one that is named for them to go to. Whoever moves
-    /// them takes them out of the first.
-    async fn ends_of_redrive(
+    /// The queue that is named for messages of `source` to go to. Whoever moves them takes them out
+    /// of that one.
+    async fn end_of_redrive(
         &self,
         principal: &Principal,
-        queue: Option<&QueueRef>,
+        source: &QueueInfo,
         to: &str,
-    ) -> Result<(std::sync::Arc<QueueInfo>, Option<QueueRef>), ApiError> {
-        let source = self.queue(principal, Action::Redrive, queue).await?;
+    ) -> Result<Option<QueueRef>, ApiError> {
         authorize(principal, Action::Receive, Some(source.reference()))?;
         if to.is_empty() {
-            return Ok((source, None));
+            return Ok(None);
         }
         let named = QueueRef {
             namespace: source.reference().namespace.clone(),
@@ -184,7 +188,7 @@ impl<R: Runtime> Gateway<R> {
                 format!("the messages are in queue {named} already: name another one to go to");
             return Err(ApiError::invalid("to", message).about(&named));
         }
-        Ok((source, Some(named)))
+        Ok(Some(named))
     }
 
     /// Asks a shard's leader something that must not be done twice.

@@ -27,7 +27,7 @@ use crate::shard::wire::duration_ms;
 type Frames = mpsc::Receiver<Result<ReceiveStreamResponse, ApiError>>;
 
 /// Queue `a` has the groups `default`, `billing` and `late`, and retains what they have settled.
-fn group(cluster: &TwinCluster) {
+pub(super) fn group(cluster: &TwinCluster) {
     cluster.queues.set(grouped(1));
 }
 
@@ -51,7 +51,11 @@ fn grouped(billing: u32) -> QueueInfo {
     info
 }
 
-async fn take(gateway: &Arc<Gateway<TokioRuntime>>, group: &str, wait_ms: u64) -> Vec<String> {
+pub(super) async fn take(
+    gateway: &Arc<Gateway<TokioRuntime>>,
+    group: &str,
+    wait_ms: u64,
+) -> Vec<String> {
     let request = ReceiveRequest {
         queue: named("a"),
         group: group.to_owned(),
@@ -78,7 +82,7 @@ async fn take(gateway: &Arc<Gateway<TokioRuntime>>, group: &str, wait_ms: u64) -
     bodies
 }
 
-async fn stats(gateway: &Gateway<TokioRuntime>, group: &str) -> QueueStats {
+pub(super) async fn stats(gateway: &Gateway<TokioRuntime>, group: &str) -> QueueStats {
     let request = GetQueueStatsRequest {
         queue: named("a"),
         group: group.to_owned(),

@@ -8,6 +8,8 @@
 mod atomic_tests;
 mod by_hand;
 #[cfg(test)]
+mod by_hand_groups_tests;
+#[cfg(test)]
 mod by_hand_tests;
 mod cache;
 mod cluster;

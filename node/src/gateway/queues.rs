@@ -106,6 +106,8 @@ impl<R: Runtime> Gateway<R> {
         }
         self.catalog(principal, Call::DeleteQueue(request), Again::Safe)
             .await?;
+        let queue = info.reference().to_string();
+        tracing::info!(%principal, queue, messages, ?policy, "queue deleted");
         self.queues.barrier(BARRIER).await?;
         Ok(DeleteQueueResponse { messages })
     }
@@ -230,16 +232,17 @@ impl<R: Runtime> Gateway<R> {
             };
             self.ask(principal, *shard, Call::Purge(purge), PURGE_PATIENCE)
         });
-        let mut messages = 0;
-        for answer in join_all(asked).await {
-            let Reply::Purge(purged) = answer? else {
-                return Err(odd_answer(CATALOG));
-            };
-            messages += purged.messages;
+        let (mut messages, mut failed) = (0, None);
+        for ((shard, _), answer) in shards.iter().zip(join_all(asked).await) {
+            match answer {
+                Ok(Reply::Purge(purged)) => messages += purged.messages,
+                Ok(_) => failed = Some(odd_answer(*shard)),
+                Err(error) => failed = Some(error),
+            }
         }
-        let queue = info.reference().to_string();
-        tracing::info!(%principal, queue, messages, "queue purged");
-        Ok(PurgeQueueResponse { messages })
+        let (queue, whole) = (info.reference().to_string(), failed.is_none());
+        tracing::info!(%principal, queue, messages, whole, "queue purged");
+        failed.map_or(Ok(PurgeQueueResponse { messages }), Err)
     }
 
     async fn catalog(

@@ -27,6 +27,8 @@ const ORDERING_KEY_MAX: usize = 128;
 const FAIRNESS_KEY_MAX: usize = 128;
 const DEDUPLICATION_ID_MAX: usize = 128;
 const TRACE_PARENT_MAX: usize = 256;
+const TRACE_STATE_MAX: usize = 512;
+const SCHEMA_ID_MAX: usize = 128;
 const NUMBER_DIGITS_MAX: usize = 38;
 const ID_MAX: usize = 64;
 const ERROR_TEXT_MAX: usize = 1_024;
@@ -131,6 +133,8 @@ fn message_fields(message: &OutgoingMessage, size: usize, spec: &QueueSpec) -> R
     at_most("content_type", &message.content_type, CONTENT_TYPE_MAX)?;
     at_most("ordering_key", &message.ordering_key, ORDERING_KEY_MAX)?;
     at_most("trace_parent", &message.trace_parent, TRACE_PARENT_MAX)?;
+    at_most("trace_state", &message.trace_state, TRACE_STATE_MAX)?;
+    at_most("schema_id", &message.schema_id, SCHEMA_ID_MAX)?;
     at_most("fairness_key", &message.fairness_key, FAIRNESS_KEY_MAX)?;
     if message.priority > u32::from(MAX_PRIORITY) {
         let why = format!("is {}, allowed are 0..{MAX_PRIORITY}", message.priority);

@@ -51,6 +51,8 @@ fn every_field_of_a_message_has_its_limit() {
         refused(|m| m.ordering_key = "x".repeat(129)),
         "ordering_key"
     );
+    assert_eq!(refused(|m| m.trace_state = "x".repeat(513)), "trace_state");
+    assert_eq!(refused(|m| m.schema_id = "x".repeat(129)), "schema_id");
     assert_eq!(
         refused(|m| m.trace_parent = "x".repeat(257)),
         "trace_parent"

@@ -10,10 +10,11 @@
 //!      4 attribute         key length (varint) | key
 //!                          | kind (u8: 1 text, 2 number, 3 binary) | value
 //!      5 dead letter       see `dead_letter`
-//!      6 schema id         reserved
+//!      6 schema id         UTF-8
 //!      7 origin            reserved: cluster, queue and sequence that it was copied from
 //!      8 deduplication id  UTF-8
 //!      9 fairness key      UTF-8
+//!     10 trace state       UTF-8
 //! ```
 //! Fields come in the order of their tags, a dead letter's last; an unknown tag is skipped, so that
 //! an older node shows what a newer one has logged. Varints are LEB128.
@@ -33,8 +34,10 @@ const ORDERING_KEY: u8 = 2;
 const TRACE_PARENT: u8 = 3;
 const ATTRIBUTE: u8 = 4;
 const DEAD_LETTER: u8 = 5;
+const SCHEMA_ID: u8 = 6;
 const DEDUPLICATION_ID: u8 = 8;
 const FAIRNESS_KEY: u8 = 9;
+const TRACE_STATE: u8 = 10;
 
 const TEXT: u8 = 1;
 const NUMBER: u8 = 2;
@@ -55,8 +58,12 @@ pub struct Blob {
     pub content_type: String,
     /// Empty: none.
     pub ordering_key: String,
-    /// W3C trace context, or empty.
+    /// W3C traceparent, or empty.
     pub trace_parent: String,
+    /// W3C tracestate, or empty.
+    pub trace_state: String,
+    /// Names the schema of the body, or is empty.
+    pub schema_id: String,
     /// By name.
     pub attributes: BTreeMap<String, AttributeValue>,
     /// Set on a message that was dead-lettered.
@@ -85,8 +92,10 @@ pub fn header(message: &OutgoingMessage, scratch: &mut BytesMut) -> Bytes {
     for (key, value) in &message.attributes {
         put_attribute(out, key, value);
     }
+    put_text(out, SCHEMA_ID, &message.schema_id);
     put_text(out, DEDUPLICATION_ID, &message.deduplication_id);
     put_text(out, FAIRNESS_KEY, &message.fairness_key);
+    put_text(out, TRACE_STATE, &message.trace_state);
     out.split().freeze()
 }
 
@@ -95,8 +104,10 @@ fn header_len(message: &OutgoingMessage) -> usize {
         &message.content_type,
         &message.ordering_key,
         &message.trace_parent,
+        &message.schema_id,
         &message.deduplication_id,
         &message.fairness_key,
+        &message.trace_state,
     ];
     let texts = texts
         .iter()
@@ -196,6 +207,8 @@ pub fn decode(blob: &Bytes) -> Result<Blob, BlobError> {
             CONTENT_TYPE => read.content_type = text(&value)?,
             ORDERING_KEY => read.ordering_key = text(&value)?,
             TRACE_PARENT => read.trace_parent = text(&value)?,
+            TRACE_STATE => read.trace_state = text(&value)?,
+            SCHEMA_ID => read.schema_id = text(&value)?,
             ATTRIBUTE => {
                 let (key, value) = take_attribute(&value)?;
                 read.attributes.insert(key, value);

@@ -55,6 +55,22 @@ fn a_deduplication_id_comes_back_its_bytes_are_frozen_and_it_moves_with_its_mess
 }
 
 #[test]
+fn schema_and_trace_state_come_back_and_their_bytes_are_frozen() {
+    let message = OutgoingMessage {
+        trace_state: "v=1".into(),
+        schema_id: "order:7".into(),
+        ..OutgoingMessage::default()
+    };
+    let header = header(&message, &mut BytesMut::new());
+    assert_eq!(hex(&header), "0106076f726465723a370a03763d31");
+    let read = decode(&join(&header, b"body")).unwrap();
+    assert_eq!(
+        (read.schema_id, read.trace_state),
+        ("order:7".into(), "v=1".into())
+    );
+}
+
+#[test]
 fn golden_bytes() {
     assert_eq!(
         hex(&blob()),

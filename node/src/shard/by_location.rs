@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roadstead_core::shard::{
-    DEFAULT_GROUP, DeleteMessage, LeaseRef, Location, Op, PartitionId, Peeked, Redrive, Removal,
+    DeleteMessage, LeaseRef, Location, MessageId, Op, PartitionId, PayloadRef, Redrive, Removal,
     Reply,
 };
 use roadstead_proto::v1::{QueueRef, ShardDeleteMessage, ShardRedriveMessage};
@@ -33,6 +33,14 @@ struct Named<'a> {
     message_id: &'a str,
 }
 
+/// The message that stands there.
+struct Standing {
+    partition: PartitionId,
+    location: Location,
+    message: MessageId,
+    payload: PayloadRef,
+}
+
 /// Deletes one message, and writes down who did it.
 pub async fn delete<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,
@@ -50,25 +58,26 @@ pub async fn delete<R: Runtime, P: Replica>(
         message_id: &request.message_id,
     };
     for _ in 0..TRIES {
-        let (partition, peeked) = find(desk, &named)?;
-        let lease = match peeked.location {
-            Location::Position(position) if request.force => lease(desk, partition, position)?,
-            _ => None,
+        let standing = find(desk, &named)?;
+        let leases = match standing.location {
+            Location::Position(at) if request.force => leases(desk, standing.partition, at)?,
+            _ => Vec::new(),
         };
         let op = Op::DeleteMessage(DeleteMessage {
-            partition,
-            location: peeked.location,
-            lease,
+            partition: standing.partition,
+            location: standing.location,
+            leases,
         });
         match write(desk, op, &queue).await? {
             Reply::Deleted(Removal::Done) => {
-                let (message, queue, force) = (peeked.id, queue.to_string(), request.force);
+                let (message, force) = (standing.message, request.force);
+                let queue = queue.to_string();
                 tracing::info!(%principal, %message, queue, force, "message deleted");
                 return Ok(());
             }
             Reply::Deleted(Removal::Gone) => return Err(gone(&named)),
             Reply::Deleted(Removal::Leased) if request.force => {}
-            Reply::Deleted(Removal::Leased) => return Err(leased(&named, &peeked, "delete")),
+            Reply::Deleted(Removal::Leased) => return Err(leased(&named, &standing, "delete")),
             _ => return Err(odd_reply(desk.replica.id())),
         }
     }
@@ -93,8 +102,8 @@ pub async fn redrive<R: Runtime, P: Replica>(
         location: &request.location,
         message_id: &request.message_id,
     };
-    let (partition, peeked) = find(desk, &named)?;
-    let mut payloads = deliver::payloads(&*desk.replica, vec![peeked.payload]).await;
+    let standing = find(desk, &named)?;
+    let mut payloads = deliver::payloads(&*desk.replica, vec![standing.payload]).await;
     let payload = payloads.pop().flatten().ok_or_else(|| gone(&named))?;
     let unreadable = |error: blob::BlobError| ApiError::new(Code::Internal, error.to_string());
     let read = blob::decode(&payload).map_err(unreadable)?;
@@ -119,52 +128,56 @@ pub async fn redrive<R: Runtime, P: Replica>(
         None
     };
     let op = Redrive {
-        partition,
-        moves: vec![move_to(peeked.location, &target, payload)],
+        partition: standing.partition,
+        moves: vec![move_to(standing.location, &target, payload)],
     };
     match redrive::write(desk, op, &queue).await?.first() {
         Some(Removal::Done) => {
             let to = target.reference().clone();
-            let (message, queue, target) = (peeked.id, queue.to_string(), to.to_string());
+            let (message, queue) = (standing.message, queue.to_string());
+            let target = to.to_string();
             let principal = targets.principal();
             tracing::info!(
                 %principal, %message, queue, to = target, changed, "message redriven"
             );
             Ok(to)
         }
-        Some(Removal::Leased) => Err(leased(&named, &peeked, "redrive")),
+        Some(Removal::Leased) => Err(leased(&named, &standing, "redrive")),
         Some(Removal::Gone) | None => Err(gone(&named)),
     }
 }
 
-/// The message that a request names.
+/// The message that a request names, whichever group needs it.
 fn find<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
     named: &Named<'_>,
-) -> Result<(PartitionId, Peeked), ApiError> {
+) -> Result<Standing, ApiError> {
     let read = location::decode(named.location).filter(|(at, _)| at.queue == named.id);
     let Some((partition, at)) = read else {
         return Err(gone(named));
     };
     let replica = &desk.replica;
-    let found = replica.read(|machine, kv| machine.peek_at(kv, (partition, DEFAULT_GROUP), at));
+    let found = replica.read(|machine, kv| machine.message_at(kv, partition, at));
     let found = found.map_err(|error| broken(replica.id(), &error))?;
-    let is_it =
-        |peeked: &Peeked| named.message_id.is_empty() || peeked.id.to_string() == named.message_id;
-    match found.filter(is_it) {
-        Some(peeked) => Ok((partition, peeked)),
+    let is_it = |id: &MessageId| named.message_id.is_empty() || id.to_string() == named.message_id;
+    match found.filter(|(id, _)| is_it(id)) {
+        Some((message, payload)) => Ok(Standing {
+            partition,
+            location: at,
+            message,
+            payload,
+        }),
         None => Err(gone(named)),
     }
 }
 
-fn lease<R: Runtime, P: Replica>(
+fn leases<R: Runtime, P: Replica>(
     desk: &Desk<R, P>,
     partition: PartitionId,
     position: u64,
-) -> Result<Option<LeaseRef>, ApiError> {
+) -> Result<Vec<LeaseRef>, ApiError> {
     let replica = &desk.replica;
-    let found =
-        replica.read(|machine, kv| machine.lease_of(kv, (partition, DEFAULT_GROUP), position));
+    let found = replica.read(|machine, kv| machine.leases_at(kv, partition, position));
     found.map_err(|error| broken(replica.id(), &error))
 }
 
@@ -196,7 +209,7 @@ fn gone(named: &Named<'_>) -> ApiError {
     ApiError::new(Code::NotFound, message).about(named.queue)
 }
 
-fn leased(named: &Named<'_>, peeked: &Peeked, verb: &str) -> ApiError {
+fn leased(named: &Named<'_>, standing: &Standing, verb: &str) -> ApiError {
     let queue = named.queue;
     let instead = match verb {
         "delete" => "wait until its consumer is done, or delete it by force",
@@ -205,7 +218,7 @@ fn leased(named: &Named<'_>, peeked: &Peeked, verb: &str) -> ApiError {
     let message = format!(
         "queue {queue}: cannot {verb} message {}, as it is leased to a consumer; \
          {instead}",
-        peeked.id
+        standing.message
     );
     ApiError::new(Code::FailedPrecondition, message).about(named.queue)
 }

@@ -189,6 +189,8 @@ fn delivery(
         enqueued_at_ms: message.enqueued_at,
         lease_remaining_ms: u32::try_from(remaining).unwrap_or(u32::MAX),
         trace_parent: blob.trace_parent,
+        trace_state: blob.trace_state,
+        schema_id: blob.schema_id,
         dead_letter: blob.dead_letter,
         deduplication_id: blob.deduplication_id,
         priority: u32::from(message.priority),

@@ -108,6 +108,11 @@ impl Filter {
         self.asked.partition
     }
 
+    /// The lowest sequence that is meant; 0: all.
+    pub fn from_sequence(&self) -> u64 {
+        self.asked.from_sequence
+    }
+
     /// Whether a message may be meant, as far as can be told without its payload.
     pub fn may_match(&self, message: &Peeked) -> bool {
         (self.states.is_empty() || self.states.contains(&message.state))
@@ -120,6 +125,7 @@ impl Filter {
                 .priority
                 .is_none_or(|it| it == u32::from(message.priority))
             && self.enqueued.holds(message.enqueued_at)
+            && message.sequence >= self.asked.from_sequence
             && (self.asked.message_id.is_empty() || message.id.to_string() == self.asked.message_id)
     }
 

@@ -62,6 +62,8 @@ fn shown(found: Found) -> PeekedMessage {
         dead_letter: blob.dead_letter,
         deduplication_id: blob.deduplication_id,
         trace_parent: blob.trace_parent,
+        trace_state: blob.trace_state,
+        schema_id: blob.schema_id,
         expires_at: peeked.expires_at.map(timestamp),
         not_before: peeked.due.map(timestamp),
         location: location::encode(partition, peeked.location),

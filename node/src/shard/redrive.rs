@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DEFAULT_GROUP, DeadLetterTarget, Location, MAX_REDRIVE, MessageState, Move, NewPayload, Op,
-    PartitionId, Redrive, Removal, Reply,
+    DeadLetterTarget, Location, MAX_REDRIVE, MessageState, Move, NewPayload, Op, PartitionId,
+    Redrive, Removal, Reply,
 };
 use roadstead_proto::v1::{
     DeadLetterInfo, OutgoingMessage, QueueRef, RedriveMessagesResponse, RefusedMessage,
@@ -44,7 +44,7 @@ pub async fn redrive<R: Runtime, P: Replica>(
     let max = (call.max_messages as usize).min(MAX_REDRIVE);
     let walked = walk(
         desk,
-        (held, DEFAULT_GROUP),
+        (held, call.group_id),
         &filter,
         call.from.as_ref(),
         max,

@@ -113,6 +113,12 @@ impl<R: Runtime, P: Replica> Walk<'_, R, P> {
         partition: PartitionId,
         mut from: Option<BrowseFrom>,
     ) -> Result<Rest, ApiError> {
+        let sequence = self.filter.from_sequence();
+        if from.is_none() && sequence > 0 {
+            let replica = &self.desk.replica;
+            let begin = replica.read(|machine, kv| machine.browse_from(kv, partition, sequence));
+            from = begin.map_err(|error| broken(replica.id(), &error))?;
+        }
         loop {
             if self.is_full() {
                 return Ok(Some(from));

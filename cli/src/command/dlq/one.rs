@@ -23,7 +23,7 @@ pub struct One {
     #[arg(long, value_name = "MESSAGE")]
     #[arg(conflicts_with_all = [
         "state", "key", "attribute", "reason", "source", "older_than", "newer_than", "partition",
-        "id", "rate", "dry_run",
+        "from_sequence", "id", "rate", "dry_run",
     ])]
     pub message: Option<String>,
     /// Its body from now on, from a file; - is stdin
@@ -60,10 +60,11 @@ impl One {
         &self,
         client: &Client,
         output: &Output,
-        (queue, named, to): (&str, &str, String),
+        (queue, group): (&str, &str),
+        (named, to): (&str, String),
     ) -> anyhow::Result<()> {
         let body = self.new_body()?;
-        let (location, message_id) = message::find(client, queue, named).await?;
+        let (location, message_id) = message::find(client, (queue, group), named).await?;
         let attributes = (!self.set_attribute.is_empty()).then(|| {
             let text = |value: &String| AttributeValue {
                 value: Some(Value::StringValue(value.clone())),

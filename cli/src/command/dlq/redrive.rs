@@ -29,6 +29,9 @@ pub struct Redrive {
     /// it was dead-lettered from
     #[arg(long, value_name = "QUEUE", value_parser = names::queue)]
     to: Option<String>,
+    /// Consumer group as whose messages they are found: what it has settled stays
+    #[arg(long, default_value = "default")]
+    group: String,
     /// Messages per second at most
     #[arg(long, value_name = "N", value_parser = units::at_least_one::<u32>)]
     #[arg(allow_negative_numbers = true)]
@@ -53,11 +56,12 @@ impl Redrive {
         if let Some(location) = &self.one.message {
             return self
                 .one
-                .run(client, output, (&self.queue, location, to))
+                .run(client, output, (&self.queue, &self.group), (location, to))
                 .await;
         }
         let filter = self.filter.build(client, Since::DeadLettered);
         let mut redrive = client.redrive(&self.queue).filter(filter).to(&to);
+        redrive = redrive.group(&self.group);
         if let Some(rate) = self.rate {
             redrive = redrive.rate(rate);
         }

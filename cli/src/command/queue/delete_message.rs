@@ -15,6 +15,9 @@ pub struct DeleteMessage {
     name: String,
     /// Its location, as `queue peek` shows it, or its id
     message: String,
+    /// Consumer group among whose messages an id is looked for
+    #[arg(long, default_value = "default")]
+    group: String,
     /// Also while it is leased to a consumer, whose ack then comes to nothing
     #[arg(long)]
     force: bool,
@@ -22,7 +25,8 @@ pub struct DeleteMessage {
 
 impl DeleteMessage {
     pub async fn run(self, client: &Client, output: &Output) -> anyhow::Result<()> {
-        let (location, id) = message::find(client, &self.name, &self.message).await?;
+        let (location, id) =
+            message::find(client, (&self.name, &self.group), &self.message).await?;
         let deleted = client.delete_message(&self.name, &location, &id, self.force);
         deleted.await.map_err(with_flag)?;
         let value = json!({ "queue": self.name, "message": self.message });

@@ -1,7 +1,11 @@
 //! As which consumer messages are received.
 
+use std::time::Duration;
+
 use clap::{Args, value_parser};
 use roadstead_client::{Client, ConsumerBuilder};
+
+use crate::units;
 
 /// Its group, and how it stands in it.
 #[derive(Debug, Args)]
@@ -19,16 +23,24 @@ pub struct AsWhom {
     /// comes again
     #[arg(long)]
     pub at_most_once: bool,
+    /// How long a message is leased, at most 12h; it is extended for as long as it is worked on.
+    /// Without it, as the queue says
+    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
+    lease: Option<Duration>,
 }
 
 impl AsWhom {
     /// Such a consumer.
     pub fn consumer(&self, client: &Client, queue: &str) -> ConsumerBuilder {
-        client
+        let consumer = client
             .consumer(queue)
             .group(&self.group)
             .priority(self.priority)
             .exclusive(self.exclusive)
-            .at_most_once(self.at_most_once)
+            .at_most_once(self.at_most_once);
+        match self.lease {
+            Some(lease) => consumer.lease(lease),
+            None => consumer,
+        }
     }
 }

@@ -151,7 +151,9 @@ fn output_of(delivery: &Delivery, queue: &str, printed: Vec<u8>) -> Option<Outgo
         message = message.key(&delivery.ordering_key);
     }
     if !delivery.trace_parent.is_empty() {
-        message = message.trace_parent(&delivery.trace_parent);
+        message = message
+            .trace_parent(&delivery.trace_parent)
+            .trace_state(&delivery.trace_state);
     }
     Some(Outgoing::new(queue, message))
 }

@@ -124,30 +124,28 @@ impl ShardMachine {
         walk.run(from.unwrap_or_else(|| p.begin()), max.max(1))
     }
 
-    /// The message at a location that a group has not settled.
-    pub fn peek_at(
+    /// Where a walk begins that is to meet what has this sequence or a higher one, and little else
+    /// before it. None where the partition is not here.
+    pub fn browse_from(
         &self,
         kv: &dyn Kv,
-        (partition, group): (PartitionId, u32),
-        location: Location,
-    ) -> Result<Option<Peeked>, KvError> {
+        partition: PartitionId,
+        sequence: u64,
+    ) -> Result<Option<BrowseFrom>, KvError> {
         let Some(p) = self.partition(partition) else {
             return Ok(None);
         };
-        let mut from = p.begin();
-        match location {
-            Location::Position(position) => {
-                from.position = position;
-                from.end = position.saturating_add(1).min(p.state.tail);
-            }
-            Location::Delayed { due, sequence } => {
-                from.stage = Stage::Delayed;
-                from.delayed = (due, sequence);
-            }
-        }
-        let browsed = self.browse(kv, (partition, group), Some(from), 1)?;
-        let mut messages = browsed.messages.into_iter();
-        Ok(messages.find(|message| message.location == location))
+        let block = p.first_block(kv, &|block| {
+            let mut headers = block.headers.iter().rev();
+            let in_order = headers.find(|header| !header.loose);
+            in_order.map(|header| header.sequence >= sequence)
+        })?;
+        // At the end of the block before it there may be some that were delayed.
+        let position = block.saturating_sub(1) * BLOCK;
+        Ok(Some(BrowseFrom {
+            position,
+            ..p.begin()
+        }))
     }
 }
 

@@ -22,39 +22,43 @@ pub(crate) struct Leased {
 }
 
 impl ShardMachine {
-    /// A group's lease of the message at a position. Looks through all deliveries of the group that
-    /// are not settled.
-    pub fn lease_of(
+    /// The leases of the message at a position, of each group that has one. Looks through all
+    /// deliveries that are not settled.
+    pub fn leases_at(
         &self,
         kv: &dyn Kv,
-        (partition, group): (PartitionId, u32),
+        partition: PartitionId,
         position: u64,
-    ) -> Result<Option<LeaseRef>, KvError> {
-        let look = self.partition(partition).and_then(|p| p.look(group));
-        let Some(p) = look else {
-            return Ok(None);
+    ) -> Result<Vec<LeaseRef>, KvError> {
+        let Some(p) = self.partition(partition) else {
+            return Ok(Vec::new());
         };
-        for (key, _) in p.rows(kv, b'l', usize::MAX)? {
-            let number = keys::tail(&key);
-            let Some(batch) = p.read_delivery(kv, number)? else {
+        let looks = p.groups.keys().filter_map(|group| p.look(*group));
+        let leases = looks.map(|look| look.lease_at(kv, position));
+        leases.filter_map(Result::transpose).collect()
+    }
+}
+
+impl Look<'_> {
+    fn lease_at(&self, kv: &dyn Kv, position: u64) -> Result<Option<LeaseRef>, KvError> {
+        for (key, _) in self.rows(kv, b'l', usize::MAX)? {
+            let delivery = keys::tail(&key);
+            let Some(batch) = self.read_delivery(kv, delivery)? else {
                 continue;
             };
             let mut slots = batch.slots.iter();
             let held = slots.position(|slot| slot.live && slot.position == position);
             if let Some(slot) = held {
-                let slot = slot as u16;
                 return Ok(Some(LeaseRef {
-                    group,
-                    delivery: number,
-                    slot,
+                    group: self.keys.group,
+                    delivery,
+                    slot: slot as u16,
                 }));
             }
         }
         Ok(None)
     }
-}
 
-impl Look<'_> {
     /// The group's leased messages, by position.
     pub(crate) fn leased(&self, kv: &dyn Kv) -> Result<BTreeMap<u64, Leased>, KvError> {
         let mut leased = BTreeMap::new();

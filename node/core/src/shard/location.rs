@@ -1,6 +1,11 @@
 //! Where a live message stands in its partition: how it is named from outside.
 
+use super::header::{BLOCK, decode_single};
+use super::id::{MessageId, PartitionId, PayloadRef};
+use super::machine::ShardMachine;
+use super::partition::corrupt;
 use crate::codec::{Decoded, Put, Reader};
+use crate::kv::{Kv, KvError};
 
 /// Where a live message stands. A delayed message gets a position when it falls due; a position is
 /// never used again.
@@ -44,6 +49,32 @@ pub(crate) fn read_location(r: &mut Reader<'_>) -> Decoded<Location> {
         },
         _ => return r.fail("kind of location"),
     })
+}
+
+impl ShardMachine {
+    /// The message at a location, whichever group needs it; also one that is only retained.
+    pub fn message_at(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        location: Location,
+    ) -> Result<Option<(MessageId, PayloadRef)>, KvError> {
+        let Some(p) = self.partition(partition) else {
+            return Ok(None);
+        };
+        let header = match location {
+            Location::Position(position) => {
+                let block = p.read_block(kv, position / BLOCK)?;
+                block.and_then(|block| block.live(position % BLOCK))
+            }
+            Location::Delayed { due, sequence } => {
+                let row = kv.get(&p.keys.delayed(due, sequence))?;
+                let header = row.map(|row| decode_single(&row)).transpose();
+                header.map_err(|e| corrupt("delayed message", p.id(), &e))?
+            }
+        };
+        Ok(header.map(|header| (header.id(partition), header.payload)))
+    }
 }
 
 #[cfg(test)]

@@ -224,7 +224,7 @@ impl Partition {
 
     /// A message goes for all groups; the default one counts it.
     fn displace(&mut self, step: &mut Step<'_>, position: u64) -> Result<(), KvError> {
-        let out = self.take_out(step, position, None)?;
+        let out = self.take_out(step, position, &[])?;
         let lost = Lost {
             reason: DeadLetterReason::Overflow,
             delivery_count: out.delivery_count,

@@ -36,12 +36,12 @@ pub(crate) struct Out {
 }
 
 impl Partition {
-    /// Takes out the message at a location, unless it is leased otherwise than by `lease`.
+    /// Takes out the message at a location, unless it is leased otherwise than by one of `leases`.
     pub(crate) fn withdraw(
         &mut self,
         step: &mut Step<'_>,
         location: Location,
-        lease: Option<LeaseRef>,
+        leases: &[LeaseRef],
     ) -> Result<Withdrawn, KvError> {
         let position = match location {
             Location::Position(position) => position,
@@ -51,10 +51,10 @@ impl Partition {
         };
         let kv = &*step.kv;
         let free = self.let_go(kv, position, &mut |view, place| {
-            Ok(place != Place::Leased || view.is_leased_by(kv, position, lease)?)
+            Ok(place != Place::Leased || view.lease_among(kv, position, leases)?.is_some())
         })?;
         Ok(match free {
-            Some(true) => Withdrawn::Out(self.take_out(step, position, lease)?),
+            Some(true) => Withdrawn::Out(self.take_out(step, position, leases)?),
             Some(false) => Withdrawn::Leased,
             None if self.live(step.kv, position)?.is_some() => Withdrawn::Kept,
             None => Withdrawn::Gone,
@@ -91,13 +91,13 @@ impl Partition {
         &mut self,
         step: &mut Step<'_>,
         position: u64,
-        lease: Option<LeaseRef>,
+        leases: &[LeaseRef],
     ) -> Result<Out, KvError> {
         let header = self.header(step.kv, position)?;
         let was_live = !self.is_retained(step.kv, position)?;
         let mut first = None;
         self.for_each_group(&mut |view| {
-            let Some(back) = view.leave(step, position, lease)? else {
+            let Some(back) = view.leave(step, position, leases)? else {
                 return Ok(());
             };
             if first.is_none() {
@@ -150,16 +150,15 @@ impl Partition {
 }
 
 impl View<'_> {
-    /// Takes a message out of its place, or ends this lease of it, which does not count; None: this
-    /// group has settled it.
+    /// Takes a message out of its place, or ends its lease if it is one of these, which does not
+    /// count; None: this group has settled it.
     fn leave(
         &mut self,
         step: &mut Step<'_>,
         position: u64,
-        lease: Option<LeaseRef>,
+        leases: &[LeaseRef],
     ) -> Result<Option<Returned>, KvError> {
-        if let Some(lease) = lease
-            && self.is_leased_by(step.kv, position, Some(lease))?
+        if let Some(lease) = self.lease_among(step.kv, position, leases)?
             && let Some(ended) = self.end_lease(step, lease.delivery, lease.slot)?
         {
             return Ok(Some(Returned {
@@ -170,21 +169,24 @@ impl View<'_> {
         self.leave_unless_leased(step, position)
     }
 
-    /// Whether this group leases the message at a position by this lease.
-    fn is_leased_by(
+    /// By which of these leases this group leases the message at a position.
+    fn lease_among(
         &mut self,
         kv: &dyn Kv,
         position: u64,
-        lease: Option<LeaseRef>,
-    ) -> Result<bool, KvError> {
-        let (group, is_settled) = (self.keys.group, self.group.phase == Phase::Settled);
-        let Some(lease) = lease.filter(|lease| lease.group == group && is_settled) else {
-            return Ok(false);
-        };
-        let Some(delivery) = self.delivery(kv, lease.delivery)? else {
-            return Ok(false);
-        };
-        let slot = delivery.batch.slots.get(usize::from(lease.slot));
-        Ok(slot.is_some_and(|slot| slot.live && slot.position == position))
+        leases: &[LeaseRef],
+    ) -> Result<Option<LeaseRef>, KvError> {
+        if self.group.phase != Phase::Settled {
+            return Ok(None);
+        }
+        let group = self.keys.group;
+        for lease in leases.iter().filter(|lease| lease.group == group) {
+            let delivery = self.delivery(kv, lease.delivery)?;
+            let slot = delivery.and_then(|it| it.batch.slots.get(usize::from(lease.slot)));
+            if slot.is_some_and(|slot| slot.live && slot.position == position) {
+                return Ok(Some(*lease));
+            }
+        }
+        Ok(None)
     }
 }

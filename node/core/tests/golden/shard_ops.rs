@@ -62,8 +62,8 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("send atomic", send_atomic(PARTITION)),
         ("complete", complete(PARTITION)),
         ("redrive", redrive()),
-        ("delete message", delete(Some(LEASE))),
-        ("delete message that is not leased", delete(None)),
+        ("delete message", delete(vec![LEASE])),
+        ("delete message that is not leased", delete(Vec::new())),
         ("configure groups", configure_groups(PARTITION)),
         ("configure lanes", configure_lanes(PARTITION)),
         ("receive at most once", receive_once()),
@@ -169,11 +169,11 @@ fn redrive() -> Op {
     })
 }
 
-fn delete(lease: Option<LeaseRef>) -> Op {
+fn delete(leases: Vec<LeaseRef>) -> Op {
     Op::DeleteMessage(DeleteMessage {
         partition: PARTITION,
         location: Location::Position(300),
-        lease,
+        leases,
     })
 }
 

@@ -93,23 +93,21 @@ impl Shard {
         self.told(&Op::Redrive(Redrive { partition, moves }))
     }
 
-    /// `delete QUEUE BODY`, `force=yes` to end its lease too.
+    /// `delete QUEUE BODY`, `force=yes` to end its leases too.
     pub fn delete(&mut self, command: &Command) -> Vec<String> {
         let partition = self.partition(&command.queue);
         let location = self.find(self.shown(command), &command.words[0]);
-        let lease = match (command.option("force"), location) {
+        let leases = match (command.option("force"), location) {
             (Some(_), Location::Position(position)) => {
-                let lease = self
-                    .machine
-                    .lease_of(&self.kv, self.shown(command), position);
-                lease.expect("rows can be read")
+                let leases = self.machine.leases_at(&self.kv, partition, position);
+                leases.expect("rows can be read")
             }
-            _ => None,
+            _ => Vec::new(),
         };
         self.told(&Op::DeleteMessage(DeleteMessage {
             partition,
             location,
-            lease,
+            leases,
         }))
     }
 

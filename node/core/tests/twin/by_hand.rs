@@ -82,13 +82,12 @@ impl Partition {
     }
 
     pub fn delete(&mut self, op: &DeleteMessage, fx: &mut Effects) -> Seen {
-        let group = op.lease.map(|lease| lease.group);
-        if group.is_some_and(|group| !self.groups.contains_key(&group)) {
-            return Seen::Same(Reply::Refused(Refusal::NoGroup));
-        }
-        let named = op.lease.map(|it| (it.group, it.delivery, it.slot));
         let otherwise = |(group, mine): (&u32, &Mine)| match mine.state {
-            State::Leased { delivery, slot, .. } => named != Some((*group, delivery, slot)),
+            State::Leased { delivery, slot, .. } => !op.leases.contains(&LeaseRef {
+                group: *group,
+                delivery,
+                slot,
+            }),
             _ => false,
         };
         let removal = match self.standing_at(op.location).cloned() {

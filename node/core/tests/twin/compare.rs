@@ -92,23 +92,11 @@ fn messages(world: &World, p: &Partition) -> Check {
 }
 
 fn messages_of(world: &World, p: &Partition, group: u32) -> Check {
-    let of = (p.id, group);
-    let (mut got, mut from) = (Vec::new(), None);
-    loop {
-        // In pieces of another size each time.
-        let piece = world.log.len() % 5 + 1;
-        let browsed = world.machine.browse(&world.kv, of, from, piece);
-        let browsed = browsed.expect("rows can be read");
-        got.extend(browsed.messages.iter().map(|m| shown(world, m)));
-        for m in &browsed.messages {
-            attempts(world, p, (group, m))?;
-            let alone = world.machine.peek_at(&world.kv, of, m.location);
-            prop_assert_eq!(alone.expect("rows can be read"), Some(*m));
-        }
-        from = browsed.next;
-        if from.is_none() {
-            break;
-        }
+    let got = browsed(world, (p.id, group), None);
+    for m in &got {
+        attempts(world, p, (group, m))?;
+        let alone = world.machine.message_at(&world.kv, p.id, m.location);
+        prop_assert_eq!(alone.expect("rows can be read"), Some((m.id, m.payload)));
     }
     let mut delayed: Vec<_> = p.delayed.iter().collect();
     delayed.sort_by_key(|m| (m.due, m.sequence));
@@ -117,8 +105,39 @@ fn messages_of(world: &World, p: &Partition, group: u32) -> Check {
     let delayed = delayed.into_iter();
     let line = line.chain(delayed.map(|m| expected(p, m, None, 0)));
     let line: Vec<_> = line.collect();
-    prop_assert_eq!(got, line, "messages of {} for {}", p.id, group);
+    let got: Vec<_> = got.iter().map(|m| shown(world, m)).collect();
+    prop_assert_eq!(&got, &line, "messages of {} for {}", p.id, group);
+    from_a_sequence(world, (p.id, group), &line)
+}
+
+/// A walk from a sequence on meets all that has it or a higher one.
+fn from_a_sequence(world: &World, of: (PartitionId, u32), line: &[Line]) -> Check {
+    let Some(((_, sequence, ..), ..)) = line.get(world.log.len() % line.len().max(1)) else {
+        return Ok(());
+    };
+    let from = world.machine.browse_from(&world.kv, of.0, *sequence);
+    let mut got = browsed(world, of, from.expect("rows can be read"));
+    got.retain(|m| m.sequence >= *sequence);
+    let got: Vec<_> = got.iter().map(|m| shown(world, m)).collect();
+    let meant = line.iter().filter(|((_, it, ..), ..)| it >= sequence);
+    let meant: Vec<_> = meant.cloned().collect();
+    prop_assert_eq!(got, meant, "messages of {:?} from {} on", of, sequence);
     Ok(())
+}
+
+/// A walk to its end, in pieces of another size each time.
+fn browsed(world: &World, of: (PartitionId, u32), mut from: Option<BrowseFrom>) -> Vec<Peeked> {
+    let piece = world.log.len() % 5 + 1;
+    let mut got = Vec::new();
+    loop {
+        let browsed = world.machine.browse(&world.kv, of, from, piece);
+        let browsed = browsed.expect("rows can be read");
+        got.extend(browsed.messages);
+        from = browsed.next;
+        if from.is_none() {
+            return got;
+        }
+    }
 }
 
 fn attempts(world: &World, p: &Partition, (group, m): (u32, &Peeked)) -> Check {
@@ -142,8 +161,9 @@ type Shown = (
     (u64, u32, u8),
     (u64, u64),
 );
+type Line = (Shown, Bytes, MessageState);
 
-fn shown(world: &World, m: &Peeked) -> (Shown, Bytes, MessageState) {
+fn shown(world: &World, m: &Peeked) -> Line {
     let marks = [m.key, m.expires_at, m.due, m.tenant];
     let counts = (m.enqueued_at, m.delivery_count, m.priority);
     let times = (m.first_delivered_at, m.last_delivered_at);
@@ -152,12 +172,7 @@ fn shown(world: &World, m: &Peeked) -> (Shown, Bytes, MessageState) {
 }
 
 /// None: it is delayed, for all groups.
-fn expected(
-    p: &Partition,
-    m: &Message,
-    of: Option<(u32, &Mine)>,
-    now: u64,
-) -> (Shown, Bytes, MessageState) {
+fn expected(p: &Partition, m: &Message, of: Option<(u32, &Mine)>, now: u64) -> Line {
     let (due, count, state) = match of {
         None => (m.due, 0, MessageState::Delayed),
         Some((group, mine)) => {

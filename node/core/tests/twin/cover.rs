@@ -126,13 +126,14 @@ impl World {
                 }
             }
             (Op::DeleteMessage(op), Reply::Deleted(removal)) => {
-                let how = match (op.location, op.lease) {
+                let how = match (op.location, op.leases.as_slice()) {
                     (Location::Delayed { .. }, _) => " of a delayed one",
-                    (_, Some(lease)) if lease.group != DEFAULT_GROUP => {
+                    (_, [lease]) if lease.group != DEFAULT_GROUP => {
                         " with a lease of another group"
                     }
-                    (_, Some(_)) => " with a lease",
-                    _ => "",
+                    (_, [_]) => " with a lease",
+                    (_, [_, ..]) => " with several leases",
+                    (_, []) => "",
                 };
                 self.count(format!("deleted {removal:?}{how}"));
                 for what in foreseen {

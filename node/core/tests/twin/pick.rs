@@ -34,40 +34,35 @@ impl World {
     pub fn delete(&mut self, slot: usize, pick: Index, forced: bool) -> Vec<Op> {
         let partition = self.slots[slot];
         let location = self.location(partition, pick);
-        let lease = match location {
+        let mut leases = match location {
             Location::Position(position) if forced => {
-                let of = (partition, self.leasing(partition, location));
-                let found = self.machine.lease_of(&self.kv, of, position);
+                let found = self.machine.leases_at(&self.kv, partition, position);
                 found.expect("rows can be read")
             }
-            _ => None,
+            _ => Vec::new(),
         };
         // Now and then the lease of another message, or one that is over.
         let receipts = self.receipts.get(&partition).filter(|all| !all.is_empty());
-        let lease = match receipts {
-            Some(receipts) if forced && (lease.is_none() || pick.index(7) == 0) => {
-                let receipt = receipts[pick.index(receipts.len())];
-                Some(LeaseRef {
-                    group: receipt.group,
-                    delivery: receipt.delivery,
-                    slot: receipt.slot,
-                })
-            }
-            _ => lease,
-        };
+        if let Some(receipts) = receipts
+            && forced
+            && (leases.is_empty() || pick.index(7) == 0)
+        {
+            let receipt = receipts[pick.index(receipts.len())];
+            leases.push(LeaseRef {
+                group: receipt.group,
+                delivery: receipt.delivery,
+                slot: receipt.slot,
+            });
+        }
+        // Or that of one group is not named.
+        if pick.index(11) == 0 {
+            leases.pop();
+        }
         vec![Op::DeleteMessage(DeleteMessage {
             partition,
             location,
-            lease,
+            leases,
         })]
-    }
-
-    /// A group that leases a message.
-    fn leasing(&self, partition: PartitionId, location: Location) -> u32 {
-        let p = self.twin.partitions.get(&partition);
-        let m = p.and_then(|p| p.standing_at(location));
-        let group = m.and_then(|m| m.of.iter().find(|(_, mine)| mine.is_leased()));
-        group.map_or(DEFAULT_GROUP, |(group, _)| *group)
     }
 
     fn location(&self, partition: PartitionId, pick: Index) -> Location {

@@ -203,6 +203,8 @@ const ONCE: &[&str] = &[
     "deleted Done of a delayed one",
     "deleted Done with a lease",
     "deleted Done with a lease of another group",
+    "deleted Done with several leases",
+    "deleted Leased with several leases",
     "deleted Done: of several groups",
     "deleted Done: replayed",
     "deleted Done: retained",

@@ -25,7 +25,7 @@ const TYPE: &str = "dev.roadstead.message";
 /// Attributes of messages that name an event's type, the first one that is there.
 const TYPES: [&str; 2] = ["ce-type", "type"];
 /// Names that an event has by itself, or may not have.
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 12] = [
     "data",
     "datacontenttype",
     "id",
@@ -34,8 +34,10 @@ const TAKEN: [&str; 10] = [
     "subject",
     "time",
     "traceparent",
+    "tracestate",
     "type",
     "dataschema",
+    "schemaid",
 ];
 const UNTYPED: &str = "application/octet-stream";
 /// The media types of what is an event already.
@@ -62,6 +64,9 @@ pub fn request(message: &ReceivedMessage, source: &str, mode: Mode) -> (HeaderMa
     put(&mut headers, "roadstead-delivery-count", &count);
     if !message.trace_parent.is_empty() {
         put(&mut headers, "traceparent", &message.trace_parent);
+        if !message.trace_state.is_empty() {
+            put(&mut headers, "tracestate", &message.trace_state);
+        }
     }
     let media = content_type(message);
     let is_event = media.as_bytes().starts_with(EVENTS.as_bytes());
@@ -120,6 +125,12 @@ fn event<'a>(message: &'a ReceivedMessage, source: &str) -> Vec<Member<'a>> {
         ("time", time.as_str(), None),
         ("subject", message.ordering_key.as_str(), None),
         ("traceparent", message.trace_parent.as_str(), None),
+        ("tracestate", message.trace_state.as_str(), None),
+        (
+            schema_name(&message.schema_id),
+            message.schema_id.as_str(),
+            None,
+        ),
     ];
     let own = own.into_iter().filter(|(_, value, _)| !value.is_empty());
     let own = own.map(|(name, value, of)| ((name.to_owned(), value.to_owned()), of));
@@ -128,6 +139,18 @@ fn event<'a>(message: &'a ReceivedMessage, source: &str) -> Vec<Member<'a>> {
     let extensions =
         extensions.map(|(name, value)| ((name.clone(), text(value)), Some(name.as_str())));
     own.chain(extensions).collect()
+}
+
+/// What an event calls its schema: `dataschema` is a URI.
+fn schema_name(id: &str) -> &'static str {
+    let in_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(in_scheme)
+    };
+    match id.split_once(':') {
+        Some((scheme, _)) if is_scheme(scheme) => "dataschema",
+        _ => "schemaid",
+    }
 }
 
 /// Whether an event can have an attribute of this name beside its own.

@@ -26,6 +26,8 @@ fn message(attributes: &[(&str, Attribute)]) -> ReceivedMessage {
         delivery_count: 3,
         enqueued_at: UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         trace_parent: "00-0af7-b7ad-01".into(),
+        trace_state: String::new(),
+        schema_id: String::new(),
         dead_letter: None,
         deduplication_id: String::new(),
         priority: 0,

@@ -143,7 +143,7 @@ impl LoggedMove {
     }
 
     fn apply(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<Removal, KvError> {
-        let out = match p.withdraw(step, self.location, None)? {
+        let out = match p.withdraw(step, self.location, &[])? {
             Withdrawn::Out(out) => out,
             Withdrawn::Leased => return Ok(Removal::Leased),
             Withdrawn::Kept | Withdrawn::Gone => return Ok(Removal::Gone),

@@ -1,22 +1,24 @@
 //! `roadstead send QUEUE [BODY]`
 
-use std::collections::{BTreeSet, VecDeque};
+mod fields;
+
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, stderr, stdin};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use clap::{ArgGroup, Args, value_parser};
+use clap::{ArgGroup, Args};
 use indicatif::{ProgressBar, ProgressStyle};
 use roadstead_client::{Accepted, Message, Producer, SendError, Sending};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use self::fields::Fields;
 use crate::connection::Connection;
-use crate::exit::{Failure, Kind};
+use crate::names;
 use crate::output::{Output, note};
 use crate::stop::Stop;
-use crate::{names, units};
 
 /// Messages that may be on their way at once.
 const WINDOW: usize = 10_000;
@@ -43,65 +45,27 @@ pub struct Send {
     /// With --ndjson: all lines or none, in one step; at most 1000, of one partition
     #[arg(long, requires = "ndjson")]
     atomic: bool,
-    /// Ordering key
-    #[arg(long, short)]
-    key: Option<String>,
-    /// By what the message is known when it is sent again; the queue needs deduplication
-    #[arg(long, value_name = "ID", conflicts_with = "ndjson")]
-    deduplication_id: Option<String>,
     /// With --ndjson: member of each line's object whose value is its deduplication id
     #[arg(long, value_name = "MEMBER", requires = "ndjson")]
     deduplication_member: Option<String>,
-    /// What has a higher one is received first: 0 to 9
-    #[arg(long, default_value_t = 0, value_parser = value_parser!(u8).range(0..=9))]
-    priority: u8,
-    /// Names a tenant: those of a priority take turns
-    #[arg(long, value_name = "TENANT")]
-    fairness_key: Option<String>,
-    /// Attribute as name=value; may be repeated with other names
-    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
-    attribute: Vec<(String, String)>,
-    /// Media type of the bodies
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
-    /// Not receivable before this has passed
-    #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
-    delay: Option<Duration>,
-    /// Not receivable before this, for example 2026-12-24T18:00:00Z; with a delay the later counts
-    #[arg(long, value_name = "TIME", value_parser = units::time)]
-    not_before: Option<SystemTime>,
-    /// How long it waits at most, if that is shorter than the queue's time to live
-    #[arg(long, value_parser = units::some_duration, allow_hyphen_values = true)]
-    time_to_live: Option<Duration>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err(format!("{text:?} is not name=value")),
-    }
-}
-
-/// A message has one value for each name.
-fn check_names(attributes: &[(String, String)]) -> Result<(), Failure> {
-    let mut names = BTreeSet::new();
-    for (name, _) in attributes {
-        if !names.insert(name) {
-            let message = format!("attribute {name:?} is given more than once");
-            return Err(Failure(Kind::Usage, message));
-        }
-    }
-    Ok(())
+    /// Partition that all of them go to; without it their key or id decides, or nothing
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    partition: Option<u32>,
+    #[command(flatten)]
+    fields: Fields,
 }
 
 impl Send {
     pub async fn run(self, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-        check_names(&self.attribute)?;
+        self.fields.check()?;
         let client = connection.connect().await?;
         // A person who waits is served better by a late message than by an early failure.
-        let producer = client
+        let mut producer = client
             .producer(&self.queue)
             .timeout(Duration::from_secs(30));
+        if let Some(partition) = self.partition {
+            producer = producer.partition(partition);
+        }
         let producer = producer.start().await?;
         if let Some(path) = self.ndjson.as_ref().filter(|_| self.atomic) {
             return self.send_together(path, &producer, output).await;
@@ -114,7 +78,7 @@ impl Send {
             let read = open(path)?.read_to_end(&mut body);
             read.with_context(|| format!("cannot read {}", path.display()))?;
         }
-        let accepted = producer.send(self.message(body)).await?;
+        let accepted = producer.send(self.fields.message(body)).await?;
         let value = json!({
             "id": accepted.message_id,
             "partition": accepted.partition,
@@ -126,35 +90,6 @@ impl Send {
         }
         output.print(&value, || accepted.message_id.clone())?;
         Ok(())
-    }
-
-    fn message(&self, body: Vec<u8>) -> Message {
-        let mut message = Message::new(body).priority(self.priority);
-        if let Some(tenant) = &self.fairness_key {
-            message = message.fairness_key(tenant);
-        }
-        if let Some(key) = &self.key {
-            message = message.key(key);
-        }
-        if let Some(id) = &self.deduplication_id {
-            message = message.deduplication_id(id);
-        }
-        if let Some(content_type) = &self.content_type {
-            message = message.content_type(content_type);
-        }
-        if let Some(delay) = self.delay {
-            message = message.delay(delay);
-        }
-        if let Some(at) = self.not_before {
-            message = message.not_before(at);
-        }
-        if let Some(time_to_live) = self.time_to_live {
-            message = message.time_to_live(time_to_live);
-        }
-        for (name, value) in &self.attribute {
-            message = message.attribute(name, value);
-        }
-        message
     }
 
     async fn send_lines(
@@ -237,7 +172,7 @@ impl Send {
     /// The message of a line.
     fn line(&self, body: &[u8]) -> anyhow::Result<Message> {
         let value: Value = serde_json::from_slice(body).context("it is no JSON")?;
-        let mut message = self.message(body.to_vec());
+        let mut message = self.fields.message(body.to_vec());
         if let Some(member) = &self.deduplication_member {
             message = message.deduplication_id(match value.get(member) {
                 Some(Value::String(text)) if !text.is_empty() => text.clone(),
@@ -366,16 +301,5 @@ impl Tally {
                 Err(error.into())
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_are_pairs() {
-        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
-        assert!(pair("a").is_err() && pair("=b").is_err());
     }
 }
