@@ -27,10 +27,11 @@ class Result:
 
 
 class Runner:
-    """Runs commands in the project's folder, into logs under `logs`."""
+    """Runs commands in the project's folder, into logs under `logs` that begin with `first`."""
 
-    def __init__(self, root, logs, say=print):
+    def __init__(self, root, logs, say=print, first=""):
         self.root, self.logs, self.say = pathlib.Path(root), pathlib.Path(logs), say
+        self._first = first and first + "\n"
         self._pool = futures.ThreadPoolExecutor(max_workers=8)
         self._aside = set()  # processes of stages that run beside the others
         self._stopped = False
@@ -54,6 +55,7 @@ class Runner:
         self.say(f"{stage.name}: started, log in {self._short(path)}")
         note = ""
         with open(path, "w", encoding="utf-8") as log:
+            log.write(self._first)
             try:
                 for step in stage.steps:
                     if note := self._step(stage, step, log, (began, end)):

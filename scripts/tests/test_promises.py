@@ -18,6 +18,10 @@ PAGE = """
 | order holds | always | |
 ## After
 | z | z | `nor_this` |
+## Combinations
+| of | what it means | shown by |
+|---|---|---|
+| order, leases | both hold | `both.txt` |
 """
 
 LOG = """
@@ -34,11 +38,15 @@ test ignored_one ... ignored
 
 
 class Promises(unittest.TestCase):
-    def test_the_table_is_read_and_nothing_else(self):
+    def test_the_tables_are_read_and_nothing_else(self):
         found = promises.rows(PAGE)
         self.assertEqual(
             found,
-            [("nothing is lost", ("a_test", "leases.txt")), ("order holds", ())],
+            [
+                ("nothing is lost", ("a_test", "leases.txt")),
+                ("order holds", ()),
+                ("order, leases", ("both.txt",)),
+            ],
         )
 
     def test_only_what_passed_counts(self):
@@ -46,6 +54,12 @@ class Promises(unittest.TestCase):
 
     def test_what_failed_or_was_ignored_is_told_apart(self):
         self.assertEqual(promises.failed(LOG.splitlines()), {"failed", "ignored_one"})
+
+    def test_a_name_that_two_have_names_neither(self):
+        rust = "async fn one() {}\n fn two() {} mod other { fn two() {} } fn one_more() {}"
+        names = ("one", "two", "three", "a.txt")
+        counts = [promises.count(name, rust, ["a.txt"]) for name in names]
+        self.assertEqual(counts, [1, 2, 0, 1])
 
     def test_a_history_is_told_by_one_test(self):
         self.assertEqual(promises.function("leases.txt"), promises.HISTORIES)

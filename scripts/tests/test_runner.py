@@ -75,6 +75,12 @@ class Running(unittest.TestCase):
         self.assertEqual((result.state, result.counts), ("passed", Counts(4)))
         self.assertIn("3 passed", (self.root / "logs" / "s.log").read_text())
 
+    def test_a_log_begins_with_the_line_that_is_given(self):
+        of = runner.Runner(self.root, self.root / "logs", self.lines.append, "sources 1")
+        of.stage(stages.Stage("s", "sh", (1, 1), (("echo", "done"),)))
+        log = (self.root / "logs" / "s.log").read_text()
+        self.assertEqual(log, "sources 1\n$ echo done\ndone\n")
+
     def test_the_first_step_that_fails_ends_the_stage_but_not_what_comes_after(self):
         result = self.run_stage(
             "exit 3", "touch second", after=(("sh", "-c", "touch after"),)
