@@ -23,6 +23,7 @@ mod twin {
     pub mod deliver;
     pub mod due;
     pub mod fail;
+    pub mod features;
     pub mod groups;
     pub mod history;
     pub mod lanes;
@@ -32,6 +33,7 @@ mod twin {
     pub mod rate;
     pub mod rows;
     pub mod send;
+    pub mod table;
     pub mod walk;
     pub mod wanted;
     pub mod world;
@@ -43,6 +45,7 @@ use std::ops::ControlFlow;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use roadstead_core::kv::{Kv, MemoryKv};
 use roadstead_core::shard::ShardMachine;
+use twin::table::Table;
 use twin::wanted::wanted;
 use twin::world::{Coverage, World, digests_of};
 
@@ -81,10 +84,12 @@ fn machine_and_twin_agree_on_other_histories() {
 fn agree(seed: u64) {
     let cases = setting("ROADSTEAD_CASES", 100_000).div_ceil(2);
     let coverage = RefCell::new(Coverage::new());
+    let table = RefCell::new(Table::new());
     let result = runner(cases, seed).run(&twin::history::history(), |(configs, entries)| {
         let mut world = World::new();
         world.run(&configs, &entries)?;
         replay(&world)?;
+        table.borrow_mut().add(&world.reached);
         for (name, count) in world.coverage {
             *coverage.borrow_mut().entry(name).or_default() += count;
         }
@@ -92,6 +97,8 @@ fn agree(seed: u64) {
     });
     let failure = result.err().map(|error| error.to_string());
     assert!(failure.is_none(), "{}", failure.unwrap_or_default());
+    let wrong = table.into_inner().check();
+    assert!(wrong.is_empty(), "not as they should be: {wrong:?}");
     check(&coverage.into_inner());
 }
 

@@ -40,23 +40,6 @@ impl World {
     }
 
     pub fn cover(&mut self, op: &Op, reply: &Reply, foreseen: Vec<&str>) {
-        let partition = match op {
-            Op::Complete(op) => Some(op.partition),
-            Op::Send(op) => Some(op.partition),
-            Op::Receive(op) => Some(op.partition),
-            Op::Settle(op) => Some(op.partition),
-            Op::Purge(op) => Some(op.partition),
-            Op::ReleaseSession(op) => Some(op.partition),
-            Op::Accept(op) => Some(op.target),
-            Op::Redrive(op) => Some(op.partition),
-            Op::DeleteMessage(op) => Some(op.partition),
-            Op::Seek(op) => Some(op.partition),
-            _ => None,
-        };
-        if let Some(order) = partition.and_then(|id| self.orders.get(&id)) {
-            let order = *order;
-            self.count(format!("{} {order:?}", name(op)));
-        }
         self.cover_rate(op, reply);
         match (op, reply) {
             (_, Reply::Refused(refusal)) => self.count(format!("refused {}", name(refusal))),

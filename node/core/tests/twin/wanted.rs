@@ -167,9 +167,6 @@ const ONCE: &[&str] = &[
     "duplicate Blocked Strict by Id",
     "settled Done",
     "settled Stale",
-    "Complete None",
-    "Complete PerKey",
-    "Complete Strict",
     "completed with outputs",
     "completed by another group",
     "refused StaleReceipt",
@@ -241,19 +238,6 @@ const ONCE: &[&str] = &[
 pub fn wanted() -> Vec<String> {
     let mut wanted = Vec::new();
     for order in ["None", "PerKey", "Strict"] {
-        for op in [
-            "Send",
-            "Receive",
-            "Settle",
-            "Purge",
-            "ReleaseSession",
-            "Accept",
-            "Redrive",
-            "DeleteMessage",
-            "Seek",
-        ] {
-            wanted.push(format!("{op} {order}"));
-        }
         for state in ["Ready", "InFlight", "Delayed"] {
             wanted.push(format!("state {state} {order}"));
             wanted.push(format!("own time to live {state} {order}"));

@@ -14,6 +14,7 @@ use super::history::{Entry, Happening, SLOTS};
 use super::model::{Effects, Stream};
 use super::ops::{Seen, SeenMessage, Twin};
 use super::rows::digested;
+use super::table::{self, Reached};
 use super::walk::{self, Walk};
 
 pub type Check = Result<(), TestCaseError>;
@@ -36,6 +37,7 @@ pub struct World {
     pub queues: u64,
     pub reopened_at: Vec<usize>,
     pub coverage: Coverage,
+    pub reached: Reached,
     /// With the index of their entry.
     pub digests: Vec<(u64, Digested)>,
     pub walk: Walk,
@@ -71,6 +73,7 @@ impl World {
             queues: 3,
             reopened_at: Vec::new(),
             coverage: Coverage::new(),
+            reached: Reached::new(),
             digests: Vec::new(),
             walk: Walk::default(),
             streams: BTreeMap::new(),
@@ -127,8 +130,10 @@ impl World {
         assert_eq!(applied.replies.len(), ops.len());
         for (op, reply) in ops.iter().zip(&applied.replies) {
             let foreseen = self.foresee(op);
+            let met = table::met(&self.twin, op);
             let expected = self.twin.apply(op, &mut fx);
             self.cover(op, reply, foreseen);
+            self.reached.add(op, reply, met);
             let got = self.see(reply);
             if got != expected {
                 return Err(TestCaseError::fail(format!(
