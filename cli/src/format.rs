@@ -112,6 +112,9 @@ fn groups(spec: &QueueSpec) -> Value {
         if group.max_in_flight != 0 {
             value["maxInFlight"] = json!(group.max_in_flight);
         }
+        if group.rate_per_second != 0 {
+            value["ratePerSecond"] = json!(group.rate_per_second);
+        }
         if let Some(breaker) = &group.circuit_breaker {
             value["circuitBreaker"] = json!({
                 "errorPercent": breaker.error_percent,
@@ -172,6 +175,7 @@ pub fn stats(stats: &QueueStats) -> Value {
         "ready": stats.ready,
         "readyByPriority": by_priority(stats),
         "circuitBreaker": breaker(stats),
+        "ratesUsedUp": rates(stats),
         "inFlight": stats.in_flight,
         "delayed": stats.delayed,
         "blocked": stats.blocked,
@@ -199,6 +203,14 @@ fn breaker(stats: &QueueStats) -> Value {
     match (stats.breakers_open, stats.breakers_half_open) {
         (0, 0) => Value::Null,
         (open, half_open) => json!({"open": open, "halfOpen": half_open}),
+    }
+}
+
+/// In how many partitions what is ready waits for the rate, if it does anywhere.
+fn rates(stats: &QueueStats) -> Value {
+    match stats.rates_used_up {
+        0 => Value::Null,
+        partitions => json!(partitions),
     }
 }
 

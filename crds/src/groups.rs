@@ -23,10 +23,16 @@ pub struct Group {
     /// Whether it gets deliveries. Default: `Active`.
     #[serde(default)]
     pub delivery: GroupDelivery,
-    /// Deliveries in flight at most: 1..1,000,000. Default: 20000.
-    #[serde(default = "default_max_in_flight")]
+    /// Its own deliveries in flight at most: 1..1,000,000, no more than `limits.maxInFlight`, which
+    /// is for all groups together. Absent: no limit beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_in_flight: i32,
+    pub max_in_flight: Option<i32>,
+    /// Messages delivered to it per second, again and again counted; a second's worth may come at
+    /// once, and each partition has its share. Absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub rate_per_second: Option<i32>,
     /// Pauses its deliveries while too many of them fail; absent: nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
@@ -54,10 +60,3 @@ pub enum GroupDelivery {
 
 /// Name of the group that every queue has.
 pub const DEFAULT_GROUP: &str = "default";
-
-/// Deliveries in flight of a group of which nothing is said.
-pub const DEFAULT_MAX_IN_FLIGHT: i32 = 20_000;
-
-fn default_max_in_flight() -> i32 {
-    DEFAULT_MAX_IN_FLIGHT
-}

@@ -35,7 +35,7 @@ pub use cluster_status::{
 pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope};
 pub use fairness::{Fairness, Priorities, TenantWeight};
 pub use generate::{crds, file_name, yaml};
-pub use groups::{DEFAULT_GROUP, DEFAULT_MAX_IN_FLIGHT, Group, GroupDelivery, GroupStart};
+pub use groups::{DEFAULT_GROUP, Group, GroupDelivery, GroupStart};
 pub use listener::{
     Authentication, Listener, ListenerConnections, ListenerProtocol, ListenerService, ListenerTls,
     ServiceType, TlsMode,

@@ -113,6 +113,13 @@ use crate::{ByteSize, Span, Timestamp};
          it out"
     ),
     validation = Rule::new(
+        "!has(self.groups) || self.groups.all(group, !has(group.maxInFlight) \
+         || group.maxInFlight <= self.limits.maxInFlight)"
+    ).message(
+        "groups[].maxInFlight is more than limits.maxInFlight (default 20000), which all groups \
+         share: lower it, or raise that"
+    ),
+    validation = Rule::new(
         "!has(self.deduplication) || !has(self.deduplication.scope) \
          || self.deduplication.scope != 'Queue' || self.ordering != 'PerKey' \
          || self.partitions == 1"
@@ -283,6 +290,11 @@ pub struct Limits {
     #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('16Mi')) <= 0")
         .message("limits.maxMessageBytes must be at most 16Mi"))]
     pub max_message_bytes: ByteSize,
+    /// Deliveries in flight, of all groups together: 1..1,000,000. Each partition has its share;
+    /// what is delivered at most once is not counted. Default: 20000.
+    #[serde(default = "default_max_in_flight")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_in_flight: i32,
     /// Messages accepted per second; a second's worth may come at once, and each partition has its
     /// share. Sends beyond it wait a little, and are refused then. Absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -299,6 +311,7 @@ impl Default for Limits {
             max_messages: None,
             max_bytes: None,
             max_message_bytes: default_max_message_bytes(),
+            max_in_flight: default_max_in_flight(),
             rate_per_second: None,
             overflow: Overflow::default(),
         }
@@ -375,6 +388,10 @@ fn one() -> i32 {
 
 fn default_lease() -> Span {
     "30s".into()
+}
+
+fn default_max_in_flight() -> i32 {
+    20_000
 }
 
 fn default_max_message_bytes() -> ByteSize {

@@ -217,6 +217,21 @@ fn deduplication() {
 }
 
 #[test]
+fn no_group_may_have_more_in_flight_than_its_queue() {
+    let with = |all: serde_json::Value, one: i32| {
+        let groups = json!([{"name": "a"}, {"name": "b", "maxInFlight": one}]);
+        queue(&json!({"limits": all, "groups": groups}))
+    };
+    let few = json!({"maxInFlight": 100});
+    accepted::<Queue>(&with(few.clone(), 100), None);
+    accepted::<Queue>(&with(json!({}), 20_000), None);
+    accepted::<Queue>(&queue(&json!({"limits": few})), None);
+    let words = "which all groups share: lower it, or raise that";
+    refused::<Queue>(&with(few, 101), None, words);
+    refused::<Queue>(&with(json!({}), 20_001), None, words);
+}
+
+#[test]
 fn what_has_no_effect_is_refused() {
     let weights = json!({"weights": [{"tenant": "a", "weight": 5}]});
     let breaker = json!([{"name": "default", "circuitBreaker": {}}]);

@@ -1,5 +1,7 @@
 //! The asynchronous runtime that node code runs on: tokio, or openraft's simulator in tests.
 
+use std::task::Poll;
+
 use openraft::AsyncRuntime;
 use openraft_rt_tokio::TokioRuntime;
 
@@ -10,3 +12,17 @@ use openraft_rt_tokio::TokioRuntime;
 pub trait Runtime: AsyncRuntime<Instant: Send + Sync> + Send + Sync + 'static {}
 
 impl Runtime for TokioRuntime {}
+
+/// Lets the other tasks that are ready run first.
+pub(crate) async fn yield_once() {
+    let mut yielded = false;
+    std::future::poll_fn(move |context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -18,6 +18,7 @@ mod twin {
     pub mod cover;
     pub mod cover_breaker;
     pub mod cover_lanes;
+    pub mod cover_limits;
     pub mod cover_receive;
     pub mod dedup;
     pub mod deliver;

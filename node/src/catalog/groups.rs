@@ -35,6 +35,7 @@ pub(super) fn from_wire(wire: &[v1::ConsumerGroup]) -> Result<Vec<ConsumerGroup>
                 .as_ref()
                 .map(breaker_from_wire)
                 .transpose()?,
+            rate_per_second: wire.rate_per_second,
         })
     };
     wire.iter().map(group).collect()
@@ -57,6 +58,7 @@ pub(super) fn to_wire(groups: &[ConsumerGroup]) -> Vec<v1::ConsumerGroup> {
         .into(),
         max_in_flight: group.max_in_flight,
         circuit_breaker: group.breaker.as_ref().map(breaker_to_wire),
+        rate_per_second: group.rate_per_second,
     };
     groups.iter().map(group).collect()
 }
@@ -102,6 +104,7 @@ mod tests {
                     window_ms: 1_000,
                     open_ms: 2_000,
                 }),
+                rate_per_second: if paused { 9 } else { 0 },
             })
             .collect();
         assert_eq!(from_wire(&to_wire(&groups)).expect("valid"), groups);

@@ -8,6 +8,7 @@ use roadstead_core::shard::{
 };
 use tokio::sync::oneshot;
 
+use super::consumer::Line;
 use super::consumers::{Asked, Consumers};
 use super::intake::{Answer, Job, Lanes};
 use super::waiting::Ready;
@@ -16,6 +17,9 @@ use super::waiting::Ready;
 pub const ENTRY_BYTES: usize = 512 << 10;
 /// An entry takes no further op when it has this many.
 const ENTRY_OPS: usize = 4_096;
+/// A group whose rate is used up is looked at again after this, or when it has room: what comes
+/// meanwhile comes together.
+const RATE_PAUSE_MS: u64 = 10;
 
 /// A partition, and the consumer group for which something comes; None: for all of them.
 pub type Coming = (PartitionId, Option<u32>);
@@ -72,18 +76,29 @@ pub fn fill(
         consumers.touched(coming.0);
     }
     if consumers.is_dirty() {
-        batch.asked = consumers.ask(incoming, |(partition, group)| {
-            let delivers = machine.delivers(partition, group);
-            delivers.then(|| Ready {
-                leased: machine.ready(partition, group),
-                at_most_once: machine.ready_at_most_once(partition, group),
-            })
-        });
+        let ready = |line| ready(machine, line, time_ms);
+        batch.asked = consumers.ask(incoming, ready);
         for asked in &batch.asked {
             entry.push(&Op::Receive(asked.receive));
         }
     }
     (!entry.is_empty()).then(|| (entry.finish(), batch))
+}
+
+/// What a group may get of a partition; None: nothing at present.
+fn ready(machine: &ShardMachine, (partition, group): Line, time_ms: u64) -> Option<Ready> {
+    if !machine.delivers(partition, group) {
+        return None;
+    }
+    let rate = machine.delivery_rate(partition, group, time_ms);
+    let (by_rate, next_ms) = rate.unwrap_or((u64::MAX, 0));
+    Some(Ready {
+        leased: machine.ready(partition, group),
+        at_most_once: machine.ready_at_most_once(partition, group),
+        room: machine.room_in_flight(partition),
+        by_rate,
+        look_at_ms: next_ms.max(time_ms + RATE_PAUSE_MS),
+    })
 }
 
 /// The entry was applied, or will never be.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::batch::Incoming;
 use super::consumer::{Closed, Consumer, ConsumerId, Line, Push, Wish};
 use super::drains::Drains;
+use super::limits::Limits;
 use super::replica::Unapplied;
 use super::waiting::{Ready, Waiting};
 
@@ -19,12 +20,13 @@ use super::waiting::{Ready, Waiting};
 pub struct Consumers {
     next: ConsumerId,
     pub(super) all: BTreeMap<ConsumerId, Consumer>,
-    lines: BTreeMap<Line, Waiting>,
+    pub(super) lines: BTreeMap<Line, Waiting>,
     /// Where something may be ready for somebody.
     pub(super) dirty: BTreeSet<Line>,
     /// The last line that credit was asked for; the next one comes first, so that a backlog in one
     /// partition does not keep credit from the others.
-    last: Option<Line>,
+    pub(super) last: Option<Line>,
+    pub(super) limits: Limits,
     /// Who gives back what is unused once it was asked for.
     once: Vec<ConsumerId>,
     pub(super) drains: Drains,
@@ -120,8 +122,8 @@ impl Consumers {
                     self.dirty.insert(line);
                 }
                 if waiting.consumers.is_empty() && waiting.asked == 0 {
-                    self.lines.remove(&line);
                     self.dirty.remove(&line);
+                    self.forget(line);
                 }
             }
         }
@@ -135,6 +137,7 @@ impl Consumers {
         }
         self.lines.clear();
         self.dirty.clear();
+        self.limits.clear();
         self.drains.clear();
         self.undelivered.clear();
     }
@@ -210,6 +213,7 @@ impl Consumers {
     pub fn touched(&mut self, partition: PartitionId) {
         for (line, waiting) in self.lines.range_mut(lines_of(partition)) {
             waiting.stuck = false;
+            self.limits.look_again(*line);
             self.dirty.insert(*line);
         }
     }
@@ -218,6 +222,7 @@ impl Consumers {
     pub fn touched_all(&mut self) {
         for (line, waiting) in &mut self.lines {
             waiting.stuck = false;
+            self.limits.look_again(*line);
             self.dirty.insert(*line);
         }
     }
@@ -262,47 +267,29 @@ impl Consumers {
         let behind = |last| first.split_off(&last);
         let mut then = self.last.map(behind).unwrap_or_default();
         let last = self.last.filter(|last| then.remove(last));
-        for line in then.into_iter().chain(first).chain(last) {
-            let Some(waiting) = self.lines.get_mut(&line) else {
+        let order = then.into_iter().chain(first).chain(last).collect();
+        for line in self.limits.in_turn(order) {
+            let Some(waiting) = self.lines.get(&line) else {
                 continue;
             };
-            let Some(ready) = ready(line) else {
+            let Some(ready) = ready(line).filter(|_| !self.limits.is_slowed(line)) else {
                 continue;
             };
             let applied = if waiting.stuck {
-                Ready::default()
+                ready.nothing()
             } else {
                 ready
             };
             let coming = |group| incoming.get(&(line.0, group)).copied().unwrap_or(0);
             let coming = coming(None) + coming(Some(line.1));
-            let mut left = applied.left(coming, waiting.asked);
-            if left.at_most_once == 0 {
-                continue;
+            let there = applied.left(coming, waiting.asked);
+            let mut left = self.limits.left(line, there, waiting.asked);
+            let is_rated = left.at_most_once < there.at_most_once;
+            if left.at_most_once > 0 {
+                asked.extend(self.serve(line, applied, &mut left));
             }
-            let tiers = waiting.tiers(&self.all);
-            for tier in &tiers {
-                loop {
-                    let all = &mut self.all;
-                    let served = waiting.serve(all, *tier, (line, applied), &mut left);
-                    let more = tier.goes_first() && !served.is_empty() && left.at_most_once > 0;
-                    self.last = served.last().map_or(self.last, |_| Some(line));
-                    asked.extend(served);
-                    if !more {
-                        break;
-                    }
-                }
-            }
-            if left.at_most_once > 0 && waiting.asked == 0 {
-                for id in &waiting.consumers {
-                    let served = |consumer: &&mut Consumer| {
-                        left.by(consumer.wish.at_most_once) > 0
-                            && tiers.iter().any(|tier| tier.has(*id, consumer))
-                    };
-                    if let Some(consumer) = self.all.get_mut(id).filter(served) {
-                        consumer.starve(line);
-                    }
-                }
+            if is_rated && left.at_most_once == 0 {
+                self.limits.slow(line, ready.look_at_ms);
             }
         }
         for id in std::mem::take(&mut self.once) {
@@ -333,10 +320,14 @@ impl Consumers {
             waiting.asked = waiting.asked.saturating_sub(u64::from(max));
             waiting.stuck |= count < max && ready > 0 && ready >= asked.ready && !more;
             if waiting.consumers.is_empty() && waiting.asked == 0 {
-                self.lines.remove(&line);
+                self.forget(line);
             } else {
                 self.dirty.insert(line);
             }
+        }
+        if self.limits.answered(&asked.receive, count) {
+            let others = self.lines.range(lines_of(line.0));
+            self.dirty.extend(others.map(|(line, _)| *line));
         }
         if let Some(consumer) = self.all.get_mut(&asked.consumer) {
             consumer.reserved = consumer.reserved.saturating_sub(max);
@@ -377,7 +368,7 @@ impl Consumers {
 }
 
 /// Where consumers of a partition wait, of all groups.
-fn lines_of(partition: PartitionId) -> RangeInclusive<Line> {
+pub(super) fn lines_of(partition: PartitionId) -> RangeInclusive<Line> {
     (partition, 0)..=(partition, u32::MAX)
 }
 

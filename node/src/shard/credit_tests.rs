@@ -228,7 +228,7 @@ fn at_the_limit_of_leases_only_who_leases_nothing_is_asked_for() {
     let ((leases, _keep), (consumes, _keep_too)) = (open(false), open(true));
     let full = Ready {
         leased: 0,
-        at_most_once: 1_000,
+        ..Ready::of(1_000)
     };
     let asked = |consumers: &mut Consumers| {
         let asked = consumers.ask(&BTreeMap::new(), |_| Some(full));

@@ -33,13 +33,19 @@ pub fn stats<R: Runtime, P: Replica>(
     group: u32,
 ) -> Result<QueueStats, ApiError> {
     let mut sum = QueueStats::default();
+    let now = desk.replica.cluster_time();
     for partition in partitions {
         let (stats, lanes) = desk.replica.read(|machine, kv| {
             let lanes = machine.ready_by_lane(*partition, group);
             (machine.stats(kv, *partition, group), lanes)
         });
         match stats {
-            Ok(Some(stats)) => add(&mut sum, &counts(&stats, lanes.unwrap_or_default())),
+            Ok(Some(stats)) => {
+                let mut counted = counts(&stats, lanes.unwrap_or_default());
+                let slowed = stats.rate.is_some_and(|rate| rate.next_at > now);
+                counted.rates_used_up = u32::from(slowed && stats.ready > 0);
+                add(&mut sum, &counted);
+            }
             // Nothing was ever sent to it.
             Ok(None) => {}
             Err(error) => return Err(broken(desk.replica.id(), &error)),
@@ -73,6 +79,7 @@ fn counts(stats: &Stats, lanes: [u64; LANES]) -> QueueStats {
         ready_by_priority: lanes.into(),
         breakers_open: u32::from(matches!(stats.breaker, BreakerState::Open { .. })),
         breakers_half_open: u32::from(stats.breaker == BreakerState::HalfOpen),
+        rates_used_up: 0,
     }
 }
 
@@ -98,6 +105,7 @@ pub fn add(sum: &mut QueueStats, more: &QueueStats) {
     sum.retained_bytes += more.retained_bytes;
     sum.breakers_open += more.breakers_open;
     sum.breakers_half_open += more.breakers_half_open;
+    sum.rates_used_up += more.rates_used_up;
     let lanes = &mut sum.ready_by_priority;
     lanes.resize(lanes.len().max(more.ready_by_priority.len()), 0);
     for (sum, more) in lanes.iter_mut().zip(&more.ready_by_priority) {

@@ -83,11 +83,15 @@ pub fn loads<R: Runtime, P: Replica>(desk: &Desk<R, P>, queues: &dyn Queues) -> 
 }
 
 fn counts(stats: &Stats) -> ConsumerLoad {
-    // What a circuit breaker holds back is no work for anybody, whatever there is of it.
+    // What a circuit breaker or a rate holds back is no work for anybody, whatever there is of it.
     let (ready, blocked) = match stats.breaker {
         BreakerState::Closed => (stats.ready, stats.blocked),
         BreakerState::HalfOpen => (stats.ready.min(1), 0),
         BreakerState::Open { .. } => (0, 0),
+    };
+    let (ready, blocked) = match stats.rate {
+        None => (ready, blocked),
+        Some(rate) => (ready.min(rate.burst), blocked.min(rate.burst)),
     };
     ConsumerLoad {
         ready,

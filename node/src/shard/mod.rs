@@ -32,6 +32,7 @@ mod events;
 mod filter;
 mod inspect;
 mod intake;
+mod limits;
 mod load;
 pub mod location;
 mod moved;
@@ -58,6 +59,8 @@ pub mod wire;
 mod credit_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_limits;
 #[cfg(test)]
 mod tests_support;
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
@@ -22,7 +21,7 @@ use super::events;
 use super::intake::Lanes;
 use super::replica::{Replica, Unapplied, View};
 use crate::ordered::in_order;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, yield_once};
 
 /// Entries in flight at most.
 const IN_FLIGHT_MAX: usize = 4;
@@ -183,11 +182,12 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
     fn write(&mut self) -> bool {
         let desk = self.desk.clone();
         let mut seats = desk.seats();
+        let time = desk.replica.cluster_time();
+        seats.consumers.look_at_rates(time);
         let waiting = !desk.intake.is_draining() && seats.consumers.is_dirty();
         if self.lanes.is_empty() && !waiting {
             return false;
         }
-        let time = desk.replica.cluster_time();
         let (lanes, incoming) = (&mut self.lanes, &mut self.incoming);
         let consumers = &mut seats.consumers;
         let filled = desk
@@ -368,7 +368,9 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let desk = &self.desk;
         let seats = desk.seats();
         let due = [seats.sessions.next_due_ms(), seats.consumers.due_ms()];
+        let rates = seats.consumers.rates_due_ms();
         drop(seats);
+        let rates = rates.map(|due| due.saturating_sub(desk.replica.cluster_time()));
         let now = desk.now_ms();
         let own = due.into_iter().flatten().map(|due| due.saturating_sub(now));
         let tick = if self.ticking {
@@ -379,21 +381,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             let pause = (self.ticked_ms + TICK_PAUSE_MS).saturating_sub(desk.now_ms());
             left.map(|left| left.max(pause))
         };
-        let next = own.chain(tick).min();
+        let next = own.chain(tick).chain(rates).min();
         next.map_or(NAP, |ms| Duration::from_millis(ms.max(1)).min(NAP))
     }
-}
-
-/// Lets the other tasks that are ready run first.
-async fn yield_once() {
-    let mut yielded = false;
-    std::future::poll_fn(move |context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -11,21 +11,39 @@ use super::consumers::Asked;
 const SHARE_MIN: u64 = 16;
 
 /// Messages that a receive may find now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ready {
     /// That may be leased.
     pub leased: u64,
-    /// That may be delivered at most once: no less, as these count in no limit.
+    /// That may be delivered at most once: no less, as these count in no limit of leases.
     pub at_most_once: u64,
+    /// Leases that all groups of the partition together have room for.
+    pub room: u64,
+    /// Deliveries that the rate of the group has room for.
+    pub by_rate: u64,
+    /// When to look again once that is used up, in ms of the cluster's time.
+    pub look_at_ms: u64,
 }
 
 impl Ready {
-    /// The same of both.
+    /// The same of both, without limits.
     #[cfg(test)]
     pub fn of(messages: u64) -> Self {
         Self {
             leased: messages,
             at_most_once: messages,
+            room: u64::MAX,
+            by_rate: u64::MAX,
+            look_at_ms: 0,
+        }
+    }
+
+    /// With nothing there.
+    pub(super) fn nothing(self) -> Self {
+        Self {
+            leased: 0,
+            at_most_once: 0,
+            ..self
         }
     }
 
@@ -44,6 +62,7 @@ impl Ready {
         Self {
             leased: left(self.leased),
             at_most_once: left(self.at_most_once),
+            ..self
         }
     }
 

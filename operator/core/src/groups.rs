@@ -1,20 +1,12 @@
 //! Consumer groups of a Queue manifest as the node is asked for them, and as they compare.
-use roadstead_crds::{
-    CircuitBreaker, DEFAULT_GROUP, DEFAULT_MAX_IN_FLIGHT, Group, GroupDelivery, GroupStart,
-};
+use roadstead_crds::{CircuitBreaker, DEFAULT_GROUP, Group, GroupDelivery, GroupStart};
 use roadstead_proto::v1;
 
 use crate::queue::{duration, positive, set_default};
 use crate::validate::Violation;
 
-/// Deliveries in flight at most of the group `default`.
-pub fn max_in_flight(groups: &[Group]) -> u32 {
-    let default = groups.iter().find(|group| group.name == DEFAULT_GROUP);
-    positive(default.map_or(DEFAULT_MAX_IN_FLIGHT, |group| group.max_in_flight))
-}
-
-/// What is said of groups beside the limit of the default one.
-pub fn specification(groups: &[Group]) -> Result<Vec<v1::ConsumerGroup>, Violation> {
+/// What is said of groups. `most` are the deliveries in flight of the queue.
+pub fn specification(groups: &[Group], most: u32) -> Result<Vec<v1::ConsumerGroup>, Violation> {
     let group = |group: &Group| {
         let start = match group.start {
             GroupStart::Beginning => v1::GroupStart::Beginning,
@@ -28,12 +20,13 @@ pub fn specification(groups: &[Group]) -> Result<Vec<v1::ConsumerGroup>, Violati
             name: group.name.clone(),
             start: start.into(),
             delivery: delivery.into(),
-            max_in_flight: positive(group.max_in_flight),
+            max_in_flight: positive(group.max_in_flight.unwrap_or(0)),
             circuit_breaker: group.circuit_breaker.as_ref().map(breaker).transpose()?,
+            rate_per_second: positive(group.rate_per_second.unwrap_or(0)),
         })
     };
     let mut wanted = groups.iter().map(group).collect::<Result<_, _>>()?;
-    settle(&mut wanted, max_in_flight(groups));
+    settle(&mut wanted, most);
     Ok(wanted)
 }
 
@@ -57,15 +50,16 @@ pub fn settle(groups: &mut Vec<v1::ConsumerGroup>, most: u32) {
         if group.delivery() == v1::GroupDelivery::Unspecified {
             group.set_delivery(v1::GroupDelivery::Active);
         }
-        if group.max_in_flight == 0 {
-            group.max_in_flight = most;
+        if group.max_in_flight == most {
+            group.max_in_flight = 0;
         }
         if let Some(breaker) = &mut group.circuit_breaker {
             settle_breaker(breaker);
         }
     }
     groups.retain(|group| {
-        let says = group.max_in_flight != most
+        let says = group.max_in_flight != 0
+            || group.rate_per_second != 0
             || group.delivery() != v1::GroupDelivery::Active
             || group.circuit_breaker.is_some();
         group.name != DEFAULT_GROUP || says
@@ -91,37 +85,39 @@ mod tests {
     }
 
     #[test]
-    fn every_field_arrives_and_the_default_group_only_where_it_is_paused() {
+    fn every_field_arrives_and_the_default_group_only_where_something_is_said_of_it() {
         let given = groups(json!([
             {
                 "name": "search", "start": "End", "delivery": "Paused", "maxInFlight": 7,
-                "circuitBreaker": {"errorPercent": 60, "open": "2m"},
+                "ratePerSecond": 30, "circuitBreaker": {"errorPercent": 60, "open": "2m"},
             },
             {"name": "default", "maxInFlight": 9},
             {"name": "billing"},
         ]));
-        assert_eq!(max_in_flight(&given), 9);
-        let wire = specification(&given).unwrap();
+        let wire = specification(&given, 9).unwrap();
         let names: Vec<_> = wire.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(names, ["billing", "search"]);
         assert_eq!(
             (wire[0].start(), wire[0].delivery(), wire[0].max_in_flight),
-            (v1::GroupStart::Beginning, v1::GroupDelivery::Active, 20_000)
+            (v1::GroupStart::Beginning, v1::GroupDelivery::Active, 0)
         );
         assert_eq!(
             (wire[1].start(), wire[1].delivery(), wire[1].max_in_flight),
             (v1::GroupStart::End, v1::GroupDelivery::Paused, 7)
         );
+        assert_eq!((wire[0].rate_per_second, wire[1].rate_per_second), (0, 30));
         let breaker = wire[1].circuit_breaker.unwrap();
         assert_eq!((breaker.error_percent, breaker.min_deliveries), (60, 20));
         let seconds = [breaker.window, breaker.open].map(|span| span.unwrap().seconds);
         assert_eq!((seconds, wire[0].circuit_breaker), ([60, 120], None));
-        let paused = groups(json!([{"name": "default", "delivery": "Paused", "maxInFlight": 9}]));
-        assert_eq!(specification(&paused).unwrap().len(), 1);
-        assert_eq!(
-            (max_in_flight(&[]), specification(&[]).unwrap().len()),
-            (20_000, 0)
-        );
+        for said in [
+            json!({"name": "default", "delivery": "Paused"}),
+            json!({"name": "default", "maxInFlight": 8}),
+            json!({"name": "default", "ratePerSecond": 8}),
+        ] {
+            assert_eq!(specification(&groups(json!([said])), 9).unwrap().len(), 1);
+        }
+        assert_eq!(specification(&[], 9).unwrap().len(), 0);
     }
 
     #[test]
@@ -133,7 +129,7 @@ mod tests {
         let mut made_by_hand = vec![named("search"), named("default"), named("billing")];
         settle(&mut made_by_hand, 20_000);
         let given = groups(json!([{"name": "billing"}, {"name": "search"}]));
-        assert_eq!(made_by_hand, specification(&given).unwrap());
+        assert_eq!(made_by_hand, specification(&given, 20_000).unwrap());
         let by_hand = v1::ConsumerGroup {
             circuit_breaker: Some(v1::CircuitBreaker::default()),
             ..named("default")
@@ -141,7 +137,7 @@ mod tests {
         let mut by_hand = vec![by_hand];
         settle(&mut by_hand, 20_000);
         let broken = groups(json!([{"name": "default", "circuitBreaker": {}}]));
-        assert_eq!(by_hand, specification(&broken).unwrap());
+        assert_eq!(by_hand, specification(&broken, 20_000).unwrap());
         let mut bounded = vec![v1::ConsumerGroup {
             max_in_flight: 5,
             ..named("default")

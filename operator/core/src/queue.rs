@@ -69,6 +69,7 @@ pub fn specification(
         Some(bytes) => size(bytes, "spec.limits.maxBytes")?,
         None => 0,
     };
+    let max_in_flight = positive(spec.limits.max_in_flight);
     Ok(v1::QueueSpec {
         partitions: positive(spec.partitions),
         ordering: match spec.ordering {
@@ -101,7 +102,7 @@ pub fn specification(
             max_messages: u64::try_from(spec.limits.max_messages.unwrap_or(0)).unwrap_or(0),
             max_bytes,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
-            max_in_flight: groups::max_in_flight(&spec.groups),
+            max_in_flight,
             overflow: match spec.limits.overflow {
                 Overflow::Reject => v1::OverflowPolicy::Reject,
                 Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
@@ -111,7 +112,7 @@ pub fn specification(
             rate_per_second: positive(spec.limits.rate_per_second.unwrap_or(0)),
         }),
         deduplication: deduplication::specification(spec)?,
-        groups: groups::specification(&spec.groups)?,
+        groups: groups::specification(&spec.groups, max_in_flight)?,
         retain_after_ack: Some(duration(
             &spec.expiry.retain_after_ack,
             "spec.expiry.retainAfterAck",
@@ -320,7 +321,7 @@ mod tests {
             "groups": [{"name": "default", "maxInFlight": 7}, {"name": "search"}],
             "limits": {
                 "maxMessages": 10, "maxBytes": "1Ki", "maxMessageBytes": "1Mi",
-                "overflow": "DeadLetterOldest", "ratePerSecond": 500,
+                "overflow": "DeadLetterOldest", "ratePerSecond": 500, "maxInFlight": 7,
             },
             "priorities": {"aging": "5s"},
             "fairness": {"weights": [{"tenant": "b", "weight": 3}, {"tenant": "a", "weight": 2}]},

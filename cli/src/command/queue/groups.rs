@@ -7,7 +7,7 @@ use roadstead_client::proto::{CircuitBreaker, ConsumerGroup, GroupDelivery, Grou
 use crate::units;
 
 /// A group as it is written: `NAME`, then any of `:end`, `:paused`, `:N`, the most deliveries in
-/// flight, and what a circuit breaker is told.
+/// flight, `:rate=N`, the most deliveries per second, and what a circuit breaker is told.
 pub fn group(text: &str) -> Result<ConsumerGroup, String> {
     let mut parts = text.split(':');
     let mut group = ConsumerGroup {
@@ -24,19 +24,31 @@ pub fn group(text: &str) -> Result<ConsumerGroup, String> {
             ("end", _) => group.set_start(GroupStart::End),
             ("paused", _) => group.set_delivery(GroupDelivery::Paused),
             (_, Ok(most @ 1..=1_000_000)) => group.max_in_flight = most,
+            _ if part.starts_with("rate=") => group.rate_per_second = rate(part)?,
             _ => breaker(group.circuit_breaker.get_or_insert_default(), part)?,
         }
     }
     Ok(group)
 }
 
+fn wrong(part: &str) -> String {
+    let allowed = "end, paused, the most deliveries in flight (1..1000000), rate=1..10000000, \
+                   breaker=1..100, min=1..10000, window=1s..1h or open=1s..1h";
+    format!("{part:?} is not one of: {allowed}")
+}
+
+/// Reads how many deliveries per second there may be.
+fn rate(part: &str) -> Result<u32, String> {
+    let rate = part
+        .strip_prefix("rate=")
+        .and_then(|rate| rate.parse().ok());
+    let rate = rate.filter(|rate| (1..=10_000_000).contains(rate));
+    rate.ok_or_else(|| wrong(part))
+}
+
 /// Reads one thing that a circuit breaker is told.
 fn breaker(breaker: &mut CircuitBreaker, part: &str) -> Result<(), String> {
-    let wrong = || {
-        let allowed = "end, paused, the most deliveries in flight (1..1000000), breaker=1..100, \
-                       min=1..10000, window=1s..1h or open=1s..1h";
-        format!("{part:?} is not one of: {allowed}")
-    };
+    let wrong = || wrong(part);
     let (name, value) = part.split_once('=').ok_or_else(wrong)?;
     let number = |most: u32| {
         let number = value.parse().ok();
@@ -74,6 +86,11 @@ mod tests {
         assert_eq!(full.delivery(), GroupDelivery::Paused);
         assert_eq!(full.max_in_flight, 50);
         assert_eq!((plain.circuit_breaker, full.circuit_breaker), (None, None));
+        let slow = group("audit:rate=20:50").expect("a group");
+        assert_eq!((slow.rate_per_second, slow.max_in_flight), (20, 50));
+        for bad in ["a:rate=0", "a:rate=x", "a:rate=10000001", "a:rate"] {
+            assert!(group(bad).is_err(), "{bad}");
+        }
         let broken = group("audit:breaker=40:min=5:open=2m").expect("a group");
         let breaker = broken.circuit_breaker.expect("a breaker");
         assert_eq!((breaker.error_percent, breaker.min_deliveries), (40, 5));

@@ -120,7 +120,7 @@ pub struct Spec {
     /// Largest message, 1..16Mi
     #[arg(long, value_parser = message_bytes, allow_hyphen_values = true)]
     max_message_bytes: Option<u32>,
-    /// Deliveries in flight at most, 1..1000000
+    /// Deliveries in flight at most, of all groups together, 1..1000000
     #[arg(long, value_parser = value_parser!(u32).range(1..=1_000_000))]
     #[arg(allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
@@ -132,9 +132,9 @@ pub struct Spec {
     #[arg(long, value_enum)]
     overflow: Option<Overflow>,
     /// A consumer group beside `default`: NAME, and then any of :end (a new one begins with what
-    /// comes), :paused, :N (its deliveries in flight at most) and :breaker=PERCENT (pauses it while
-    /// so many of its deliveries fail; more by :min=N, :window=1m, :open=30s). Say it for each:
-    /// those that are not named go
+    /// comes), :paused, :N (its own deliveries in flight at most), :rate=N (its deliveries per second
+    /// at most) and :breaker=PERCENT (pauses it while so many of its deliveries fail; more by
+    /// :min=N, :window=1m, :open=30s). Say it for each: those that are not named go
     #[arg(long, value_name = "GROUP", value_parser = groups::group)]
     group: Vec<ConsumerGroup>,
     /// How long a message can be replayed after all groups have settled it, 0s..365d

@@ -42,6 +42,7 @@ mod tests {
                 paused: false,
                 max_in_flight: 0,
                 breaker: Some(breaker),
+                rate_per_second: 0,
             }],
             ..QueueSpec::default()
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::limits::MAX_RATE;
 use super::names::validate_namespace;
 use super::spec::{Checks, QueueSpec};
 use crate::codec::{Decoded, Put, Reader};
@@ -24,11 +25,14 @@ pub struct ConsumerGroup {
     pub start: GroupStart,
     /// It gets no deliveries.
     pub paused: bool,
-    /// Its deliveries in flight at most: 1..=1,000,000; 0: as the queue says.
+    /// Its own deliveries in flight at most: 1..=1,000,000, no more than those of the queue; 0: no
+    /// limit beside that of the queue.
     pub max_in_flight: u32,
     /// When it gets no deliveries for a while, because too many fail: 1..=100 percent of at least
     /// 1..=10,000 outcomes, window and open time 1 s..=1 h; None: never.
     pub breaker: Option<CircuitBreaker>,
+    /// Messages delivered per second at most: 0..=10,000,000; 0: no limit.
+    pub rate_per_second: u32,
 }
 
 /// The ids of a queue's groups beside the default one. An id is never used again.
@@ -71,10 +75,12 @@ impl GroupIds {
     /// What the partitions are told, each its share of the limits.
     pub(super) fn configs(&self, spec: &QueueSpec, share: impl Fn(u64) -> u64) -> Vec<GroupConfig> {
         let config = |group: &ConsumerGroup| {
+            let config = group.config();
             Some(GroupConfig {
                 id: self.id(&group.name)?,
-                max_in_flight: share(u64::from(group.max_in_flight)) as u32,
-                ..group.config()
+                max_in_flight: share(u64::from(config.max_in_flight)) as u32,
+                rate: share(config.rate),
+                ..config
             })
         };
         let mut configs: Vec<_> = spec.groups.iter().filter_map(config).collect();
@@ -112,6 +118,7 @@ impl ConsumerGroup {
             paused: self.paused,
             max_in_flight: self.max_in_flight,
             breaker: self.breaker,
+            rate: u64::from(self.rate_per_second) * 1_000,
         }
     }
 
@@ -137,6 +144,7 @@ impl ConsumerGroup {
             paused: config.paused,
             max_in_flight: config.max_in_flight,
             breaker: config.breaker,
+            rate_per_second: u32::try_from(config.rate / 1_000).unwrap_or(u32::MAX),
         })
     }
 }
@@ -163,13 +171,26 @@ impl Checks {
                 let why = "the default group begins with the queue: Beginning".into();
                 self.add("groups.start", why);
             }
-            let most = u64::from(group.max_in_flight);
-            self.range("groups.max_in_flight", most, 0, 1_000_000);
-            let partitions = u64::from(spec.partitions);
-            self.share("groups.max_in_flight", most, partitions);
+            self.in_flight(spec, group);
+            let rate = u64::from(group.rate_per_second);
+            self.range("groups.rate_per_second", rate, 0, u64::from(MAX_RATE));
             if let Some(breaker) = &group.breaker {
                 self.breaker(spec, breaker);
             }
+        }
+    }
+
+    fn in_flight(&mut self, spec: &QueueSpec, group: &ConsumerGroup) {
+        let field = "groups.max_in_flight";
+        let (most, all) = (group.max_in_flight, spec.max_in_flight);
+        self.range(field, u64::from(most), 0, 1_000_000);
+        self.share(field, u64::from(most), u64::from(spec.partitions));
+        if most > all && most <= 1_000_000 {
+            let why = format!(
+                "{most} is more than limits.max_in_flight, {all}, which all groups share: lower \
+                 it, or raise that"
+            );
+            self.add(field, why);
         }
     }
 }
@@ -186,6 +207,7 @@ mod tests {
             paused: false,
             max_in_flight: 0,
             breaker: None,
+            rate_per_second: 0,
         }
     }
 
@@ -225,13 +247,30 @@ mod tests {
         let mut both = spec(&["a", "default", "b"]);
         both.groups[0].max_in_flight = 10;
         both.groups[1].paused = true;
+        both.groups[1].rate_per_second = 3;
         ids.follow(&both);
         let configs = ids.configs(&both, |limit| limit / 2);
         let seen: Vec<_> = configs
             .iter()
-            .map(|c| (c.id, c.paused, c.max_in_flight))
+            .map(|c| (c.id, c.paused, c.max_in_flight, c.rate))
             .collect();
-        assert_eq!(seen, [(0, true, 0), (1, false, 0), (2, false, 5)]);
+        let expected = [(0, true, 0, 1_500), (1, false, 0, 0), (2, false, 5, 0)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_group_may_have_no_more_in_flight_than_its_queue() {
+        let mut greedy = spec(&["a"]);
+        greedy.max_in_flight = 100;
+        greedy.groups[0].max_in_flight = 100;
+        assert_eq!(validate(&greedy), Ok(()));
+        greedy.groups[0].max_in_flight = 101;
+        let violations = validate(&greedy).expect_err("more than the queue");
+        assert_eq!(violations.len(), 1);
+        let said = (violations[0].field, violations[0].message.as_str());
+        let why = "101 is more than limits.max_in_flight, 100, which all groups share: lower it, \
+                   or raise that";
+        assert_eq!(said, ("groups.max_in_flight", why));
     }
 
     #[test]
@@ -261,6 +300,9 @@ mod tests {
             ..QueueSpec::default()
         };
         assert_eq!(fields(&few), ["groups.max_in_flight"]);
+        let mut fast = spec(&["default"]);
+        fast.groups[0].rate_per_second = MAX_RATE + 1;
+        assert_eq!(fields(&fast), ["groups.rate_per_second"]);
         let names: Vec<_> = (0..MAX_GROUPS).map(|n| format!("g{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(fields(&spec(&names)), ["groups"]);

@@ -53,7 +53,7 @@ pub struct QueueSpec {
     pub max_bytes: u64,
     /// Largest message in bytes: 1..=16 MiB.
     pub max_message_bytes: u32,
-    /// Deliveries in flight per group at most: 1..=1,000,000.
+    /// Deliveries in flight at most, of all groups together: 1..=1,000,000.
     pub max_in_flight: u32,
     /// What becomes of a message beyond `max_messages` or `max_bytes`.
     pub overflow: Overflow,

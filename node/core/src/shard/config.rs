@@ -129,7 +129,7 @@ pub struct PartitionConfig {
     pub max_bytes: u64,
     /// Largest body in bytes; 0: no limit.
     pub max_message_bytes: u32,
-    /// Deliveries in flight per group at most; 0: no limit.
+    /// Deliveries in flight at most, of all groups together; 0: no limit.
     pub max_in_flight: u32,
     /// What becomes of a message that would go beyond `max_messages` or `max_bytes`.
     pub overflow: Overflow,

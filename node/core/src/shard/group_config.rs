@@ -28,16 +28,20 @@ pub struct GroupConfig {
     pub start: GroupStart,
     /// It gets no deliveries; what it has can be settled.
     pub paused: bool,
-    /// Deliveries in flight at most; 0: as the queue says.
+    /// Its own deliveries in flight at most, beside the limit of the queue; 0: no limit.
     pub max_in_flight: u32,
     /// When it gets no deliveries for a while, because too many fail; None: never.
     pub breaker: Option<CircuitBreaker>,
+    /// Messages delivered per 1,000 s at most, beside a burst of one second's worth or one message;
+    /// 0: no limit. What is delivered again counts again.
+    pub rate: u64,
 }
 
 // Frozen: these bits are in logs and rows. The others are reserved.
 const AT_END: u8 = 1;
 const PAUSED: u8 = 2;
 const HAS_BREAKER: u8 = 4;
+const HAS_RATE: u8 = 8;
 
 impl GroupConfig {
     pub(crate) fn encode_all(groups: &[Self], out: &mut Vec<u8>) {
@@ -66,17 +70,21 @@ impl GroupConfig {
         };
         let paused = if self.paused { PAUSED } else { 0 };
         let breaker = self.breaker.map_or(0, |_| HAS_BREAKER);
-        out.push(at_end | paused | breaker);
+        let rate = if self.rate != 0 { HAS_RATE } else { 0 };
+        out.push(at_end | paused | breaker | rate);
         out.put_varint(u64::from(self.max_in_flight));
         if let Some(breaker) = &self.breaker {
             breaker.encode(out);
+        }
+        if self.rate != 0 {
+            out.put_varint(self.rate);
         }
     }
 
     /// Reads what `encode` wrote.
     pub(crate) fn decode(id: u32, r: &mut Reader<'_>) -> Decoded<Self> {
         let flags = r.u8("flags of group")?;
-        if flags & !(AT_END | PAUSED | HAS_BREAKER) != 0 {
+        if flags & !(AT_END | PAUSED | HAS_BREAKER | HAS_RATE) != 0 {
             return r.fail("flags of group");
         }
         let has = |bit| flags & bit != 0;
@@ -93,6 +101,11 @@ impl GroupConfig {
                 Some(CircuitBreaker::decode(r)?)
             } else {
                 None
+            },
+            rate: if has(HAS_RATE) {
+                r.varint("rate of group")?
+            } else {
+                0
             },
         })
     }

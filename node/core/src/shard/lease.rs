@@ -56,7 +56,7 @@ impl View<'_> {
         self.group.delivery += 1;
         let number = self.group.delivery;
         let live = slots.len() as u32;
-        self.group.in_flight += u64::from(live);
+        self.count_leased(u64::from(live));
         let timer = slots.first().map_or(0, |slot| slot.deadline);
         let lease = Timer::Lease(self.keys.group, number);
         self.file(step.kv, timer, lease);
@@ -136,7 +136,7 @@ impl View<'_> {
         if delivery.batch.live == 0 {
             self.delivery_done(step.kv, number);
         }
-        self.group.in_flight -= 1;
+        self.uncount_leased(1);
         Ok(Some(Lease {
             position,
             delivery_count,

@@ -17,6 +17,7 @@ mod circuit_breaker;
 mod config;
 mod deduplication;
 mod delivery;
+mod delivery_rate;
 mod depart;
 mod due;
 mod entry;
@@ -26,6 +27,7 @@ mod header;
 mod hot;
 mod id;
 mod ids;
+mod in_flight;
 mod keys;
 mod lanes;
 mod lease;
@@ -90,6 +92,6 @@ pub use reply::{
     Applied, DeadLetterReason, Delivered, Digested, Event, EventKind, Outbox, OutboxMessage,
     OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome,
 };
-pub use stats::{BreakerState, Stats, Totals};
+pub use stats::{BreakerState, RateState, Stats, Totals};
 pub use stream::MAX_PRIORITY;
 pub use tenants::{MAX_WEIGHT, MAX_WEIGHTS, TenantWeight};

@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) config: PartitionConfig,
     pub(crate) state: State,
     stored: State,
+    /// Leased messages of all groups.
+    pub(crate) in_flight: u64,
     /// Which positions count for which groups.
     pub(crate) spans: Spans,
     pub(crate) blocks: Hot<Block>,
@@ -105,6 +107,7 @@ impl Partition {
             state,
             // Differs from the state, so that the first flush writes the row.
             stored: State::default(),
+            in_flight: 0,
             spans: Spans::default(),
             blocks: Hot::new(),
             lines: Tracked::new(),
@@ -150,6 +153,7 @@ impl Partition {
         }
         partition.groups_changed();
         partition.set_groups();
+        partition.sum_in_flight();
         partition.state = state;
         partition.stored = state;
         partition.load_outboxes(kv)?;

@@ -144,7 +144,7 @@ impl View<'_> {
                 self.pass(stream);
             }
             Place::Blocked => self.group.blocked -= 1,
-            Place::Leased => self.group.in_flight -= 1,
+            Place::Leased => self.uncount_leased(1),
             Place::Returned(back) => {
                 step.kv.delete(&self.keys.returned(stream, position));
                 self.uncount_returned(stream);

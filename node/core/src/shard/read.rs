@@ -23,7 +23,7 @@ type Flow = Result<ControlFlow<()>, KvError>;
 
 impl ShardMachine {
     /// Messages of a group that a Receive may find now: no more than may still be leased, 0 for
-    /// what is not here or gets no deliveries at present. Cheap.
+    /// what is not here or gets no deliveries at present. Its rate is not asked. Cheap.
     pub fn ready(&self, partition: PartitionId, group: u32) -> u64 {
         self.ready_for(partition, group, false)
     }
@@ -186,6 +186,7 @@ impl Look<'_> {
             },
             next_due_at,
             breaker: self.breaker_state(),
+            rate: self.rate_state(),
             totals: totals(&self.state, self.group),
         })
     }

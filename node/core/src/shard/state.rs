@@ -87,6 +87,8 @@ pub(crate) struct Group {
     pub(crate) at: u64,
     /// And the position before which its way ends.
     pub(crate) end: u64,
+    /// Until when its rate is used up, in ns since 1970.
+    pub(crate) rate_until: u64,
 }
 
 /// Whether a group is on its way through all positions.
@@ -149,7 +151,7 @@ impl Group {
         self.phase != Phase::Settled && (self.at..self.end).contains(&position)
     }
 
-    fn fields(&mut self) -> [&mut u64; 21] {
+    fn fields(&mut self) -> [&mut u64; 22] {
         [
             &mut self.epoch,
             &mut self.cursor,
@@ -172,6 +174,7 @@ impl Group {
             &mut self.passed,
             &mut self.at,
             &mut self.end,
+            &mut self.rate_until,
         ]
     }
 
@@ -264,12 +267,12 @@ mod tests {
         assert_eq!(
             group.encode(),
             [
-                1, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21
+                1, 2, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22
             ]
         );
         assert_eq!(Group::decode(&group.encode()), Ok(group));
         assert_eq!((state.redriven, state.rate_until), (13, 20));
-        assert_eq!((group.epoch, group.end), (1, 21));
+        assert_eq!((group.epoch, group.end, group.rate_until), (1, 21, 22));
     }
 
     #[test]

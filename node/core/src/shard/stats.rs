@@ -31,8 +31,19 @@ pub struct Stats {
     pub next_due_at: Option<u64>,
     /// Of the group's circuit breaker; closed where it has none.
     pub breaker: BreakerState,
+    /// What the group's rate lets it have; None: it has no rate.
+    pub rate: Option<RateState>,
     /// Totals since the partition was created.
     pub totals: Totals,
+}
+
+/// How far the rate of a group is used up in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateState {
+    /// When it lets the group have a message, in ms since 1970; may be long ago.
+    pub next_at: u64,
+    /// Messages that it may have at once after a rest, at least 1.
+    pub burst: u64,
 }
 
 /// Whether the circuit breaker of a group lets it have deliveries of a partition.

@@ -46,6 +46,7 @@ impl Take {
         } else {
             0
         };
+        let room = room.min(look.room_in_rate(now));
         let max = u64::from(max).min(room).min(pending) as usize;
         let messages = Vec::with_capacity(max);
         let slots = Vec::with_capacity(if at_most_once { 0 } else { max });
@@ -81,6 +82,7 @@ impl Take {
             run.note(p);
         }
         let more = scan == 0 && self.messages.len() < self.max;
+        p.use_delivery_rate(step.now, self.messages.len() as u64);
         let slots = std::mem::take(&mut self.slots);
         let delivery = if slots.is_empty() {
             0
@@ -268,21 +270,5 @@ impl Look<'_> {
     pub(crate) fn delivers(&self) -> bool {
         let is_open = matches!(*self.breaker, Breaker::Open(_));
         !self.setting.paused && !is_open && self.group.phase == Phase::Settled
-    }
-
-    /// Messages that may still be delivered before the limit of leases is reached; what is
-    /// delivered at most once is not leased. One alone while a circuit breaker is half-open.
-    pub(crate) fn room_in_flight(&self, at_most_once: bool) -> u64 {
-        if *self.breaker == Breaker::HalfOpen {
-            return u64::from(self.group.in_flight == 0);
-        }
-        let limit = match self.setting.max_in_flight {
-            0 => u64::from(self.config.max_in_flight),
-            own => u64::from(own),
-        };
-        if limit == 0 || at_most_once || self.config.delivery == Delivery::AtMostOnce {
-            return u64::MAX;
-        }
-        limit.saturating_sub(self.group.in_flight)
     }
 }

@@ -50,6 +50,7 @@ impl Partition {
             }
         }
         self.reset_breakers(step, &wanted);
+        self.cut_delivery_rates(step, &wanted);
         self.set_groups();
         let is_wanted = |id: &u32| wanted.binary_search_by_key(id, |group| group.id).is_ok();
         let gone: Vec<u32> = self
@@ -89,6 +90,18 @@ impl Partition {
             {
                 self.touched.insert(setting.id);
                 View::new(&mut self.shared, slot).reset_breaker(step.kv);
+            }
+        }
+    }
+
+    /// Of a rate that was another one no more than a burst is used up.
+    fn cut_delivery_rates(&mut self, step: &Step<'_>, wanted: &[GroupConfig]) {
+        for setting in wanted {
+            if let Some(slot) = self.groups.get_mut(&setting.id)
+                && slot.setting().rate != setting.rate
+            {
+                self.touched.insert(setting.id);
+                View::new(&mut self.shared, slot).cut_delivery_rate(setting.rate, step.now);
             }
         }
     }
@@ -139,6 +152,7 @@ impl Partition {
         slot.standing().forget(step.kv, self.shared.keys.of(id));
         let mut view = View::new(&mut self.shared, slot);
         view.reset_breaker(step.kv);
+        view.uncount_leased(view.group.in_flight);
         if view.group.phase != Phase::Leaving {
             view.group.phase = Phase::Leaving;
             view.group.at = view.group.start;
@@ -172,6 +186,7 @@ impl Partition {
         if let Some(slot) = self.groups.get_mut(&id) {
             slot.write_back(step.kv);
             let mut view = View::new(&mut self.shared, slot);
+            view.uncount_leased(view.group.in_flight);
             let start = view.group.start.min(position);
             *view.group = Group {
                 phase: Phase::Seeking,
@@ -181,7 +196,6 @@ impl Partition {
                 passed: state.placed,
                 returned: 0,
                 backing_off: 0,
-                in_flight: 0,
                 blocked: 0,
                 engaged: 0,
                 start,

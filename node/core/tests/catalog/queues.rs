@@ -339,6 +339,7 @@ fn partitions_hear_of_the_groups_of_their_queue() {
         paused: false,
         max_in_flight: 10,
         breaker: None,
+        rate_per_second: 0,
     };
     let spec = |names: &[&str]| QueueSpec {
         partitions: 2,

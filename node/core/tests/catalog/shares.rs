@@ -30,12 +30,14 @@ fn partitions_hear_of_rate_aging_weights_and_breakers() {
             paused: false,
             max_in_flight: 0,
             breaker: Some(breaker),
+            rate_per_second: 100,
         }],
         ..QueueSpec::default()
     };
     let config = world.queue(create("q", spec(8, 10))).partition_config();
     assert_eq!((config.rate, config.aging_ms), (1_250, 500));
     assert_eq!(config.groups[0].breaker, Some(breaker));
+    assert_eq!(config.groups[0].rate, 12_500);
     let mut tenants = [key_hash(b"a"), key_hash(b"b")];
     tenants.sort_unstable();
     let weights = tenants.map(|tenant| TenantWeight { tenant, weight: 3 });

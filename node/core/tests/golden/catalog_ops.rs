@@ -81,6 +81,7 @@ fn fair() -> Op {
                 paused: false,
                 max_in_flight: 0,
                 breaker: Some(BREAKER),
+                rate_per_second: 200,
             }],
             aging_ms: 500,
             weights: vec![TenantShare {
@@ -125,6 +126,7 @@ fn queues() -> Vec<(&'static str, Op)> {
                 paused: true,
                 max_in_flight: 300,
                 breaker: None,
+                rate_per_second: 0,
             }],
             retain_ms: 60_000,
             ..QueueSpec::default()

@@ -86,6 +86,7 @@ fn configure_groups(partition: PartitionId) -> Op {
         paused: true,
         max_in_flight: 500,
         breaker: None,
+        rate: 0,
     };
     let config = PartitionConfig {
         revision: 3,
@@ -107,6 +108,7 @@ fn configure_breaker(partition: PartitionId) -> Op {
         revision: 3,
         groups: vec![GroupConfig {
             breaker: Some(breaker),
+            rate: 3_500,
             ..GroupConfig::default()
         }],
         rate: 2_500,

@@ -18,8 +18,8 @@ impl Shard {
         found.copied().unwrap_or(default)
     }
 
-    /// The groups `NAME[:End][:Paused][:MAX_IN_FLIGHT][:bBREAKER],…`; names that are new get new
-    /// ids. `default` is the default group. A breaker: `bPERCENT/MIN/WINDOW/OPEN`.
+    /// The groups `NAME[:End][:Paused][:MAX_IN_FLIGHT][:bBREAKER][:rRATE],…`; names that are new
+    /// get new ids. `default` is the default group. A breaker: `bPERCENT/MIN/WINDOW/OPEN`.
     pub fn groups_of(&mut self, command: &Command) -> Vec<GroupConfig> {
         let text = command.text("groups", "");
         let mut groups = Vec::new();
@@ -45,6 +45,9 @@ impl Shard {
                     "End" => group.start = GroupStart::End,
                     "Paused" => group.paused = true,
                     part if part.starts_with('b') => group.breaker = Some(breaker(&part[1..])),
+                    part if part.starts_with('r') => {
+                        group.rate = part[1..].parse().expect("a number");
+                    }
                     max => group.max_in_flight = max.parse().expect("a number"),
                 }
             }

@@ -266,7 +266,7 @@ impl Shard {
             .expect("rows can be read")
             .expect("there is such a queue");
         vec![format!(
-            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}{}",
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}{}{}",
             s.ready,
             s.in_flight,
             s.delayed,
@@ -284,6 +284,12 @@ impl Shard {
                 BreakerState::Closed => String::new(),
                 BreakerState::Open { until } => format!(", open until {}", until - BEGIN),
                 BreakerState::HalfOpen => ", half-open".into(),
+            },
+            match s.rate {
+                Some(rate) if rate.next_at > self.now => {
+                    format!(", slowed until {}", rate.next_at - BEGIN)
+                }
+                _ => String::new(),
             }
         )]
     }

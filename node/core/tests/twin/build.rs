@@ -137,9 +137,7 @@ impl World {
         if config.reuse && last > 0 {
             let asked = config.default_group.unwrap_or(Asked {
                 start: GroupStart::End,
-                paused: false,
-                max_in_flight: 0,
-                breaker: None,
+                ..Asked::default()
             });
             groups.push(group_config(last, asked));
         }
@@ -364,6 +362,7 @@ fn group_config(id: u32, asked: Asked) -> GroupConfig {
         paused,
         max_in_flight,
         breaker,
+        rate,
     } = asked;
     GroupConfig {
         id,
@@ -371,6 +370,7 @@ fn group_config(id: u32, asked: Asked) -> GroupConfig {
         paused,
         max_in_flight,
         breaker,
+        rate,
     }
 }
 

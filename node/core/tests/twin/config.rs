@@ -10,12 +10,13 @@ use roadstead_core::shard::{
 };
 
 /// What a group asks for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Asked {
     pub start: GroupStart,
     pub paused: bool,
     pub max_in_flight: u32,
     pub breaker: Option<CircuitBreaker>,
+    pub rate: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -125,12 +126,14 @@ fn asked() -> impl Strategy<Value = Asked> {
         weighted(0.1),
         max_in_flight,
         proptest::option::weighted(0.4, breaker()),
+        prop_oneof![2 => Just(0_u64), 1 => rate()],
     );
-    of.prop_map(|(start, paused, max_in_flight, breaker)| Asked {
+    of.prop_map(|(start, paused, max_in_flight, breaker, rate)| Asked {
         start,
         paused,
         max_in_flight,
         breaker,
+        rate,
     })
 }
 
@@ -185,7 +188,7 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![4 => Just(0_u64), 1 => Just(4)],
         prop_oneof![4 => Just(0_u64), 1 => Just(60)],
         prop_oneof![4 => Just(0_u32), 1 => Just(12)],
-        prop_oneof![4 => Just(0_u32), 1 => Just(2)],
+        prop_oneof![4 => Just(0_u32), 1 => 1_u32..4],
         (overflow(), deduplication(), rate()),
     );
     let groups = (

@@ -12,6 +12,9 @@ use super::world::{Check, World};
 pub fn stats(world: &World, p: &Partition) -> Check {
     prop_assert_eq!(world.machine.stats(&world.kv, p.id, 777), Ok(None));
     prop_assert_eq!(world.machine.ready(p.id, 777), 0);
+    prop_assert_eq!(world.machine.delivery_rate(p.id, 777, world.now), None);
+    let room = world.machine.room_in_flight(p.id);
+    prop_assert_eq!(room, p.room_of_all(), "what all groups may lease");
     for group in p.groups.keys() {
         stats_of(world, p, *group)?;
     }
@@ -131,5 +134,13 @@ fn deliveries(world: &World, p: &Partition, (group, ready): (u32, u64)) -> Check
     prop_assert_eq!(world.machine.delivers(p.id, group), p.delivers(group));
     let at_most_once = world.machine.ready_at_most_once(p.id, group);
     prop_assert_eq!(at_most_once, may_go(true));
+    let of_group = &p.groups[&group];
+    let next = of_group.next_by_rate();
+    let rate = next.map(|next| (of_group.room_in_rate(world.now), next));
+    let known = world.machine.delivery_rate(p.id, group, world.now);
+    prop_assert_eq!(known.map(|(room, _)| room), rate.map(|(room, _)| room));
+    // Before it is there again, a machine may say any time that is over.
+    let due = |rate: Option<(u64, u64)>| rate.map(|(_, next)| next.max(world.now));
+    prop_assert_eq!(due(known), due(rate), "when the rate has room");
     Ok(())
 }

@@ -55,6 +55,7 @@ impl World {
             (Op::Receive(op), Reply::Received(received)) => {
                 self.cover_delivery(received);
                 self.cover_once(op, received);
+                self.cover_limits(op, received);
             }
             (_, Reply::Settled(outcomes)) => {
                 for outcome in outcomes {

@@ -13,6 +13,7 @@ impl Partition {
         };
         let once = op.at_most_once || self.config.delivery == Delivery::AtMostOnce;
         let mut max = u64::from(op.max).min(self.room_in_flight(op.group, once));
+        max = max.min(group.room_in_rate(fx.now));
         if !self.delivers(op.group) {
             max = 0;
         }
@@ -38,6 +39,7 @@ impl Partition {
                 let mine = mine.clone();
                 let m = self.messages.iter().find(|m| m.sequence == sequence);
                 let seen = seen((m.expect("it is there"), &mine), slot, deadline);
+                self.groups.entry(op.group).or_default().use_rate(now);
                 let totals = self.totals(op.group);
                 totals.delivered += 1;
                 totals.redelivered += u64::from(seen.count > 1);
@@ -62,19 +64,29 @@ impl Partition {
 
     /// Messages that a group may get before its limit of leases is reached.
     pub fn room_in_flight(&self, group: u32, once: bool) -> u64 {
-        if self.groups[&group].breaker == Circuit::HalfOpen {
-            return u64::from(self.in_flight(group) == 0);
+        let of_group = &self.groups[&group];
+        let mut room = u64::MAX;
+        if of_group.breaker == Circuit::HalfOpen {
+            room = u64::from(self.in_flight(group) == 0);
         }
-        let own = self.groups[&group].setting.max_in_flight;
-        let limit = if own == 0 {
-            self.config.max_in_flight
-        } else {
-            own
-        };
-        if limit == 0 || once || self.config.delivery == Delivery::AtMostOnce {
+        if once || self.config.delivery == Delivery::AtMostOnce {
+            return room;
+        }
+        let own = of_group.setting.max_in_flight;
+        if own != 0 {
+            room = room.min(u64::from(own).saturating_sub(self.in_flight(group)));
+        }
+        room.min(self.room_of_all())
+    }
+
+    /// Messages that all groups together may get before the limit of their queue is reached.
+    pub fn room_of_all(&self) -> u64 {
+        let limit = u64::from(self.config.max_in_flight);
+        if limit == 0 || self.config.delivery == Delivery::AtMostOnce {
             return u64::MAX;
         }
-        u64::from(limit).saturating_sub(self.in_flight(group))
+        let leased = self.groups.keys().map(|group| self.in_flight(*group));
+        limit.saturating_sub(leased.sum())
     }
 
     pub fn settle_all(&mut self, op: &Settle, fx: &mut Effects) -> Seen {

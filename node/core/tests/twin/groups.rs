@@ -33,6 +33,9 @@ impl Partition {
             if group.setting.breaker != setting.breaker {
                 group.breaker = Circuit::default();
             }
+            if group.setting.rate != setting.rate {
+                group.change_bucket(setting.rate, fx.now);
+            }
             group.setting = *setting;
             self.last_group = self.last_group.max(setting.id);
             if is_new && setting.start == GroupStart::Beginning {

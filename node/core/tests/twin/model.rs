@@ -168,6 +168,8 @@ pub struct Group {
     pub epoch: u64,
     pub delivery: u64,
     pub breaker: Circuit,
+    /// What its rate has yet to wait for, in ns, and when that was, in ms.
+    pub debt: (u128, u64),
     /// Of each lane: whose turn it is, and how many messages it may take yet.
     pub turns: BTreeMap<u8, (Stream, u64)>,
     /// What is not of the whole partition.

@@ -128,6 +128,41 @@ fn rates() -> Vec<String> {
     wanted
 }
 
+/// Of limits of deliveries.
+fn limits() -> Vec<String> {
+    let mut wanted = Vec::new();
+    for order in ["None", "PerKey", "Strict"] {
+        for what in [
+            "in flight of all full",
+            "in flight of all full by others",
+            "in flight of all full, own room",
+            "in flight of one full, room of all",
+            "in flight of all full after a seek",
+            "delivery rate",
+            "delivery rate used up",
+            "delivery rate of another group",
+            "delivery rate of one that comes again",
+            "delivery rate at most once",
+            "delivery rate used up at most once",
+            "delivery rate after a seek",
+        ] {
+            wanted.push(format!("{what} {order}"));
+        }
+    }
+    for order in ["None", "PerKey"] {
+        wanted.push(format!("delivery rate used up by several {order}"));
+    }
+    for what in [
+        "in flight of all full, half-open",
+        "delivery rate used up, half-open",
+        "delivery rate used up, breaker open",
+        "delivery rate used up, paused",
+    ] {
+        wanted.push(what.into());
+    }
+    wanted
+}
+
 /// Of deliveries that have failed.
 fn attempts() -> Vec<String> {
     let mut wanted = Vec::new();
@@ -255,6 +290,7 @@ pub fn wanted() -> Vec<String> {
     wanted.extend(at_most_once());
     wanted.extend(breakers());
     wanted.extend(rates());
+    wanted.extend(limits());
     wanted.extend(attempts());
     wanted.extend(ONCE.iter().map(|name| (*name).to_owned()));
     wanted

@@ -4,6 +4,7 @@ mod consumers;
 mod deliveries;
 mod failures;
 mod groups;
+mod limits;
 mod priorities;
 mod refused;
 mod sends;
