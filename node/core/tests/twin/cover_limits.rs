@@ -91,10 +91,6 @@ fn rate(p: &Partition, (op, received): (&Receive, &Received), now: u64) -> Vec<&
             "delivery rate used up, breaker open",
             used_up && matches!(group.breaker, Circuit::Open(_)),
         ),
-        (
-            "delivery rate used up, paused",
-            used_up && group.setting.paused,
-        ),
     ];
     what.into_iter()
         .filter(|(_, is)| *is)

@@ -54,6 +54,7 @@ features! {
     End "group from end"
     Paused "group paused"
     GroupMaxInFlight "group's limit"
+    GroupRate "group's rate"
     BreakerClosed "breaker closed"
     BreakerOpen "breaker open"
     BreakerHalfOpen "breaker half-open"
@@ -230,6 +231,7 @@ fn group(found: &mut Features, group: &Group) {
         paused,
         max_in_flight,
         breaker,
+        rate,
     } = group.setting;
     found.add(match start {
         GroupStart::Beginning => Feature::Beginning,
@@ -237,6 +239,7 @@ fn group(found: &mut Features, group: &Group) {
     });
     found.add_if(paused, Feature::Paused);
     found.add_if(max_in_flight != 0, Feature::GroupMaxInFlight);
+    found.add_if(rate != 0, Feature::GroupRate);
     found.add_if(group.epoch > 0, Feature::Sought);
     if breaker.is_some() {
         found.add(match told(&group.breaker) {

@@ -72,7 +72,7 @@ pub fn met(twin: &Twin, op: &Op) -> Features {
         Op::OutboxDone(op) => (op.source, None),
         Op::Purge(op) => (op.partition, None),
         Op::Redrive(op) => (op.partition, None),
-        Op::DeleteMessage(op) => (op.partition, op.lease.map(|lease| lease.group)),
+        Op::DeleteMessage(op) => (op.partition, None),
         Op::Seek(op) => (op.partition, Some(op.group)),
     };
     let p = twin.partitions.get(&id).filter(|p| !p.dropping);

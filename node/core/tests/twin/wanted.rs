@@ -156,7 +156,6 @@ fn limits() -> Vec<String> {
         "in flight of all full, half-open",
         "delivery rate used up, half-open",
         "delivery rate used up, breaker open",
-        "delivery rate used up, paused",
     ] {
         wanted.push(what.into());
     }
@@ -236,7 +235,6 @@ const ONCE: &[&str] = &[
     "deleted Done with a lease",
     "deleted Done with a lease of another group",
     "deleted Done with several leases",
-    "deleted Leased with several leases",
     "deleted Done: of several groups",
     "deleted Done: replayed",
     "deleted Done: retained",
