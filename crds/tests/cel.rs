@@ -218,7 +218,7 @@ fn deduplication() {
 
 #[test]
 fn no_group_may_have_more_in_flight_than_its_queue() {
-    let with = |all: serde_json::Value, one: i32| {
+    let with = |all: Value, one: i32| {
         let groups = json!([{"name": "a"}, {"name": "b", "maxInFlight": one}]);
         queue(&json!({"limits": all, "groups": groups}))
     };

@@ -1,4 +1,5 @@
 //! The stories, in the order in which they run.
+mod groups;
 mod grow;
 mod install;
 mod invalid_queue;
@@ -23,6 +24,7 @@ const STORIES: &[Entry] = &[
     Entry::new("invalid_queue", Lane::Beside, invalid_queue::tell),
     Entry::new("strangers", Lane::Beside, strangers::tell),
     Entry::new("retain", Lane::Beside, retain::tell),
+    Entry::new("groups", Lane::Beside, groups::tell),
     Entry::new("scaler", Lane::Beside, scaler::tell),
     Entry::new("uninstall", Lane::Last, uninstall::tell),
 ];

@@ -161,8 +161,8 @@ impl Table {
     pub fn check(&self) -> Vec<String> {
         let heads: Vec<_> = commands().map(|name| &name[..name.len().min(6)]).collect();
         let line = |name: &str, cells: &[String]| {
-            let cells: String = cells.iter().map(|cell| format!(" {cell:>6}")).collect();
-            println!("{name:>20}{cells}");
+            let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:>6}")).collect();
+            println!("{name:>20} {}", cells.join(" "));
         };
         line(
             "",
