@@ -28,6 +28,9 @@ use super::net::LiveNet;
 /// A node on tokio.
 pub type LiveNode = Arc<Node<TokioRuntime>>;
 
+/// How long what a session holds stays its own when it is gone.
+pub const SESSION_GRACE: Duration = Duration::from_secs(4);
+
 /// The machine's clocks.
 struct MachineClock(Instant);
 
@@ -133,7 +136,7 @@ impl LiveHost {
                 clock: Arc::new(MachineClock(Instant::now())),
                 scope: NodeScope::default(),
                 shard_options: ShardOptions {
-                    session_grace: Duration::from_secs(2),
+                    session_grace: SESSION_GRACE,
                     digest_pause: Duration::from_millis(100),
                     digest_interval: Duration::from_millis(300),
                     ..ShardOptions::default()

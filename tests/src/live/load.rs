@@ -14,6 +14,7 @@ use roadstead_proto::v1::{
 use tokio::task::JoinHandle;
 
 use super::cluster::{LiveCluster, queue_ref};
+use super::host::SESSION_GRACE;
 use crate::sim::history::{
     Acknowledged, Action, Answer, Delivered, History, Ms, Sent, Settled, Trouble,
 };
@@ -108,7 +109,7 @@ impl Load {
             consumer.await?;
         }
         let rules = Rules {
-            session_grace: 2_000,
+            session_grace: Ms::try_from(SESSION_GRACE.as_millis()).unwrap_or(Ms::MAX),
             dead_queue: "none",
             max_deliveries: 1_000,
         };

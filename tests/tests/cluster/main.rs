@@ -11,13 +11,16 @@ mod promises;
 mod quotas;
 mod volumes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_node::catalog::divergence::DigestCounts;
 use roadstead_node::node::Ending;
+use roadstead_node::raft::types::GroupId;
 use roadstead_node::store::StoreOptions;
 use roadstead_proto::v1::QueueSpec;
+use roadstead_tests::live::cluster::{SHARDS, until};
 use roadstead_tests::live::load::{PARTITIONS, QUEUE};
 use roadstead_tests::live::{LiveCluster, LiveHost, Load};
 
@@ -64,10 +67,34 @@ async fn with_queue(founded: anyhow::Result<LiveCluster>) -> LiveCluster {
 }
 
 async fn settle(cluster: &Arc<LiveCluster>, load: Load) {
+    compare(cluster).await;
     let DigestCounts { agreed, mismatched } = digests(cluster);
     println!("{agreed} digests alike, {mismatched} not");
     assert_eq!(mismatched, 0, "replicas differ");
     settle_damaged(cluster, load).await;
+}
+
+/// Waits until the replicas of each shard have been compared once more, and were found alike.
+async fn compare(cluster: &LiveCluster) {
+    let alike = || {
+        let mut alike = BTreeMap::<GroupId, u64>::new();
+        for node in cluster.hosts.iter().filter_map(LiveHost::node) {
+            for (shard, counts) in node.digest_counts() {
+                *alike.entry(shard).or_default() += counts.agreed;
+            }
+        }
+        alike
+    };
+    let before = alike();
+    let compared = until("the replicas of each shard to be compared", || {
+        let now = alike();
+        if (1..=SHARDS).all(|shard| now.get(&shard) > before.get(&shard)) {
+            Ok(())
+        } else {
+            Err(format!("{now:?} digests alike, {before:?} before"))
+        }
+    });
+    compared.await.expect("they are compared all the time");
 }
 
 /// What the nodes that run have found of all shards, as far as they led the catalog.

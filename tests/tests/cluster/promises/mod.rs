@@ -1,6 +1,7 @@
 //! What a queue promises, as the client library sees it, while a leader is killed in the middle.
 
 mod consumers;
+mod contents;
 mod deliveries;
 mod failures;
 mod groups;
@@ -8,14 +9,16 @@ mod limits;
 mod priorities;
 mod refused;
 mod sends;
+mod streams;
+mod times;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use roadstead_client::proto::QueueSpec;
+use roadstead_client::proto::{QueueSpec, QueueStats};
 use roadstead_client::{Client, Consumer, Delivery, Producer};
 use roadstead_tests::live::{LiveCluster, LiveHost};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::small;
 
@@ -43,6 +46,21 @@ impl Scene {
     async fn queue(&self, name: &str, spec: QueueSpec) {
         let created = self.client.create_queue(name, spec).await;
         created.expect("the queue is created");
+    }
+
+    /// The counts of a queue, once the leaders of all of its partitions tell them.
+    async fn stats(&self, queue: &str) -> QueueStats {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let stats = self.client.queue_stats(queue).await;
+            if let Ok(stats) = &stats
+                && stats.partitions_unavailable == 0
+            {
+                return stats.clone();
+            }
+            assert!(Instant::now() < deadline, "{queue}: {stats:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Kills the node that leads the first partition of a queue.
