@@ -66,6 +66,8 @@ mod tests_support;
 #[cfg(test)]
 mod tests_upkeep;
 #[cfg(test)]
+mod tests_waits;
+#[cfg(test)]
 pub(crate) mod twin;
 
 pub use consumer::Rank;

@@ -141,14 +141,21 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) async fn open(cluster: &TwinCluster, session: &str, held: &[Bytes]) -> Self {
+        let open = SubscriptionOpen {
+            session_id: session.to_owned(),
+            held_receipts: held.to_vec(),
+            ..SubscriptionOpen::default()
+        };
+        Self::open_as(cluster, open).await
+    }
+
+    pub(super) async fn open_as(cluster: &TwinCluster, open: SubscriptionOpen) -> Self {
         stats(cluster, QUEUE).await;
         let open = SubscriptionOpen {
             queue_id: QUEUE,
             queue: Some(queue_info(QUEUE, "a", &[1]).reference().clone()),
             partitions: vec![0],
-            session_id: session.to_owned(),
-            held_receipts: held.to_vec(),
-            ..SubscriptionOpen::default()
+            ..open
         };
         let (up, ups) = mpsc::channel(16);
         let (downs, down) = mpsc::channel(1);
