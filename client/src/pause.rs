@@ -33,7 +33,8 @@ impl Client {
             let mut spec = queue.spec.unwrap_or_default();
             match set(&mut spec, group, paused) {
                 None => return Err(no_group(name, group, &spec)),
-                Some(false) => return Ok(false),
+                // Where it was refused for another change, that may have been its own first try.
+                Some(false) => return Ok(tries > 1),
                 Some(true) => {}
             }
             let request = UpdateQueueRequest {

@@ -82,6 +82,15 @@ use crate::{ByteSize, Span, Timestamp};
         "limits.overflow needs limits.maxMessages or limits.maxBytes: without them a queue never \
          overflows"
     ),
+    validation = Rule::new("self.limits.maxInFlight >= self.partitions").message(
+        "limits.maxInFlight must be at least partitions: each partition has its share"
+    ),
+    validation = Rule::new(
+        "!has(self.groups) || self.groups.all(group, !has(group.maxInFlight) \
+         || group.maxInFlight >= self.partitions)"
+    ).message(
+        "groups[].maxInFlight must be at least partitions: each partition has its share"
+    ),
     validation = Rule::new(
         "!has(self.limits.maxMessages) || self.limits.maxMessages >= self.partitions"
     ).message(

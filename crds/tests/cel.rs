@@ -112,6 +112,14 @@ fn queue_creation_that_is_refused() {
             "needs partitions: 1",
         ),
         (
+            json!({"partitions": 4, "limits": {"maxInFlight": 3}}),
+            "limits.maxInFlight must be at least partitions",
+        ),
+        (
+            json!({"partitions": 4, "groups": [{"name": "a", "maxInFlight": 3}]}),
+            "groups[].maxInFlight must be at least partitions",
+        ),
+        (
             json!({"partitions": 4, "limits": {"maxMessages": 3}}),
             "limits.maxMessages must be at least partitions",
         ),

@@ -187,7 +187,8 @@ async fn write<R: Runtime, P: Replica>(
     queue: &QueueRef,
 ) -> Result<Reply, ApiError> {
     let shard = desk.replica.id();
-    let answer = desk.intake.push(op, 64);
+    // A lease of each group at most.
+    let answer = desk.intake.push(op, 16 << 10);
     let answer = answer.map_err(|error| not_taken(shard, error))?;
     match outcome(shard, answer.await.unwrap_or_else(|_| stopped()))? {
         Reply::Refused(refusal) => Err(refused(refusal, queue)),

@@ -325,7 +325,7 @@ impl Consumers {
                 self.dirty.insert(line);
             }
         }
-        if self.limits.answered(&asked.receive, count) {
+        if self.limits.answered(&asked.receive) {
             let others = self.lines.range(lines_of(line.0));
             self.dirty.extend(others.map(|(line, _)| *line));
         }

@@ -81,14 +81,15 @@ impl Limits {
         }
     }
 
-    /// So many came of a receive. Whether other groups of the partition may have room now.
-    pub(super) fn answered(&mut self, receive: &Receive, count: u32) -> bool {
+    /// A receive was answered. Whether other groups of the partition are to be looked at: what came
+    /// of it was counted twice, as asked for and as leased, since it was applied.
+    pub(super) fn answered(&mut self, receive: &Receive) -> bool {
         let Some(room) = self.rooms.get_mut(&receive.partition) else {
             return false;
         };
         let leases = leases(receive);
         room.asked = room.asked.saturating_sub(leases);
-        leases > u64::from(count) && std::mem::take(&mut room.waits)
+        leases > 0 && std::mem::take(&mut room.waits)
     }
 
     /// Nothing is asked for in the line until then.

@@ -136,6 +136,21 @@ fn what_one_group_was_asked_for_and_did_not_find_another_gets_at_once() {
 }
 
 #[test]
+fn what_was_counted_twice_is_looked_at_again() {
+    let mut hall = Hall::new();
+    let first = hall.open(0, &[A], false);
+    hall.consumers.grant(first, 5);
+    let asked = hall.ask(room(10));
+    assert_eq!(asked[0].receive.max, 5);
+    // Applied, and not answered yet: the five are leased and asked for.
+    hall.hungry(1, &[A]);
+    assert_eq!(hall.ask(room(5)), []);
+    hall.come(&asked[0], 5);
+    let then = hall.ask(room(5));
+    assert_eq!((then[0].receive.group, then[0].receive.max), (1, 5));
+}
+
+#[test]
 fn deliveries_at_most_once_need_no_room() {
     let mut hall = Hall::new();
     hall.hungry(0, &[A]);

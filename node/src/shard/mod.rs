@@ -36,6 +36,7 @@ mod limits;
 mod load;
 pub mod location;
 mod moved;
+mod over;
 mod pace;
 mod peek;
 mod proposer;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use openraft_rt::{Instant as _, Select4};
-use roadstead_core::shard::{Applied, EventKind, Op, ReleaseSession, Reply};
+use roadstead_core::shard::{Applied, EventKind, Op, Reply};
 
 use super::batch::{self, Batch, Incoming};
 use super::consumer::Line;
@@ -33,8 +33,6 @@ const WORTHWHILE_BYTES: usize = 64 << 10;
 const TICK_PAUSE_MS: u64 = 10;
 /// While deadlines are pending, cluster time is logged at least that often.
 const TIME_KEEPING_MS: u64 = 10_000;
-/// A session that could not be released is tried again after this.
-const RELEASE_AGAIN_MS: u64 = 1_000;
 const NAP: Duration = Duration::from_hours(1);
 /// Pause behind an entry that was not written: a Raft that has stopped says so at once, and whoever
 /// waits here would be asked for again and again.
@@ -44,13 +42,15 @@ type Writing = Pin<Box<dyn Future<Output = (Batch, Result<Applied, Unapplied>)> 
 
 /// State of the task.
 pub struct Proposer<R: Runtime, P> {
-    desk: Arc<Desk<R, P>>,
+    pub(super) desk: Arc<Desk<R, P>>,
     view: View,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     writing: FuturesOrdered<Writing>,
     incoming: Incoming,
     ticking: bool,
     ticked_ms: u64,
+    /// When to look for sessions that have not come to this leader; in ms of the desk's clock.
+    pub(super) absent_due_ms: Option<u64>,
 }
 
 impl<R: Runtime, P: Replica> Proposer<R, P> {
@@ -70,6 +70,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             incoming: Incoming::new(),
             ticking: false,
             ticked_ms: 0,
+            absent_due_ms: None,
         }
     }
 
@@ -127,6 +128,8 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
                 "serving the shard"
             );
             self.incoming.clear();
+            let grace = desk.options.session_grace.as_millis() as u64;
+            self.absent_due_ms = Some(desk.now_ms() + grace);
             desk.set_leads(true);
             desk.outbox.notify_one();
         } else if !view.is_leader && led {
@@ -136,6 +139,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
                 "not leading any more"
             );
             desk.set_leads(false);
+            self.absent_due_ms = None;
             let mut seats = desk.seats();
             seats
                 .consumers
@@ -243,11 +247,14 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let (ready, lines): (Vec<u64>, BTreeSet<Line>) = desk.replica.read(|machine, _| {
             let ready = asked.map(|receive| {
                 let (partition, group) = (receive.partition, receive.group);
-                if receive.at_most_once {
+                let ready = if receive.at_most_once {
                     machine.ready_at_most_once(partition, group)
                 } else {
                     machine.ready(partition, group)
-                }
+                };
+                // What its rate holds back is looked at again by itself.
+                let rate = machine.delivery_rate(partition, group, machine.time());
+                rate.map_or(ready, |(room, _)| ready.min(room))
             });
             let lines = incoming.flat_map(|(partition, group)| {
                 let groups = match group {
@@ -325,49 +332,14 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         })
     }
 
-    /// Drains, sessions that did not come back, and leases of those who are drained.
-    fn end_what_is_over(&mut self) {
-        let desk = self.desk.clone();
-        let now = desk.now_ms();
-        let (undelivered, due) = {
-            let mut seats = desk.seats();
-            seats.consumers.pass(now);
-            (seats.consumers.undelivered(), seats.sessions.due(now))
-        };
-        for received in &undelivered {
-            desk.hand_back(received);
-        }
-        for (session, partitions) in due {
-            let held = |partition: &_| {
-                desk.replica.read(|machine, kv| {
-                    machine
-                        .leases_of(kv, *partition, session)
-                        .is_ok_and(|held| !held.is_empty())
-                })
-            };
-            let held: Vec<_> = partitions.into_iter().filter(held).collect();
-            if held.is_empty() {
-                continue;
-            }
-            for partition in &held {
-                let op = ReleaseSession {
-                    partition: *partition,
-                    session,
-                };
-                drop(desk.intake.push(Op::ReleaseSession(op), 40));
-            }
-            desk.intake.take(&mut self.lanes);
-            // Looked at again until it holds nothing.
-            desk.seats()
-                .sessions
-                .left(session, held, now + RELEASE_AGAIN_MS);
-        }
-    }
-
     fn nap(&self) -> Duration {
         let desk = &self.desk;
         let seats = desk.seats();
-        let due = [seats.sessions.next_due_ms(), seats.consumers.due_ms()];
+        let due = [
+            seats.sessions.next_due_ms(),
+            seats.consumers.due_ms(),
+            self.absent_due_ms,
+        ];
         let rates = seats.consumers.rates_due_ms();
         drop(seats);
         let rates = rates.map(|due| due.saturating_sub(desk.replica.cluster_time()));

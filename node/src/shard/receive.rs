@@ -41,7 +41,7 @@ pub async fn receive<R: Runtime, P: Replica>(
             })
             .collect(),
         group: call.group_id,
-        session: named.map(|name| session_id((queue, call.group_id), name)),
+        session: named.map(|name| session_id((queue, call.group_id), name, true)),
         one_time: true,
         session_name: String::new(),
         stream: 0,

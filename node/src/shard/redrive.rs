@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roadstead_core::shard::{
-    DeadLetterTarget, Location, MAX_REDRIVE, MessageState, Move, NewPayload, Op, PartitionId,
-    Redrive, Removal, Reply,
+    DeadLetterTarget, Location, MAX_REDRIVE, Move, NewPayload, Op, PartitionId, Redrive, Removal,
+    Reply,
 };
 use roadstead_proto::v1::{
     DeadLetterInfo, OutgoingMessage, QueueRef, RedriveMessagesResponse, RefusedMessage,
@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::refusal::{not_taken, refused};
 use super::replica::Replica;
 use super::send::{odd_reply, outcome, stopped};
-use super::walk::{Found, walk};
+use super::walk::{Found, broken, walk};
 use super::{blob, location, moved};
 use crate::auth::{Action, Principal, authorize};
 use crate::gateway::shards::{QueueInfo, Queues};
@@ -53,7 +53,7 @@ pub async fn redrive<R: Runtime, P: Replica>(
     let mut counts = RedriveMessagesResponse::default();
     let mut ops: BTreeMap<PartitionId, Vec<Move>> = BTreeMap::new();
     for found in &walked.found {
-        if found.peeked.state == MessageState::InFlight {
+        if is_leased(desk, found)? {
             counts.leased += 1;
             continue;
         }
@@ -84,6 +84,16 @@ pub async fn redrive<R: Runtime, P: Replica>(
         next: walked.next,
         looked_at: walked.looked_at,
     })
+}
+
+/// Whether a message is leased, also by another group than the one that it was found for.
+fn is_leased<R: Runtime, P: Replica>(desk: &Desk<R, P>, found: &Found) -> Result<bool, ApiError> {
+    let Location::Position(position) = found.peeked.location else {
+        return Ok(false);
+    };
+    let replica = &desk.replica;
+    let leased = replica.read(|machine, kv| machine.is_leased(kv, found.partition, position));
+    leased.map_err(|error| broken(replica.id(), &error))
 }
 
 fn refuse(counts: &mut RedriveMessagesResponse, found: &Found, error: &ApiError) {

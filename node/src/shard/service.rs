@@ -180,7 +180,7 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             queue: open.queue.unwrap_or_default(),
             partitions: open.partitions.iter().map(id).collect(),
             group: open.group_id,
-            session: named.map(|name| session_id((queue, open.group_id), name)),
+            session: named.map(|name| session_id((queue, open.group_id), name, open.one_time)),
             one_time: open.one_time,
             session_name: open.session_id.clone(),
             stream: open.stream,

@@ -33,6 +33,17 @@ impl Sessions {
         gone.partitions.extend(partitions);
     }
 
+    /// A session has leases in a partition, and no stream has come to them here: unless it was here
+    /// and is waited for, they are kept until `due_ms`.
+    pub fn never_came(&mut self, session: SessionId, partition: PartitionId, due_ms: u64) {
+        let none = || Gone {
+            due_ms,
+            partitions: BTreeSet::new(),
+        };
+        let gone = self.gone.entry(session).or_insert_with(none);
+        gone.partitions.insert(partition);
+    }
+
     /// The session has a stream again for these partitions.
     pub fn back(&mut self, session: SessionId, partitions: &[PartitionId]) {
         if let Some(gone) = self.gone.get_mut(&session) {
@@ -62,12 +73,26 @@ impl Sessions {
     }
 }
 
-/// The core's id of a session that a client named, within one consumer group of a queue.
-pub fn session_id((queue, group): (u64, u32), name: &str) -> SessionId {
+/// Set in the ids of sessions that are of one receive: its leases outlast it.
+const ONE_TIME: u128 = 1 << 127;
+
+/// The core's id of a session that a client named, within one consumer group of a queue: of its
+/// streams, or of one receive that may be tried again.
+pub fn session_id((queue, group): (u64, u32), name: &str, one_time: bool) -> SessionId {
     let mut bytes = queue.to_be_bytes().to_vec();
     bytes.extend_from_slice(&group.to_be_bytes());
     bytes.extend_from_slice(name.as_bytes());
-    SessionId(xxhash_rust::xxh3::xxh3_128(&bytes))
+    let hash = xxhash_rust::xxh3::xxh3_128(&bytes);
+    SessionId(if one_time {
+        hash | ONE_TIME
+    } else {
+        hash & !ONE_TIME
+    })
+}
+
+/// Whether a session is of one receive.
+pub fn is_one_time(session: SessionId) -> bool {
+    session.0 & ONE_TIME != 0
 }
 
 #[cfg(test)]
@@ -99,9 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn one_that_never_came_is_over_at_once_and_one_that_left_has_its_time() {
+        let mut sessions = Sessions::default();
+        sessions.left(A, [partition(0)], 100);
+        sessions.never_came(A, partition(1), 10);
+        sessions.never_came(B, partition(1), 10);
+        assert_eq!(sessions.due(10), [(B, BTreeSet::from([partition(1)]))]);
+        let both = BTreeSet::from([partition(0), partition(1)]);
+        assert_eq!(sessions.due(100), [(A, both)]);
+    }
+
+    #[test]
     fn a_name_means_another_session_in_another_queue_or_group() {
-        assert_ne!(session_id((1, 0), "a"), session_id((2, 0), "a"));
-        assert_ne!(session_id((1, 0), "a"), session_id((1, 1), "a"));
-        assert_eq!(session_id((1, 1), "a"), session_id((1, 1), "a"));
+        let id = |of, name| session_id(of, name, false);
+        assert_ne!(id((1, 0), "a"), id((2, 0), "a"));
+        assert_ne!(id((1, 0), "a"), id((1, 1), "a"));
+        assert_eq!(id((1, 1), "a"), id((1, 1), "a"));
+        let once = session_id((1, 1), "a", true);
+        assert!(is_one_time(once) && !is_one_time(id((1, 1), "a")));
     }
 }

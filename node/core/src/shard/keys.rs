@@ -262,6 +262,13 @@ pub(crate) fn group_and_delivery(key: &[u8]) -> (u32, u64) {
     (group.fold(0, |n, b| n << 8 | u32::from(*b)), tail(key))
 }
 
+/// The session of an `s` key.
+pub(crate) fn session(key: &[u8]) -> SessionId {
+    let at = key.len().saturating_sub(28);
+    let bytes = key[at..].iter().take(16);
+    SessionId(bytes.fold(0, |n, b| n << 8 | u128::from(*b)))
+}
+
 /// The stream at the end of a `b` or `c` key.
 pub(crate) fn stream(key: &[u8]) -> u32 {
     let at = key.len().saturating_sub(4);

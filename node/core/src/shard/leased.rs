@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::group::Look;
-use super::id::PartitionId;
+use super::header::BLOCK;
+use super::id::{PartitionId, SessionId};
 use super::keys;
 use super::machine::ShardMachine;
 use super::op::LeaseRef;
-use crate::kv::{Kv, KvError};
+use super::place::Place;
+use crate::kv::{self, Kv, KvError};
 
 /// Deliveries looked through for what is known of leased messages.
 const PEEK_DELIVERIES: usize = 1_000;
@@ -22,20 +24,79 @@ pub(crate) struct Leased {
 }
 
 impl ShardMachine {
-    /// The leases of the message at a position, of each group that has one. Looks through all
-    /// deliveries that are not settled.
+    /// Who leases something by a session: partition, group and session.
+    pub fn sessions(&self, kv: &dyn Kv) -> Result<Vec<(PartitionId, u32, SessionId)>, KvError> {
+        let mut found = Vec::new();
+        for id in self.partitions() {
+            let Some(p) = self.partition(id).filter(|p| p.in_flight > 0) else {
+                continue;
+            };
+            let mut from = SessionId(0);
+            loop {
+                let (start, _) = p.keys.sessions(from);
+                let (_, end) = p.keys.sessions(SessionId(u128::MAX));
+                let Some((key, _)) = kv::first(kv, &start, &end)? else {
+                    break;
+                };
+                let session = keys::session(&key);
+                found.push((id, keys::group_and_delivery(&key).0, session));
+                let Some(next) = session.0.checked_add(1) else {
+                    break;
+                };
+                from = SessionId(next);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The leases of the message at a position, of each group that has one. Looks through the
+    /// deliveries of these that are not settled.
     pub fn leases_at(
         &self,
         kv: &dyn Kv,
         partition: PartitionId,
         position: u64,
     ) -> Result<Vec<LeaseRef>, KvError> {
-        let Some(p) = self.partition(partition) else {
-            return Ok(Vec::new());
-        };
-        let looks = p.groups.keys().filter_map(|group| p.look(*group));
-        let leases = looks.map(|look| look.lease_at(kv, position));
+        let leasing = self.leasing(kv, partition, position)?.into_iter();
+        let leases = leasing.map(|look| look.lease_at(kv, position));
         leases.filter_map(Result::transpose).collect()
+    }
+
+    /// Whether a group leases the message at a position.
+    pub fn is_leased(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        position: u64,
+    ) -> Result<bool, KvError> {
+        Ok(!self.leasing(kv, partition, position)?.is_empty())
+    }
+
+    /// The groups that lease the message at a position.
+    fn leasing(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        position: u64,
+    ) -> Result<Vec<Look<'_>>, KvError> {
+        let mut found = Vec::new();
+        let number = position / BLOCK;
+        let Some(p) = self.partition(partition) else {
+            return Ok(found);
+        };
+        let Some(mut block) = p.read_block(kv, number)? else {
+            return Ok(found);
+        };
+        let Some(header) = block.live(position % BLOCK) else {
+            return Ok(found);
+        };
+        for look in p.groups.keys().filter_map(|group| p.look(*group)) {
+            let is_settled = look.settled(kv, (number, &mut block))? >> (position % BLOCK) & 1 == 1;
+            if !is_settled && look.place(kv, position, &header)? == Place::Leased {
+                found.push(look);
+            }
+        }
+        Ok(found)
     }
 }
 

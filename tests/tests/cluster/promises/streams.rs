@@ -1,11 +1,14 @@
-//! Promises to consumers about one another: who goes first, who is slow.
+//! Promises to consumers about one another: who is gone, who goes first, who is slow.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use roadstead_client::proto::QueueSpec;
-use roadstead_client::{Consumer, Message};
-use tokio::time::sleep;
+use roadstead_client::{Client, Consumer, Delivery, Message};
+use roadstead_tests::live::LiveHost;
+use roadstead_tests::live::host::SESSION_GRACE;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{sleep, timeout};
 
 use super::{LONG, Scene, body, next, seconds};
 
@@ -22,6 +25,70 @@ fn leased() -> QueueSpec {
     QueueSpec {
         lease: Some(seconds(600)),
         ..QueueSpec::default()
+    }
+}
+
+/// A consumer in a process of its own, as far as anybody can see, that holds so many messages.
+fn another(scene: &Scene, queue: &'static str, count: usize) -> (Runtime, BTreeSet<String>) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let endpoints = scene.cluster.hosts.iter().map(LiveHost::client_address);
+    let endpoints: Vec<String> = endpoints.collect();
+    let (told, held) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        let client = Client::builder().endpoints(endpoints).connect().await;
+        let client = client.expect("any node answers");
+        let consumer = client.consumer(queue).max_in_flight(count as u32);
+        let consumer = consumer.start().await.expect("ready");
+        let mut held: Vec<Delivery> = Vec::new();
+        while held.len() < count {
+            held.push(next(&consumer).await);
+        }
+        told.send(held.iter().map(body).collect())
+            .expect("it is waited for");
+        // Nothing is said of the end.
+        std::mem::forget((consumer, held));
+        std::future::pending::<()>().await;
+    });
+    let held = tokio::task::block_in_place(|| held.recv_timeout(LONG));
+    (runtime, held.expect("it gets its messages"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_gives_on_what_a_lost_consumer_held_and_nothing_of_others() {
+    let scene = Scene::start().await;
+    scene.queue("held", leased()).await;
+    send(&scene, "held", 10).await;
+    let stays = scene.client.consumer("held").max_in_flight(4);
+    let stays = stays.start().await.expect("ready");
+    let mut kept = Vec::new();
+    while kept.len() < 4 {
+        kept.push(next(&stays).await);
+    }
+    let (process, lost) = another(&scene, "held", 6);
+    let other = scene.consumer("held").await;
+    process.shutdown_background();
+    let gone = Instant::now();
+    scene.kill_leader_of("held").await;
+    let mut found = BTreeSet::new();
+    while found.len() < lost.len() {
+        let delivery = next(&other).await;
+        assert_eq!(delivery.delivery_count, 2, "{delivery:?}");
+        found.insert(body(&delivery));
+        delivery.ack().await.expect("it is leased");
+    }
+    let after = gone.elapsed();
+    println!("what a lost consumer held came after {after:?}");
+    assert!(after >= SESSION_GRACE, "it could have come back");
+    assert_eq!(found, lost, "and nothing that another one holds");
+    // The grace is counted anew by the new leader; that has seen the other one long since.
+    let more = timeout(Duration::from_secs(2), other.next()).await;
+    assert!(more.is_err(), "its consumer is there: {more:?}");
+    for delivery in kept {
+        delivery.ack().await.expect("its lease has lasted");
     }
 }
 
