@@ -50,6 +50,7 @@ pub fn spec(spec: &QueueSpec) -> Value {
         "delivery",
         json!(if once { "AtMostOnce" } else { "AtLeastOnce" }),
     );
+    put("stickyKeys", json!(spec.sticky_keys.then_some(true)));
     put("lease", json!(duration(spec.lease)));
     put("timeToLive", json!(duration(spec.time_to_live)));
     put(

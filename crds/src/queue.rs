@@ -114,6 +114,15 @@ use crate::{ByteSize, Span, Timestamp};
         "fairness.weights have no effect with ordering Strict (all messages come in one order): \
          leave them out"
     ),
+    validation = Rule::new("!self.stickyKeys || self.ordering == 'PerKey'").message(
+        "stickyKeys needs ordering PerKey: only messages with keys have a consumer to stay with"
+    ),
+    validation = Rule::new(
+        "!self.stickyKeys || !has(self.fairness.weights) || size(self.fairness.weights) == 0"
+    ).message(
+        "fairness.weights have no effect with stickyKeys (each consumer takes its own keys, and \
+         tenants take no turns): leave one of them out"
+    ),
     validation = Rule::new(
         "self.delivery != 'AtMostOnce' || !has(self.groups) \
          || self.groups.all(group, !has(group.circuitBreaker))"
@@ -189,6 +198,14 @@ pub struct QueueSpec {
         "ordering cannot change: create another Queue and move the messages there"
     ))]
     pub ordering: Ordering,
+    /// Whether each key stays with one streaming consumer of a group: the keys of a partition are
+    /// spread over the consumers that are there. Only with ordering `PerKey`. Default: false.
+    /// Cannot change.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message(
+        "stickyKeys cannot change: create another Queue and move the messages there"
+    ))]
+    pub sticky_keys: bool,
     /// What a delivery promises. Default: `AtLeastOnce`.
     #[serde(default)]
     pub delivery: Delivery,

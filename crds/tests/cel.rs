@@ -247,6 +247,10 @@ fn what_has_no_effect_is_refused() {
         &queue(&json!({"fairness": weights, "groups": breaker})),
         None,
     );
+    accepted::<Queue>(
+        &queue(&json!({"ordering": "PerKey", "stickyKeys": true})),
+        None,
+    );
     for (spec, words) in [
         (
             json!({"ordering": "Strict", "fairness": weights}),
@@ -255,6 +259,14 @@ fn what_has_no_effect_is_refused() {
         (
             json!({"delivery": "AtMostOnce", "groups": breaker}),
             "no effect with delivery AtMostOnce",
+        ),
+        (
+            json!({"stickyKeys": true}),
+            "stickyKeys needs ordering PerKey",
+        ),
+        (
+            json!({"stickyKeys": true, "ordering": "PerKey", "fairness": weights}),
+            "no effect with stickyKeys",
         ),
         (
             json!({"priorities": {"aging": "25h"}}),
@@ -298,6 +310,10 @@ fn queue_changes() {
     let cases = [
         (json!({"partitions": 3}), "partitions only grow"),
         (json!({"ordering": "PerKey"}), "ordering cannot change"),
+        (
+            json!({"ordering": "PerKey", "stickyKeys": true}),
+            "stickyKeys cannot change",
+        ),
         (json!({"queueName": "other"}), "queueName cannot change"),
         (
             json!({"clusterRef": {"name": "second"}}),

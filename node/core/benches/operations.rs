@@ -15,9 +15,9 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::{
-    Action, Configure, DEFAULT_GROUP, EntryBuilder, GroupConfig, NewMessage, Op, Ordering,
-    PartitionConfig, PartitionId, Receive, Received, Reply, Send, Settle, Settlement, ShardMachine,
-    key_hash,
+    Action, Configure, DEFAULT_GROUP, EntryBuilder, GroupConfig, KeySlots, NewMessage, Op,
+    Ordering, PartitionConfig, PartitionId, Receive, Received, Reply, Send, Settle, Settlement,
+    ShardMachine, key_hash,
 };
 
 const PARTITION: PartitionId = PartitionId {
@@ -136,6 +136,7 @@ impl Shard {
             max: BATCH as u32,
             lease_ms: None,
             at_most_once: false,
+            key_slots: KeySlots::ALL,
         };
         match self.apply(&Op::Receive(receive)) {
             (took, Some(Reply::Received(received))) => (took, received),

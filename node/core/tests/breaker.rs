@@ -45,6 +45,7 @@ impl World {
             max: 1,
             lease_ms: None,
             at_most_once: false,
+            key_slots: KeySlots::ALL,
         }));
         let Reply::Received(received) = reply else {
             unreachable!("{reply:?}")

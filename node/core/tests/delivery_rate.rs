@@ -55,6 +55,7 @@ impl World {
             max,
             lease_ms: Some(50),
             at_most_once,
+            key_slots: KeySlots::ALL,
         }));
         let Reply::Received(received) = reply else {
             unreachable!("{reply:?}")

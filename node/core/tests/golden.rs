@@ -5,6 +5,7 @@ mod golden {
     pub mod catalog_ops;
     pub mod row_makers;
     pub mod shard_ops;
+    pub mod sticky_ops;
 }
 
 use bytes::Bytes;

@@ -85,6 +85,7 @@ impl World {
             max: 1_000,
             lease_ms: None,
             at_most_once: false,
+            key_slots: KeySlots::ALL,
         }));
         let Reply::Received(received) = reply else {
             unreachable!("{reply:?}")

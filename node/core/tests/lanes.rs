@@ -60,6 +60,7 @@ impl World {
             max,
             lease_ms: None,
             at_most_once: false,
+            key_slots: KeySlots::ALL,
         }));
         let Reply::Received(received) = reply else {
             unreachable!("{reply:?}")

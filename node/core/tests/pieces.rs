@@ -82,6 +82,7 @@ impl World {
             max,
             lease_ms: Some(100),
             at_most_once: false,
+            key_slots: KeySlots::ALL,
         };
         match self.apply(&Op::Receive(receive)) {
             Reply::Received(received) => received,

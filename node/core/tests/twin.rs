@@ -34,6 +34,7 @@ mod twin {
     pub mod rate;
     pub mod rows;
     pub mod send;
+    pub mod sticky;
     pub mod table;
     pub mod walk;
     pub mod wanted;

@@ -64,6 +64,7 @@ pub fn spec_from_wire(wire: &v1::QueueSpec) -> Result<QueueSpec, ApiError> {
         aging_ms: fairness::aging_from_wire(wire.priorities.as_ref(), defaults.aging_ms)?,
         weights: fairness::weights_from_wire(wire.fairness.as_ref())?,
         rate_per_second: limits.rate_per_second,
+        sticky_keys: wire.sticky_keys,
     })
 }
 
@@ -158,6 +159,7 @@ pub fn spec_to_wire(spec: &QueueSpec) -> v1::QueueSpec {
         retain_after_ack: duration(spec.retain_ms),
         priorities: Some(fairness::priorities_to_wire(spec)),
         fairness: Some(fairness::fairness_to_wire(spec)),
+        sticky_keys: spec.sticky_keys,
     }
 }
 
@@ -226,6 +228,12 @@ mod tests {
         let spec = spec_from_wire(&v1::QueueSpec::default()).expect("valid");
         assert_eq!(spec, QueueSpec::default());
         assert_eq!(spec_from_wire(&spec_to_wire(&spec)).expect("valid"), spec);
+        let sticky = QueueSpec {
+            sticky_keys: true,
+            ..spec
+        };
+        let back = spec_from_wire(&spec_to_wire(&sticky)).expect("valid");
+        assert_eq!(back, sticky);
     }
 
     #[test]

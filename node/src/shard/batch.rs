@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use roadstead_core::kv::Kv;
 use roadstead_core::shard::{
-    Action, EntryBuilder, NewMessage, Op, Ordering, PartitionId, ShardMachine,
+    Action, EntryBuilder, NewMessage, Op, Ordering, PartitionId, ShardMachine, slot_of_key,
 };
 use tokio::sync::oneshot;
 
@@ -21,8 +22,12 @@ const ENTRY_OPS: usize = 4_096;
 /// meanwhile comes together.
 const RATE_PAUSE_MS: u64 = 10;
 
-/// A partition, and the consumer group for which something comes; None: for all of them.
-pub type Coming = (PartitionId, Option<u32>);
+/// A partition, the consumer group for which something comes (None: for all of them), and the slot
+/// of its key, where keys are sticky there.
+pub type Coming = (PartitionId, Option<u32>, Option<u8>);
+
+/// The applied state.
+type State<'a> = (&'a ShardMachine, &'a dyn Kv);
 
 /// Messages that are being written, or freed by what is, and not applied yet.
 pub type Incoming = BTreeMap<Coming, u64>;
@@ -52,7 +57,7 @@ pub fn fill(
     lanes: &mut Lanes,
     consumers: &mut Consumers,
     incoming: &mut Incoming,
-    machine: &ShardMachine,
+    (machine, kv): State<'_>,
     time_ms: u64,
 ) -> Option<(Bytes, Batch)> {
     let waiting = lanes.bytes.min(ENTRY_BYTES);
@@ -66,7 +71,7 @@ pub fn fill(
                 break;
             }
             lanes.bytes -= job.bytes;
-            batch.note(&job, machine);
+            batch.note(&job, (machine, kv));
             entry.push(&job.op);
             batch.answers.push(job.done);
         }
@@ -98,6 +103,7 @@ fn ready(machine: &ShardMachine, (partition, group): Line, time_ms: u64) -> Opti
         room: machine.room_in_flight(partition),
         by_rate,
         look_at_ms: next_ms.max(time_ms + RATE_PAUSE_MS),
+        by_slot: machine.ready_by_slot(partition, group),
     })
 }
 
@@ -114,16 +120,19 @@ pub fn settled(batch: &Batch, incoming: &mut Incoming) {
 }
 
 impl Batch {
-    fn note(&mut self, job: &Job, machine: &ShardMachine) {
+    fn note(&mut self, job: &Job, (machine, kv): State<'_>) {
         self.bytes += job.bytes;
-        let mut group = None;
-        let (partition, coming) = match &job.op {
+        let partition = match &job.op {
             Op::Send(op) => {
                 let at_once = |m: &&NewMessage| m.delay_ms == 0 && m.not_before == 0;
                 let now = op.messages.iter().filter(at_once);
-                (op.partition, now.count() as u64)
+                self.come(machine, op.partition, now.map(|m| m.key));
+                op.partition
             }
-            Op::Accept(op) => (op.target, op.messages.len() as u64),
+            Op::Accept(op) => {
+                self.come(machine, op.target, op.messages.iter().map(|m| m.key));
+                op.target
+            }
             Op::Settle(op) => {
                 // An ack makes room for the next message of its key.
                 let config = machine.config(op.partition);
@@ -138,27 +147,29 @@ impl Batch {
                     Action::Ack | Action::Reject { .. } => keyed,
                     Action::Extend { .. } => false,
                 };
-                group = Some(op.group);
                 let freed = op.items.iter().filter(|item| frees(&item.action));
-                (op.partition, freed.count() as u64)
+                let freed = freed.map(|item| (item.delivery, item.slot));
+                self.free((machine, kv), (op.partition, op.group), freed);
+                op.partition
             }
             Op::Complete(op) => {
                 self.outputs |= !op.outputs.is_empty();
                 let config = machine.config(op.partition);
-                let keyed = config.is_some_and(|config| config.ordering != Ordering::None);
-                group = Some(op.group);
-                let freed = if keyed { op.acks.len() as u64 } else { 0 };
-                (op.partition, freed)
+                if config.is_some_and(|config| config.ordering != Ordering::None) {
+                    let freed = op.acks.iter().map(|ack| (ack.delivery, ack.slot));
+                    self.free((machine, kv), (op.partition, op.group), freed);
+                }
+                op.partition
             }
-            Op::Configure(op) => (op.partition, 0),
-            Op::Drop(op) => (op.partition, 0),
-            Op::ReleaseSession(op) => (op.partition, 0),
-            Op::Purge(op) => (op.partition, 0),
-            Op::Redrive(op) => (op.partition, 0),
-            Op::DeleteMessage(op) => (op.partition, 0),
-            Op::Seek(op) => (op.partition, 0),
-            Op::OutboxDone(op) => (op.source, 0),
-            Op::Receive(op) => (op.partition, 0),
+            Op::Configure(op) => op.partition,
+            Op::Drop(op) => op.partition,
+            Op::ReleaseSession(op) => op.partition,
+            Op::Purge(op) => op.partition,
+            Op::Redrive(op) => op.partition,
+            Op::DeleteMessage(op) => op.partition,
+            Op::Seek(op) => op.partition,
+            Op::OutboxDone(op) => op.source,
+            Op::Receive(op) => op.partition,
             Op::Tick => {
                 self.tick = true;
                 return;
@@ -169,8 +180,50 @@ impl Batch {
         if self.touched.last() != Some(&partition) {
             self.touched.push(partition);
         }
-        if coming > 0 {
-            *self.incoming.entry((partition, group)).or_default() += coming;
+    }
+
+    /// Messages with these keys come, for all groups.
+    fn come(
+        &mut self,
+        machine: &ShardMachine,
+        partition: PartitionId,
+        keys: impl Iterator<Item = Option<u64>>,
+    ) {
+        if is_sticky(machine, partition) {
+            for key in keys {
+                self.add((partition, None, key.map(slot_of_key)), 1);
+            }
+        } else {
+            self.add((partition, None, None), keys.count());
         }
     }
+
+    /// Deliveries are settled, behind which others may go to the same group.
+    fn free(
+        &mut self,
+        (machine, kv): State<'_>,
+        (partition, group): Line,
+        freed: impl Iterator<Item = (u64, u16)>,
+    ) {
+        if is_sticky(machine, partition) {
+            // Rows that cannot be read stop the shard when the op is applied.
+            let slots = machine.key_slots_of(kv, (partition, group), freed);
+            for slot in slots.unwrap_or_default() {
+                self.add((partition, Some(group), Some(slot)), 1);
+            }
+        } else {
+            self.add((partition, Some(group), None), freed.count());
+        }
+    }
+
+    fn add(&mut self, coming: Coming, messages: usize) {
+        if messages > 0 {
+            *self.incoming.entry(coming).or_default() += messages as u64;
+        }
+    }
+}
+
+fn is_sticky(machine: &ShardMachine, partition: PartitionId) -> bool {
+    let config = machine.config(partition);
+    config.is_some_and(|config| config.sticky_keys)
 }

@@ -95,6 +95,7 @@ impl Consumers {
             let waiting = self.lines.entry(line).or_default();
             waiting.consumers.push(id);
             waiting.look_at_ranks(&self.all);
+            waiting.shares.forget();
             self.dirty.insert(line);
         }
         id
@@ -117,7 +118,8 @@ impl Consumers {
         for line in consumer.wish.lines() {
             if let Some(waiting) = self.lines.get_mut(&line) {
                 waiting.consumers.retain(|other| *other != id);
-                if waiting.ranked {
+                let slots_move = waiting.shares.forget();
+                if waiting.ranked || slots_move {
                     waiting.look_at_ranks(&self.all);
                     self.dirty.insert(line);
                 }
@@ -280,16 +282,15 @@ impl Consumers {
             } else {
                 ready
             };
-            let coming = |group| incoming.get(&(line.0, group)).copied().unwrap_or(0);
-            let coming = coming(None) + coming(Some(line.1));
-            let there = applied.left(coming, waiting.asked);
+            let there = applied.left(incoming, line, waiting.asked);
+            let all = there.at_most_once;
             let mut left = self.limits.left(line, there, waiting.asked);
-            let is_rated = left.at_most_once < there.at_most_once;
+            let is_rated = left.at_most_once < all;
             if left.at_most_once > 0 {
-                asked.extend(self.serve(line, applied, &mut left));
+                asked.extend(self.serve(line, &applied, &mut left));
             }
             if is_rated && left.at_most_once == 0 {
-                self.limits.slow(line, ready.look_at_ms);
+                self.limits.slow(line, applied.look_at_ms);
             }
         }
         for id in std::mem::take(&mut self.once) {
@@ -318,6 +319,7 @@ impl Consumers {
         let more = got.as_ref().is_some_and(|got| got.more);
         if let Some(waiting) = self.lines.get_mut(&line) {
             waiting.asked = waiting.asked.saturating_sub(u64::from(max));
+            waiting.shares.answered(asked.consumer, u64::from(max));
             waiting.stuck |= count < max && ready > 0 && ready >= asked.ready && !more;
             if waiting.consumers.is_empty() && waiting.asked == 0 {
                 self.forget(line);

@@ -272,7 +272,7 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     consumers.answered(&asked[0], None, 0);
     consumers.touched(A);
     // What is on its way is for all groups.
-    let incoming = BTreeMap::from([((A, None), 2)]);
+    let incoming = BTreeMap::from([((A, None, None), 2)]);
     let asked = consumers.ask(&incoming, |_| Some(Ready::of(0)));
     let seen: Vec<_> = asked
         .iter()
@@ -282,7 +282,7 @@ fn groups_of_a_partition_are_served_each_by_itself() {
     consumers.answered(&asked[0], None, 0);
     consumers.answered(&asked[1], None, 0);
     // What another group settles frees nothing here, and a group without deliveries gets none.
-    let freed = BTreeMap::from([((A, Some(7)), 2)]);
+    let freed = BTreeMap::from([((A, Some(7), None), 2)]);
     consumers.touched(A);
     let asked = consumers.ask(&freed, |_| Some(Ready::of(0)));
     assert_eq!(

@@ -231,7 +231,7 @@ fn at_the_limit_of_leases_only_who_leases_nothing_is_asked_for() {
         ..Ready::of(1_000)
     };
     let asked = |consumers: &mut Consumers| {
-        let asked = consumers.ask(&BTreeMap::new(), |_| Some(full));
+        let asked = consumers.ask(&BTreeMap::new(), |_| Some(full.clone()));
         let asked = asked
             .iter()
             .map(|it| (it.consumer, it.receive.max, it.ready));

@@ -96,8 +96,12 @@ impl Consumers {
     /// Others may get what it would have got, or it what they would.
     fn look_elsewhere(&mut self, id: ConsumerId) {
         let lines = self.all.get(&id).into_iter();
-        self.dirty
-            .extend(lines.flat_map(|consumer| consumer.wish.lines()));
+        for line in lines.flat_map(|consumer| consumer.wish.lines()) {
+            if let Some(waiting) = self.lines.get_mut(&line) {
+                waiting.shares.forget();
+            }
+            self.dirty.insert(line);
+        }
     }
 }
 

@@ -150,11 +150,14 @@ impl Consumers {
     }
 
     /// Asks for those who wait in one line, as far as something is left there.
-    pub(super) fn serve(&mut self, line: Line, applied: Ready, left: &mut Ready) -> Vec<Asked> {
+    pub(super) fn serve(&mut self, line: Line, applied: &Ready, left: &mut Ready) -> Vec<Asked> {
         let mut asked = Vec::new();
         let Some(waiting) = self.lines.get_mut(&line) else {
             return asked;
         };
+        if left.by_slot.is_some() {
+            waiting.share(line.0, &self.all);
+        }
         let tiers = waiting.tiers(&self.all);
         for tier in &tiers {
             loop {
@@ -169,7 +172,7 @@ impl Consumers {
         if left.at_most_once > 0 && waiting.asked == 0 {
             for id in &waiting.consumers {
                 let served = |consumer: &&mut Consumer| {
-                    left.by(consumer.wish.at_most_once) > 0
+                    waiting.left_for((*id, &**consumer), left) > 0
                         && tiers.iter().any(|tier| tier.has(*id, consumer))
                 };
                 if let Some(consumer) = self.all.get_mut(id).filter(served) {

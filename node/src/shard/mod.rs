@@ -51,6 +51,7 @@ mod sent;
 mod service;
 mod sessions;
 mod settle;
+mod sticky;
 mod subscription;
 mod waiting;
 mod walk;
@@ -62,6 +63,8 @@ mod credit_tests;
 mod tests;
 #[cfg(test)]
 mod tests_limits;
+#[cfg(test)]
+mod tests_sticky;
 #[cfg(test)]
 mod tests_support;
 #[cfg(test)]

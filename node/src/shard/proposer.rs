@@ -196,7 +196,7 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let consumers = &mut seats.consumers;
         let filled = desk
             .replica
-            .read(|machine, _| batch::fill(lanes, consumers, incoming, machine, time));
+            .read(|machine, kv| batch::fill(lanes, consumers, incoming, (machine, kv), time));
         drop(seats);
         let Some((entry, batch)) = filled else {
             return false;
@@ -246,17 +246,12 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let incoming = batch.incoming.keys().copied();
         let (ready, lines): (Vec<u64>, BTreeSet<Line>) = desk.replica.read(|machine, _| {
             let ready = asked.map(|receive| {
-                let (partition, group) = (receive.partition, receive.group);
-                let ready = if receive.at_most_once {
-                    machine.ready_at_most_once(partition, group)
-                } else {
-                    machine.ready(partition, group)
-                };
+                let ready = machine.ready_for_receive(&receive);
                 // What its rate holds back is looked at again by itself.
-                let rate = machine.delivery_rate(partition, group, machine.time());
+                let rate = machine.delivery_rate(receive.partition, receive.group, machine.time());
                 rate.map_or(ready, |(room, _)| ready.min(room))
             });
-            let lines = incoming.flat_map(|(partition, group)| {
+            let lines = incoming.flat_map(|(partition, group, _)| {
                 let groups = match group {
                     None => machine.delivering(partition),
                     // As a receipt says, which anybody can make up.

@@ -29,15 +29,18 @@ fn code(refusal: Refusal) -> (Code, bool) {
         Refusal::Deleting | Refusal::StaleReceipt => (Code::NotFound, false),
         Refusal::BadGroups
         | Refusal::BadWeights
+        | Refusal::BadSticky
+        | Refusal::StickyTenant
         | Refusal::BadCount
         | Refusal::TooLarge
         | Refusal::KeyRequired
         | Refusal::TooLate
         | Refusal::BatchOverRate
         | Refusal::NoDeduplication => (Code::InvalidArgument, false),
-        Refusal::OrderingFixed | Refusal::NotEmpty(_) | Refusal::SameQueue => {
-            (Code::FailedPrecondition, false)
-        }
+        Refusal::OrderingFixed
+        | Refusal::StickyFixed
+        | Refusal::NotEmpty(_)
+        | Refusal::SameQueue => (Code::FailedPrecondition, false),
         Refusal::OutOfRange => (Code::OutOfRange, false),
         Refusal::Gap => (Code::Aborted, true),
         Refusal::Overtaken | Refusal::BatchRefused => (Code::Aborted, false),
@@ -57,8 +60,10 @@ fn advice(refusal: Refusal) -> &'static str {
         Refusal::NoGroup => "create it in spec.groups; its shard may not have heard of it yet",
         Refusal::BadGroups => "give groups that are new new ids",
         Refusal::BadWeights => "name each tenant once",
+        Refusal::BadSticky => "order by key, and leave the weights out",
+        Refusal::StickyTenant => "leave fairness_key out",
         Refusal::Deleting => "create it again when it is gone",
-        Refusal::OrderingFixed => "create another queue",
+        Refusal::OrderingFixed | Refusal::StickyFixed => "create another queue",
         Refusal::NotEmpty(_) => "purge or drain it first",
         Refusal::BadCount => "split the request",
         Refusal::MessageLimit | Refusal::ByteLimit => "try again when consumers have caught up",

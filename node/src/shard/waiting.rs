@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roadstead_core::shard::{MAX_RECEIVE, Receive};
+use roadstead_core::shard::{KEY_SLOTS, KeySlots, MAX_RECEIVE, PartitionId, Receive, SessionId};
 
+use super::batch::Incoming;
 use super::consumer::{Consumer, ConsumerId, Line, Rank};
 use super::consumers::Asked;
+use super::sticky::{self, BySlot, Shares};
 
 /// A share of what is ready is not cut smaller than this when several consumers wait.
 const SHARE_MIN: u64 = 16;
 
 /// Messages that a receive may find now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
     /// That may be leased.
     pub leased: u64,
@@ -23,6 +25,8 @@ pub struct Ready {
     pub by_rate: u64,
     /// When to look again once that is used up, in ms of the cluster's time.
     pub look_at_ms: u64,
+    /// By the slot of their key; None: keys are not sticky here.
+    pub by_slot: Option<BySlot>,
 }
 
 impl Ready {
@@ -35,20 +39,12 @@ impl Ready {
             room: u64::MAX,
             by_rate: u64::MAX,
             look_at_ms: 0,
-        }
-    }
-
-    /// With nothing there.
-    pub(super) fn nothing(self) -> Self {
-        Self {
-            leased: 0,
-            at_most_once: 0,
-            ..self
+            by_slot: None,
         }
     }
 
     /// Those for such a receive.
-    pub(super) fn by(self, at_most_once: bool) -> u64 {
+    pub(super) fn by(&self, at_most_once: bool) -> u64 {
         if at_most_once {
             self.at_most_once
         } else {
@@ -56,19 +52,40 @@ impl Ready {
         }
     }
 
-    /// What these are with others, of which so many are taken.
-    pub(super) fn left(self, coming: u64, taken: u64) -> Self {
-        let left = |ready: u64| (ready + coming).saturating_sub(taken);
+    /// None, where keys are as sticky.
+    pub(super) fn nothing(&self) -> Self {
+        Self {
+            leased: 0,
+            at_most_once: 0,
+            by_slot: self.by_slot.as_ref().map(|_| Box::new([0; KEY_SLOTS])),
+            ..*self
+        }
+    }
+
+    /// What these are in a line with those that are being written for it and not asked for.
+    pub(super) fn left(&self, incoming: &Incoming, line: Line, asked: u64) -> Self {
+        let coming = coming(incoming, line);
+        let left = |ready: u64| (ready + coming).saturating_sub(asked);
+        let by_slot = self.by_slot.clone();
         Self {
             leased: left(self.leased),
             at_most_once: left(self.at_most_once),
-            ..self
+            by_slot: by_slot.map(|ready| sticky::expected(ready, incoming, line)),
+            ..*self
         }
     }
 
     fn take(&mut self, messages: u64) {
-        *self = self.left(0, messages);
+        self.leased = self.leased.saturating_sub(messages);
+        self.at_most_once = self.at_most_once.saturating_sub(messages);
     }
+}
+
+/// Messages that are being written for a line.
+fn coming(incoming: &Incoming, (partition, group): Line) -> u64 {
+    let of = |to| incoming.range((partition, to, None)..=(partition, to, Some(u8::MAX)));
+    let both = of(None).chain(of(Some(group)));
+    both.map(|(_, messages)| messages).sum()
 }
 
 /// Those who wait in one line.
@@ -84,6 +101,8 @@ pub(super) struct Waiting {
     pub(super) stuck: bool,
     /// Somebody is served before somebody else.
     pub(super) ranked: bool,
+    /// Who has which keys, where these are sticky.
+    pub(super) shares: Shares,
 }
 
 /// Who is served in one turn of a line.
@@ -130,6 +149,41 @@ impl Waiting {
         priorities.into_iter().rev().map(Tier::Priority).collect()
     }
 
+    /// Says who has which keys, where these are sticky: those who are served first share them.
+    pub(super) fn share(&mut self, partition: PartitionId, all: &BTreeMap<ConsumerId, Consumer>) {
+        if self.shares.are_known() {
+            return;
+        }
+        let of = |tier: &Tier| {
+            let has = |id: &&ConsumerId| !all[*id].wish.one_time && tier.has(**id, &all[*id]);
+            let session = |id: &ConsumerId| all[id].wish.session.unwrap_or(SessionId(0));
+            let here = self.consumers.iter().filter(has);
+            here.map(|id| (*id, session(id))).collect::<Vec<_>>()
+        };
+        let tiers = self.tiers(all);
+        let mut tiers = tiers.iter().map(of);
+        let first = tiers.find(|tier| !tier.is_empty());
+        self.shares.give(partition, &first.unwrap_or_default());
+    }
+
+    /// Messages of these that a consumer may have: those of its keys, where these are sticky.
+    fn own(&self, (id, consumer): (ConsumerId, &Consumer), ready: &Ready) -> u64 {
+        let all = ready.by(consumer.wish.at_most_once);
+        match &ready.by_slot {
+            Some(by_slot) if !consumer.wish.one_time => all.min(self.shares.sum(id, by_slot)),
+            _ => all,
+        }
+    }
+
+    /// The same but for those that it was asked for.
+    pub(super) fn left_for(&self, (id, consumer): (ConsumerId, &Consumer), left: &Ready) -> u64 {
+        let all = left.by(consumer.wish.at_most_once);
+        match &left.by_slot {
+            Some(by_slot) if !consumer.wish.one_time => all.min(self.shares.left(id, by_slot)),
+            _ => all,
+        }
+    }
+
     /// To be called when somebody came or went.
     pub(super) fn look_at_ranks(&mut self, all: &BTreeMap<ConsumerId, Consumer>) {
         let ranked = |id: &ConsumerId| all[id].wish.rank != Rank::default();
@@ -141,13 +195,12 @@ impl Waiting {
         &mut self,
         all: &mut BTreeMap<ConsumerId, Consumer>,
         tier: Tier,
-        (line, ready): (Line, Ready),
+        (line, ready): (Line, &Ready),
         left: &mut Ready,
     ) -> Vec<Asked> {
-        let of = |consumer: &Consumer, left: Ready| left.by(consumer.wish.at_most_once);
-        let now = *left;
-        let hungry =
-            |id: ConsumerId, it: &Consumer| it.wants() && tier.has(id, it) && of(it, now) > 0;
+        let hungry = |id: ConsumerId, it: &Consumer| {
+            it.wants() && tier.has(id, it) && self.left_for((id, it), left) > 0
+        };
         let hungry = self.consumers.iter().filter(|id| hungry(**id, &all[*id]));
         let hungry = hungry.count().max(1) as u64;
         let share = left.at_most_once.div_ceil(hungry).max(SHARE_MIN);
@@ -163,7 +216,7 @@ impl Waiting {
             let Some(consumer) = all.get_mut(&id).filter(wanting) else {
                 continue;
             };
-            let there = of(consumer, *left);
+            let there = self.left_for((id, &*consumer), left);
             if there == 0 {
                 continue;
             }
@@ -173,6 +226,10 @@ impl Waiting {
             consumer.reserved += max;
             self.asked += u64::from(max);
             left.take(u64::from(max));
+            let sticky = left.by_slot.is_some() && !consumer.wish.one_time;
+            if sticky {
+                self.shares.ask(id, u64::from(max));
+            }
             asked.push(Asked {
                 consumer: id,
                 receive: Receive {
@@ -182,8 +239,13 @@ impl Waiting {
                     max,
                     lease_ms: consumer.wish.lease_ms,
                     at_most_once: consumer.wish.at_most_once,
+                    key_slots: if sticky {
+                        self.shares.of(id)
+                    } else {
+                        KeySlots::ALL
+                    },
                 },
-                ready: of(consumer, ready),
+                ready: self.own((id, &*consumer), ready),
             });
         }
         asked

@@ -25,6 +25,7 @@ pub mod rollout;
 pub mod sample;
 pub mod scale;
 pub mod status;
+mod sticky;
 pub mod trouble;
 pub mod validate;
 pub mod zone;

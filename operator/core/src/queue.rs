@@ -8,7 +8,7 @@ use roadstead_crds::{
 use roadstead_proto::v1;
 
 use crate::validate::Violation;
-use crate::{deduplication, fairness, groups};
+use crate::{deduplication, fairness, groups, sticky};
 
 /// Name of the queue of a Queue object in its cluster.
 pub fn queue_name(queue: &Queue) -> String {
@@ -119,6 +119,7 @@ pub fn specification(
         )?),
         priorities: Some(fairness::priorities(&spec.priorities)?),
         fairness: Some(fairness::specification(&spec.fairness)),
+        sticky_keys: spec.sticky_keys,
     })
 }
 
@@ -194,6 +195,7 @@ pub fn difference(have: &v1::QueueSpec, want: &v1::QueueSpec) -> Difference {
             have.partitions, want.partitions
         ));
     }
+    fixed.extend(sticky::fixed(&have, &want));
     fixed.extend(deduplication::fixed(&have, &want));
     if !fixed.is_empty() {
         return Difference::Fixed(fixed.join("; "));

@@ -81,6 +81,10 @@ pub struct Spec {
     /// Order of delivery; cannot change
     #[arg(long, value_enum)]
     ordering: Option<Order>,
+    /// Each key stays with one streaming consumer of a group; needs --ordering per-key, cannot
+    /// change
+    #[arg(long)]
+    sticky_keys: bool,
     /// Ack by delivery: a message may be lost with its consumer, and is never delivered twice
     #[arg(long)]
     at_most_once: bool,
@@ -172,6 +176,7 @@ impl Spec {
                 Order::Strict => Ordering::Strict,
             });
         }
+        spec.sticky_keys |= self.sticky_keys;
         if self.at_most_once {
             spec.set_delivery(DeliveryGuarantee::AtMostOnce);
         }

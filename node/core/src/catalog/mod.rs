@@ -17,6 +17,7 @@ mod reply;
 mod row;
 mod spec;
 mod spread;
+mod sticky;
 
 pub use boot::Boot;
 pub use breaker::{MAX_BREAKER_MS, MIN_BREAKER_MS};

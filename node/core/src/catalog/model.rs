@@ -104,6 +104,7 @@ impl Queue {
             aging_ms: spec.aging_ms,
             weights: TenantShare::weights(&spec.weights),
             rate: share(u64::from(spec.rate_per_second) * 1_000),
+            sticky_keys: spec.sticky_keys,
         }
     }
 }

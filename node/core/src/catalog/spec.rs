@@ -72,6 +72,9 @@ pub struct QueueSpec {
     pub weights: Vec<TenantShare>,
     /// Messages accepted per second at most: 0..=10,000,000; 0: no limit.
     pub rate_per_second: u32,
+    /// Of one group, each key of a partition is received by one streaming consumer at a time, and
+    /// stays with it. Only with ordering by key and without weights. Cannot change.
+    pub sticky_keys: bool,
 }
 
 impl Default for QueueSpec {
@@ -97,6 +100,7 @@ impl Default for QueueSpec {
             aging_ms: 60_000,
             weights: Vec::new(),
             rate_per_second: 0,
+            sticky_keys: false,
         }
     }
 }
@@ -150,6 +154,7 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
     checks.deduplication(spec);
     checks.groups(spec);
     checks.fairness(spec);
+    checks.sticky_keys(spec);
     if checks.0.is_empty() {
         Ok(())
     } else {
@@ -223,6 +228,7 @@ impl QueueSpec {
         out.put_varint(self.aging_ms);
         TenantShare::encode_all(&self.weights, out);
         out.put_varint(u64::from(self.rate_per_second));
+        out.push(u8::from(self.sticky_keys));
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -248,6 +254,11 @@ impl QueueSpec {
             aging_ms: r.varint("time of aging")?,
             weights: TenantShare::decode_all(r)?,
             rate_per_second: r.varint_u32("messages per second")?,
+            sticky_keys: match r.u8("sticky keys")? {
+                0 => false,
+                1 => true,
+                _ => return r.fail("sticky keys"),
+            },
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::config::Ordering;
 use super::header::{Header, encode_single};
 use super::partition::{Shared, Step};
+use super::sticky::slot_of_key;
 use super::stream::Stream;
 use super::timer::Timer;
 use crate::kv::KvError;
@@ -43,7 +44,11 @@ impl Shared {
     /// Gives a message a position.
     #[inline]
     fn position(&mut self, step: &mut Step<'_>, mut header: Header) -> Result<(), KvError> {
-        if header.priority != 0 || header.tenant != 0 || !self.lines.is_empty() {
+        if header.priority != 0
+            || header.tenant != 0
+            || self.config.sticky_keys
+            || !self.lines.is_empty()
+        {
             header.stream = self.stream_of(step, &header)?;
         }
         let position = self.append(step.kv, header)?;
@@ -64,7 +69,11 @@ impl Shared {
     /// In which stream a message goes.
     #[cold]
     fn stream_of(&mut self, step: &Step<'_>, header: &Header) -> Result<Stream, KvError> {
-        let own = Stream::new(header.priority, header.tenant);
+        let own = if self.config.sticky_keys {
+            Stream::of_slot(header.priority, slot_of_key(header.key))
+        } else {
+            Stream::new(header.priority, header.tenant)
+        };
         let stream = match self.config.ordering {
             Ordering::None => own,
             Ordering::PerKey => self.stream_of_key(step.kv, header.key, own)?,

@@ -150,6 +150,9 @@ pub struct PartitionConfig {
     /// Messages accepted from producers per 1,000 s at most, beside a burst of one second's worth
     /// or one message; 0: no limit. Those that come by outboxes and duplicates do not count.
     pub rate: u64,
+    /// Keys have slots ([`slot_of_key`](super::slot_of_key)), and a receive may be for some of
+    /// them. Only with [`Ordering::PerKey`] and without weights; cannot change.
+    pub sticky_keys: bool,
 }
 
 impl Default for PartitionConfig {
@@ -175,6 +178,7 @@ impl Default for PartitionConfig {
             aging_ms: 60_000,
             weights: Vec::new(),
             rate: 0,
+            sticky_keys: false,
         }
     }
 }
@@ -210,6 +214,7 @@ impl PartitionConfig {
         out.put_varint(self.aging_ms);
         TenantWeight::encode_all(&self.weights, out);
         out.put_varint(self.rate);
+        out.push(u8::from(self.sticky_keys));
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -241,6 +246,11 @@ impl PartitionConfig {
             aging_ms: r.varint("time of aging")?,
             weights: TenantWeight::decode_all(r)?,
             rate: r.varint("rate")?,
+            sticky_keys: match r.u8("sticky keys")? {
+                0 => false,
+                1 => true,
+                _ => return r.fail("sticky keys"),
+            },
         })
     }
 }

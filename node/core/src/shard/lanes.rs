@@ -3,13 +3,15 @@
 //! With aging, a message stands as though it had come so much earlier for each step of its
 //! priority: the lane goes first whose head has come first then, and nothing waits behind what
 //! comes a certain time later. Without aging the highest lane goes first that has something.
-//! The tenants of a lane that have something take turns of as many messages as they have weight.
+//! The tenants of a lane that have something take turns of as many messages as they have weight;
+//! where keys are sticky, the slots that the receive is for take turns of one message.
 
 use super::config::Ordering;
 use super::group::View;
 use super::header::Header;
 use super::keys;
 use super::partition::Step;
+use super::sticky::KeySlots;
 use super::stream::{MAX_PRIORITY, Stream};
 use super::tenants::{TenantWeight, Turn};
 use crate::kv::{self, KvError};
@@ -32,6 +34,7 @@ pub(crate) struct Run {
 
 /// What a receive knows of the lanes.
 pub(crate) struct Lanes {
+    slots: KeySlots,
     known: [Known; MAX_PRIORITY as usize + 1],
 }
 
@@ -76,8 +79,11 @@ impl Run {
 }
 
 impl Lanes {
-    pub(crate) fn new() -> Self {
+    /// Of the streams of these slots, where keys are sticky.
+    pub(crate) fn new(p: &View<'_>, slots: KeySlots) -> Self {
+        let sticky = p.config.sticky_keys;
         Self {
+            slots: if sticky { slots } else { KeySlots::ALL },
             known: [Known::Unknown; MAX_PRIORITY as usize + 1],
         }
     }
@@ -95,12 +101,12 @@ impl Lanes {
         }
         if p.config.aging_ms == 0 {
             let mut lanes = (0..=MAX_PRIORITY).rev();
-            return Ok(lanes.find_map(|lane| next_of(p, lane)));
+            return Ok(lanes.find_map(|lane| next_of(p, lane, self.slots)));
         }
         let mut some = 0;
         for (lane, known) in (0..).zip(&mut self.known) {
             if let Known::Unknown = known {
-                *known = next_of(p, lane).map_or(Known::Nothing, Known::Run);
+                *known = next_of(p, lane, self.slots).map_or(Known::Nothing, Known::Run);
             }
             some += usize::from(!matches!(known, Known::Nothing));
         }
@@ -171,15 +177,17 @@ fn alone(stream: Stream) -> Run {
     }
 }
 
-/// The tenant of a lane whose turn it is.
-fn next_of(p: &View<'_>, lane: u8) -> Option<Run> {
+/// The tenant of a lane whose turn it is, or the slot.
+fn next_of(p: &View<'_>, lane: u8, slots: KeySlots) -> Option<Run> {
     let (look, turn) = (p.look(), p.standing.turns.get(lane));
-    let mut ready = look.ready_in(lane, turn.stream);
+    let ready = look.ready_in(lane, turn.stream);
+    let mut ready = ready.filter(|(stream, _)| slots.takes(*stream));
     let (next, _) = ready.next()?;
     if ready.next().is_none() {
         return Some(alone(next));
     }
-    let goes_on = turn.left > 0 && look.is_ready(turn.stream);
+    let same = turn.left > 0 && slots.takes(turn.stream);
+    let goes_on = same && look.is_ready(turn.stream);
     let weight = |stream| TenantWeight::of_stream(&p.config.weights, stream);
     let (stream, left) = if goes_on {
         (turn.stream, turn.left.min(weight(turn.stream)))

@@ -55,6 +55,7 @@ mod side;
 mod standing;
 mod state;
 mod stats;
+mod sticky;
 mod stream;
 mod sweep;
 mod take;
@@ -93,5 +94,6 @@ pub use reply::{
     OutboxReason, Received, Refusal, Removal, Reply, SendOutcome, SettleOutcome,
 };
 pub use stats::{BreakerState, RateState, Stats, Totals};
+pub use sticky::{KEY_SLOTS, KeySlots, slot_of_key};
 pub use stream::MAX_PRIORITY;
 pub use tenants::{MAX_WEIGHT, MAX_WEIGHTS, TenantWeight};

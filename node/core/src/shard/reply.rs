@@ -115,12 +115,18 @@ pub enum Refusal {
     /// The tenants with weights do not rise, or they or one of their weights are too many.
     #[error("tenants with weights must rise, 100 is the most, and a weight is 1 to 1,000")]
     BadWeights,
+    /// Keys cannot be sticky with this ordering, or with weights.
+    #[error("sticky keys need ordering per key, and no weights of tenants")]
+    BadSticky,
     /// The partition is being deleted.
     #[error("the partition is being deleted")]
     Deleting,
     /// A queue's ordering cannot change.
     #[error("the ordering of a queue cannot change")]
     OrderingFixed,
+    /// Whether keys are sticky cannot change.
+    #[error("whether the keys of a queue are sticky cannot change")]
+    StickyFixed,
     /// It holds messages.
     #[error("the partition holds {0} messages")]
     NotEmpty(u64),
@@ -145,6 +151,9 @@ pub enum Refusal {
     /// The queue orders by key, and the message has none.
     #[error("the queue orders by key and the message has no ordering key")]
     KeyRequired,
+    /// The queue's keys are sticky, and the message has a fairness key.
+    #[error("the keys of the queue are sticky, so tenants take no turns there")]
+    StickyTenant,
     /// It may not be received for more than a year.
     #[error("the message is not receivable for more than a year")]
     TooLate,

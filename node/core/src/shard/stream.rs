@@ -1,9 +1,12 @@
-//! Streams: which messages of the line go by themselves, because of their priority or their tenant.
+//! Streams: which messages of the line go by themselves, because of their priority, their tenant or the slot of
+//! their key.
+
+use super::sticky::KEY_SLOTS;
 
 /// The highest priority. 0 is the lowest, and what a message has that does not say.
 pub const MAX_PRIORITY: u8 = 9;
 
-/// A lane and a tenant: all messages of a stream have both in common.
+/// A lane and a tenant, or the slot of a key: all messages of a stream have both in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Stream(u32);
 
@@ -22,6 +25,19 @@ impl Stream {
             hash => (hash % u64::from(OTHERS - 1)) as u32 + 1,
         };
         Self(u32::from(lane) << TENANT_BITS | tenant)
+    }
+
+    /// Of a lane (0..=9) and the slot of a key (0..64), where keys are sticky.
+    pub(crate) fn of_slot(lane: u8, slot: u8) -> Self {
+        Self(u32::from(lane) << TENANT_BITS | (u32::from(slot) + 1))
+    }
+
+    /// The slot of its keys, where these are sticky.
+    pub(crate) fn key_slot(self) -> Option<u8> {
+        let slot = (self.0 & OTHERS).checked_sub(1)?;
+        u8::try_from(slot)
+            .ok()
+            .filter(|slot| usize::from(*slot) < KEY_SLOTS)
     }
 
     /// The stream that a number in a row names.
@@ -71,6 +87,12 @@ mod tests {
         let (first, last) = Stream::of_lane(3);
         assert_eq!((first, last), (Stream::new(3, 0), one.others()));
         assert!(first.has_no_tenant() && !one.has_no_tenant());
+        for slot in 0..KEY_SLOTS as u8 {
+            let stream = Stream::of_slot(3, slot);
+            assert!(first < stream && stream < last && !stream.has_no_tenant());
+            assert_eq!((stream.lane(), stream.key_slot()), (3, Some(slot)));
+        }
+        assert_eq!((first.key_slot(), last.key_slot()), (None, None));
         for hash in [1, 0xff_fffd, 0xff_fffe, 0xff_ffff, u64::MAX] {
             let stream = Stream::new(9, hash);
             assert!(first < stream && stream < stream.others(), "{hash}");

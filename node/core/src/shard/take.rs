@@ -11,6 +11,7 @@ use super::lanes::{Lanes, Run};
 use super::partition::{Step, corrupt};
 use super::reply::{Delivered, Received};
 use super::state::Phase;
+use super::sticky::KeySlots;
 use crate::kv::{self, KvError};
 
 /// Headers and blocks looked at per receive; the next one goes on from there.
@@ -65,9 +66,9 @@ impl Take {
         mut self,
         p: &mut View<'_>,
         step: &mut Step<'_>,
-        session: Option<SessionId>,
+        (session, slots): (Option<SessionId>, KeySlots),
     ) -> Result<Received, KvError> {
-        let (mut scan, mut lanes) = (SCAN_MAX, Lanes::new());
+        let (mut scan, mut lanes) = (SCAN_MAX, Lanes::new(p, slots));
         while self.messages.len() < self.max {
             let Some(mut run) = lanes.choose(p, step, &mut scan)? else {
                 break;

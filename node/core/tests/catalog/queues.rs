@@ -99,6 +99,11 @@ fn what_cannot_change_in_place_is_refused_with_the_field() {
         ..keyed.clone()
     };
     assert_eq!(field(world.refused(update("keyed", none))), "ordering");
+    let sticky = QueueSpec {
+        sticky_keys: true,
+        ..keyed.clone()
+    };
+    assert_eq!(field(world.refused(update("keyed", sticky))), "sticky_keys");
     let more = QueueSpec {
         partitions: 3,
         ..keyed

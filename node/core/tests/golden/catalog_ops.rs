@@ -2,7 +2,7 @@
 
 use roadstead_core::catalog::*;
 use roadstead_core::shard::{
-    CircuitBreaker, DeduplicateBy, Deduplication, DeduplicationScope, GroupStart,
+    CircuitBreaker, DeduplicateBy, Deduplication, DeduplicationScope, GroupStart, Ordering,
 };
 
 pub fn catalog_ops() -> Vec<(&'static str, Op)> {
@@ -94,6 +94,17 @@ fn fair() -> Op {
     })
 }
 
+fn sticky() -> Op {
+    Op::CreateQueue(CreateQueue {
+        name: QueueName::new("ns", "sticky"),
+        spec: QueueSpec {
+            ordering: Ordering::PerKey,
+            sticky_keys: true,
+            ..QueueSpec::default()
+        },
+    })
+}
+
 fn queues() -> Vec<(&'static str, Op)> {
     let name = QueueName::new("ns", "q");
     let spec = QueueSpec {
@@ -141,6 +152,7 @@ fn queues() -> Vec<(&'static str, Op)> {
         ("create queue", Op::CreateQueue(create)),
         ("update queue", Op::UpdateQueue(update)),
         ("create queue with shares", fair()),
+        ("create queue with sticky keys", sticky()),
         (
             "create queue with deduplication",
             Op::CreateQueue(deduplicating),

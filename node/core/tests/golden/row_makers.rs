@@ -6,6 +6,7 @@ use roadstead_core::shard::*;
 use super::shard_ops::{
     PARTITION, TARGET, accept, configure_deduplication, receive, send_with_ids,
 };
+use super::sticky_ops::sticky;
 
 /// Ops after which a shard has rows of every kind.
 pub fn row_makers() -> Vec<Op> {
@@ -63,7 +64,7 @@ pub fn row_makers() -> Vec<Op> {
         configure_deduplication(by_content),
         send_with_ids(by_content),
     ];
-    [ops, grouped(), laned()].concat()
+    [ops, grouped(), laned(), sticky().to_vec()].concat()
 }
 
 /// Moves a message away, and has it say something else.
@@ -156,6 +157,7 @@ fn laned() -> Vec<Op> {
         max: 2,
         lease_ms: None,
         at_most_once: false,
+        key_slots: KeySlots::ALL,
     };
     vec![
         Op::Configure(Configure { partition, config }),
@@ -204,6 +206,7 @@ fn grouped() -> Vec<Op> {
             max,
             lease_ms: None,
             at_most_once: false,
+            key_slots: KeySlots::ALL,
         })
     };
     vec![

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use roadstead_core::shard::*;
 
+use super::sticky_ops::sticky;
+
 pub const PARTITION: PartitionId = PartitionId {
     queue: 7,
     partition: 1,
@@ -19,6 +21,7 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         partition,
         only_if_empty: true,
     };
+    let [configure_sticky, _, receive_of_slots] = sticky();
     vec![
         ("configure", configure()),
         ("drop", Op::Drop(drop)),
@@ -72,6 +75,8 @@ pub fn shard_ops() -> Vec<(&'static str, Op)> {
         ("seek end", seek(PARTITION, SeekTo::End)),
         ("seek sequence", seek(PARTITION, SeekTo::Sequence(300))),
         ("seek time", seek(PARTITION, SeekTo::Time(70_000))),
+        ("configure sticky keys", configure_sticky),
+        ("receive of some slots", receive_of_slots),
     ]
 }
 
@@ -351,6 +356,7 @@ pub fn receive() -> Op {
         max: 10,
         lease_ms: Some(30_000),
         at_most_once: false,
+        key_slots: KeySlots::ALL,
     })
 }
 
@@ -362,6 +368,7 @@ fn receive_once() -> Op {
         max: 10,
         lease_ms: None,
         at_most_once: true,
+        key_slots: KeySlots::ALL,
     })
 }
 

@@ -6,6 +6,14 @@ use roadstead_core::shard::*;
 use super::command::Command;
 use super::shard::{BEGIN, Shard, message, or_nothing};
 
+/// The slots of some keys: `KEY,KEY`.
+fn slots_of(keys: &str) -> KeySlots {
+    let mut slots = KeySlots::default();
+    let hashes = keys.split(',').map(|key| key_hash(key.as_bytes()));
+    hashes.for_each(|hash| slots.add(slot_of_key(hash)));
+    slots
+}
+
 impl Shard {
     pub fn receive(&mut self, command: &Command) -> Vec<String> {
         let receive = Receive {
@@ -17,6 +25,7 @@ impl Shard {
             max: command.number("max", 1) as u32,
             lease_ms: command.option("lease").map(|ms| ms.parse().expect("ms")),
             at_most_once: command.option("once").is_some(),
+            key_slots: command.option("keys").map_or(KeySlots::ALL, slots_of),
         };
         let (reply, _) = self.apply(&Op::Receive(receive));
         let Reply::Received(got) = reply else {

@@ -205,6 +205,7 @@ impl Shard {
             aging_ms: command.number("aging", 60_000),
             weights: weights(command.text("weights", "")),
             rate: command.number("rate", 0),
+            sticky_keys: command.option("sticky").is_some(),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::sample::Index;
 use roadstead_core::shard::*;
 
-use super::config::{Asked, Config, DeadLetter};
+use super::config::{Asked, Config, DeadLetter, tenant, weights};
 use super::history::{Begin, Happening, Sent, Settled, UNKNOWN};
 use super::world::World;
 
@@ -34,6 +34,7 @@ impl World {
                 max,
                 lease,
                 once,
+                slots,
             } => vec![Op::Receive(Receive {
                 partition: id(slot),
                 group: self.group(*slot, *group),
@@ -41,6 +42,7 @@ impl World {
                 max: *max,
                 lease_ms: *lease,
                 at_most_once: *once,
+                key_slots: slots.map_or(KeySlots::ALL, KeySlots),
             })],
             Happening::Settle { slot, picks } => self.settle(*slot, picks),
             Happening::Complete {
@@ -88,7 +90,9 @@ impl World {
             id: Bytes::from(vec![b'p', name]),
             first,
         });
-        let messages = messages.iter().map(|sent| self.message(sent)).collect();
+        let messages = messages.iter().map(|sent| self.message(sent));
+        let mut messages: Vec<_> = messages.collect();
+        self.spare_tenants(partition, &mut messages);
         Op::Send(Send {
             partition,
             producer,
@@ -227,6 +231,8 @@ impl World {
         };
         self.orders.entry(partition).or_insert(ordering);
         let dead_letter = self.target(config.dead_letter);
+        let sticky_keys = self.sticky_keys(partition, config);
+        let weighted = !sticky_keys || config.reuse;
         let config = PartitionConfig {
             revision: self.revision,
             ordering,
@@ -246,8 +252,9 @@ impl World {
             groups: self.groups(partition, config),
             retain_ms: config.retain_ms,
             aging_ms: config.aging_ms,
-            weights: weights(&config.weights),
+            weights: weights(if weighted { &config.weights } else { &[] }),
             rate: config.rate,
+            sticky_keys,
         };
         Op::Configure(Configure { partition, config })
     }
@@ -338,22 +345,6 @@ impl World {
             body: self.body(head.payload),
         }
     }
-}
-
-fn tenant(number: u8) -> u64 {
-    key_hash(&[b't', number])
-}
-
-/// Weights of tenants by their numbers; 0: it is not named.
-fn weights(of: &[u32]) -> Vec<TenantWeight> {
-    let named = (0..).zip(of).filter(|(_, weight)| **weight != 0);
-    let named = named.map(|(number, weight)| TenantWeight {
-        tenant: tenant(number),
-        weight: *weight,
-    });
-    let mut named: Vec<_> = named.collect();
-    named.sort_by_key(|of| of.tenant);
-    named
 }
 
 fn group_config(id: u32, asked: Asked) -> GroupConfig {

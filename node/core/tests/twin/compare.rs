@@ -13,6 +13,7 @@ use super::cover_lanes::cover_lanes;
 use super::cover_receive::cover_attempts;
 use super::model::{Leaving, Message, Mine, Partition, State};
 use super::rows::nothing_is_left_behind;
+use super::sticky::cover_sticky;
 use super::world::{Check, World};
 
 pub fn all(world: &mut World) -> Check {
@@ -41,6 +42,7 @@ pub fn all(world: &mut World) -> Check {
     payloads(world)?;
     cover_states(world);
     cover_lanes(world);
+    cover_sticky(world);
     cover_breakers(world);
     cover_attempts(world);
     Ok(())

@@ -6,7 +6,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use roadstead_core::shard::{
     Backoff, CircuitBreaker, DeduplicateBy, Deduplication, DeduplicationScope, Delivery,
-    GroupStart, Growth, OnExpiry, Ordering, Overflow,
+    GroupStart, Growth, OnExpiry, Ordering, Overflow, TenantWeight, key_hash,
 };
 
 /// What a group asks for.
@@ -47,6 +47,10 @@ pub struct Config {
     /// Of tenants by their numbers; 0: not named.
     pub weights: Vec<u32>,
     pub rate: u64,
+    /// Where the queue is new and orders by key.
+    pub sticky: bool,
+    /// The contrary of what it should be.
+    pub odd_sticky: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +62,23 @@ pub enum DeadLetter {
     Other,
     /// A queue that was deleted.
     Gone,
+}
+
+/// The hash of a tenant's name.
+pub fn tenant(number: u8) -> u64 {
+    key_hash(&[b't', number])
+}
+
+/// Weights of tenants by their numbers; 0: it is not named.
+pub fn weights(of: &[u32]) -> Vec<TenantWeight> {
+    let named = (0..).zip(of).filter(|(_, weight)| **weight != 0);
+    let named = named.map(|(number, weight)| TenantWeight {
+        tenant: tenant(number),
+        weight: *weight,
+    });
+    let mut named: Vec<_> = named.collect();
+    named.sort_by_key(|of| of.tenant);
+    named
 }
 
 pub fn ordering() -> impl Strategy<Value = Ordering> {
@@ -165,7 +186,7 @@ fn groups() -> impl Strategy<Value = Vec<Option<Asked>>> {
     prop_oneof![1 => Just(Vec::new()), 1 => some]
 }
 
-fn weights() -> impl Strategy<Value = Vec<u32>> {
+fn weight_of_tenants() -> impl Strategy<Value = Vec<u32>> {
     let weight = prop_oneof![20 => Just(0_u32), 20 => 1_u32..4, 1 => Just(1_001)];
     prop_oneof![1 => Just(Vec::new()), 1 => vec(weight, 3)]
 }
@@ -198,7 +219,8 @@ pub fn config() -> impl Strategy<Value = Config> {
         prop_oneof![3 => Just(0_u64), 1 => Just(30), 2 => Just(900), 1 => Just(50_000)],
         (
             prop_oneof![2 => Just(0_u64), 1 => Just(1), 2 => Just(10), 2 => Just(500)],
-            weights(),
+            weight_of_tenants(),
+            (any::<bool>(), weighted(0.03)),
         ),
     );
     (
@@ -233,6 +255,8 @@ pub fn config() -> impl Strategy<Value = Config> {
                 aging_ms: groups.4.0,
                 weights: groups.4.1,
                 rate: limits.4.2,
+                sticky: groups.4.2.0,
+                odd_sticky: groups.4.2.1,
             },
         )
 }

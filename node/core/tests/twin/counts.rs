@@ -7,6 +7,7 @@ use roadstead_core::shard::*;
 
 use super::breaker::told;
 use super::model::{Message, Mine, Partition, State};
+use super::sticky::slots_of_leases;
 use super::world::{Check, World};
 
 pub fn stats(world: &World, p: &Partition) -> Check {
@@ -88,7 +89,7 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
     Ok(())
 }
 
-/// What is ready, lane by lane; where order is strict, whether the group has engaged a message.
+/// What is ready, lane by lane and slot by slot; where order is strict, whether the group has engaged a message.
 fn lanes(world: &World, p: &Partition, (group, engaged): (u32, bool)) -> Check {
     let mut lanes = [0; 10];
     for (m, mine) in p.open(group) {
@@ -98,6 +99,17 @@ fn lanes(world: &World, p: &Partition, (group, engaged): (u32, bool)) -> Check {
         }
     }
     prop_assert_eq!(world.machine.ready_by_lane(p.id, group), Some(lanes));
+    let mut slots = p.config.sticky_keys.then(|| Box::new([0; KEY_SLOTS]));
+    for (m, mine) in p.open(group) {
+        let waits = mine.state == State::Waiting && !m.early;
+        if let Some(slots) = &mut slots
+            && (waits || mine.state == State::Returned)
+        {
+            slots[(m.key >> 58) as usize] += 1;
+        }
+    }
+    prop_assert_eq!(world.machine.ready_by_slot(p.id, group), slots);
+    slots_of_leases(world, p, group)?;
     Ok(())
 }
 

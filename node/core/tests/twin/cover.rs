@@ -56,6 +56,7 @@ impl World {
                 self.cover_delivery(received);
                 self.cover_once(op, received);
                 self.cover_limits(op, received);
+                self.cover_slots(op, received);
             }
             (_, Reply::Settled(outcomes)) => {
                 for outcome in outcomes {

@@ -22,7 +22,8 @@ impl Partition {
         let (number, now) = (group.delivery + 1, fx.now);
         let mut taken = Vec::new();
         while (taken.len() as u64) < max {
-            let Some(batch) = self.next_to_go(op.group, max - taken.len() as u64) else {
+            let left = max - taken.len() as u64;
+            let Some(batch) = self.next_to_go(op.group, op.key_slots, left) else {
                 break;
             };
             for sequence in batch {

@@ -63,6 +63,7 @@ features! {
     NeverAges "no aging"
     Weights "weights"
     Rate "rate limit"
+    StickyKeys "sticky keys"
     Ready "ready ones"
     Delayed "delayed ones"
     InFlight "leased ones"
@@ -163,6 +164,7 @@ fn config(found: &mut Features, config: &PartitionConfig) {
         aging_ms,
         weights,
         rate,
+        sticky_keys,
     } = config;
     found.add(match ordering {
         Ordering::None => Feature::Unordered,
@@ -211,6 +213,7 @@ fn config(found: &mut Features, config: &PartitionConfig) {
     found.add_if(*aging_ms == 0, Feature::NeverAges);
     found.add_if(!weights.is_empty(), Feature::Weights);
     found.add_if(*rate != 0, Feature::Rate);
+    found.add_if(*sticky_keys, Feature::StickyKeys);
 }
 
 fn deduplication(found: &mut Features, setting: &Deduplication) {

@@ -11,6 +11,10 @@ impl Partition {
         if !config.weights.iter().all(in_range) {
             return Err(Refusal::BadWeights);
         }
+        let by_key = config.ordering == Ordering::PerKey && config.weights.is_empty();
+        if config.sticky_keys && !by_key {
+            return Err(Refusal::BadSticky);
+        }
         let groups = self.may_have(&config.groups);
         groups.then_some(()).ok_or(Refusal::BadGroups)
     }

@@ -47,6 +47,7 @@ pub enum Happening {
         max: u32,
         lease: Option<u64>,
         once: bool,
+        slots: Option<u64>,
     },
     Settle {
         slot: usize,
@@ -217,9 +218,9 @@ fn happening() -> impl Strategy<Value = Happening> {
                 Happening::Send { slot, producer, messages, atomic }
             })
             .boxed(),
-        10 => (slot(), group(), session(), 1_u32..6, (lease, weighted(0.15)))
-            .prop_map(|(slot, group, session, max, (lease, once))| {
-                Happening::Receive { slot, group, session, max, lease, once }
+        10 => (slot(), group(), session(), 1_u32..6, (lease, weighted(0.15), of(any::<u64>())))
+            .prop_map(|(slot, group, session, max, (lease, once, slots))| {
+                Happening::Receive { slot, group, session, max, lease, once, slots }
             })
             .boxed(),
         1 => (slot(), group(), begin())

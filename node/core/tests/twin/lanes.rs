@@ -1,6 +1,7 @@
-//! Which messages the twin delivers next: first the lane, then the tenant, then the message.
+//! Which messages the twin delivers next: first the lane, then the tenant or
+//! the slot, then the message.
 
-use roadstead_core::shard::{Ordering, TenantWeight};
+use roadstead_core::shard::{KeySlots, Ordering, TenantWeight};
 
 use super::model::{Message, Mine, Partition, State, Stream};
 
@@ -23,12 +24,13 @@ fn turn_of(tenant: u64) -> u64 {
 }
 
 impl Partition {
-    /// In which lane and for which tenant a message goes: the first of its key decides.
+    /// In which lane and for which tenant, or slot, a message goes: the first of its key decides.
     pub fn stream_of(&self, m: &Message) -> Stream {
         let mut same = self.messages.iter().filter(|other| other.key == m.key);
         match (self.config.ordering, same.next()) {
             (Ordering::Strict, _) => (0, 0),
             (Ordering::PerKey, Some(first)) => first.stream,
+            _ if self.config.sticky_keys => (m.priority, (m.key >> 58) + 1),
             _ => (m.priority, turn_of(m.tenant)),
         }
     }
@@ -54,8 +56,8 @@ impl Partition {
         open.map(|(m, _)| m).collect()
     }
 
-    /// Whose turn it is in a lane.
-    fn tenant_of(&self, group: u32, lane: u8) -> Option<Next> {
+    /// Whose turn it is in a lane, of those slots.
+    fn tenant_of(&self, group: u32, lane: u8, slots: KeySlots) -> Option<Next> {
         let ready = |m: &Message, mine: &Mine| match mine.state {
             State::Returned => true,
             State::Waiting => !m.early,
@@ -64,6 +66,9 @@ impl Partition {
         let open = self.open(group).filter(|(m, mine)| ready(m, mine));
         let mut streams: Vec<_> = open.map(|(m, _)| m.stream).collect();
         streams.retain(|stream| stream.0 == lane);
+        if self.config.sticky_keys {
+            streams.retain(|stream| slots.0 >> (stream.1 - 1) & 1 == 1);
+        }
         streams.sort_unstable();
         streams.dedup();
         let before = None;
@@ -111,13 +116,14 @@ impl Partition {
         }
     }
 
-    fn choose(&mut self, group: u32) -> Option<Next> {
+    fn choose(&mut self, group: u32, slots: KeySlots) -> Option<Next> {
         if self.config.aging_ms == 0 {
-            return (0..=9).rev().find_map(|lane| self.tenant_of(group, lane));
+            let mut lanes = (0..=9).rev();
+            return lanes.find_map(|lane| self.tenant_of(group, lane, slots));
         }
         let mut heads = Vec::new();
         for lane in 0..=9 {
-            let Some(next) = self.tenant_of(group, lane) else {
+            let Some(next) = self.tenant_of(group, lane, slots) else {
                 continue;
             };
             let returned = self.of_stream(group, next.stream, State::Returned);
@@ -133,18 +139,18 @@ impl Partition {
         heads.sort_unstable();
         let (_, lane) = *heads.first()?;
         let before = heads.get(1).map(|(head, _)| *head);
-        let next = self.tenant_of(group, lane)?;
+        let next = self.tenant_of(group, lane, slots)?;
         Some(Next { before, ..next })
     }
 
     /// What came back, else the first that waits and may go.
-    pub fn next_to_go(&mut self, group: u32, max: u64) -> Option<Vec<u64>> {
+    pub fn next_to_go(&mut self, group: u32, slots: KeySlots, max: u64) -> Option<Vec<u64>> {
         if self.config.ordering == Ordering::Strict && self.engaged(group, 0) {
             let back = self.of_stream(group, (0, 0), State::Returned);
             return back.first().map(|m| vec![m.sequence]);
         }
         loop {
-            let next = self.choose(group)?;
+            let next = self.choose(group, slots)?;
             let stream = next.stream;
             let max = next.left.unwrap_or(max).min(max);
             let back = self.of_stream(group, stream, State::Returned).into_iter();

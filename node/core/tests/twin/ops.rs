@@ -135,6 +135,9 @@ impl Twin {
         if op.config.ordering != p.config.ordering {
             return Reply::Refused(Refusal::OrderingFixed);
         }
+        if op.config.sticky_keys != p.config.sticky_keys {
+            return Reply::Refused(Refusal::StickyFixed);
+        }
         if let Err(refusal) = p.may_be(&op.config) {
             return Reply::Refused(refusal);
         }

@@ -174,6 +174,9 @@ impl Partition {
         if self.config.ordering == Ordering::PerKey && m.key.is_none() {
             return Err(Refusal::KeyRequired);
         }
+        if self.config.sticky_keys && m.tenant.is_some() {
+            return Err(Refusal::StickyTenant);
+        }
         if m.not_before > now + MAX_DELAY_MS {
             return Err(Refusal::TooLate);
         }

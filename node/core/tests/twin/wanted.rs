@@ -1,5 +1,7 @@
 //! What some history must reach: a cell that stays empty is a failure.
 
+use super::sticky::wanted_of_sticky;
+
 /// Of messages that are sent again: by what they are known, and what had become of the first one.
 fn duplicates(order: &str) -> Vec<String> {
     let mut wanted = vec![format!("duplicate {order} of a producer")];
@@ -251,6 +253,9 @@ const ONCE: &[&str] = &[
     "refused NoGroup",
     "refused BadGroups",
     "refused BadWeights",
+    "refused BadSticky",
+    "refused StickyFixed",
+    "sent StickyTenant",
     "accepted with a priority",
     "accepted with a tenant",
     "delayed with a priority",
@@ -290,6 +295,7 @@ pub fn wanted() -> Vec<String> {
     wanted.extend(rates());
     wanted.extend(limits());
     wanted.extend(attempts());
+    wanted.extend(wanted_of_sticky());
     wanted.extend(ONCE.iter().map(|name| (*name).to_owned()));
     wanted
 }

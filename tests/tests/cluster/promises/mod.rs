@@ -9,6 +9,7 @@ mod limits;
 mod priorities;
 mod refused;
 mod sends;
+mod sticky;
 mod streams;
 mod times;
 

@@ -106,5 +106,12 @@ fn changeable(old: &QueueSpec, new: &QueueSpec) -> Result<(), Refusal> {
             why,
         });
     }
+    if new.sticky_keys != old.sticky_keys {
+        let why = "messages have their places in line by it: make a new queue and move over";
+        return Err(Refusal::Immutable {
+            field: "sticky_keys",
+            why,
+        });
+    }
     deduplication::changeable(old, new)
 }

@@ -2,7 +2,7 @@
 
 use crate::codec::{Decoded, Reader};
 use crate::kv::KvError;
-use crate::shard::PartitionConfig;
+use crate::shard::config::{Ordering, PartitionConfig};
 use crate::shard::id::{PartitionId, put_partition, read_partition};
 use crate::shard::keys;
 use crate::shard::partition::{Partition, Step};
@@ -54,6 +54,9 @@ impl Configure {
         if self.config.ordering != p.config.ordering {
             return Ok(Reply::Refused(Refusal::OrderingFixed));
         }
+        if self.config.sticky_keys != p.config.sticky_keys {
+            return Ok(Reply::Refused(Refusal::StickyFixed));
+        }
         if let Err(refusal) = check(p, &self.config) {
             return Ok(Reply::Refused(refusal));
         }
@@ -74,6 +77,10 @@ impl Configure {
 fn check(p: &Partition, config: &PartitionConfig) -> Result<(), Refusal> {
     if !TenantWeight::may_be(&config.weights) {
         return Err(Refusal::BadWeights);
+    }
+    let by_key = config.ordering == Ordering::PerKey && config.weights.is_empty();
+    if config.sticky_keys && !by_key {
+        return Err(Refusal::BadSticky);
     }
     p.check_groups(&config.groups)
 }

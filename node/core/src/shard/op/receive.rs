@@ -7,6 +7,7 @@ use crate::shard::id::{PartitionId, SessionId, put_partition, read_partition};
 use crate::shard::lease::MAX_LEASE_MS;
 use crate::shard::partition::Step;
 use crate::shard::reply::{Refusal, Reply};
+use crate::shard::sticky::KeySlots;
 use crate::shard::take::Take;
 
 /// Messages per delivery at most.
@@ -28,12 +29,15 @@ pub struct Receive {
     /// These deliveries are acked by being made, also where the queue delivers at least once. They
     /// count towards no limit of what is in flight.
     pub at_most_once: bool,
+    /// Only messages whose keys are in these slots; without effect where keys are not sticky.
+    pub key_slots: KeySlots,
 }
 
 // Frozen: these bits are in logs. The others are reserved (retry token).
 const HAS_SESSION: u8 = 1;
 const HAS_LEASE: u8 = 2;
 const AT_MOST_ONCE: u8 = 4;
+const HAS_SLOTS: u8 = 8;
 
 impl Receive {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -51,12 +55,17 @@ impl Receive {
             0
         };
         let once = if self.at_most_once { AT_MOST_ONCE } else { 0 };
-        out.push(session | lease | once);
+        let some = self.key_slots != KeySlots::ALL;
+        let slots = if some { HAS_SLOTS } else { 0 };
+        out.push(session | lease | once | slots);
         if let Some(session) = self.session {
             out.put_u128(session.0);
         }
         if let Some(lease_ms) = self.lease_ms {
             out.put_varint(lease_ms);
+        }
+        if some {
+            out.put_u64(self.key_slots.0);
         }
     }
 
@@ -65,7 +74,7 @@ impl Receive {
         let group = r.varint_u32("receive group")?;
         let max = r.varint_u32("receive maximum")?;
         let flags = r.u8("receive flags")?;
-        if flags & !(HAS_SESSION | HAS_LEASE | AT_MOST_ONCE) != 0 {
+        if flags & !(HAS_SESSION | HAS_LEASE | AT_MOST_ONCE | HAS_SLOTS) != 0 {
             return r.fail("receive flags");
         }
         let has = |bit| flags & bit != 0;
@@ -80,6 +89,11 @@ impl Receive {
         } else {
             None
         };
+        let key_slots = if has(HAS_SLOTS) {
+            KeySlots(r.u64("slots of keys")?)
+        } else {
+            KeySlots::ALL
+        };
         Ok(Self {
             partition,
             group,
@@ -87,6 +101,7 @@ impl Receive {
             max,
             lease_ms,
             at_most_once: has(AT_MOST_ONCE),
+            key_slots,
         })
     }
 
@@ -97,6 +112,10 @@ impl Receive {
         let lease_ms = self.lease_ms.unwrap_or(p.config.lease_ms).min(MAX_LEASE_MS);
         let max = self.max.min(MAX_RECEIVE);
         let take = Take::new(p, step.now, (max, lease_ms), self.at_most_once);
-        Ok(Reply::Received(take.run(p, step, self.session)?))
+        Ok(Reply::Received(take.run(
+            p,
+            step,
+            (self.session, self.key_slots),
+        )?))
     }
 }

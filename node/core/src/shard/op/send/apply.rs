@@ -248,6 +248,9 @@ impl LoggedMessage {
         if p.config.ordering == Ordering::PerKey && self.key == 0 {
             return Err(Refusal::KeyRequired);
         }
+        if p.config.sticky_keys && self.tenant != 0 {
+            return Err(Refusal::StickyTenant);
+        }
         if self.not_before > now.saturating_add(MAX_DELAY_MS) {
             return Err(Refusal::TooLate);
         }
