@@ -74,10 +74,9 @@ impl World {
 
     fn receive(&mut self, max: u32) -> Received {
         let session = Some(SessionId(1));
-        let group = DEFAULT_GROUP;
         let receive = Receive {
             partition: PARTITION,
-            group,
+            group: DEFAULT_GROUP,
             session,
             max,
             lease_ms: Some(100),

@@ -1,5 +1,5 @@
-//! Streams: which messages of the line go by themselves, because of their priority, their tenant or the slot of
-//! their key.
+//! Streams: which messages of the line go by themselves, because of their priority, their tenant or
+//! the slot of their key.
 
 use super::sticky::KEY_SLOTS;
 

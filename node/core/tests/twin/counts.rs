@@ -89,7 +89,8 @@ fn stats_of(world: &World, p: &Partition, group: u32) -> Check {
     Ok(())
 }
 
-/// What is ready, lane by lane and slot by slot; where order is strict, whether the group has engaged a message.
+/// What is ready, lane by lane and slot by slot; where order is strict, whether the group has
+/// engaged a message.
 fn lanes(world: &World, p: &Partition, (group, engaged): (u32, bool)) -> Check {
     let mut lanes = [0; 10];
     for (m, mine) in p.open(group) {
