@@ -2,8 +2,8 @@
 use std::time::Duration;
 
 use roadstead_crds::{
-    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, Ordering, Overflow, Queue, QueueSpec,
-    Span,
+    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, Limits, Ordering, Overflow, Queue,
+    QueueSpec, Span,
 };
 use roadstead_proto::v1;
 
@@ -61,15 +61,7 @@ pub fn specification(
             return Err(Violation::new("spec.deadLetter.queueRef", message));
         }
     };
-    let max_message_bytes = size(
-        &spec.limits.max_message_bytes,
-        "spec.limits.maxMessageBytes",
-    )?;
-    let max_bytes = match &spec.limits.max_bytes {
-        Some(bytes) => size(bytes, "spec.limits.maxBytes")?,
-        None => 0,
-    };
-    let max_in_flight = positive(spec.limits.max_in_flight);
+    let limits = limits(&spec.limits)?;
     Ok(v1::QueueSpec {
         partitions: positive(spec.partitions),
         ordering: match spec.ordering {
@@ -98,21 +90,9 @@ pub fn specification(
         }
         .into(),
         dead_letter,
-        limits: Some(v1::QueueLimits {
-            max_messages: u64::try_from(spec.limits.max_messages.unwrap_or(0)).unwrap_or(0),
-            max_bytes,
-            max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(u32::MAX),
-            max_in_flight,
-            overflow: match spec.limits.overflow {
-                Overflow::Reject => v1::OverflowPolicy::Reject,
-                Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
-                Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
-            }
-            .into(),
-            rate_per_second: positive(spec.limits.rate_per_second.unwrap_or(0)),
-        }),
+        limits: Some(limits),
         deduplication: deduplication::specification(spec)?,
-        groups: groups::specification(&spec.groups, max_in_flight)?,
+        groups: groups::specification(&spec.groups, limits.max_in_flight)?,
         retain_after_ack: Some(duration(
             &spec.expiry.retain_after_ack,
             "spec.expiry.retainAfterAck",
@@ -120,6 +100,27 @@ pub fn specification(
         priorities: Some(fairness::priorities(&spec.priorities)?),
         fairness: Some(fairness::specification(&spec.fairness)),
         sticky_keys: spec.sticky_keys,
+    })
+}
+
+fn limits(limits: &Limits) -> Result<v1::QueueLimits, Violation> {
+    let largest = size(&limits.max_message_bytes, "spec.limits.maxMessageBytes")?;
+    let max_bytes = match &limits.max_bytes {
+        Some(bytes) => size(bytes, "spec.limits.maxBytes")?,
+        None => 0,
+    };
+    Ok(v1::QueueLimits {
+        max_messages: u64::try_from(limits.max_messages.unwrap_or(0)).unwrap_or(0),
+        max_bytes,
+        max_message_bytes: u32::try_from(largest).unwrap_or(u32::MAX),
+        max_in_flight: positive(limits.max_in_flight),
+        overflow: match limits.overflow {
+            Overflow::Reject => v1::OverflowPolicy::Reject,
+            Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
+            Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
+        }
+        .into(),
+        rate_per_second: positive(limits.rate_per_second.unwrap_or(0)),
     })
 }
 

@@ -10,10 +10,10 @@ pub(crate) fn fixed(have: &v1::QueueSpec, want: &v1::QueueSpec) -> Option<String
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::queue::{Difference, difference, specification};
     use roadstead_crds::QueueSpec;
     use serde_json::json;
+
+    use crate::queue::{Difference, difference, specification};
 
     #[test]
     fn sticky_keys_arrive_and_cannot_change() {

@@ -191,10 +191,8 @@ fn config(found: &mut Features, config: &PartitionConfig) {
         Some(Growth::Linear) => Feature::Linear,
         Some(Growth::Exponential) => Feature::Exponential,
     });
-    found.add(match dead_letter {
-        Some(_) => Feature::DeadLetters,
-        None => Feature::NoDeadLetters,
-    });
+    found.add_if(dead_letter.is_some(), Feature::DeadLetters);
+    found.add_if(dead_letter.is_none(), Feature::NoDeadLetters);
     found.add_if(*max_messages != 0, Feature::MaxMessages);
     found.add_if(*max_bytes != 0, Feature::MaxBytes);
     found.add_if(*max_message_bytes != 0, Feature::MaxMessageBytes);

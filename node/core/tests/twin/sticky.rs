@@ -79,7 +79,8 @@ pub fn slots_of_leases(world: &World, p: &Partition, group: u32) -> Check {
         .machine
         .key_slots_of(&world.kv, (p.id, group), leases.into_iter());
     let mut found = found.expect("rows can be read");
-    (slots.sort_unstable(), found.sort_unstable());
+    slots.sort_unstable();
+    found.sort_unstable();
     prop_assert_eq!(found, slots);
     Ok(())
 }

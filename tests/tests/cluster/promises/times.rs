@@ -23,10 +23,10 @@ fn numbers(count: u32) -> impl Iterator<Item = Message> {
     (0..count).map(|number| Message::new(number.to_string()))
 }
 
-fn to_dead() -> Option<DeadLetterPolicy> {
-    Some(DeadLetterPolicy {
+fn to_dead() -> DeadLetterPolicy {
+    DeadLetterPolicy {
         queue: "dead".into(),
-    })
+    }
 }
 
 /// Waits until nothing is ready in a queue; since when.
@@ -46,7 +46,7 @@ async fn what_is_over_is_gone_or_a_dead_letter_under_a_new_leader_and_not_before
     let brief = |action: ExpiryAction| QueueSpec {
         time_to_live: prost_types::Duration::try_from(TTL).ok(),
         expiry_action: action.into(),
-        dead_letter: to_dead(),
+        dead_letter: Some(to_dead()),
         ..QueueSpec::default()
     };
     scene.queue("dropped", brief(ExpiryAction::Drop)).await;
@@ -95,7 +95,7 @@ fn fails_soon(ordering: Ordering) -> QueueSpec {
             max_deliveries: 3,
             backoff: Some(backoff),
         }),
-        dead_letter: to_dead(),
+        dead_letter: Some(to_dead()),
         lease: Some(seconds(600)),
         ..QueueSpec::default()
     };
