@@ -176,7 +176,9 @@ impl Consumer {
     /// Something is ready that it has no credit for.
     pub(super) fn starve(&mut self, line: Line) {
         if self.reserved > 0 || self.taking_back > 0 {
-            self.starved.push(line);
+            if !self.starved.contains(&line) {
+                self.starved.push(line);
+            }
         } else {
             self.hint();
         }

@@ -81,7 +81,7 @@ impl Consumers {
                 }
             }
         }
-        let lines: Vec<_> = wish.lines().collect();
+        let (lines, one_time): (Vec<_>, _) = (wish.lines().collect(), wish.one_time);
         let mut consumer = Consumer::new(wish, owed, push);
         consumer.active_ms = self.now_ms;
         consumer.drained_until_ms = self.drains.until_ms(&consumer.wish);
@@ -95,7 +95,9 @@ impl Consumers {
             let waiting = self.lines.entry(line).or_default();
             waiting.consumers.push(id);
             waiting.look_at_ranks(&self.all);
-            waiting.shares.forget();
+            if !one_time {
+                waiting.shares.forget();
+            }
             self.dirty.insert(line);
         }
         id
@@ -118,7 +120,7 @@ impl Consumers {
         for line in consumer.wish.lines() {
             if let Some(waiting) = self.lines.get_mut(&line) {
                 waiting.consumers.retain(|other| *other != id);
-                let slots_move = waiting.shares.forget();
+                let slots_move = !consumer.wish.one_time && waiting.shares.forget();
                 if waiting.ranked || slots_move {
                     waiting.look_at_ranks(&self.all);
                     self.dirty.insert(line);
@@ -250,6 +252,12 @@ impl Consumers {
     /// Whether a subscription of the session is open.
     pub fn has_session(&self, session: SessionId, line: Line) -> bool {
         self.heir(session, line).is_some()
+    }
+
+    /// The same of any group: no two have sessions of one id.
+    pub fn is_seated(&self, session: SessionId, partition: PartitionId) -> bool {
+        let mut lines = self.lines.range(lines_of(partition));
+        lines.any(|(line, _)| self.has_session(session, *line))
     }
 
     /// Whether there is a partition where something may be ready.

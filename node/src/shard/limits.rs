@@ -169,10 +169,23 @@ impl Consumers {
                 }
             }
         }
-        if left.at_most_once > 0 && waiting.asked == 0 {
+        if let Some(by_slot) = &left.by_slot {
+            // Nobody else can take what is in the slots of one that has no credit here.
+            for id in &waiting.consumers {
+                let waits = |consumer: &&mut Consumer| {
+                    !consumer.wish.one_time
+                        && !consumer.wants()
+                        && waiting.shares.left(*id, by_slot) > 0
+                        && tiers.iter().any(|tier| tier.has(*id, consumer))
+                };
+                if let Some(consumer) = self.all.get_mut(id).filter(waits) {
+                    consumer.starve(line);
+                }
+            }
+        } else if left.at_most_once > 0 && waiting.asked == 0 {
             for id in &waiting.consumers {
                 let served = |consumer: &&mut Consumer| {
-                    waiting.left_for((*id, &**consumer), left) > 0
+                    left.by(consumer.wish.at_most_once) > 0
                         && tiers.iter().any(|tier| tier.has(*id, consumer))
                 };
                 if let Some(consumer) = self.all.get_mut(id).filter(served) {

@@ -1,14 +1,14 @@
 //! What ends by itself at a leader: words that drain consumers, and leases of sessions that are gone.
 
-use roadstead_core::shard::{Op, ReleaseSession};
+use roadstead_core::shard::{Op, PartitionId, ReleaseSession, SessionId};
 
 use super::proposer::Proposer;
 use super::replica::Replica;
 use super::sessions::is_one_time;
 use crate::runtime::Runtime;
 
-/// When leases that could not be released are tried again.
-const RELEASE_AGAIN_MS: u64 = 1_000;
+/// When leases that could not be released, or were too many for one entry, are tried again.
+const RELEASE_AGAIN_MS: u64 = 100;
 
 impl<R: Runtime, P: Replica> Proposer<R, P> {
     /// Drains, sessions that did not come back, and leases of those who are drained.
@@ -28,17 +28,10 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
             desk.hand_back(received);
         }
         for (session, partitions) in due {
-            let held = |partition: &_| {
-                desk.replica.read(|machine, kv| {
-                    machine
-                        .leases_of(kv, *partition, session)
-                        .is_ok_and(|held| !held.is_empty())
-                })
-            };
-            let held: Vec<_> = partitions.into_iter().filter(held).collect();
-            if held.is_empty() {
-                continue;
-            }
+            let held: Vec<_> = partitions
+                .into_iter()
+                .filter(|partition| self.holds(session, *partition))
+                .collect();
             for partition in &held {
                 let op = ReleaseSession {
                     partition: *partition,
@@ -47,11 +40,23 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
                 drop(desk.intake.push(Op::ReleaseSession(op), 40));
             }
             desk.intake.take(&mut self.lanes);
-            // Looked at again until it holds nothing.
-            desk.seats()
-                .sessions
-                .left(session, held, now + RELEASE_AGAIN_MS);
+            let mut seats = desk.seats();
+            // It may have come meanwhile.
+            let gone = held.into_iter();
+            let gone = gone.filter(|partition| !seats.consumers.is_seated(session, *partition));
+            let gone: Vec<_> = gone.collect();
+            if !gone.is_empty() {
+                // Looked at again until it holds nothing.
+                seats.sessions.left(session, gone, now + RELEASE_AGAIN_MS);
+            }
         }
+    }
+
+    /// Whether a session leases something in a partition and has no stream to it.
+    fn holds(&self, session: SessionId, partition: PartitionId) -> bool {
+        let replica = &self.desk.replica;
+        let holds = replica.read(|machine, kv| machine.holds(kv, partition, session));
+        holds.is_ok_and(|holds| holds) && !self.desk.seats().consumers.is_seated(session, partition)
     }
 
     /// Sessions that lease something and have not come to this leader within their time: their

@@ -170,6 +170,8 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
     fn serve(&mut self) -> Duration {
         self.end_what_is_over();
         self.tick_if_due();
+        let time = self.desk.replica.cluster_time();
+        self.desk.seats().consumers.look_at_rates(time);
         while self.may_write() && self.write() {}
         self.nap()
     }
@@ -187,7 +189,6 @@ impl<R: Runtime, P: Replica> Proposer<R, P> {
         let desk = self.desk.clone();
         let mut seats = desk.seats();
         let time = desk.replica.cluster_time();
-        seats.consumers.look_at_rates(time);
         let waiting = !desk.intake.is_draining() && seats.consumers.is_dirty();
         if self.lanes.is_empty() && !waiting {
             return false;

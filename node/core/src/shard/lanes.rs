@@ -4,7 +4,7 @@
 //! priority: the lane goes first whose head has come first then, and nothing waits behind what
 //! comes a certain time later. Without aging the highest lane goes first that has something.
 //! The tenants of a lane that have something take turns of as many messages as they have weight;
-//! where keys are sticky, the slots that the receive is for take turns of one message.
+//! where keys are sticky, each slot that the receive is for gives one message in a round.
 
 use super::config::Ordering;
 use super::group::View;
@@ -25,8 +25,10 @@ pub(crate) struct Run {
     pub(crate) stream: Stream,
     /// Messages at most.
     pub(crate) left: u64,
-    /// It is its tenant's turn, which is counted.
+    /// It is its tenant's turn, or its slot's, which is counted.
     is_turn: bool,
+    /// Where keys are sticky: the slots that had their turn in this round.
+    round: Option<KeySlots>,
     /// A message of another lane stands here.
     before: Option<Rank>,
     aging_ms: u64,
@@ -72,7 +74,16 @@ impl Run {
     /// Notes the turn.
     pub(crate) fn note(&self, p: &mut View<'_>) {
         if self.is_turn {
-            let (stream, left) = (self.stream, self.left);
+            let stream = self.stream;
+            let left = match (self.round, stream.key_slot()) {
+                (Some(mut round), Some(slot)) => {
+                    if self.left == 0 {
+                        round.add(slot);
+                    }
+                    round.0
+                }
+                _ => self.left,
+            };
             *p.standing.turns.change(stream.lane()) = Turn { stream, left };
         }
     }
@@ -172,22 +183,49 @@ fn alone(stream: Stream) -> Run {
         stream,
         left: u64::MAX,
         is_turn: false,
+        round: None,
         before: None,
         aging_ms: 0,
     }
 }
 
+/// The slot of a lane whose turn it is, of these. Each gives one message in a round, and a round is
+/// over for those of one receive when none of them that has something is left in it.
+fn next_slot(p: &View<'_>, lane: u8, slots: KeySlots) -> Option<Run> {
+    let look = p.look();
+    let ready = look.ready_in(lane, Stream::BASE);
+    let ready = ready.map(|(stream, _)| stream);
+    let ready: Vec<Stream> = ready.filter(|stream| slots.takes(*stream)).collect();
+    let (first, others) = ready.split_first()?;
+    if others.is_empty() {
+        return Some(alone(*first));
+    }
+    let mut round = KeySlots(p.standing.turns.get(lane).left);
+    let is_left = |stream: &&Stream| stream.key_slot().is_some_and(|slot| !round.has(slot));
+    let next = ready.iter().find(is_left).copied();
+    if next.is_none() {
+        round.0 &= !slots.0;
+    }
+    Some(Run {
+        left: 1,
+        is_turn: true,
+        round: Some(round),
+        ..alone(next.unwrap_or(*first))
+    })
+}
+
 /// The tenant of a lane whose turn it is, or the slot.
 fn next_of(p: &View<'_>, lane: u8, slots: KeySlots) -> Option<Run> {
+    if p.config.sticky_keys {
+        return next_slot(p, lane, slots);
+    }
     let (look, turn) = (p.look(), p.standing.turns.get(lane));
-    let ready = look.ready_in(lane, turn.stream);
-    let mut ready = ready.filter(|(stream, _)| slots.takes(*stream));
+    let mut ready = look.ready_in(lane, turn.stream);
     let (next, _) = ready.next()?;
     if ready.next().is_none() {
         return Some(alone(next));
     }
-    let same = turn.left > 0 && slots.takes(turn.stream);
-    let goes_on = same && look.is_ready(turn.stream);
+    let goes_on = turn.left > 0 && look.is_ready(turn.stream);
     let weight = |stream| TenantWeight::of_stream(&p.config.weights, stream);
     let (stream, left) = if goes_on {
         (turn.stream, turn.left.min(weight(turn.stream)))

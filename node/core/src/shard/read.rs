@@ -92,6 +92,17 @@ impl ShardMachine {
         look.map(|look| look.stats(kv)).transpose()
     }
 
+    /// Whether a session leases something in a partition.
+    pub fn holds(
+        &self,
+        kv: &dyn Kv,
+        partition: PartitionId,
+        session: SessionId,
+    ) -> Result<bool, KvError> {
+        let held = self.partition(partition).map(|p| p.held_by(kv, session, 1));
+        Ok(held.transpose()?.is_some_and(|held| !held.is_empty()))
+    }
+
     /// What a session has leased in a partition, delivery by delivery.
     pub fn leases_of(
         &self,

@@ -55,7 +55,8 @@ impl TenantWeight {
     }
 }
 
-/// Whose turn it is in a lane, and how many messages it may take yet.
+/// Whose turn it is in a lane, and how many messages it may take yet; where keys are sticky, which
+/// slots had their turn in this round, a bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Turn {
     pub(crate) stream: Stream,

@@ -10,6 +10,8 @@ struct Next {
     stream: Stream,
     /// Messages at most; None: its turn is not counted.
     left: Option<u64>,
+    /// Slots that had their turn, where keys are sticky.
+    round: Option<u64>,
     /// Where the next message of another lane stands.
     before: Option<(u64, u8)>,
 }
@@ -21,6 +23,11 @@ fn turn_of(tenant: u64) -> u64 {
     } else {
         tenant % ((1 << 24) - 2) + 1
     }
+}
+
+/// The bit of a stream's slot.
+fn slot_bit((_, slot): Stream) -> u64 {
+    1 << (slot - 1)
 }
 
 impl Partition {
@@ -77,15 +84,30 @@ impl Partition {
             return Some(Next {
                 stream: first,
                 left: None,
+                round: None,
                 before,
             });
         }
         let turns = &self.groups[&group].turns;
         let (last, left) = turns.get(&lane).copied().unwrap_or_default();
+        if self.config.sticky_keys {
+            let next = streams.iter().find(|stream| left & slot_bit(**stream) == 0);
+            return Some(Next {
+                stream: next.copied().unwrap_or(first),
+                left: Some(1),
+                round: Some(if next.is_none() {
+                    left & !slots.0
+                } else {
+                    left
+                }),
+                before,
+            });
+        }
         if left > 0 && streams.contains(&last) {
             return Some(Next {
                 stream: last,
                 left: Some(left.min(self.weight(last))),
+                round: None,
                 before,
             });
         }
@@ -94,6 +116,7 @@ impl Partition {
         Some(Next {
             stream,
             left: Some(self.weight(stream)),
+            round: None,
             before,
         })
     }
@@ -157,12 +180,9 @@ impl Partition {
             let back = back.take_while(|m| next.before.is_none_or(|before| self.rank(m) < before));
             let back: Vec<u64> = back.take(max as usize).map(|m| m.sequence).collect();
             let count = back.len().max(1) as u64;
-            if let Some(left) = next.left {
-                let turns = &mut self.groups.get_mut(&group).expect("it is there").turns;
-                turns.insert(stream.0, (stream, left));
-            }
+            self.took(group, &next, 0);
             if !back.is_empty() {
-                self.took(group, stream, next.left.map(|left| left - count));
+                self.took(group, &next, count);
                 return Some(back);
             }
             self.pass_early(group, stream);
@@ -170,17 +190,21 @@ impl Partition {
             let first = waiting.iter().find(|m| !m.early).expect("it has something");
             let (sequence, key) = (first.sequence, first.key);
             if self.config.ordering != Ordering::PerKey || !self.engaged(group, key) {
-                self.took(group, stream, next.left.map(|left| left - count));
+                self.took(group, &next, count);
                 return Some(vec![sequence]);
             }
             self.message(group, sequence).state = State::Blocked;
         }
     }
 
-    fn took(&mut self, group: u32, stream: Stream, left: Option<u64>) {
-        if let Some(left) = left {
-            let turns = &mut self.groups.get_mut(&group).expect("it is there").turns;
-            turns.insert(stream.0, (stream, left));
-        }
+    fn took(&mut self, group: u32, next: &Next, count: u64) {
+        let Some(left) = next.left else { return };
+        let left = match next.round {
+            Some(round) if count == 0 => round,
+            Some(round) => round | slot_bit(next.stream),
+            None => left - count,
+        };
+        let turns = &mut self.groups.get_mut(&group).expect("it is there").turns;
+        turns.insert(next.stream.0, (next.stream, left));
     }
 }
