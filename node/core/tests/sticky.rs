@@ -17,7 +17,9 @@ fn key(slot: u8, n: u64) -> u64 {
 impl World {
     fn receive(&mut self, slots: &[u8]) -> u64 {
         let mut of = KeySlots::default();
-        slots.iter().for_each(|slot| of.add(*slot));
+        for slot in slots {
+            of.add(*slot);
+        }
         let reply = self.apply(&Op::Receive(Receive {
             partition: PARTITION,
             group: DEFAULT_GROUP,
