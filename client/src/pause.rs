@@ -15,8 +15,8 @@ const DEFAULT: &str = "default";
 const TRIES: usize = 5;
 
 impl Client {
-    /// Lets a consumer group get no deliveries, or lets it get them again; what it has leased can be
-    /// settled all the while. Whether that is new.
+    /// Lets a consumer group get no deliveries, or lets it get them again; what it has leased can
+    /// be settled all the while. Whether that is new.
     ///
     /// It changes the queue's specification. A queue that is kept by the operator has it from its
     /// object: say it there.

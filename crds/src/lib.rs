@@ -15,6 +15,7 @@ mod deduplication;
 mod fairness;
 mod generate;
 mod groups;
+mod limits;
 mod listener;
 mod quantity;
 mod queue;
@@ -36,14 +37,15 @@ pub use deduplication::{DeduplicateBy, Deduplication, DeduplicationScope};
 pub use fairness::{Fairness, Priorities, TenantWeight};
 pub use generate::{crds, file_name, yaml};
 pub use groups::{DEFAULT_GROUP, Group, GroupDelivery, GroupStart};
+pub use limits::{Limits, Overflow};
 pub use listener::{
     Authentication, Listener, ListenerConnections, ListenerProtocol, ListenerService, ListenerTls,
     ServiceType, TlsMode,
 };
 pub use quantity::ByteSize;
 pub use queue::{
-    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Limits, Ordering, Overflow, Queue,
-    QueueObjectRef, QueueSample, QueueSpec, QueueStatus,
+    ClusterRef, DeadLetter, DeletionPolicy, Delivery, Ordering, Queue, QueueObjectRef, QueueSample,
+    QueueSpec, QueueStatus,
 };
 pub use quota::NamespaceQuota;
 pub use retries::{Backoff, BackoffType, Expiry, ExpiryAction, Retries};

@@ -6,8 +6,8 @@ use roadstead_client::proto::MessageFilter;
 use crate::exit::{Failure, Kind};
 
 /// Where the message stands that is named by its location or its id, and its id if that is known.
-/// One that is named by its id is looked for in the whole queue, among what a consumer group has not
-/// settled.
+/// One that is named by its id is looked for in the whole queue, among what a consumer group has
+/// not settled.
 pub async fn find(
     client: &Client,
     (queue, group): (&str, &str),

@@ -1,5 +1,5 @@
-//! In any time t a group gets no more messages than rate * t and a burst, and none waits longer than
-//! it is told to.
+//! In any time t a group gets no more messages than rate * t and a burst, and none waits longer
+//! than it is told to.
 
 mod world;
 

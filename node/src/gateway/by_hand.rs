@@ -125,16 +125,18 @@ impl<R: Runtime> Gateway<R> {
                 return Err(odd_answer(shard));
             };
             looked_at += piece.looked_at;
-            add_redriven(&mut sum, piece.counts.unwrap_or_default());
+            let counts = piece.counts.unwrap_or_default();
+            if counts.moved > 0 && !request.dry_run {
+                let (queue, messages) = (info.reference().to_string(), counts.moved);
+                let named = to.as_ref().map(ToString::to_string);
+                let to = named.unwrap_or_else(|| "where they came from".to_owned());
+                tracing::info!(%principal, queue, to, messages, "messages redriven");
+            }
+            add_redriven(&mut sum, counts);
             sum.next_page_token = token(&info, piece.next.as_ref());
             if piece.next.is_some() {
                 break;
             }
-        }
-        if sum.moved > 0 && !request.dry_run {
-            let queue = info.reference().to_string();
-            let to = to.map_or_else(|| "where they came from".to_owned(), |to| to.to_string());
-            tracing::info!(%principal, queue, to, messages = sum.moved, "messages redriven");
         }
         Ok(sum)
     }

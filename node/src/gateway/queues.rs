@@ -104,9 +104,12 @@ impl<R: Runtime> Gateway<R> {
                 return Err(ApiError::new(Code::FailedPrecondition, message).about(name));
             }
         }
-        self.catalog(principal, Call::DeleteQueue(request), Again::Safe)
-            .await?;
         let queue = info.reference().to_string();
+        let deleted = self.catalog(principal, Call::DeleteQueue(request), Again::Safe);
+        if let Err(error) = deleted.await {
+            tracing::info!(%principal, queue, messages, ?policy, %error, "queue maybe not deleted");
+            return Err(error);
+        }
         tracing::info!(%principal, queue, messages, ?policy, "queue deleted");
         self.queues.barrier(BARRIER).await?;
         Ok(DeleteQueueResponse { messages })

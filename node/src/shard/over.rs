@@ -1,4 +1,5 @@
-//! What ends by itself at a leader: words that drain consumers, and leases of sessions that are gone.
+//! What ends by itself at a leader: words that drain consumers, and leases of sessions that are
+//! gone.
 
 use roadstead_core::shard::{Op, PartitionId, ReleaseSession, SessionId};
 

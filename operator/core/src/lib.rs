@@ -13,6 +13,7 @@ mod deduplication;
 pub mod desired;
 mod fairness;
 mod groups;
+mod limits;
 pub mod members;
 pub mod names;
 pub mod observed;

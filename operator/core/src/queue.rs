@@ -2,13 +2,12 @@
 use std::time::Duration;
 
 use roadstead_crds::{
-    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, Limits, Ordering, Overflow, Queue,
-    QueueSpec, Span,
+    Backoff, BackoffType, ByteSize, Delivery, ExpiryAction, Ordering, Queue, QueueSpec, Span,
 };
 use roadstead_proto::v1;
 
 use crate::validate::Violation;
-use crate::{deduplication, fairness, groups, sticky};
+use crate::{deduplication, fairness, groups, limits, sticky};
 
 /// Name of the queue of a Queue object in its cluster.
 pub fn queue_name(queue: &Queue) -> String {
@@ -61,7 +60,7 @@ pub fn specification(
             return Err(Violation::new("spec.deadLetter.queueRef", message));
         }
     };
-    let limits = limits(&spec.limits)?;
+    let limits = limits::specification(&spec.limits)?;
     Ok(v1::QueueSpec {
         partitions: positive(spec.partitions),
         ordering: match spec.ordering {
@@ -103,27 +102,6 @@ pub fn specification(
     })
 }
 
-fn limits(limits: &Limits) -> Result<v1::QueueLimits, Violation> {
-    let largest = size(&limits.max_message_bytes, "spec.limits.maxMessageBytes")?;
-    let max_bytes = match &limits.max_bytes {
-        Some(bytes) => size(bytes, "spec.limits.maxBytes")?,
-        None => 0,
-    };
-    Ok(v1::QueueLimits {
-        max_messages: u64::try_from(limits.max_messages.unwrap_or(0)).unwrap_or(0),
-        max_bytes,
-        max_message_bytes: u32::try_from(largest).unwrap_or(u32::MAX),
-        max_in_flight: positive(limits.max_in_flight),
-        overflow: match limits.overflow {
-            Overflow::Reject => v1::OverflowPolicy::Reject,
-            Overflow::DropOldest => v1::OverflowPolicy::DropOldest,
-            Overflow::DeadLetterOldest => v1::OverflowPolicy::DeadLetterOldest,
-        }
-        .into(),
-        rate_per_second: positive(limits.rate_per_second.unwrap_or(0)),
-    })
-}
-
 /// A schedule as the node shows it: without waits where there is none.
 fn backoff(spec: &Backoff) -> Result<v1::Backoff, Violation> {
     let growth = match spec.growth {
@@ -161,7 +139,7 @@ pub(crate) fn duration(span: &Span, field: &str) -> Result<prost_types::Duration
         })
 }
 
-fn size(size: &ByteSize, field: &str) -> Result<u64, Violation> {
+pub(crate) fn size(size: &ByteSize, field: &str) -> Result<u64, Violation> {
     size.bytes().ok_or_else(|| {
         Violation::new(
             field,

@@ -2,13 +2,39 @@
 
 use std::time::Duration;
 
-use roadstead_client::proto::{CircuitBreaker, ConsumerGroup, GroupDelivery, GroupStart};
+use clap::Args;
+use roadstead_client::proto::{
+    CircuitBreaker, ConsumerGroup, GroupDelivery, GroupStart, QueueSpec,
+};
 
 use crate::units;
 
+/// Which groups there are beside `default`. What is not named is left as it is.
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub struct Groups {
+    /// A consumer group beside `default`: NAME, and then any of :end (a new one begins with what
+    /// comes), :paused, :N (its own deliveries in flight at most), :rate=N (its deliveries per
+    /// second at most) and :breaker=PERCENT (pauses it while so many of its deliveries fail; more
+    /// by :min=N, :window=1m, :open=30s). Say it for each: those that are not named go
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    group: Vec<ConsumerGroup>,
+    /// No group but `default` any more
+    #[arg(long, conflicts_with = "group")]
+    no_groups: bool,
+}
+
+impl Groups {
+    /// Writes what is named into `spec`.
+    pub fn apply(self, spec: &mut QueueSpec) {
+        if self.no_groups || !self.group.is_empty() {
+            spec.groups = self.group;
+        }
+    }
+}
+
 /// A group as it is written: `NAME`, then any of `:end`, `:paused`, `:N`, the most deliveries in
 /// flight, `:rate=N`, the most deliveries per second, and what a circuit breaker is told.
-pub fn group(text: &str) -> Result<ConsumerGroup, String> {
+fn group(text: &str) -> Result<ConsumerGroup, String> {
     let mut parts = text.split(':');
     let mut group = ConsumerGroup {
         name: parts.next().unwrap_or_default().to_owned(),

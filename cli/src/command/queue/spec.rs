@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 use roadstead_client::proto::{
-    Backoff, BackoffType, ConsumerGroup, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction,
-    Ordering, OverflowPolicy, QueueLimits, QueueSpec,
+    Backoff, BackoffType, DeadLetterPolicy, DeliveryGuarantee, ExpiryAction, Ordering,
+    OverflowPolicy, QueueLimits, QueueSpec,
 };
 
 use super::deduplication::Deduplication;
 use super::fairness::Fairness;
-use super::groups;
+use super::groups::Groups;
 use crate::units;
 
 /// In which order messages are delivered.
@@ -74,6 +74,7 @@ fn message_bytes(text: &str) -> Result<u32, String> {
 
 /// What a queue promises. What is not named is left as it is, or to the default.
 #[derive(Debug, Default, PartialEq, Eq, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Spec {
     /// Partitions, 1..1024; only grows
     #[arg(long, value_parser = value_parser!(u32).range(1..=1024), allow_negative_numbers = true)]
@@ -88,6 +89,9 @@ pub struct Spec {
     /// Ack by delivery: a message may be lost with its consumer, and is never delivered twice
     #[arg(long)]
     at_most_once: bool,
+    /// What is delivered is leased until it is acked; takes --at-most-once back
+    #[arg(long, conflicts_with = "at_most_once")]
+    at_least_once: bool,
     /// How long a delivery is leased, 0s..12h
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     lease: Option<Duration>,
@@ -115,6 +119,9 @@ pub struct Spec {
     /// Queue of the same namespace for what failed too often; without one it is dropped
     #[arg(long, value_name = "QUEUE")]
     dead_letter: Option<String>,
+    /// What failed too often is dropped; takes --dead-letter back
+    #[arg(long, conflicts_with = "dead_letter")]
+    no_dead_letter: bool,
     /// Live messages at most; 0: no limit
     #[arg(long, allow_negative_numbers = true)]
     max_messages: Option<u64>,
@@ -135,15 +142,11 @@ pub struct Spec {
     /// What becomes of a message beyond --max-messages or --max-bytes
     #[arg(long, value_enum)]
     overflow: Option<Overflow>,
-    /// A consumer group beside `default`: NAME, and then any of :end (a new one begins with what
-    /// comes), :paused, :N (its own deliveries in flight at most), :rate=N (its deliveries per second
-    /// at most) and :breaker=PERCENT (pauses it while so many of its deliveries fail; more by
-    /// :min=N, :window=1m, :open=30s). Say it for each: those that are not named go
-    #[arg(long, value_name = "GROUP", value_parser = groups::group)]
-    group: Vec<ConsumerGroup>,
     /// How long a message can be replayed after all groups have settled it, 0s..365d
     #[arg(long, value_parser = units::duration, allow_hyphen_values = true)]
     retain_after_ack: Option<Duration>,
+    #[command(flatten)]
+    groups: Groups,
     #[command(flatten)]
     deduplication: Deduplication,
     #[command(flatten)]
@@ -180,6 +183,9 @@ impl Spec {
         if self.at_most_once {
             spec.set_delivery(DeliveryGuarantee::AtMostOnce);
         }
+        if self.at_least_once {
+            spec.set_delivery(DeliveryGuarantee::AtLeastOnce);
+        }
         let duration = |duration: Duration| prost_types::Duration::try_from(duration).ok();
         spec.lease = self.lease.and_then(duration).or(spec.lease);
         spec.time_to_live = self.time_to_live.and_then(duration).or(spec.time_to_live);
@@ -193,11 +199,12 @@ impl Spec {
         if let Some(queue) = self.dead_letter {
             spec.dead_letter = Some(DeadLetterPolicy { queue });
         }
+        if self.no_dead_letter {
+            spec.dead_letter = None;
+        }
         self.deduplication.apply(&mut spec.deduplication);
         self.fairness.apply(spec);
-        if !self.group.is_empty() {
-            spec.groups = self.group;
-        }
+        self.groups.apply(spec);
         let retained = self.retain_after_ack.and_then(duration);
         spec.retain_after_ack = retained.or(spec.retain_after_ack);
         let before = spec.limits.unwrap_or_default();
@@ -249,6 +256,7 @@ impl Spec {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use roadstead_client::proto::ConsumerGroup;
 
     use super::*;
 
@@ -290,6 +298,17 @@ mod tests {
                 .to_string();
             assert!(error.contains("1..") || error.contains("1..="), "{error}");
         }
+
+        let mut back = QueueSpec {
+            dead_letter: Some(DeadLetterPolicy::default()),
+            delivery: DeliveryGuarantee::AtMostOnce.into(),
+            groups: vec![ConsumerGroup::default()],
+            ..spec.clone()
+        };
+        let line = ["x", "--no-dead-letter", "--at-least-once", "--no-groups"];
+        Line::parse_from(line).spec.apply(&mut back);
+        assert_eq!((back.dead_letter, back.groups), (None, Vec::new()));
+        assert_eq!(back.delivery, DeliveryGuarantee::AtLeastOnce as i32);
 
         let mut untouched = spec.clone();
         let nothing = Line::parse_from(["x"]).spec;
