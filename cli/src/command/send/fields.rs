@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
         assert!(pair("a").is_err() && pair("=b").is_err());
         assert_eq!(binary("a=AP8="), Ok(("a".into(), vec![0, 255].into())));
-        assert!(binary("a=!").is_err() && binary("AP8=").is_err());
+        assert!(binary("a=!").is_err() && binary("=AP8=").is_err());
     }
 }
