@@ -233,10 +233,6 @@ fn queue_changes() {
     let cases = [
         (json!({"partitions": 3}), "partitions only grow"),
         (json!({"ordering": "PerKey"}), "ordering cannot change"),
-        (
-            json!({"ordering": "PerKey", "stickyKeys": true}),
-            "stickyKeys cannot change",
-        ),
         (json!({"queueName": "other"}), "queueName cannot change"),
         (
             json!({"clusterRef": {"name": "second"}}),
@@ -250,4 +246,7 @@ fn queue_changes() {
     for (spec, words) in cases {
         refused::<Queue>(&change(&spec), Some(&old), words);
     }
+    let keyed = queue(&json!({"ordering": "PerKey"}));
+    let sticky = queue(&json!({"ordering": "PerKey", "stickyKeys": true}));
+    refused::<Queue>(&sticky, Some(&keyed), "stickyKeys cannot change");
 }

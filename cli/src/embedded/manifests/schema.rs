@@ -177,7 +177,7 @@ mod tests {
         let spec = json!({
             "clusterRef": {"name": "main"}, "queueName": "o.fifo", "partitions": 8,
             "ordering": "PerKey", "lease": "1m", "limits": {"maxMessageBytes": "1Mi"},
-            "groups": [{"name": "default", "maxInFlight": 7}],
+            "groups": [{"name": "default", "maxInFlight": 8}],
         });
         assert_eq!(refusal("orders", &spec), None);
     }
