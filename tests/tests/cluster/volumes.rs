@@ -2,7 +2,7 @@
 
 use roadstead_tests::live::{LiveCluster, Load};
 
-use super::{ending, found, settle, small};
+use super::{ending, found, settle_short, small};
 
 async fn put_back_after(starts: u32) {
     let cluster = found(3, small()).await;
@@ -34,7 +34,7 @@ async fn put_back_after(starts: u32) {
     }
     load.flows(200).await.expect("the others go on");
     host.kill();
-    settle(&cluster, load).await;
+    settle_short(&cluster, load).await;
 }
 
 /// It has forgotten votes and messages: with it, a majority could lose what was acknowledged.
