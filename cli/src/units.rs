@@ -1,8 +1,19 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes and pairs as people write them.
 
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
+
+/// Reads `name=value`.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err(format!("{text:?} is not name=value")),
+    }
+}
 
 /// Reads `30s`, `1h30m`, `250ms`, `7d`.
 ///

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::command::message;
 use crate::exit::{Failure, Kind};
 use crate::output::Output;
+use crate::units;
 
 /// Which message, and what it says from now on.
 #[derive(Debug, Args)]
@@ -30,18 +31,11 @@ pub struct One {
     #[arg(long, value_name = "FILE", requires = "message")]
     body: Option<PathBuf>,
     /// One of its attributes from now on, in place of all that it has; may be repeated
-    #[arg(long, value_name = "NAME=VALUE", requires = "message", value_parser = pair)]
+    #[arg(long, value_name = "NAME=VALUE", requires = "message", value_parser = units::pair)]
     set_attribute: Vec<(String, String)>,
     /// Media type of its body from now on
     #[arg(long, value_name = "TYPE", requires = "message")]
     content_type: Option<String>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err(format!("{text:?} is not name=value")),
-    }
 }
 
 impl One {

@@ -29,10 +29,10 @@ pub struct Fields {
     #[arg(long, value_name = "TENANT")]
     fairness_key: Option<String>,
     /// Attribute as name=value; may be repeated with other names
-    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = units::pair)]
     attribute: Vec<(String, String)>,
     /// The same of type number: decimal, at most 38 digits
-    #[arg(long, value_name = "NAME=NUMBER", value_parser = pair)]
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = units::pair)]
     number_attribute: Vec<(String, String)>,
     /// The same of type binary
     #[arg(long, value_name = "NAME=BASE64", value_parser = binary)]
@@ -60,15 +60,8 @@ pub struct Fields {
     time_to_live: Option<Duration>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err(format!("{text:?} is not name=value")),
-    }
-}
-
 fn binary(text: &str) -> Result<(String, Bytes), String> {
-    let (name, value) = pair(text)?;
+    let (name, value) = units::pair(text)?;
     let bytes = BASE64_STANDARD.decode(&value);
     let bytes = bytes.map_err(|error| format!("{value:?} is no base64: {error}"))?;
     Ok((name, bytes.into()))
@@ -134,8 +127,8 @@ mod tests {
 
     #[test]
     fn attributes_are_pairs() {
-        assert_eq!(pair("a=b=c"), Ok(("a".into(), "b=c".into())));
-        assert!(pair("a").is_err() && pair("=b").is_err());
+        assert_eq!(units::pair("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(units::pair("a").is_err() && units::pair("=b").is_err());
         assert_eq!(binary("a=AP8="), Ok(("a".into(), vec![0, 255].into())));
         assert!(binary("a=!").is_err() && binary("=AP8=").is_err());
     }

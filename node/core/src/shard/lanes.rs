@@ -91,10 +91,9 @@ impl Run {
 
 impl Lanes {
     /// Of the streams of these slots, where keys are sticky.
-    pub(crate) fn new(p: &View<'_>, slots: KeySlots) -> Self {
-        let sticky = p.config.sticky_keys;
+    pub(crate) fn new(slots: KeySlots) -> Self {
         Self {
-            slots: if sticky { slots } else { KeySlots::ALL },
+            slots,
             known: [Known::Unknown; MAX_PRIORITY as usize + 1],
         }
     }

@@ -68,7 +68,7 @@ impl Take {
         step: &mut Step<'_>,
         (session, slots): (Option<SessionId>, KeySlots),
     ) -> Result<Received, KvError> {
-        let (mut scan, mut lanes) = (SCAN_MAX, Lanes::new(p, slots));
+        let (mut scan, mut lanes) = (SCAN_MAX, Lanes::new(slots));
         while self.messages.len() < self.max {
             let Some(mut run) = lanes.choose(p, step, &mut scan)? else {
                 break;

@@ -11,13 +11,6 @@ use roadstead_client::{Consumer, Message, Output, SettleError};
 
 use super::{LONG, QUIET, Scene, body, next, rest, seconds};
 
-async fn send(scene: &Scene, queue: &str, messages: impl IntoIterator<Item = Message>) {
-    let producer = scene.producer(queue).await;
-    for sent in producer.send_all(messages).await {
-        sent.expect("it is accepted");
-    }
-}
-
 fn numbers(count: u32) -> impl Iterator<Item = Message> {
     (0..count).map(|number| Message::new(number.to_string()))
 }
@@ -26,7 +19,7 @@ fn numbers(count: u32) -> impl Iterator<Item = Message> {
 async fn a_lease_is_exclusive_through_a_change_of_leader() {
     let scene = Scene::start().await;
     scene.queue("leased", QueueSpec::default()).await;
-    send(&scene, "leased", numbers(20)).await;
+    scene.send("leased", numbers(20)).await;
     let holder = scene
         .client
         .consumer("leased")
@@ -61,7 +54,7 @@ async fn order_per_key_is_kept_by_a_new_leader() {
     spec.set_ordering(Ordering::PerKey);
     scene.queue("ordered", spec).await;
     let keyed = |number: u32| Message::new(number.to_string()).key(format!("k{}", number % 6));
-    send(&scene, "ordered", (0..180).map(keyed)).await;
+    scene.send("ordered", (0..180).map(keyed)).await;
     let consumer = scene.consumer("ordered").await;
     let mut done = BTreeMap::<String, Vec<u32>>::new();
     let (mut handled, mut acked) = (0, BTreeSet::new());
@@ -95,7 +88,7 @@ async fn at_most_once_is_never_twice() {
     let mut spec = QueueSpec::default();
     spec.set_delivery(DeliveryGuarantee::AtMostOnce);
     scene.queue("once", spec).await;
-    send(&scene, "once", numbers(200)).await;
+    scene.send("once", numbers(200)).await;
     let consumer = scene.client.consumer("once").max_in_flight(5);
     let consumer = consumer.start().await.expect("ready");
     let mut seen = BTreeSet::new();
@@ -127,7 +120,7 @@ async fn a_consumer_that_asks_for_it_gets_nothing_twice_of_any_queue() {
         ..QueueSpec::default()
     };
     scene.queue("chosen", spec).await;
-    send(&scene, "chosen", numbers(100)).await;
+    scene.send("chosen", numbers(100)).await;
     let careless = scene.client.consumer("chosen").at_most_once(true);
     let careless = careless.max_in_flight(5).start().await.expect("ready");
     let careful = scene.client.consumer("chosen");
@@ -160,8 +153,10 @@ async fn what_failed_waits_and_is_not_early_under_a_new_leader() {
     scene.queue("retried", QueueSpec::default()).await;
     let wait = Duration::from_secs(3);
     let begin = Instant::now();
-    send(&scene, "retried", [Message::new("delayed").delay(wait)]).await;
-    send(&scene, "retried", [Message::new("nacked")]).await;
+    scene
+        .send("retried", [Message::new("delayed").delay(wait)])
+        .await;
+    scene.send("retried", [Message::new("nacked")]).await;
     let consumer = scene.consumer("retried").await;
     let first = next(&consumer).await;
     assert_eq!(body(&first), "nacked");
@@ -196,7 +191,7 @@ async fn dead_letters_go_and_come_back_exactly_once() {
         ..QueueSpec::default()
     };
     scene.queue("jobs", spec).await;
-    send(&scene, "jobs", numbers(90)).await;
+    scene.send("jobs", numbers(90)).await;
     let jobs = scene.consumer("jobs").await;
     let mut rejected = BTreeMap::new();
     for turn in 0..90 {
@@ -252,7 +247,7 @@ async fn an_ack_and_what_came_of_it_are_one_step() {
     };
     scene.queue("orders", spec()).await;
     scene.queue("invoices", spec()).await;
-    send(&scene, "orders", numbers(200)).await;
+    scene.send("orders", numbers(200)).await;
     let orders = scene.consumer("orders").await;
     let mut handled = 0;
     loop {
@@ -294,7 +289,7 @@ async fn a_receive_whose_answer_is_lost_gets_the_same_messages_of_a_new_leader()
         ..QueueSpec::default()
     };
     scene.queue("once", spec).await;
-    send(&scene, "once", numbers(10)).await;
+    scene.send("once", numbers(10)).await;
     let mut request = ReceiveRequest {
         queue: Some(QueueRef {
             namespace: "default".into(),
@@ -335,7 +330,7 @@ async fn a_receive_whose_answer_is_lost_gets_the_same_messages_of_a_new_leader()
 async fn one_exclusive_consumer_works_and_another_takes_its_place() {
     let scene = Scene::start().await;
     scene.queue("single", QueueSpec::default()).await;
-    send(&scene, "single", numbers(40)).await;
+    scene.send("single", numbers(40)).await;
     let exclusive = || {
         scene
             .client

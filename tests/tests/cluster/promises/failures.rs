@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use roadstead_client::Message;
 use roadstead_client::proto::{
     AttemptEnd, Backoff, BackoffType, CircuitBreaker, ConsumerGroup, DeadLetterPolicy, QueueLimits,
     QueueSpec, RetryPolicy,
@@ -10,14 +9,6 @@ use roadstead_client::proto::{
 use tokio::time::timeout;
 
 use super::{Scene, body, next, seconds};
-
-async fn send(scene: &Scene, queue: &str, count: u32) {
-    let producer = scene.producer(queue).await;
-    let messages = (0..count).map(|number| Message::new(number.to_string()));
-    for sent in producer.send_all(messages).await {
-        sent.expect("it is accepted");
-    }
-}
 
 /// What fails is delivered again at once, for as often as a test may want.
 fn at_once() -> RetryPolicy {
@@ -49,7 +40,7 @@ async fn a_group_whose_deliveries_fail_gets_none_for_a_while_also_of_a_new_leade
         ..QueueSpec::default()
     };
     scene.queue("broken", spec).await;
-    send(&scene, "broken", 20).await;
+    scene.send_numbers("broken", 20).await;
     let consumer = scene.client.consumer("broken").max_in_flight(1);
     let consumer = consumer.start().await.expect("ready");
     for _ in 0..5 {
@@ -85,9 +76,9 @@ async fn a_queue_takes_no_more_in_a_time_than_it_says_and_slows_its_producers() 
     };
     scene.queue("slow", spec).await;
     let began = Instant::now();
-    send(&scene, "slow", 100).await;
+    scene.send_numbers("slow", 100).await;
     scene.kill_leader_of("slow").await;
-    send(&scene, "slow", 100).await;
+    scene.send_numbers("slow", 100).await;
     let took = began.elapsed();
     println!("200 messages at 50 in a second took {took:?}");
     // A second's worth may come at once.
@@ -108,7 +99,7 @@ async fn a_dead_letter_tells_of_every_attempt_also_of_those_at_another_leader() 
         ..QueueSpec::default()
     };
     scene.queue("work", spec).await;
-    send(&scene, "work", 1).await;
+    scene.send_numbers("work", 1).await;
     let consumer = scene.consumer("work").await;
     let first = next(&consumer).await;
     assert_eq!(

@@ -32,11 +32,8 @@ fn ordered(groups: Vec<ConsumerGroup>) -> QueueSpec {
 }
 
 async fn send(scene: &Scene, queue: &str, numbers: std::ops::Range<u32>) {
-    let producer = scene.producer(queue).await;
     let keyed = numbers.map(|n| Message::new(n.to_string()).key(format!("k{}", n % KEYS)));
-    for sent in producer.send_all(keyed).await {
-        sent.expect("it is accepted");
-    }
+    scene.send(queue, keyed).await;
 }
 
 async fn consumer(scene: &Scene, queue: &str, group: &str) -> Consumer {

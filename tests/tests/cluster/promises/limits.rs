@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use roadstead_client::proto::{ConsumerGroup, QueueLimits, QueueSpec};
-use roadstead_client::{Consumer, Delivery, Message};
+use roadstead_client::{Consumer, Delivery};
 use tokio::time::timeout;
 
 use super::{Scene, body, next};
@@ -15,14 +15,6 @@ fn group(name: &str, max_in_flight: u32, rate_per_second: u32) -> ConsumerGroup 
         max_in_flight,
         rate_per_second,
         ..ConsumerGroup::default()
-    }
-}
-
-async fn send(scene: &Scene, queue: &str, count: u32) {
-    let producer = scene.producer(queue).await;
-    let messages = (0..count).map(|number| Message::new(number.to_string()));
-    for sent in producer.send_all(messages).await {
-        sent.expect("it is accepted");
     }
 }
 
@@ -61,7 +53,7 @@ async fn all_groups_together_have_no_more_in_flight_than_the_queue_says_also_at_
         consumer(&scene, "limited", "bounded").await,
         consumer(&scene, "limited", "free").await,
     ];
-    send(&scene, "limited", 60).await;
+    scene.send_numbers("limited", 60).await;
     let mut held: Vec<(usize, Delivery)> = Vec::new();
     let mut acked = [BTreeSet::new(), BTreeSet::new()];
     let (mut most, mut most_bounded, mut killed) = (0, 0, false);
@@ -97,7 +89,7 @@ async fn a_group_gets_no_more_in_a_time_than_it_says_also_of_a_new_leader() {
         ..QueueSpec::default()
     };
     scene.queue("slowed", spec).await;
-    send(&scene, "slowed", 120).await;
+    scene.send_numbers("slowed", 120).await;
     let free = consumer(&scene, "slowed", "free").await;
     let began = Instant::now();
     for _ in 0..120 {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roadstead_client::proto::{QueueSpec, QueueStats};
-use roadstead_client::{Client, Consumer, Delivery, Producer};
+use roadstead_client::{Client, Consumer, Delivery, Message, Producer};
 use roadstead_tests::live::{LiveCluster, LiveHost};
 use tokio::time::{sleep, timeout};
 
@@ -77,6 +77,20 @@ impl Scene {
     async fn producer(&self, queue: &str) -> Producer {
         let producer = self.client.producer(queue).timeout(LONG).attempts(1_000);
         producer.start().await.expect("the queue can be sent to")
+    }
+
+    /// Sends messages; all of them are accepted.
+    async fn send(&self, queue: &str, messages: impl IntoIterator<Item = Message>) {
+        let producer = self.producer(queue).await;
+        for sent in producer.send_all(messages).await {
+            sent.expect("it is accepted");
+        }
+    }
+
+    /// Sends so many messages with their numbers, from 0.
+    async fn send_numbers(&self, queue: &str, count: u32) {
+        let messages = (0..count).map(|number| Message::new(number.to_string()));
+        self.send(queue, messages).await;
     }
 
     async fn consumer(&self, queue: &str) -> Consumer {

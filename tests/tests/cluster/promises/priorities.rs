@@ -9,13 +9,6 @@ use tokio::time::sleep;
 
 use super::{Scene, body, next};
 
-async fn send(scene: &Scene, queue: &str, messages: impl IntoIterator<Item = Message>) {
-    let producer = scene.producer(queue).await;
-    for sent in producer.send_all(messages).await {
-        sent.expect("it is accepted");
-    }
-}
-
 /// One after the other: what comes next is chosen when the one before is settled.
 async fn one_by_one(scene: &Scene, queue: &str) -> Consumer {
     let consumer = scene.client.consumer(queue).max_in_flight(1);
@@ -43,7 +36,7 @@ async fn what_has_a_higher_priority_comes_first_also_from_a_new_leader() {
     let scene = Scene::start().await;
     scene.queue("urgent", QueueSpec::default()).await;
     let all = (0..60_u8).map(|n| Message::new(n.to_string()).priority(n % 3 * 4));
-    send(&scene, "urgent", all).await;
+    scene.send("urgent", all).await;
     let stats = scene.client.queue_stats("urgent").await.expect("counts");
     assert_eq!(stats.ready_by_priority, [20, 0, 0, 0, 20, 0, 0, 0, 20, 0]);
     let consumer = one_by_one(&scene, "urgent").await;
@@ -70,12 +63,12 @@ async fn the_lowest_priority_waits_for_nothing_that_comes_much_later() {
     };
     scene.queue("aged", spec).await;
     let high = |range: std::ops::Range<u32>| range.map(|n| Message::new(n.to_string()).priority(9));
-    send(&scene, "aged", [Message::new("low")]).await;
-    send(&scene, "aged", high(0..50)).await;
+    scene.send("aged", [Message::new("low")]).await;
+    scene.send("aged", high(0..50)).await;
     // Nine steps of a priority are worth 900 ms.
     sleep(10 * aging + Duration::from_millis(500)).await;
     scene.kill_leader_of("aged").await;
-    send(&scene, "aged", high(50..100)).await;
+    scene.send("aged", high(50..100)).await;
     let consumer = one_by_one(&scene, "aged").await;
     let taken = take(&consumer, 101).await;
     let at = taken.iter().position(|(body, _)| body == "low");
@@ -97,9 +90,11 @@ async fn quiet_tenants_wait_for_their_turn_alone_also_at_a_new_leader() {
     };
     scene.queue("shared", spec).await;
     let of = |tenant: &str, n: u32| Message::new(format!("{tenant}/{n}")).fairness_key(tenant);
-    send(&scene, "shared", (0..2_000).map(|n| of("noisy", n))).await;
+    scene
+        .send("shared", (0..2_000).map(|n| of("noisy", n)))
+        .await;
     let quiet = (0..10).flat_map(|n| [of("quiet-a", n), of("quiet-b", n)]);
-    send(&scene, "shared", quiet).await;
+    scene.send("shared", quiet).await;
     let consumer = one_by_one(&scene, "shared").await;
     let mut taken = take(&consumer, 20).await;
     scene.kill_leader_of("shared").await;

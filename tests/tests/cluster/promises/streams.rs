@@ -12,14 +12,6 @@ use tokio::time::{sleep, timeout};
 
 use super::{LONG, Scene, body, next, seconds};
 
-async fn send(scene: &Scene, queue: &str, count: u32) {
-    let producer = scene.producer(queue).await;
-    let messages = (0..count).map(|number| Message::new(number.to_string()));
-    for sent in producer.send_all(messages).await {
-        sent.expect("it is accepted");
-    }
-}
-
 /// Longer than any test.
 fn leased() -> QueueSpec {
     QueueSpec {
@@ -61,7 +53,7 @@ fn another(scene: &Scene, queue: &'static str, count: usize) -> (Runtime, BTreeS
 async fn a_new_leader_gives_on_what_a_lost_consumer_held_and_nothing_of_others() {
     let scene = Scene::start().await;
     scene.queue("held", leased()).await;
-    send(&scene, "held", 10).await;
+    scene.send_numbers("held", 10).await;
     let stays = scene.client.consumer("held").max_in_flight(4);
     let stays = stays.start().await.expect("ready");
     let mut kept = Vec::new();
@@ -140,7 +132,7 @@ async fn a_new_leader_serves_who_has_a_higher_priority_first_as_well() {
     until_served(&scene, "ranked", 2).await;
     all_go_to(&scene, &high, &low).await;
     // As far as its credit goes: what it cannot hold is for the other one.
-    send(&scene, "ranked", 6).await;
+    scene.send_numbers("ranked", 6).await;
     let mut held = Vec::new();
     while held.len() < 4 {
         held.push(next(&high).await);
@@ -157,7 +149,7 @@ async fn a_slow_consumer_costs_only_itself_also_under_a_new_leader() {
     // It takes nothing of what it fetches ahead.
     let slow = scene.client.consumer("slow").max_in_flight(50);
     let slow = slow.start().await.expect("ready");
-    send(&scene, "slow", 200).await;
+    scene.send_numbers("slow", 200).await;
     let quick = scene.client.consumer("slow").max_in_flight(20);
     let quick = quick.start().await.expect("ready");
     let mut done = BTreeSet::new();

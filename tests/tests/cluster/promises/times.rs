@@ -12,13 +12,6 @@ use tokio::time::{sleep, timeout};
 
 use super::{LONG, Scene, body, next, seconds};
 
-async fn send(scene: &Scene, queue: &str, messages: impl IntoIterator<Item = Message>) {
-    let producer = scene.producer(queue).await;
-    for sent in producer.send_all(messages).await {
-        sent.expect("it is accepted");
-    }
-}
-
 fn numbers(count: u32) -> impl Iterator<Item = Message> {
     (0..count).map(|number| Message::new(number.to_string()))
 }
@@ -57,7 +50,7 @@ async fn what_is_over_is_gone_or_a_dead_letter_under_a_new_leader_and_not_before
     let holder = holder.start().await.expect("ready");
     let began = Instant::now();
     for queue in ["dropped", "letters"] {
-        send(&scene, queue, numbers(10)).await;
+        scene.send(queue, numbers(10)).await;
     }
     let held = [next(&holder).await, next(&holder).await];
     scene.kill_leader_of("letters").await;
@@ -109,7 +102,9 @@ async fn a_key_that_a_poison_message_blocks_is_free_under_a_new_leader_once_that
     scene.queue("dead", QueueSpec::default()).await;
     scene.queue("keyed", fails_soon(Ordering::PerKey)).await;
     let all = ["poison", "second", "third"];
-    send(&scene, "keyed", all.map(|body| Message::new(body).key("k"))).await;
+    scene
+        .send("keyed", all.map(|body| Message::new(body).key("k")))
+        .await;
     let consumer = scene.consumer("keyed").await;
     let fail = async |delivery: Delivery| {
         assert_eq!(body(&delivery), "poison");
@@ -165,7 +160,7 @@ async fn a_strict_queue_is_one_line_for_all_consumers_through_a_change_of_leader
     let scene = Scene::start().await;
     scene.queue("dead", QueueSpec::default()).await;
     scene.queue("line", fails_soon(Ordering::Strict)).await;
-    send(&scene, "line", numbers(40)).await;
+    scene.send("line", numbers(40)).await;
     let (one, other) = (scene.consumer("line").await, scene.consumer("line").await);
     let mut expected = 0_u32;
     // An ack whose outcome is not known: its message may come once more.
