@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// memory is a driver whose cluster is one channel. It stalls once, in the middle of the window.
+// memory is a driver whose cluster is one channel. It takes nothing for a while, once.
 type memory struct {
 	queue   chan []byte
 	stall   time.Duration
@@ -38,6 +38,9 @@ func (m *memory) Send(_ context.Context, _ string, body []byte, answer func(erro
 		go answer(errors.New("no room"))
 		return nil
 	}
+	if m.stall > 0 && time.Since(m.began) > 800*time.Millisecond {
+		m.stalled.Do(func() { time.Sleep(m.stall) })
+	}
 	on := m.onWay.Add(1)
 	if on > m.most.Load() {
 		m.most.Store(on)
@@ -50,9 +53,6 @@ func (m *memory) Send(_ context.Context, _ string, body []byte, answer func(erro
 func (m *memory) Consumer(_ context.Context, _ int, _ []string, sink Sink) (Closer, error) {
 	go func() {
 		for body := range m.queue {
-			if m.stall > 0 && time.Since(m.began) > 500*time.Millisecond {
-				m.stalled.Do(func() { time.Sleep(m.stall) })
-			}
 			sink.Take(body)
 			m.onWay.Add(-1)
 			sink.Acked(nil)

@@ -85,7 +85,8 @@ func (r *Roadstead) Start(ctx context.Context, folder string) (Cluster, error) {
 		endpoints = append(endpoints, one.Client)
 	}
 	c.endpoints = strings.Join(endpoints, ",")
-	if err := c.until(ctx, "every node has caught up", func() error { return c.ready(ctx) }); err != nil {
+	err = c.until(ctx, "every node has caught up", func() error { return c.ready(ctx) })
+	if err != nil {
 		c.Stop()
 		return nil, err
 	}

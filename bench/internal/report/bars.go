@@ -9,6 +9,9 @@ import (
 // thickness of a bar.
 const thickness = 26
 
+// headroom above the highest bar.
+const headroom = 1.25
+
 // cpu is what servers and clients use per million messages, in the closed loop.
 func cpu(results Results) (*plot.Plot, bool) {
 	p := newPlot("CPU seconds per million messages, closed loop, 1 KiB", "", "CPU seconds")
@@ -55,6 +58,8 @@ func pairs(p *plot.Plot, results Results, bars []pair) bool {
 		names[i] = short(peer.Title)
 	}
 	p.NominalX(names...)
-	p.Y.Min = 0
+	// Room for the legend, and for half a bar at both ends.
+	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
+	p.Y.Min, p.Y.Max = 0, p.Y.Max*headroom
 	return something
 }

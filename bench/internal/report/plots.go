@@ -35,7 +35,9 @@ func Plots(folder string, results Results) error {
 	for name, draw := range map[string]func(Results) (*plot.Plot, bool){
 		"throughput-p99": throughputLatency,
 		"cpu":            cpu,
-		"queues":         scaling("queues", "queues", func(r plan.Record) int { return r.Schedule.Queues }),
+		"queues": scaling("queues", "queues", func(r plan.Record) int {
+			return r.Schedule.Queues
+		}),
 		"partitions": scaling("partitions", "partitions of the queue",
 			func(r plan.Record) int { return r.Schedule.Partitions }),
 		"sizes": scaling("sizes", "bytes per message", func(r plan.Record) int {
