@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help check fix test run image push demo-kubernetes soak clean
+.PHONY: help check fix test run bench image push demo-kubernetes soak clean
 
 help: ## lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,9 @@ test: ## every test; ONLY=unit,sim chooses stages
 
 run: ## three nodes here, 20,000 messages, and the leader killed in the middle
 	@scripts/run
+
+bench: ## beside RabbitMQ, NATS and Kafka, two hours; ONLY=roadstead,nats RUNS=closed,one choose
+	@scripts/bench
 
 image: ## target/image/roadstead-VERSION.tar, without Docker
 	@cargo build --workspace --bins

@@ -157,6 +157,14 @@ ALL = (
         ),
         ready=go_ready, packages=clients.packages, hang=15,
     ),
+    # The load generator itself; `make bench` measures with it.
+    Stage(
+        "bench", "Go", (1, 0),
+        steps=(
+            ("go", "-C", "bench", "vet", "./..."), ("go", "-C", "bench", "test", "-v", "./..."),
+        ),
+        ready=go_ready, hang=10,
+    ),
     Stage(
         "e2e", "Docker; or root and Go", (22, 14),
         steps=(
