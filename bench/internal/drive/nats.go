@@ -17,6 +17,8 @@ const (
 	// natsUnacked is what all consumers of a queue may have unacked.
 	natsUnacked = 20_000
 	natsGroup   = "workers"
+	// natsStall is how long publishing waits for room before the run has failed.
+	natsStall = 10 * time.Second
 )
 
 // NATS drives JetStream: a stream with three replicas and work-queue retention for each queue,
@@ -160,7 +162,7 @@ func (p natsProducer) Send(
 	ctx context.Context, queue string, body []byte, answer func(error),
 ) error {
 	future, err := p.stream.PublishMsgAsync(&nats.Msg{Subject: queue, Data: body},
-		jetstream.WithStallWait(time.Minute))
+		jetstream.WithStallWait(natsStall))
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,8 +38,12 @@ type Skipped struct {
 func (c Campaign) Carry(ctx context.Context) ([]Skipped, error) {
 	var skipped []Skipped
 	skip := func(what string, why error) {
+		one := Skipped{what, why.Error()}
+		if slices.Contains(skipped, one) {
+			return // in an earlier repeat
+		}
 		c.Say("SKIPPED %s: %v", what, why)
-		skipped = append(skipped, Skipped{what, why.Error()})
+		skipped = append(skipped, one)
 	}
 	var there []peer.Peer
 	for _, one := range c.Peers {
@@ -97,7 +102,7 @@ func (c Campaign) measure(
 		return fmt.Errorf("the first run failed: %w", err)
 	}
 	for number, run := range c.Runs {
-		what := fmt.Sprintf("%s %s in repeat %d", one.Facts().Name, run.Name, repeat)
+		what := one.Facts().Name + " " + run.Name
 		if why := s.obstacle(run); why != nil {
 			skip(what, why)
 			continue
@@ -108,7 +113,7 @@ func (c Campaign) measure(
 		}
 		if err != nil {
 			c.keepLogs(folder, one.Facts().Name)
-			skip(what, err)
+			skip(fmt.Sprintf("%s in repeat %d", what, repeat), err)
 			continue
 		}
 		c.Say("  %2d/%d %s", number+1, len(c.Runs), record)

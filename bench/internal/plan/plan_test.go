@@ -117,11 +117,14 @@ func TestWhatCannotBeMeasuredIsSkippedByName(t *testing.T) {
 	said := fmt.Sprint(skipped)
 	for _, words := range []string{
 		"{gone no Java here}", "{good one in repeat 1 it broke}", "it is small",
-		"good partitions-64 in repeat 2 its queues have no partitions",
+		"{good partitions-64 its queues have no partitions}",
 	} {
 		if !strings.Contains(said, words) {
 			t.Errorf("%q is not in %s", words, said)
 		}
+	}
+	if strings.Count(said, "partitions-64") != 1 {
+		t.Errorf("named more than once: %s", said)
 	}
 	want := "closed rate-2000 rate-9000 share-50 queues-10"
 	if got := strings.Join(kept, " "); got != want+" "+want {

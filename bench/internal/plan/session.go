@@ -13,6 +13,11 @@ import (
 	"roadstead.dev/bench/internal/peer"
 )
 
+// hang is how long a run may take beside its own time.
+const hang = 5 * time.Minute
+
+var errHang = fmt.Errorf("it did not end within %s after its time", hang)
+
 // session is the runs of one repeat on one cluster.
 type session struct {
 	Campaign
@@ -58,7 +63,9 @@ func (s *session) run(ctx context.Context, run Run) (Record, error) {
 		close(watching)
 	}
 	name := fmt.Sprintf("%s-%d", run.Name, s.number)
-	result, err := s.cluster.Run(ctx, run.Schedule, name, begun)
+	running, cancel := context.WithTimeoutCause(ctx, run.WarmUp+run.Duration+hang, errHang)
+	defer cancel()
+	result, err := s.cluster.Run(running, run.Schedule, name, begun)
 	if err != nil {
 		return record, err
 	}
