@@ -13,6 +13,10 @@ import (
 	"roadstead.dev/bench/internal/load"
 )
 
+// memoryLimit of each node. It bounds what clients may have open too: a stream for each 2 MiB, of
+// which 1,000 queues need some 700 on each node.
+const memoryLimit = "2Gi"
+
 // Roadstead is what this is all about.
 type Roadstead struct {
 	binaries string
@@ -75,7 +79,7 @@ func (r *Roadstead) Start(ctx context.Context, folder string) (Cluster, error) {
 		started, err := start(one.Name, folder, plain(), r.binary("roadstead-node"),
 			"--name", one.Name, "--data-dir", filepath.Join(folder, one.Name),
 			"--tls-dir", filepath.Join(folder, "node"), "--client-auth", "anonymous",
-			"--memory-limit", "512Mi", "--client-listen", one.Client,
+			"--memory-limit", memoryLimit, "--client-listen", one.Client,
 			"--peer-listen", one.Admin, "--http-listen", one.HTTP)
 		if err != nil {
 			c.Stop()
