@@ -22,9 +22,9 @@ func cpu(results Results) (*plot.Plot, bool) {
 
 // batches compares one message at a time with a hundred.
 func batches(results Results) (*plot.Plot, bool) {
-	p := newPlot("8 producers with 1 and with 100 unconfirmed each, 1 KiB", "", "messages/s acked")
+	p := newPlot("8 producers with 1 and with 100 unconfirmed each, 1 KiB", "", "messages/s confirmed")
 	return p, pairs(p, results, []pair{
-		{"1 unconfirmed", "batch-1", throughput}, {"100 unconfirmed", "batch-100", throughput},
+		{"1 unconfirmed", "batch-1", confirmed}, {"100 unconfirmed", "batch-100", confirmed},
 	})
 }
 

@@ -14,6 +14,8 @@ var (
 	throughput = figure{"messages/s", func(r plan.Record) float64 { return r.Acked }, true}
 	p50        = figure{"p50 ms", func(r plan.Record) float64 { return r.EndToEnd.P50 }, false}
 	p99        = figure{"p99 ms", func(r plan.Record) float64 { return r.EndToEnd.P99 }, false}
+	confirmed  = figure{"confirmed/s", func(r plan.Record) float64 { return r.Confirmed }, true}
+	confirmP99 = figure{"confirm p99 ms", func(r plan.Record) float64 { return r.Send.P99 }, false}
 	serverCPU  = figure{"server CPU s per million",
 		func(r plan.Record) float64 { return r.ServerCPU }, false}
 	clientCPU = figure{"client CPU s per million",
@@ -36,7 +38,8 @@ func figures(group string) []figure {
 	case "rates", "sweep":
 		return []figure{p50, p99, serverCPU}
 	case "batch":
-		return []figure{throughput, p99}
+		// How long they wait for a consumer is not bounded there.
+		return []figure{confirmed, confirmP99}
 	case "queues":
 		return []figure{throughput, p99, memory}
 	default:
