@@ -178,6 +178,7 @@ fn failures_have_codes_and_say_what_to_do() {
         "send mail",
         "send mail body --file README.md",
         "bench --batch 1001",
+        "bench --outstanding 10 --rate 5",
         "queue ls --endpoint nonsense",
     ] {
         let output = Command::new(BINARY)

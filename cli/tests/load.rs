@@ -74,6 +74,33 @@ fn a_benchmark_makes_a_queue_for_its_messages() {
 }
 
 #[test]
+fn a_benchmark_keeps_so_many_on_their_way_over_several_queues() {
+    let dev = Dev::start();
+    let line = "bench --queues 5 --outstanding 1 --producers 2 --consumers 2 --size 32 \
+                --linger 0ms --duration 500ms --warmup 100ms --histograms";
+    let value = dev.json(line);
+    assert_eq!(
+        (&value["failed"], &value["unsettled"]),
+        (&0.into(), &0.into())
+    );
+    let acked = value["acked"].as_u64().unwrap();
+    assert!(acked > 1, "one after the other: {value}");
+    // Of two messages at the most, one is acked when the window begins and one after it has ended.
+    for other in ["sent", "received"] {
+        assert!(
+            value[other].as_u64().unwrap().abs_diff(acked) <= 2,
+            "{value}"
+        );
+    }
+    let buckets = value["endToEndHistogram"].as_array().unwrap();
+    let all: u64 = buckets.iter().map(|one| one[1].as_u64().unwrap()).sum();
+    assert_eq!(value["received"], all, "{value}");
+    assert!(!dev.stdout("queue ls").contains("bench-"));
+    let nobody = dev.run("bench --outstanding 1 --consumers 0");
+    assert!(stderr(&nobody).contains("needs --consumers"), "{nobody:?}");
+}
+
+#[test]
 fn a_consumer_ends_when_the_cluster_does_not_answer() {
     let (output, took) = consume_while_nobody_answers(20, "--idle 1s --work 100ms", false);
     assert!(took < Duration::from_secs(30), "{output:?}");

@@ -1,13 +1,15 @@
 //! One consumer of a benchmark.
 
 use std::collections::VecDeque;
+use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use hdrhistogram::Histogram;
-use roadstead_client::{Consumer, ReceiveError, SettleError, Settled};
-use tokio::time::timeout_at;
+use roadstead_client::{Consumer, Delivery, ReceiveError, SettleError, Settled};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep_until, timeout_at};
 
 use super::Window;
 use super::report::{histogram, record};
@@ -36,11 +38,13 @@ pub struct Consumed {
     pub latency: Histogram<u64>,
 }
 
-/// Receives and acks until the window has ended and nothing more comes.
+/// Receives and acks until the window has ended and nothing more comes. Each ack that was done
+/// gives a slot back.
 pub async fn run(
     consumer: Consumer,
     stamps: Arc<Stamps>,
     window: Window,
+    slots: Option<Arc<Semaphore>>,
 ) -> Result<Consumed, ReceiveError> {
     let mut consumed = Consumed {
         received: 0,
@@ -50,37 +54,44 @@ pub async fn run(
         first_error: None,
         latency: histogram(),
     };
+    let settle = |consumed: &mut Consumed, outcome: Result<(), SettleError>| {
+        if let (Ok(()), Some(slots)) = (&outcome, &slots) {
+            slots.add_permits(1);
+        }
+        consumed.settled(outcome, window);
+    };
     let mut unanswered: VecDeque<Settled> = VecDeque::new();
     let end = window.until + DRAIN;
-    while let Ok(next) = timeout_at(end.into(), consumer.next()).await {
-        let Some(delivery) = next? else { break };
-        let now = Instant::now();
-        if window.measures(now)
-            && let Some(due) = stamps.read(&delivery.body)
-        {
-            consumed.received += 1;
-            consumed.redelivered += u64::from(delivery.delivery_count > 1);
-            record(&mut consumed.latency, now.saturating_duration_since(due));
-        }
-        unanswered.push_back(delivery.ack());
-        while let Some(first) = unanswered.front_mut()
-            && let Some(outcome) = first.now_or_never()
-        {
-            unanswered.pop_front();
-            consumed.settled(outcome, window);
-        }
-        if unanswered.len() > UNANSWERED
-            && let Some(first) = unanswered.pop_front()
-        {
-            consumed.settled(answer(first, end).await, window);
+    let mut over = pin!(sleep_until(end.into()));
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut over => break,
+            outcome = first(&mut unanswered), if !unanswered.is_empty() => {
+                unanswered.pop_front();
+                settle(&mut consumed, outcome);
+            }
+            next = consumer.next(), if unanswered.len() < UNANSWERED => {
+                let Some(delivery) = next? else { break };
+                consumed.take(&delivery, &stamps, window);
+                unanswered.push_back(delivery.ack());
+            }
         }
     }
     let end = end.max(Instant::now() + GRACE);
     for settled in unanswered {
-        consumed.settled(answer(settled, end).await, window);
+        settle(&mut consumed, answer(settled, end).await);
     }
     consumer.close(GRACE).await;
     Ok(consumed)
+}
+
+/// What became of the ack that waits the longest; never, where none waits.
+async fn first(unanswered: &mut VecDeque<Settled>) -> Result<(), SettleError> {
+    match unanswered.front_mut() {
+        Some(first) => first.await,
+        None => pending().await,
+    }
 }
 
 /// What became of an ack; closed when nobody has answered it by `end`.
@@ -90,6 +101,17 @@ async fn answer(settled: Settled, end: Instant) -> Result<(), SettleError> {
 }
 
 impl Consumed {
+    fn take(&mut self, delivery: &Delivery, stamps: &Stamps, window: Window) {
+        let now = Instant::now();
+        if window.measures(now)
+            && let Some(due) = stamps.read(&delivery.body)
+        {
+            self.received += 1;
+            self.redelivered += u64::from(delivery.delivery_count > 1);
+            record(&mut self.latency, now.saturating_duration_since(due));
+        }
+    }
+
     fn settled(&mut self, outcome: Result<(), SettleError>, window: Window) {
         match outcome {
             Ok(()) => self.acked += u64::from(window.measures(Instant::now())),

@@ -127,11 +127,13 @@ impl<'a> Report<'a> {
 
     pub fn json(&self) -> Value {
         let (bench, measured) = (self.bench, self.measured);
-        json!({
+        let mut report = json!({
+            "queues": bench.queues,
             "producers": bench.producers,
             "consumers": bench.consumers,
             "size": bench.size,
             "batch": bench.batch,
+            "outstanding": bench.outstanding,
             "rate": bench.rate,
             "partitions": bench.partitions,
             "seconds": bench.duration.as_secs_f64(),
@@ -146,14 +148,20 @@ impl<'a> Report<'a> {
             "unsettled": measured.unsettled,
             "sendMs": quantiles(&measured.send),
             "endToEndMs": quantiles(&measured.end_to_end),
-        })
+        });
+        if bench.histograms {
+            report["sendHistogram"] = buckets(&measured.send);
+            report["endToEndHistogram"] = buckets(&measured.end_to_end);
+        }
+        report
     }
 
     pub fn text(&self) -> String {
         let (bench, measured) = (self.bench, self.measured);
-        let pace = match bench.rate {
-            0 => format!("{} unanswered per producer", bench.batch),
-            rate => format!("{rate} messages/s when due"),
+        let pace = match (bench.rate, bench.outstanding) {
+            (0, 0) => format!("{} unanswered per producer", bench.batch),
+            (0, all) => format!("{all} on their way"),
+            (rate, _) => format!("{rate} messages/s when due"),
         };
         let rows = [
             ("sent", measured.acknowledged),
@@ -213,6 +221,14 @@ fn quantiles(histogram: &Histogram<u64>) -> Value {
     })
 }
 
+/// Every value that was measured, in microseconds, and how often.
+fn buckets(histogram: &Histogram<u64>) -> Value {
+    let recorded = histogram.iter_recorded();
+    recorded
+        .map(|one| json!([one.value_iterated_to(), one.count_at_value()]))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -255,5 +271,14 @@ mod tests {
         assert_eq!(latencies.value_at_quantile(0.5) / 10, 200);
         let max = quantiles(&latencies)["max"].as_f64().unwrap();
         assert!((60_000.0..60_100.0).contains(&max), "{max}");
+    }
+
+    #[test]
+    fn a_histogram_is_told_value_by_value() {
+        let mut latencies = histogram();
+        for micros in [7, 7, 1_500] {
+            record(&mut latencies, Duration::from_micros(micros));
+        }
+        assert_eq!(buckets(&latencies), json!([[7, 2], [1_500, 1]]));
     }
 }
