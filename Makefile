@@ -17,7 +17,7 @@ test: ## every test; ONLY=unit,sim chooses stages
 run: ## three nodes here, 20,000 messages, and the leader killed in the middle
 	@scripts/run
 
-bench: ## beside RabbitMQ, NATS and Kafka, two hours; ONLY=roadstead,nats RUNS=closed,one choose
+bench: ## beside RabbitMQ, NATS and Kafka, 90 minutes; ONLY=roadstead,nats RUNS=closed,one choose
 	@scripts/bench
 
 image: ## target/image/roadstead-VERSION.tar, without Docker
