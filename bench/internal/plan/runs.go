@@ -98,13 +98,13 @@ func all(base load.Schedule) []Run {
 		many := closed
 		many.Queues, many.Partitions = queues, 1
 		runs = append(runs, Run{Group: "queues", Name: fmt.Sprintf("queues-%d", queues),
-			Title: fmt.Sprintf("closed loop, %d queues", queues), Schedule: many})
+			Title: fmt.Sprintf("closed loop, queues: %d", queues), Schedule: many})
 	}
 	for _, partitions := range []int{1, 64} {
 		split := closed
 		split.Partitions = partitions
 		runs = append(runs, Run{Group: "partitions", Name: fmt.Sprintf("partitions-%d", partitions),
-			Title: fmt.Sprintf("closed loop, %d partitions", partitions), Schedule: split})
+			Title: fmt.Sprintf("closed loop, partitions: %d", partitions), Schedule: split})
 	}
 	return runs
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"image/color"
 	"path/filepath"
@@ -61,7 +62,7 @@ func Plots(folder string, results Results) error {
 func newPlot(title, x, y string) *plot.Plot {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	p.Legend.Top = true
+	p.Title.Padding, p.Legend.Top = vg.Points(8), true
 	p.Add(plotter.NewGrid())
 	return p
 }
@@ -78,7 +79,7 @@ func line(p *plot.Plot, number int, name string, points plotter.XYs) bool {
 	if len(points) == 0 {
 		return false
 	}
-	slices.SortFunc(points, func(a, b plotter.XY) int { return int(a.X - b.X) })
+	slices.SortFunc(points, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
 	drawn, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
 		return false
