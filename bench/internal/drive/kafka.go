@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -28,8 +29,10 @@ type Kafka struct {
 	Linger time.Duration
 }
 
-// group is the share group of a run.
-func group(queues []string) string { return "workers-" + queues[0] }
+// group is the share group of a run, whichever of its queues these are.
+func group(queues []string) string {
+	return "workers-" + queues[0][:strings.LastIndexByte(queues[0], '-')]
+}
 
 func (k Kafka) admin(do func(*kadm.Client) error) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(k.Nodes...))
