@@ -20,11 +20,16 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, Parser};
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
 use crate::command::Command;
 use crate::connection::Connection;
 use crate::output::Output;
+
+/// The nodes' own, which `roadstead dev` runs, and `roadstead bench` loads.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Queues on Kubernetes that do not lose messages.
 #[derive(Debug, Parser)]
