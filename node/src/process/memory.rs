@@ -1,10 +1,10 @@
 //! How much memory a node may use, and what it uses it for.
 //!
-//! An eighth holds recent entries, an eighth rows on their way to LMDB, an eighth requests of
-//! clients that are not answered yet, and an eighth answers that clients have not read. The other
-//! half is for the copies of requests on their way through Raft, for connections, peers and the
-//! page cache. Each part has a least size, so a node with less than 512 MiB may use more than it
-//! was told.
+//! An eighth, 32 MiB at most, holds recent entries, which else come from the page cache. An eighth
+//! holds rows on their way to LMDB, an eighth requests of clients that are not answered yet, and an
+//! eighth answers that clients have not read. The other half is for the copies of requests on their
+//! way through Raft, for connections, peers and the page cache. Each part has a least size, so a
+//! node with less than 512 MiB may use more than it was told.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ pub fn store_options(memory: u64, disk: u64, segment: u64) -> StoreOptions {
     StoreOptions {
         segment_bytes: u32::try_from(segment).unwrap_or(standard.segment_bytes),
         window_bytes: (disk / 8).clamp(2 * segment, standard.window_bytes.max(2 * segment)),
-        tail_bytes: share(8, 4 << 20, 256 << 20),
+        tail_bytes: share(8, 4 << 20, 32 << 20),
         overlay_bytes: share(32, 1 << 20, 32 << 20),
         overlay_limit: share(8, 4 << 20, 128 << 20),
         ..standard
@@ -167,9 +167,7 @@ mod tests {
                 assert!(sizes.window_bytes >= 128 << 20 && sizes.window_bytes <= disk / 4);
             }
         }
-        assert_eq!(
-            store_options(2 << 30, 20 << 30, 64 << 20).tail_bytes,
-            256 << 20
-        );
+        let tail = |memory| store_options(memory, 20 << 30, 64 << 20).tail_bytes;
+        assert_eq!((tail(128 << 20), tail(2 << 30)), (16 << 20, 32 << 20));
     }
 }
