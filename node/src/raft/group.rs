@@ -3,34 +3,29 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::impls::BasicNode;
-use openraft::{Config, Raft, ServerState, SnapshotPolicy};
+use openraft::{Config, Raft, SnapshotPolicy};
 use roadstead_core::catalog::CatalogMachine;
-use roadstead_core::clock::median;
 use roadstead_core::kv::Kv;
 use roadstead_core::shard::{PayloadRef, ShardMachine};
 use tokio::sync::Notify;
 
 use super::disk_watch::DiskWatch;
+use super::leadership::watch_leadership;
 use super::network::NetworkFactory;
 use super::state_machine::{GroupState, Machine, StateMachine};
 use super::timing::Timing;
-use super::types::{EntryData, GroupId, LogId, NodeId, Response, TypeConfig};
+use super::types::{EntryData, GroupId, NodeId, Response, TypeConfig};
 use crate::peers::Peers;
 use crate::runtime::Runtime;
 use crate::scope::{Clock, NodeScope};
 use crate::shard::View;
 use crate::store::{Payloads, Store};
-
-/// While deadlines are pending, time is logged more often than this; a clock that is further
-/// behind has stood still.
-const CLOCK_LAG_MS: u64 = 15_000;
 
 /// openraft's handle of a group.
 pub type RaftOf<R> = Raft<TypeConfig<R>, StateMachine>;
@@ -78,14 +73,14 @@ impl<R: Runtime> Clone for Shared<R> {
 /// One Raft group on this node: its log, its state and its leadership.
 pub struct Group<R: Runtime> {
     id: GroupId,
-    shared: Shared<R>,
-    raft: RaftOf<R>,
-    state: Arc<GroupState>,
+    pub(super) shared: Shared<R>,
+    pub(super) raft: RaftOf<R>,
+    pub(super) state: Arc<GroupState>,
     payloads: Payloads,
     disks: Arc<DiskWatch>,
-    leadership: Mutex<View>,
-    changed: Notify,
-    caught_up: AtomicBool,
+    pub(super) leadership: Mutex<View>,
+    pub(super) changed: Notify,
+    pub(super) caught_up: AtomicBool,
     scope: NodeScope<R>,
 }
 
@@ -143,26 +138,6 @@ impl<R: Runtime> Group<R> {
         &self.scope
     }
 
-    /// Who leads, as this node sees it now.
-    pub fn leadership(&self) -> View {
-        *self
-            .leadership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until leadership is another than that of `epoch`.
-    pub async fn leadership_changed(&self, epoch: u64) -> View {
-        loop {
-            let changed = self.changed.notified();
-            let now = self.leadership();
-            if now.epoch != epoch {
-                return now;
-            }
-            changed.await;
-        }
-    }
-
     /// Proposes one encoded entry; answers once it is applied here.
     pub async fn propose(&self, entry: Bytes) -> Result<Response, ProposeError> {
         match self.raft.client_write(EntryData(entry)).await {
@@ -208,16 +183,6 @@ impl<R: Runtime> Group<R> {
         self.caught_up.load(Ordering::Relaxed)
     }
 
-    /// Waits until its Raft has ended, and says why.
-    pub async fn ended(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        while metrics.changed().await.is_ok() {}
-        match &metrics.borrow_watched().running_state {
-            Err(fatal) => fatal.to_string(),
-            Ok(()) => "its task has panicked".to_owned(),
-        }
-    }
-
     /// Waits until an entry is applied after the call to `notified` (which this returns).
     pub fn moved(&self) -> tokio::sync::futures::Notified<'_> {
         self.state.moved.notified()
@@ -246,58 +211,6 @@ impl<R: Runtime> Group<R> {
         let clock = &self.shared.clock;
         let mut applied = self.state.lock();
         applied.clock.now(clock.monotonic_ns(), clock.wall_ms())
-    }
-
-    fn note_progress(&self) {
-        let metrics = self.raft.metrics();
-        let seen = metrics.borrow_watched();
-        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
-        let committed = index(seen.cluster_committed).max(index(seen.local_committed));
-        if seen.current_leader.is_some() && committed > 0 && index(seen.last_applied) >= committed {
-            self.caught_up.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn note_leadership(&self, term: u64, leader: Option<NodeId>, is_leader: bool) {
-        let mut leadership = self
-            .leadership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let epoch = leadership.epoch;
-        if *leadership
-            != (View {
-                term,
-                leader,
-                is_leader,
-                epoch,
-            })
-        {
-            *leadership = View {
-                term,
-                leader,
-                is_leader,
-                epoch: epoch + 1,
-            };
-            self.changed.notify_waiters();
-        }
-    }
-
-    /// Sets the clock of a new leader that has none which ran: to that of a follower, which came
-    /// with the answers that committed the leader's first entry. Where none ran (a new group, or
-    /// all were down), to the median of the nodes' wall clocks, when it is far behind.
-    fn restart_clock(&self) {
-        let clock = &self.shared.clock;
-        let (wall, now) = (clock.wall_ms(), clock.monotonic_ns());
-        let mut walls = self.shared.peers.wall_clocks();
-        walls.push(wall);
-        let median = median(&walls).unwrap_or(wall);
-        let mut applied = self.state.lock();
-        if let Some(heard) = applied.heard_clock(now) {
-            applied.clock.restarted(heard, now);
-        } else if median > applied.clock.peek(now) + CLOCK_LAG_MS {
-            applied.clock.restarted(median, now);
-        }
-        applied.clock_runs = true;
     }
 
     /// Whether the leader may take sends; the error says whose disk is low.
@@ -339,38 +252,6 @@ impl<R: Runtime> Group<R> {
         self.scope.stop();
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = self.id, %error, "group did not stop cleanly");
-        }
-    }
-}
-
-async fn watch_leadership<R: Runtime>(group: Arc<Group<R>>) {
-    let mut metrics = group.raft.metrics();
-    loop {
-        let (term, leader, is_leader) = {
-            let seen = metrics.borrow_watched();
-            let own_term_applied = seen
-                .last_applied
-                .is_some_and(|applied| applied.leader_id.term == seen.current_term);
-            let leads = seen.state == ServerState::Leader && own_term_applied;
-            (seen.current_term, seen.current_leader, leads)
-        };
-        let clock_runs = {
-            let mut applied = group.state.lock();
-            // A leader other than this node had a running clock, and its entries have set ours.
-            // One that handed over before its first entry has told us nothing.
-            applied.clock_runs |= leader.is_some_and(|leader| leader != group.node_id())
-                && applied.timed_term == term;
-            applied.clock_runs
-        };
-        if is_leader && !clock_runs {
-            group.restart_clock();
-        }
-        group.note_leadership(term, leader, is_leader);
-        group.note_progress();
-        if metrics.changed().await.is_err() {
-            // Its Raft has ended.
-            group.note_leadership(term, None, false);
-            return;
         }
     }
 }

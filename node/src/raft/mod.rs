@@ -4,6 +4,7 @@ mod append_stream;
 pub mod digests;
 mod disk_watch;
 pub mod group;
+mod leadership;
 pub mod membership;
 mod network;
 pub mod snapshot;
