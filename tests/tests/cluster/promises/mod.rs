@@ -7,6 +7,7 @@ mod failures;
 mod groups;
 mod limits;
 mod priorities;
+mod redrives;
 mod refused;
 mod sends;
 mod sticky;
