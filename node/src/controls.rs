@@ -12,6 +12,8 @@ pub enum Protection {
     Append,
     /// A node that stops hands its leaderships over first.
     HandOver,
+    /// Where the number of partitions grows, a key stays where it lives.
+    Homes,
 }
 
 /// Which protection is missing, if any.

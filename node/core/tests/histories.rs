@@ -13,6 +13,7 @@ mod histories {
     pub mod consume;
     pub mod groups;
     pub mod shard;
+    pub mod words;
 }
 
 use std::path::Path;

@@ -26,6 +26,7 @@ mod twin {
     pub mod fail;
     pub mod features;
     pub mod groups;
+    pub mod grown;
     pub mod history;
     pub mod lanes;
     pub mod model;

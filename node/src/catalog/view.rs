@@ -10,6 +10,7 @@ use roadstead_proto::v1::{QueueRef, ShardCall, shard_call, shard_reply};
 
 use super::convert::{name_from_wire, queue_to_wire};
 use crate::auth::Principal;
+use crate::controls::{Controls, Protection};
 use crate::gateway::ApiError;
 use crate::gateway::shards::{QueueInfo, Queues};
 use crate::peers::Peers;
@@ -21,6 +22,7 @@ use crate::runtime::Runtime;
 pub struct CatalogView<R: Runtime> {
     group: Arc<Group<R>>,
     peers: Peers<R>,
+    controls: Controls,
 }
 
 impl<R: Runtime> Clone for CatalogView<R> {
@@ -28,14 +30,31 @@ impl<R: Runtime> Clone for CatalogView<R> {
         Self {
             group: self.group.clone(),
             peers: self.peers.clone(),
+            controls: self.controls,
         }
     }
 }
 
 impl<R: Runtime> CatalogView<R> {
     /// Of the catalog's group on this node.
-    pub fn new(group: Arc<Group<R>>, peers: Peers<R>) -> Self {
-        Self { group, peers }
+    pub fn new(group: Arc<Group<R>>, peers: Peers<R>, controls: Controls) -> Self {
+        Self {
+            group,
+            peers,
+            controls,
+        }
+    }
+
+    fn info(&self, queue: &Queue) -> QueueInfo {
+        let mut config = queue.partition_config();
+        if self.controls.lacks(Protection::Homes) {
+            config.earlier.clear();
+        }
+        QueueInfo {
+            queue: queue_to_wire(queue),
+            config,
+            deleting: queue.state == QueueState::Deleting,
+        }
     }
 
     /// The catalog's group.
@@ -131,13 +150,13 @@ fn no_leader() -> ApiError {
 impl<R: Runtime> Queues for CatalogView<R> {
     fn find(&self, queue: &QueueRef) -> Option<Arc<QueueInfo>> {
         let name = name_from_wire(Some(queue));
-        let found = self.read(|catalog| catalog.queue(&name).map(info))?;
+        let found = self.read(|catalog| catalog.queue(&name).map(|queue| self.info(queue)))?;
         (!found.deleting).then(|| Arc::new(found))
     }
 
     fn by_id(&self, id: u64) -> Option<Arc<QueueInfo>> {
-        self.read(|catalog| catalog.queue_by_id(id).map(info))
-            .map(Arc::new)
+        let found = self.read(|catalog| catalog.queue_by_id(id).map(|queue| self.info(queue)));
+        found.map(Arc::new)
     }
 
     fn list(&self, namespace: &str, after: Option<&QueueRef>, max: usize) -> Vec<Arc<QueueInfo>> {
@@ -145,7 +164,7 @@ impl<R: Runtime> Queues for CatalogView<R> {
         self.read(|catalog| {
             let page = catalog.page(namespace, after.as_ref(), max);
             page.into_iter()
-                .map(|queue| Arc::new(info(queue)))
+                .map(|queue| Arc::new(self.info(queue)))
                 .collect()
         })
     }
@@ -170,13 +189,5 @@ impl<R: Runtime> Queues for CatalogView<R> {
 
     async fn barrier(&self, timeout: Duration) -> Result<(), ApiError> {
         CatalogView::barrier(self, timeout).await
-    }
-}
-
-fn info(queue: &Queue) -> QueueInfo {
-    QueueInfo {
-        queue: queue_to_wire(queue),
-        config: queue.partition_config(),
-        deleting: queue.state == QueueState::Deleting,
     }
 }

@@ -26,6 +26,8 @@ mod error;
 mod groups;
 #[cfg(test)]
 mod groups_tests;
+#[cfg(test)]
+mod grown_tests;
 mod held;
 mod messages;
 mod pages;

@@ -137,6 +137,7 @@ fn needed(call: &Call) -> (Action, Option<&QueueRef>) {
         Call::ListQuotas(_) => (Action::ListNamespaceQuotas, None),
         Call::Status(_) => (Action::GetClusterStatus, None),
         Call::Accept(_)
+        | Call::Place(_)
         | Call::Configure(_)
         | Call::Drop(_)
         | Call::Reconfigure(_)

@@ -132,7 +132,7 @@ impl<R: Runtime> Node<R> {
             timing,
         };
         let (groups, group) = catalog_alone(&shared).await?;
-        let catalog = CatalogView::new(group, shared.peers.clone());
+        let catalog = CatalogView::new(group, shared.peers.clone(), controls);
         let directory = Directory::new(
             node_id,
             groups.clone(),

@@ -30,6 +30,7 @@ mod draining;
 pub(crate) mod drains;
 mod events;
 mod filter;
+mod home;
 mod inspect;
 mod intake;
 mod limits;

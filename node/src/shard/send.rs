@@ -7,7 +7,7 @@ use roadstead_core::shard::{
     DeduplicateBy, Deduplication, DeduplicationScope, Identity, MAX_PRIORITY, NewMessage, Op,
     Ordering, PartitionId, ProducerRef, Reply, Send, key_hash,
 };
-use roadstead_proto::v1::{OutgoingMessage, SendResponse, ShardSend};
+use roadstead_proto::v1::{OutgoingMessage, ShardSend};
 use roadstead_proto::{content_hash, hash_in_key, id_hash};
 use tokio::sync::oneshot;
 
@@ -28,11 +28,11 @@ const OP_BYTES: usize = ENTRY_BYTES / 2;
 
 /// Sends and waits until the messages are on a majority's disks. The call fails as a whole only
 /// when nothing of it was accepted for sure. `deduplication` is that of the queue.
-pub async fn send<R: Runtime, P: Replica>(
+pub(super) async fn send<R: Runtime, P: Replica>(
     desk: &Arc<Desk<R, P>>,
     call: ShardSend,
     deduplication: Option<Deduplication>,
-) -> Result<SendResponse, ApiError> {
+) -> Result<Sent, ApiError> {
     let shard = desk.replica.id();
     let queue = call.queue.unwrap_or_default();
     let partition = PartitionId {
@@ -76,9 +76,7 @@ pub async fn send<R: Runtime, P: Replica>(
     for (count, answer) in waiting {
         sent.take(count, wait_for(shard, answer).await, in_turn)?;
     }
-    Ok(SendResponse {
-        results: sent.results,
-    })
+    Ok(sent)
 }
 
 async fn wait_for(

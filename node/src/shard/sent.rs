@@ -15,6 +15,8 @@ pub(super) struct Sent {
     /// There is one op: what fails fails the call.
     single: bool,
     pub(super) results: Vec<SendResult>,
+    /// Places of those that were not added, as their keys live here no more.
+    pub(super) moved: Vec<u32>,
     /// Why what follows is not sent.
     held_back: Option<EntryError>,
 }
@@ -27,6 +29,7 @@ impl Sent {
             queue,
             single: ops == 1,
             results: Vec::new(),
+            moved: Vec::new(),
             held_back: None,
         }
     }
@@ -67,6 +70,9 @@ impl Sent {
                 let result = |outcome: &_| result(self.partition, &self.queue, *outcome, temporary);
                 let results: Vec<_> = outcomes.iter().map(result).collect();
                 self.results.extend(results);
+                let places = (before as u32..).zip(&outcomes);
+                let moved = places.filter(|(_, outcome)| **outcome == SendOutcome::Moved);
+                self.moved.extend(moved.map(|(place, _)| place));
             }
             Ok(Reply::Refused(refusal)) if self.single => {
                 return Err(refused(refusal, &self.queue));
@@ -115,6 +121,12 @@ fn result(
     let (sequence, duplicate) = match outcome {
         SendOutcome::Accepted { sequence } => (sequence, false),
         SendOutcome::Duplicate { sequence } => (sequence, true),
+        SendOutcome::Moved => {
+            return SendResult {
+                partition: partition.partition,
+                ..SendResult::default()
+            };
+        }
         SendOutcome::Refused(refusal) => {
             let mut error = entry_error(&refused(refusal, queue));
             error.retryable |= temporary && refusal == Refusal::BatchRefused;

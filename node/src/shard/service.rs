@@ -18,6 +18,7 @@ use super::consumer::{Rank, Wish};
 use super::courier::{Courier, Parked};
 use super::desk::{Desk, ShardOptions};
 use super::drains::DRAIN_MAX_MS;
+use super::home::Homes;
 use super::proposer::Proposer;
 use super::redrive::Targets;
 use super::refusal::refused;
@@ -26,8 +27,8 @@ use super::sessions::session_id;
 use super::subscription::{self, Seat};
 use super::wire::millis;
 use super::{
-    accept, belongs, by_location, complete, delete, digest, inspect, load, peek, receive, redrive,
-    roster, seek, send, settle,
+    accept, by_location, complete, delete, digest, inspect, load, peek, receive, redrive, roster,
+    seek, settle,
 };
 use crate::auth::Principal;
 use crate::gateway::ApiError;
@@ -46,6 +47,7 @@ pub struct ShardService<R: Runtime, P: Replica> {
     queues: Arc<dyn Queues>,
     scope: NodeScope<R>,
     parked: Arc<Mutex<Parked>>,
+    homes: Homes<R, P>,
 }
 
 impl<R: Runtime, P: Replica> ShardService<R, P> {
@@ -62,13 +64,15 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
         scope.spawn(Proposer::new(desk.clone()).run());
         scope.spawn(configure::follow(desk.clone(), queues.clone()));
         scope.spawn(digest::run(desk.clone()));
-        let courier = Courier::new(desk.clone(), queues.clone(), router, parked.clone());
+        let courier = Courier::new(desk.clone(), queues.clone(), router.clone(), parked.clone());
         scope.spawn(courier.run());
+        let homes = Homes::new(desk.clone(), queues.clone(), router);
         Arc::new(Self {
             desk,
             queues,
             scope,
             parked,
+            homes,
         })
     }
 
@@ -81,9 +85,12 @@ impl<R: Runtime, P: Replica> ShardService<R, P> {
             Some(Call::Send(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());
                 let queue = self.prepare(queue, &[call.partition]).await?;
-                belongs::check(&call.messages, &queue, call.partition)?;
-                let deduplication = queue.config.deduplication;
-                Reply::Send(send::send(desk, call, deduplication).await?)
+                Reply::Send(self.homes.send(&queue, call).await?)
+            }
+            Some(Call::Place(call)) => {
+                let queue = (call.queue_id, call.queue.as_ref());
+                let queue = self.prepare(queue, &[call.partition]).await?;
+                Reply::Placed(self.homes.place(&queue, call).await?)
             }
             Some(Call::Receive(call)) => {
                 let queue = (call.queue_id, call.queue.as_ref());

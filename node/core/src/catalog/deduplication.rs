@@ -50,7 +50,8 @@ pub(super) fn changeable(old: &QueueSpec, new: &QueueSpec) -> Result<(), Refusal
             why,
         });
     }
-    if old.partitions != new.partitions {
+    // With order by key, partitions that a key had before are asked for as long as they remember.
+    if old.partitions != new.partitions && old.ordering != Ordering::PerKey {
         let why = "ids would be looked for in other partitions than those that remember them: \
                    take deduplication away first";
         return Err(Refusal::Immutable {
@@ -168,7 +169,16 @@ mod tests {
             by: DeduplicateBy::Content,
             ..SETTING
         });
-        for (old, new) in [(&one, &longer), (&none, &more(&one)), (&one, &more(&none))] {
+        let keyed = QueueSpec {
+            ordering: Ordering::PerKey,
+            ..by_key
+        };
+        for (old, new) in [
+            (&one, &longer),
+            (&none, &more(&one)),
+            (&one, &more(&none)),
+            (&keyed, &more(&keyed)),
+        ] {
             assert!(changeable(old, new).is_ok());
         }
     }

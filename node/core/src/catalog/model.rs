@@ -66,6 +66,8 @@ pub struct Queue {
     pub shards: Vec<u16>,
     /// Of its consumer groups.
     pub group_ids: GroupIds,
+    /// How many partitions it had before, rising; where order is kept by key only.
+    pub earlier: Vec<u32>,
 }
 
 impl Queue {
@@ -105,6 +107,8 @@ impl Queue {
             weights: TenantShare::weights(&spec.weights),
             rate: share(u64::from(spec.rate_per_second) * 1_000),
             sticky_keys: spec.sticky_keys,
+            partitions: spec.partitions,
+            earlier: self.earlier.clone(),
         }
     }
 }

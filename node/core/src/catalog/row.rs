@@ -16,7 +16,7 @@ use super::groups::GroupIds;
 use super::model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
 use super::spec::QueueSpec;
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::DeadLetterTarget;
+use crate::shard::{DeadLetterTarget, put_counts, read_counts};
 
 /// Longest text anywhere in the catalog, in bytes.
 pub(crate) const MAX_TEXT: usize = 512;
@@ -252,6 +252,7 @@ impl Queue {
             out.put_varint(u64::from(*shard));
         }
         self.group_ids.encode(out);
+        put_counts(out, &self.earlier);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -281,6 +282,7 @@ impl Queue {
                     .collect::<Decoded<_>>()?
             },
             group_ids: GroupIds::decode(r)?,
+            earlier: read_counts(r)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::backoff::Backoff;
 use super::deduplication::Deduplication;
 use super::group_config::GroupConfig;
+use super::home::MAX_EARLIER;
 use super::overflow::Overflow;
 use super::tenants::TenantWeight;
 use crate::codec::{Decoded, Put, Reader};
@@ -153,6 +154,10 @@ pub struct PartitionConfig {
     /// Keys have slots ([`slot_of_key`](super::slot_of_key)), and a receive may be for some of
     /// them. Only with [`Ordering::PerKey`] and without weights; cannot change.
     pub sticky_keys: bool,
+    /// Partitions of the queue; 0: not told. Matters with order by key only.
+    pub partitions: u32,
+    /// How many it had before, from the first number on, rising.
+    pub earlier: Vec<u32>,
 }
 
 impl Default for PartitionConfig {
@@ -179,6 +184,8 @@ impl Default for PartitionConfig {
             weights: Vec::new(),
             rate: 0,
             sticky_keys: false,
+            partitions: 0,
+            earlier: Vec::new(),
         }
     }
 }
@@ -215,6 +222,8 @@ impl PartitionConfig {
         TenantWeight::encode_all(&self.weights, out);
         out.put_varint(self.rate);
         out.push(u8::from(self.sticky_keys));
+        out.put_varint(u64::from(self.partitions));
+        put_counts(out, &self.earlier);
     }
 
     pub(crate) fn decode(r: &mut Reader<'_>) -> Decoded<Self> {
@@ -251,6 +260,26 @@ impl PartitionConfig {
                 1 => true,
                 _ => return r.fail("sticky keys"),
             },
+            partitions: r.varint_u32("number of partitions")?,
+            earlier: read_counts(r)?,
         })
     }
+}
+
+/// Writes the numbers of partitions that a queue had.
+pub(crate) fn put_counts(out: &mut Vec<u8>, counts: &[u32]) {
+    out.put_varint(counts.len() as u64);
+    for count in counts {
+        out.put_varint(u64::from(*count));
+    }
+}
+
+/// Reads what [`put_counts`] wrote.
+pub(crate) fn read_counts(r: &mut Reader<'_>) -> Decoded<Vec<u32>> {
+    let many = r.count(1, "earlier numbers of partitions")?;
+    if many > MAX_EARLIER {
+        return r.fail("earlier numbers of partitions");
+    }
+    let read = |_| r.varint_u32("earlier number of partitions");
+    (0..many).map(read).collect()
 }

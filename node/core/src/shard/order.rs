@@ -33,6 +33,7 @@ impl Shared {
             self.place_early(header.stream);
             self.file(step.kv, header.due, Timer::Due(position));
         }
+        self.count_leaving(step, header.key);
         step.kv.put(
             &self.keys.keyed(header.key, position),
             Bytes::from_static(&[1]),

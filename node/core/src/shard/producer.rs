@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::chunk::{CHUNK, Chunk};
 use super::config::Ordering;
 use super::keys::{self, Keys};
 use super::partition::{Shared, Step, corrupt};
@@ -17,10 +18,8 @@ use crate::kv::{self, Kv, KvError};
 
 /// Numbers below the newest one that are remembered.
 const WINDOW: u64 = 1_024;
-/// Numbers per chunk row.
-const CHUNK: u64 = 64;
 /// A producer is forgotten when it was idle for so long, ms.
-const FORGET_MS: u64 = 600_000;
+pub(crate) const FORGET_MS: u64 = 600_000;
 /// When there are too many producers, one that was idle for so long may go before its time, ms.
 const EVICT_MS: u64 = 60_000;
 /// Producers per partition at most.
@@ -37,80 +36,7 @@ pub(crate) struct Producer {
     chunks: BTreeMap<u64, Chunk>,
 }
 
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Chunk {
-    dirty: bool,
-    runs: Vec<Run>,
-}
-
-/// Numbers that follow one another and were accepted as sequences that follow one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Run {
-    /// First number, relative to the chunk: 0..64.
-    place: u8,
-    len: u8,
-    sequence: u64,
-}
-
 const VERSION: u8 = 1;
-
-impl Chunk {
-    fn sequence(&self, place: u64) -> Option<u64> {
-        let run = self.runs.iter().find(|run| run.holds(place))?;
-        Some(run.sequence + (place - u64::from(run.place)))
-    }
-
-    fn add(&mut self, place: u64, sequence: u64) {
-        self.dirty = true;
-        if let Some(run) = self.runs.iter_mut().find(|run| {
-            let len = u64::from(run.len);
-            u64::from(run.place) + len == place && run.sequence + len == sequence
-        }) {
-            run.len += 1;
-        } else {
-            self.runs.push(Run {
-                place: place as u8,
-                len: 1,
-                sequence,
-            });
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        for run in &self.runs {
-            out.push(run.place);
-            out.push(run.len);
-            out.put_varint(run.sequence);
-        }
-        out
-    }
-
-    fn decode(value: &[u8]) -> Decoded<Self> {
-        let mut r = Reader::new(value);
-        r.version(VERSION, "version of producer chunk")?;
-        let mut runs = Vec::new();
-        while !r.is_empty() {
-            let (place, len) = (r.u8("place")?, r.u8("run length")?);
-            if u64::from(place) + u64::from(len) > CHUNK || runs.len() as u64 == CHUNK {
-                return r.fail("run of a producer chunk");
-            }
-            runs.push(Run {
-                place,
-                len,
-                sequence: r.varint("sequence")?,
-            });
-        }
-        Ok(Self { dirty: false, runs })
-    }
-}
-
-impl Run {
-    fn holds(&self, place: u64) -> bool {
-        let first = u64::from(self.place);
-        (first..first + u64::from(self.len)).contains(&place)
-    }
-}
 
 impl Producer {
     fn encode(&self) -> Vec<u8> {
@@ -146,7 +72,8 @@ impl Producer {
         }
     }
 
-    /// What became of a number before: accepted as this sequence, new, or not to be told.
+    /// What became of a number before: accepted as this sequence or
+    /// [`MOVED`](super::chunk::MOVED), new, or not to be told.
     fn look_up(&self, number: u64, ordered: bool) -> Result<Option<u64>, Refusal> {
         if number.saturating_add(WINDOW) <= self.highest {
             return Err(Refusal::OutOfRange);
@@ -228,7 +155,8 @@ impl Shared {
             .map_or(Ok(None), |producer| producer.look_up(number, ordered))
     }
 
-    /// Remembers that a number of a producer that was met was accepted as `sequence`.
+    /// Remembers that a number of a producer that was met was accepted as `sequence`, or is
+    /// [`MOVED`](super::chunk::MOVED).
     pub(crate) fn remember(
         &mut self,
         kv: &mut dyn Kv,
@@ -334,22 +262,6 @@ fn idle_parts(key: &[u8]) -> Option<(u64, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_chunk_remembers_runs_and_its_bytes_are_frozen() {
-        let mut chunk = Chunk::default();
-        for (place, sequence) in [(3, 100), (4, 101), (5, 200), (0, 300)] {
-            chunk.add(place, sequence);
-        }
-        assert_eq!(chunk.encode(), [1, 3, 2, 100, 5, 1, 0xc8, 1, 0, 1, 0xac, 2]);
-        let read = Chunk::decode(&chunk.encode()).unwrap();
-        let told: Vec<_> = (0..7).map(|place| read.sequence(place)).collect();
-        assert_eq!(
-            told,
-            [Some(300), None, None, Some(100), Some(101), Some(200), None]
-        );
-        assert!(Chunk::decode(&[1, 60, 5, 1]).is_err());
-    }
 
     #[test]
     fn a_number_below_the_window_is_refused_and_not_taken_for_a_duplicate() {

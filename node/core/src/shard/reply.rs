@@ -211,6 +211,9 @@ pub enum SendOutcome {
         /// From 1.
         sequence: u64,
     },
+    /// It was not added: its key was at home here and is no more, and nothing of it is ever added
+    /// here again.
+    Moved,
     /// It was not added.
     Refused(Refusal),
 }

@@ -186,6 +186,7 @@ impl Shared {
         self.uncount_line(header.stream);
         if self.config.ordering == Ordering::PerKey {
             step.kv.delete(&self.keys.keyed(header.key, position));
+            self.uncount_leaving(position, header.key);
             if self.is_early(step.kv, position, header)? {
                 self.unfile(step.kv, header.due, Timer::Due(position));
                 self.not_early(header.stream);

@@ -46,6 +46,12 @@ pub(crate) struct State {
     pub(crate) last_group: u64,
     /// Until when the rate is used up, in ns since 1970.
     pub(crate) rate_until: u64,
+    /// The tail when the number of partitions grew last.
+    pub(crate) grown_at: u64,
+    /// Messages that are not gone and stand before that, or whose keys have a next home.
+    pub(crate) leaving: u64,
+    /// Until when one of them may be sent again and is known here, ms.
+    pub(crate) leaving_until: u64,
 }
 
 /// What changes for one group.
@@ -106,7 +112,7 @@ pub(crate) enum Phase {
 const VERSION: u8 = 1;
 
 impl State {
-    fn fields(&mut self) -> [&mut u64; 20] {
+    fn fields(&mut self) -> [&mut u64; 23] {
         [
             &mut self.sequence,
             &mut self.tail,
@@ -128,6 +134,9 @@ impl State {
             &mut self.early,
             &mut self.last_group,
             &mut self.rate_until,
+            &mut self.grown_at,
+            &mut self.leaving,
+            &mut self.leaving_until,
         ]
     }
 
@@ -253,7 +262,8 @@ mod tests {
         assert_eq!(
             state.encode(),
             [
-                1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
+                1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                22, 23,
             ]
         );
         assert_eq!(State::decode(&state.encode()), Ok(state));

@@ -104,11 +104,16 @@ fn what_cannot_change_in_place_is_refused_with_the_field() {
         ..keyed.clone()
     };
     assert_eq!(field(world.refused(update("keyed", sticky))), "sticky_keys");
-    let more = QueueSpec {
-        partitions: 3,
-        ..keyed
+    let more = |partitions| QueueSpec {
+        partitions,
+        ..keyed.clone()
     };
-    assert_eq!(field(world.refused(update("keyed", more))), "partitions");
+    assert_eq!(field(world.refused(update("keyed", more(1)))), "partitions");
+    // Its partitions hear of all numbers that it had.
+    world.queue(update("keyed", more(3)));
+    let grown = world.queue(update("keyed", more(8)));
+    let config = grown.partition_config();
+    assert_eq!((config.partitions, config.earlier), (8, vec![2, 3]));
     assert_eq!(
         field(world.refused(update("plain", QueueSpec::default()))),
         "partitions"

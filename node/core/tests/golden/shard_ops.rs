@@ -129,6 +129,8 @@ fn configure_lanes(partition: PartitionId) -> Op {
         revision: 3,
         aging_ms: 500,
         weights: weights.to_vec(),
+        partitions: 300,
+        earlier: vec![2, 3],
         ..PartitionConfig::default()
     };
     Op::Configure(Configure { partition, config })

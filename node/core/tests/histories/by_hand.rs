@@ -4,7 +4,8 @@ use bytes::Bytes;
 use roadstead_core::shard::*;
 
 use super::command::Command;
-use super::shard::{BEGIN, Shard, or_nothing};
+use super::shard::{BEGIN, Shard};
+use super::words::or_nothing;
 
 impl Shard {
     /// All messages, in one walk.

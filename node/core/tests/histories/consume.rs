@@ -4,7 +4,8 @@ use bytes::Bytes;
 use roadstead_core::shard::*;
 
 use super::command::Command;
-use super::shard::{BEGIN, Shard, message, or_nothing};
+use super::shard::{BEGIN, Shard};
+use super::words::{message, or_nothing};
 
 /// The slots of some keys: `KEY,KEY`.
 fn slots_of(keys: &str) -> KeySlots {
@@ -153,7 +154,7 @@ impl Shard {
             let heads = self.machine.outbox_heads(&self.kv, source, target, 100);
             let heads = heads.expect("rows can be read");
             for m in &heads {
-                let (body, to) = (self.body(m.payload), self.name(target.queue));
+                let (body, to) = (self.body(m.payload), self.called(target));
                 out.push(match m.reason {
                     OutboxReason::Sent => format!("{body} to {to}: sent"),
                     OutboxReason::Redriven => format!("{body} to {to}: redriven"),

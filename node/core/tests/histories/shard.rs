@@ -7,6 +7,7 @@ use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::*;
 
 use super::command::Command;
+use super::words::{MARKS, backoff, deduplication, message, numbers, parts, weights};
 
 pub struct Shard {
     pub kv: MemoryKv,
@@ -81,10 +82,20 @@ impl Shard {
         }
     }
 
+    /// The first partition of a queue, or `QUEUE/PARTITION`.
     pub fn partition(&self, name: &str) -> PartitionId {
+        let (name, partition) = parts(name);
         PartitionId {
             queue: self.queues.get(name).copied().unwrap_or(0),
-            partition: 0,
+            partition,
+        }
+    }
+
+    /// What a partition is called.
+    pub fn called(&self, PartitionId { queue, partition }: PartitionId) -> String {
+        match partition {
+            0 => self.name(queue).to_owned(),
+            more => format!("{}/{more}", self.name(queue)),
         }
     }
 
@@ -156,11 +167,9 @@ impl Shard {
 
     fn queue(&mut self, command: &Command) -> Vec<String> {
         let next = self.queues.len() as u64 + 1;
-        let queue = *self.queues.entry(command.queue.clone()).or_insert(next);
-        let partition = PartitionId {
-            queue,
-            partition: 0,
-        };
+        let (name, partition) = parts(&command.queue);
+        let queue = *self.queues.entry(name.to_owned()).or_insert(next);
+        let partition = PartitionId { queue, partition };
         let revision = self
             .machine
             .config(partition)
@@ -206,6 +215,8 @@ impl Shard {
             weights: weights(command.text("weights", "")),
             rate: command.number("rate", 0),
             sticky_keys: command.option("sticky").is_some(),
+            partitions: command.number("partitions", 0) as u32,
+            earlier: numbers(command.text("earlier", "")),
         };
         self.told(&Op::Configure(Configure { partition, config }))
     }
@@ -227,14 +238,17 @@ impl Shard {
             atomic: command.option("atomic").is_some(),
             messages,
         }));
-        let Reply::Sent(outcomes) = reply else {
-            return vec![format!("{reply:?}")];
+        let outcomes = match reply {
+            Reply::Sent(outcomes) => outcomes,
+            Reply::Refused(why) => return vec![format!("refused: {why}")],
+            other => return vec![format!("{other:?}")],
         };
         let told = |(word, outcome): (&String, SendOutcome)| {
             let body = word.split(MARKS).next().unwrap_or_default();
             match outcome {
                 SendOutcome::Accepted { sequence } => format!("{body} is {sequence}"),
                 SendOutcome::Duplicate { sequence } => format!("{body} was {sequence} already"),
+                SendOutcome::Moved => format!("{body} has moved"),
                 SendOutcome::Refused(why) => format!("{body} refused: {why}"),
             }
         };
@@ -267,7 +281,7 @@ impl Shard {
             .expect("rows can be read")
             .expect("there is such a queue");
         vec![format!(
-            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}{}{}",
+            "ready {}, in flight {}, delayed {}, blocked {}, outbox {}{}{}{}{}{}",
             s.ready,
             s.in_flight,
             s.delayed,
@@ -291,98 +305,15 @@ impl Shard {
                     format!(", slowed until {}", rate.next_at - BEGIN)
                 }
                 _ => String::new(),
+            },
+            match command
+                .option("left")
+                .map(|_| self.machine.left_among(partition))
+            {
+                None => String::new(),
+                Some(0) => ", not left".into(),
+                Some(among) => format!(", left among {among}"),
             }
         )]
-    }
-}
-
-/// `Exponential:INITIAL:MAX`, without jitter.
-fn backoff(text: &str) -> Backoff {
-    let parts: Vec<_> = text.split(':').collect();
-    let number = |at: usize| parts[at].parse().expect("a number of ms");
-    Backoff {
-        growth: match parts[0] {
-            "Fixed" => Growth::Fixed,
-            "Linear" => Growth::Linear,
-            _ => Growth::Exponential,
-        },
-        initial_ms: number(1),
-        max_ms: number(2),
-        jitter_percent: 0,
-    }
-}
-
-fn deduplication(by: &str, command: &Command) -> Deduplication {
-    Deduplication {
-        by: match by {
-            "Content" => DeduplicateBy::Content,
-            _ => DeduplicateBy::Id,
-        },
-        scope: match command.text("scope", "") {
-            "Key" => DeduplicationScope::Key,
-            _ => DeduplicationScope::Queue,
-        },
-        window_ms: command.number("window", 1_000),
-        max_ids: command.number("max-ids", 1_000),
-    }
-}
-
-/// What a node takes for a message's identity: the id that it was given, else its body.
-fn identity(id: Option<&str>, body: &str) -> Identity {
-    let hash = |text: &str| u128::from(key_hash(text.as_bytes()));
-    id.map_or_else(
-        || Identity::Content(hash(body)),
-        |id| Identity::Id(hash(&format!("id {id}"))),
-    )
-}
-
-/// Weights of tenants: `NAME:WEIGHT,…`.
-fn weights(text: &str) -> Vec<TenantWeight> {
-    let weight = |word: &str| {
-        let (name, weight) = word.split_once(':').expect("NAME:WEIGHT");
-        TenantWeight {
-            tenant: key_hash(name.as_bytes()),
-            weight: weight.parse().expect("a number"),
-        }
-    };
-    let mut weights: Vec<_> = text
-        .split(',')
-        .filter(|word| !word.is_empty())
-        .map(weight)
-        .collect();
-    weights.sort_by_key(|of| of.tenant);
-    weights
-}
-
-/// What may follow a body, each with what it says.
-const MARKS: [char; 7] = ['@', '+', '^', '~', '!', '%', '&'];
-
-/// `BODY@KEY+DELAY^NOT_BEFORE~TTL!ID%PRIORITY&TENANT`, in any order behind the body.
-pub fn message(word: &str) -> NewMessage {
-    let said = |mark: char| {
-        let (_, rest) = word.split_once(mark)?;
-        rest.split(MARKS).next()
-    };
-    let number = |mark: char| said(mark).map_or(0, |n| n.parse::<u64>().expect("a number"));
-    let hash = |mark: char| said(mark).map(|name| key_hash(name.as_bytes()));
-    let body = word.split(MARKS).next().unwrap_or_default();
-    NewMessage {
-        key: hash('@'),
-        delay_ms: number('+'),
-        not_before: said('^').map_or(0, |_| BEGIN + number('^')),
-        ttl_ms: number('~'),
-        identity: Some(identity(said('!'), body)),
-        priority: number('%') as u8,
-        tenant: hash('&'),
-        header: Bytes::new(),
-        body: body.to_owned().into(),
-    }
-}
-
-pub fn or_nothing(lines: Vec<String>) -> Vec<String> {
-    if lines.is_empty() {
-        vec!["nothing".into()]
-    } else {
-        lines
     }
 }

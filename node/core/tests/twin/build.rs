@@ -233,6 +233,7 @@ impl World {
         let dead_letter = self.target(config.dead_letter);
         let sticky_keys = self.sticky_keys(partition, config);
         let weighted = !sticky_keys || config.reuse;
+        let (partitions, earlier) = self.partitions_of(partition, config);
         let config = PartitionConfig {
             revision: self.revision,
             ordering,
@@ -255,6 +256,8 @@ impl World {
             weights: weights(if weighted { &config.weights } else { &[] }),
             rate: config.rate,
             sticky_keys,
+            partitions,
+            earlier,
         };
         Op::Configure(Configure { partition, config })
     }

@@ -11,6 +11,7 @@ use super::cover::cover_states;
 use super::cover_breaker::cover_breakers;
 use super::cover_lanes::cover_lanes;
 use super::cover_receive::cover_attempts;
+use super::grown::{cover_grown, left};
 use super::model::{Leaving, Message, Mine, Partition, State};
 use super::rows::nothing_is_left_behind;
 use super::sticky::cover_sticky;
@@ -35,6 +36,7 @@ pub fn all(world: &mut World) -> Check {
             limits(p)?;
             messages(world, p)?;
             leases(world, p)?;
+            left(world, p)?;
             nothing_is_left_behind(world, p)?;
         }
     }
@@ -43,6 +45,7 @@ pub fn all(world: &mut World) -> Check {
     cover_states(world);
     cover_lanes(world);
     cover_sticky(world);
+    cover_grown(world);
     cover_breakers(world);
     cover_attempts(world);
     Ok(())

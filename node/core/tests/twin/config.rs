@@ -51,6 +51,8 @@ pub struct Config {
     pub sticky: bool,
     /// The contrary of what it should be.
     pub odd_sticky: bool,
+    /// The queue gets more partitions.
+    pub grows: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +222,7 @@ pub fn config() -> impl Strategy<Value = Config> {
         (
             prop_oneof![2 => Just(0_u64), 1 => Just(1), 2 => Just(10), 2 => Just(500)],
             weight_of_tenants(),
-            (any::<bool>(), weighted(0.03)),
+            (any::<bool>(), weighted(0.03), weighted(0.4)),
         ),
     );
     (
@@ -257,6 +259,7 @@ pub fn config() -> impl Strategy<Value = Config> {
                 rate: limits.4.2,
                 sticky: groups.4.2.0,
                 odd_sticky: groups.4.2.1,
+                grows: groups.4.2.2,
             },
         )
 }

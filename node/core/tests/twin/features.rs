@@ -64,6 +64,7 @@ features! {
     Weights "weights"
     Rate "rate limit"
     StickyKeys "sticky keys"
+    Grown "more partitions"
     Ready "ready ones"
     Delayed "delayed ones"
     InFlight "leased ones"
@@ -165,6 +166,8 @@ fn config(found: &mut Features, config: &PartitionConfig) {
         weights,
         rate,
         sticky_keys,
+        partitions: _,
+        earlier: _,
     } = config;
     found.add(match ordering {
         Ordering::None => Feature::Unordered,
@@ -212,6 +215,7 @@ fn config(found: &mut Features, config: &PartitionConfig) {
     found.add_if(!weights.is_empty(), Feature::Weights);
     found.add_if(*rate != 0, Feature::Rate);
     found.add_if(*sticky_keys, Feature::StickyKeys);
+    found.add_if(config.has_grown(), Feature::Grown);
 }
 
 fn deduplication(found: &mut Features, setting: &Deduplication) {

@@ -133,6 +133,7 @@ pub struct Leaving {
 
 #[derive(Debug, Default, Clone)]
 pub struct Producer {
+    /// By number, the sequence; 0: it has moved.
     pub accepted: BTreeMap<u64, u64>,
     pub highest: u64,
     pub last_used: u64,
@@ -194,6 +195,8 @@ pub struct Partition {
     pub sent: u64,
     pub purged: u64,
     pub redriven: u64,
+    /// Messages that came from elsewhere and went on.
+    pub sent_on: u64,
     pub dropping: bool,
     /// What the rate limit has yet to wait for, in ns, and when that was, in ms.
     pub debt: (u128, u64),
@@ -227,6 +230,7 @@ impl Partition {
             sent: 0,
             purged: 0,
             redriven: 0,
+            sent_on: 0,
             dropping: false,
             debt: (0, 0),
             asked: None,

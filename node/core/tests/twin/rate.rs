@@ -110,7 +110,7 @@ impl World {
                         SendOutcome::Accepted { .. } => "Accepted".to_owned(),
                         SendOutcome::Duplicate { .. } if used_up => "Duplicate".to_owned(),
                         SendOutcome::Refused(why) => format!("{why:?}"),
-                        SendOutcome::Duplicate { .. } => continue,
+                        SendOutcome::Duplicate { .. } | SendOutcome::Moved => continue,
                     };
                     let how = if op.atomic { " of a batch" } else { "" };
                     reached.push(format!("rate {name}{how} {order:?}"));

@@ -29,14 +29,15 @@ impl Partition {
             return Seen::Same(Reply::Sent(self.send_together(op, fx)));
         }
         let mut outcomes: Vec<SendOutcome> = Vec::new();
-        let full = |o: &&SendOutcome| {
-            let limits = [Refusal::MessageLimit, Refusal::ByteLimit, Refusal::IdLimit];
-            matches!(o, SendOutcome::Refused(refusal) if limits.contains(refusal))
-        };
         for (m, producer) in numbered(op) {
             let ordered = self.config.ordering != Ordering::None;
-            let outcome = match outcomes.iter().rfind(full).filter(|_| ordered) {
-                Some(refused) => *refused,
+            let full = |o: &&SendOutcome| match o {
+                SendOutcome::Refused(refusal) => self.holds_up(*refusal),
+                _ => false,
+            };
+            let refused = outcomes.iter().rfind(full).filter(|_| ordered);
+            let outcome = match refused.copied() {
+                Some(refused) => refused,
                 None => self.send_one(m, producer, fx),
             };
             outcomes.push(outcome);
@@ -52,8 +53,11 @@ impl Partition {
         copy.asked = Some(0);
         let tried = numbered(op).map(|(m, producer)| copy.send_one(m, producer, fx));
         let tried: Vec<_> = tried.collect();
+        let before = self.sequence;
         let refused = |o: &SendOutcome| matches!(o, SendOutcome::Refused(_));
-        if !tried.iter().any(refused) {
+        let added = |o: &SendOutcome| matches!(o, SendOutcome::Accepted { .. });
+        let apart = tried.contains(&SendOutcome::Moved) && tried.iter().any(added);
+        if !apart && !tried.iter().any(refused) {
             *self = Self {
                 config: self.config.clone(),
                 asked: None,
@@ -62,7 +66,6 @@ impl Partition {
             self.settle_fronts(fx.now);
             return tried;
         }
-        let before = self.sequence;
         let together = |outcome| match outcome {
             SendOutcome::Accepted { .. } => SendOutcome::Refused(Refusal::BatchRefused),
             SendOutcome::Duplicate { sequence } if sequence > before => {
@@ -84,8 +87,10 @@ impl Partition {
             if number + 1_024 <= known.highest {
                 return SendOutcome::Refused(Refusal::OutOfRange);
             }
-            if let Some(&sequence) = known.accepted.get(number) {
-                return SendOutcome::Duplicate { sequence };
+            match known.accepted.get(number) {
+                Some(0) => return SendOutcome::Moved,
+                Some(&sequence) => return SendOutcome::Duplicate { sequence },
+                None => {}
             }
             if self.config.ordering != Ordering::None && *number <= known.highest {
                 return SendOutcome::Refused(Refusal::Overtaken);
@@ -97,6 +102,8 @@ impl Partition {
         let size = size(&m.header, &m.body);
         let (sequence, outcome) = if let Some(sequence) = self.known(m) {
             (sequence, SendOutcome::Duplicate { sequence })
+        } else if self.has_moved(m.key.unwrap_or(0)) {
+            (0, SendOutcome::Moved)
         } else {
             if self.is_over_rate() {
                 return SendOutcome::Refused(Refusal::BatchOverRate);

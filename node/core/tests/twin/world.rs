@@ -32,6 +32,8 @@ pub struct World {
     pub slots: [PartitionId; SLOTS],
     pub orders: BTreeMap<PartitionId, Ordering>,
     pub sticky: BTreeMap<PartitionId, bool>,
+    /// How often each queue has grown.
+    pub growth: BTreeMap<u64, usize>,
     pub receipts: BTreeMap<PartitionId, Vec<Receipt>>,
     pub revision: u64,
     pub bodies: u64,
@@ -69,6 +71,7 @@ impl World {
             slots: [slot(1, 0), slot(2, 0), slot(2, 1), slot(3, 0)],
             orders: BTreeMap::new(),
             sticky: BTreeMap::new(),
+            growth: BTreeMap::new(),
             receipts: BTreeMap::new(),
             revision: 0,
             bodies: 0,

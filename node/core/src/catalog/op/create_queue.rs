@@ -67,6 +67,7 @@ impl CreateQueue {
             dead_letter,
             shards,
             group_ids,
+            earlier: Vec::new(),
         };
         m.put_queue(step, queue.clone());
         Ok(Reply::Queue {

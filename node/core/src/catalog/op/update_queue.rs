@@ -66,6 +66,11 @@ impl UpdateQueue {
         let more = shards_for(m.queues.values(), shards, more);
         let mut group_ids = queue.group_ids.clone();
         group_ids.follow(&self.spec);
+        let mut earlier = queue.earlier.clone();
+        if self.spec.ordering == Ordering::PerKey && self.spec.partitions != queue.spec.partitions {
+            // Keys may live for long where they belonged by it.
+            earlier.push(queue.spec.partitions);
+        }
         let queue = Queue {
             spec: self.spec,
             generation: queue.generation + 1,
@@ -73,6 +78,7 @@ impl UpdateQueue {
             dead_letter,
             shards: [queue.shards, more].concat(),
             group_ids,
+            earlier,
             ..queue
         };
         m.put_queue(step, queue.clone());
@@ -94,13 +100,6 @@ fn changeable(old: &QueueSpec, new: &QueueSpec) -> Result<(), Refusal> {
     }
     if new.partitions < old.partitions {
         let why = "the number of partitions only grows: make a new queue and move over";
-        return Err(Refusal::Immutable {
-            field: "partitions",
-            why,
-        });
-    }
-    if new.ordering == Ordering::PerKey && new.partitions != old.partitions {
-        let why = "keys would change their partition and lose their order: make a new queue";
         return Err(Refusal::Immutable {
             field: "partitions",
             why,

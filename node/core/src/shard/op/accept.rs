@@ -5,15 +5,16 @@ use bytes::Bytes;
 use super::send::{LoggedPayload, put_payload, read_payload, read_priority};
 use crate::codec::{Decoded, Put, Reader};
 use crate::kv::KvError;
+use crate::shard::attempts::Attempts;
 use crate::shard::config::Ordering;
 use crate::shard::header::Header;
 use crate::shard::id::{
     MessageId, PartitionId, key_hash, put_message_id, put_partition, read_message_id,
     read_partition,
 };
-use crate::shard::overflow::DISPLACED_MAX;
-use crate::shard::partition::{Partition, Step};
-use crate::shard::reply::{Refusal, Reply};
+use crate::shard::overflow::{DISPLACED_MAX, LEAVING_MAX};
+use crate::shard::partition::{Partition, Shared, Step};
+use crate::shard::reply::{OutboxMessage, OutboxReason, Refusal, Reply};
 use crate::shard::stream::MAX_PRIORITY;
 
 /// Adds messages that stand in the outbox of `source`.
@@ -199,13 +200,10 @@ impl LoggedAccept {
                 stopped = Some(Refusal::Gap);
                 break;
             }
-            if let Err(refusal) =
-                p.make_room(step, (message.payload.len, message.priority), &mut budget)?
-            {
+            if let Err(refusal) = message.take_in(p, step, self.source, &mut budget)? {
                 stopped = Some(refusal);
                 break;
             }
-            message.add(p, step)?;
             through = number;
         }
         if through != before {
@@ -221,6 +219,52 @@ impl LoggedAccept {
 }
 
 impl LoggedMoved {
+    /// Adds it, or sends it on to the next home of its key.
+    fn take_in(
+        &self,
+        p: &mut Partition,
+        step: &mut Step<'_>,
+        source: PartitionId,
+        budget: &mut usize,
+    ) -> Result<Result<(), Refusal>, KvError> {
+        if self.key != 0
+            && let Some(partition) = p.way_on(step.kv, source, self.key)?
+        {
+            let queue = p.id().queue;
+            if p.outbox_pending_to(queue) >= LEAVING_MAX {
+                return Ok(Err(Refusal::OutboxFull));
+            }
+            self.send_on(p, step, PartitionId { queue, partition });
+            return Ok(Ok(()));
+        }
+        if let Err(refusal) = p.make_room(step, (self.payload.len, self.priority), budget)? {
+            return Ok(Err(refusal));
+        }
+        self.add(p, step)?;
+        Ok(Ok(()))
+    }
+
+    fn send_on(&self, p: &mut Partition, step: &mut Step<'_>, target: PartitionId) {
+        let payload = self.payload.at(step.index);
+        Shared::hold(step, payload);
+        let message = OutboxMessage {
+            number: 0,
+            id: self.id,
+            enqueued_at: self.enqueued_at,
+            key: Some(self.key),
+            due: self.due,
+            ttl_ms: self.ttl_ms,
+            priority: self.priority,
+            tenant: Some(self.tenant).filter(|tenant| *tenant != 0),
+            payload,
+            reason: OutboxReason::Sent,
+            delivery_count: 0,
+            at: step.now,
+            attempts: Attempts::default(),
+        };
+        p.put_in_outbox(step, target, message);
+    }
+
     fn add(&self, p: &mut Partition, step: &mut Step<'_>) -> Result<(), KvError> {
         let mut key = self.key;
         if key == 0 && p.config.ordering == Ordering::PerKey {

@@ -65,6 +65,9 @@ impl Configure {
         if p.config.rate != before.rate {
             p.cut_rate(step.now);
         }
+        if p.config.partitions != before.partitions {
+            p.grown(step.now);
+        }
         p.configure_groups(step)?;
         p.refile_expiry(step)?;
         if p.state.retained > 0 && p.config.retain_ms != before.retain_ms {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{LoggedMessage, LoggedSend, MAX_DELAY_MS, MAX_SEND};
 use crate::kv::KvError;
+use crate::shard::chunk::MOVED;
 use crate::shard::config::Ordering;
 use crate::shard::deduplication::Identity;
 use crate::shard::header::Header;
@@ -43,9 +44,8 @@ impl LoggedSend<'_> {
                 }
                 _ => message.apply(p, step, producer, (&mut new_ids, &mut budget))?,
             };
-            if let SendOutcome::Refused(
-                refusal @ (Refusal::MessageLimit | Refusal::ByteLimit | Refusal::IdLimit),
-            ) = outcome
+            if let SendOutcome::Refused(refusal) = outcome
+                && holds_up(refusal, p)
             {
                 full = Some(refusal);
             }
@@ -78,18 +78,34 @@ impl LoggedSend<'_> {
             now: step.now,
             ..Batch::default()
         };
-        let mut refused = false;
+        let (mut refused, mut added, mut moved) = (false, false, false);
         let mut outcomes = Vec::with_capacity(self.messages.len());
         for (message, producer) in self.numbered() {
             let outcome = match message.known(p, step, producer)? {
                 Known::New(id) => batch.take(p, message, id).err(),
                 Known::Before(outcome) => Some(outcome),
                 Known::ById(sequence) => Some(SendOutcome::Duplicate { sequence }),
+                // It is a duplicate of one that comes before it.
+                Known::Away(Some(id)) if batch.ids.contains(&id) => None,
+                Known::Away(_) => Some(SendOutcome::Moved),
             };
+            added |= outcome.is_none();
             refused |= matches!(outcome, Some(SendOutcome::Refused(_)));
+            moved |= outcome == Some(SendOutcome::Moved);
             outcomes.push(outcome.unwrap_or(SendOutcome::Refused(Refusal::BatchRefused)));
         }
-        Ok(refused.then_some(outcomes))
+        let apart = added && moved;
+        Ok((refused || apart).then_some(outcomes))
+    }
+}
+
+/// Whether what follows a message that was refused is refused with it, where order is kept.
+fn holds_up(refusal: Refusal, p: &Partition) -> bool {
+    match refusal {
+        Refusal::MessageLimit | Refusal::ByteLimit | Refusal::IdLimit => true,
+        // What is new is refused anyway; the number of what lives elsewhere would go ahead.
+        Refusal::RateLimit => p.config.has_grown(),
+        _ => false,
     }
 }
 
@@ -141,6 +157,8 @@ enum Known {
     ById(u64),
     /// It is new; what it is to be remembered as.
     New(Option<u128>),
+    /// Its key does not live here any more; what it would be remembered as.
+    Away(Option<u128>),
 }
 
 impl LoggedMessage {
@@ -153,6 +171,13 @@ impl LoggedMessage {
     ) -> Result<SendOutcome, KvError> {
         let id = match self.known(p, step, producer)? {
             Known::New(id) => id,
+            Known::Away(_) => {
+                // Its number is decided: a late first try of it must not come behind later ones.
+                if let Some((id, number)) = producer {
+                    p.remember(step.kv, id, number, MOVED)?;
+                }
+                return Ok(SendOutcome::Moved);
+            }
             Known::Before(outcome) => return Ok(outcome),
             Known::ById(sequence) => {
                 // The number stands for the same message from now on, also when the id is
@@ -191,6 +216,7 @@ impl LoggedMessage {
         if let Some((id, number)) = producer {
             match p.produced(id, number) {
                 Ok(None) => {}
+                Ok(Some(MOVED)) => return Ok(Known::Before(SendOutcome::Moved)),
                 Ok(Some(sequence)) => {
                     return Ok(Known::Before(SendOutcome::Duplicate { sequence }));
                 }
@@ -208,6 +234,9 @@ impl LoggedMessage {
             && let Some(sequence) = p.remembered(step.kv, id, step.now)?
         {
             return Ok(Known::ById(sequence));
+        }
+        if p.has_moved(step.kv, self.key)? {
+            return Ok(Known::Away(id));
         }
         Ok(Known::New(id))
     }
