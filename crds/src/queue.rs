@@ -151,10 +151,11 @@ use crate::{Span, Timestamp};
     ).message("deduplication.maxIds is shared by the partitions: at least 1 for each"),
     validation = Rule::new(
         "!has(self.deduplication) || !has(oldSelf.deduplication) \
-         || self.partitions == oldSelf.partitions"
+         || self.ordering == 'PerKey' || self.partitions == oldSelf.partitions"
     ).message(
-        "partitions cannot change while there is deduplication (ids would be looked for in other \
-         partitions than those that remember them): take deduplication away first"
+        "partitions cannot change while there is deduplication without ordering PerKey (ids would \
+         be looked for in other partitions than those that remember them): take deduplication away \
+         first"
     ),
     validation = Rule::new(
         "!has(self.deduplication) || !has(oldSelf.deduplication) \
@@ -186,7 +187,8 @@ pub struct QueueSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 85), pattern(r"^[A-Za-z0-9_-]{1,80}([.]fifo)?$"))]
     pub queue_name: Option<String>,
-    /// 1..1024, only grows; stays while there is deduplication. Default: 1.
+    /// 1..1024, only grows; stays while there is deduplication, unless `ordering` is `PerKey`.
+    /// Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1024))]
     #[x_kube(validation = Rule::new("self >= oldSelf").message(

@@ -143,6 +143,8 @@ fn deduplication() {
     accepted::<Queue>(&more, Some(&plain));
     let words = "partitions cannot change while there is deduplication";
     refused::<Queue>(&more, Some(&old), words);
+    let keyed = |partitions| with(partitions, "PerKey", json!({"by": "ID"}));
+    accepted::<Queue>(&keyed(4), Some(&keyed(2)));
     let by_key = with(2, "None", json!({"scope": "Key"}));
     refused::<Queue>(&by_key, Some(&old), "deduplication.scope cannot change");
 }

@@ -5,6 +5,7 @@ mod contents;
 mod deliveries;
 mod failures;
 mod groups;
+mod growth;
 mod limits;
 mod priorities;
 mod redrives;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use roadstead_client::proto::{QueueSpec, QueueStats};
 use roadstead_client::{Client, Consumer, Delivery, Message, Producer};
+use roadstead_node::controls::Controls;
 use roadstead_tests::live::{LiveCluster, LiveHost};
 use tokio::time::{sleep, timeout};
 
@@ -37,7 +39,12 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        let cluster = LiveCluster::found(3, small()).await;
+        Self::start_with(Controls::default()).await
+    }
+
+    /// The same of nodes that do without a protection.
+    async fn start_with(controls: Controls) -> Self {
+        let cluster = LiveCluster::found_with(3, small(), controls).await;
         let cluster = Arc::new(cluster.expect("a cluster is founded"));
         let endpoints = cluster.hosts.iter().map(LiveHost::client_address);
         let client = Client::builder().endpoints(endpoints).connect().await;
