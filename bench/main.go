@@ -83,6 +83,10 @@ func measure(ctx context.Context, o options, lines string) ([]plan.Skipped, erro
 	if err != nil {
 		return nil, err
 	}
+	old, _ := filepath.Glob(filepath.Join(o.results, "*.log"))
+	for _, log := range old {
+		os.Remove(log)
+	}
 	out, err := os.Create(lines)
 	if err != nil {
 		return nil, err
