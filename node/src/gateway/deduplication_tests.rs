@@ -134,5 +134,5 @@ async fn a_stream_that_was_open_before_follows_the_new_setting() {
         panic!("no result");
     };
     let seen = result.results.iter().map(|it| (it.partition, it.duplicate));
-    assert_eq!(seen.collect::<Vec<_>>(), [(7, false), (7, true)]);
+    assert_eq!(seen.collect::<Vec<_>>(), [(1, false), (1, true)]);
 }

