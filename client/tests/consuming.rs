@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use roadstead_client::proto::OutgoingMessage;
 use roadstead_client::{Client, Message, Outcome, ReceiveError, SettleError};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -62,10 +63,47 @@ async fn every_message_is_received_and_acked_once() {
     let queue = state.queue();
     assert_eq!((queue.live(), queue.acked.len()), (0, 1_000));
     assert!(
-        queue.most_leased <= 60,
+        queue.most_leased <= 50,
         "{} were leased at once",
         queue.most_leased
     );
+}
+
+#[tokio::test]
+async fn what_one_partition_has_is_held_up_to_the_limit_of_all_streams() {
+    let cluster = Cluster::start(3, Queue::new(3, LEASE));
+    let client = cluster.client().await;
+    for number in 0..150 {
+        let message = OutgoingMessage {
+            body: number.to_string().into(),
+            ..OutgoingMessage::default()
+        };
+        cluster.shared.lock().queue().send("p", 1, 0, message);
+    }
+    let consumer = client.consumer("q").max_in_flight(100);
+    let consumer = consumer.start().await.unwrap();
+    let mut held = Vec::new();
+    while held.len() < 100 {
+        let next = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+        held.push(next.expect("there is room").unwrap().unwrap());
+    }
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(cluster.shared.lock().queue().most_leased, 100);
+    // A message elsewhere comes with the next room.
+    let message = OutgoingMessage::default();
+    cluster.shared.lock().queue().send("p", 2, 0, message);
+    for delivery in held.drain(..10) {
+        delivery.ack().await.unwrap();
+    }
+    let mut came = Vec::new();
+    while !came.contains(&2) {
+        let next = tokio::time::timeout(Duration::from_secs(20), consumer.next()).await;
+        let next = next.expect("both streams are served").unwrap().unwrap();
+        came.push(next.partition);
+        next.ack().await.unwrap();
+    }
+    assert!(came.len() <= 30, "{came:?}");
+    assert_eq!(cluster.shared.lock().queue().most_leased, 100);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! here are generated from them. `bytes` fields are [`bytes::Bytes`], maps are `BTreeMap`s.
 
 pub mod codec;
+pub mod credit;
 mod deduplication;
 
 pub use deduplication::{content_hash, hash_in_key, id_hash, is_deduplicated, partition_of};

@@ -1,5 +1,6 @@
 //! The task of one consumer: keeps streams to the leaders, fills the buffer, settles, extends.
 
+mod credit;
 mod draining;
 mod reroute;
 mod upkeep;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use roadstead_proto::v1::settlement::Action;
 use roadstead_proto::v1::{self as proto, ReceiveStreamOpen};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -17,6 +17,7 @@ use tokio::time::sleep_until;
 use super::Delivery;
 use super::buffer::Buffer;
 use super::complete::Completing;
+use super::credit::Credit;
 use super::held::Held;
 use super::lane::Lane;
 use super::settles::{Asker, Settling};
@@ -64,6 +65,7 @@ pub(crate) struct Engine {
     settings: Settings,
     shards: Vec<u32>,
     held: Held,
+    credit: Credit,
     lanes: BTreeMap<u64, Lane>,
     /// Settlements whose partition has no stream now.
     orphans: Vec<Settling>,
@@ -94,6 +96,7 @@ impl Engine {
         let now = Instant::now();
         let mut engine = Self {
             held: Held::new(settings.lease),
+            credit: Credit::new(settings.max_in_flight),
             topology: settings.shared.watch(),
             settings,
             shards,
@@ -148,6 +151,7 @@ impl Engine {
             .chain(given_up)
             .chain(extend)
             .chain(self.drained.values().copied())
+            .chain(self.credit.look_again_at())
             .fold(self.reroute_at, Instant::min)
     }
 
@@ -168,19 +172,33 @@ impl Engine {
                 }
             }
             Report::Deliveries(number, deliveries) => {
-                if let Some(lane) = self.lanes.get_mut(&number) {
-                    lane.delivered(deliveries.len());
+                if let Some(lane) = self.lanes.get(&number) {
+                    self.credit.delivered(lane.place, deliveries.len());
                 }
                 for delivery in deliveries {
                     self.deliver(delivery);
                 }
             }
             Report::Settled(number, batch, results) => {
-                let lane = self.lanes.get_mut(&number);
-                let now = Instant::now();
-                let answers = lane.map(|lane| lane.settles.answered(batch, results, now));
-                for (settling, outcome) in answers.unwrap_or_default() {
+                let Some(lane) = self.lanes.get_mut(&number) else {
+                    return;
+                };
+                let place = lane.place;
+                for (settling, outcome) in lane.settles.answered(batch, results, Instant::now()) {
+                    if settling.ends_lease() {
+                        self.credit.settled(place);
+                    }
                     self.settled(settling, outcome);
+                }
+            }
+            Report::Returned(number, messages) => {
+                if let Some(lane) = self.lanes.get(&number) {
+                    self.credit.returned(lane.place, messages);
+                }
+            }
+            Report::Available(number) => {
+                if let Some(lane) = self.lanes.get(&number) {
+                    self.credit.available(lane.place);
                 }
             }
             Report::Draining(number, left) => self.drained(number, left),
@@ -241,14 +259,14 @@ impl Engine {
 
     fn stop(&mut self) {
         self.stopping = true;
-        self.lanes.values_mut().for_each(Lane::take_back);
+        self.take_back();
         for delivery in self.buffer.end(Ok(())) {
             self.give_back(delivery);
         }
     }
 
     fn settle(&mut self, settling: Settling) {
-        if !matches!(settling.settlement.action, Some(Action::Extend(_))) {
+        if settling.ends_lease() {
             self.held.settling(&settling.settlement.receipt);
         }
         let mut lanes = self.lanes.values_mut();
@@ -272,7 +290,6 @@ impl Engine {
 
     fn settled(&mut self, settling: Settling, outcome: Result<(), SettleError>) {
         let receipt = &settling.settlement.receipt;
-        let extension = matches!(settling.settlement.action, Some(Action::Extend(_)));
         match (&outcome, &settling.asker) {
             (Ok(()), Asker::Extension) => self.held.extended(receipt, Some(settling.since)),
             (Err(SettleError::Stale(fault) | SettleError::Unknown(fault)), Asker::Extension) => {
@@ -280,8 +297,8 @@ impl Engine {
                 self.held.remove(receipt);
             }
             (Err(_), Asker::Extension) => self.held.extended(receipt, None),
-            _ if extension => {}
-            _ => self.held.remove(receipt),
+            _ if settling.ends_lease() => self.held.remove(receipt),
+            _ => {}
         }
         if let Asker::Application(asker) = settling.asker {
             // Whoever settled may not wait for the answer.
@@ -293,6 +310,7 @@ impl Engine {
         let Some(mut lane) = self.lanes.remove(&number) else {
             return;
         };
+        self.credit.closed(lane.place);
         self.orphans.extend(lane.settles.abandon());
         if lane.closing.is_some() {
             self.reroute_at = Instant::now();
@@ -324,6 +342,7 @@ impl Engine {
             self.settled(settling, Err(SettleError::Refused(boxed.clone())));
         }
         self.held = Held::new(Duration::ZERO);
+        self.credit = Credit::new(self.settings.max_in_flight);
     }
 
     /// Everything that time and state ask for.
@@ -334,24 +353,16 @@ impl Engine {
             self.reroute(now);
         }
         let done = self.is_done();
-        let open = self
-            .lanes
-            .values()
-            .filter(|lane| lane.closing.is_none())
-            .count();
-        let share = self
-            .settings
-            .max_in_flight
-            .div_ceil(u32::try_from(open.max(1)).unwrap_or(1));
         for lane in self.lanes.values_mut() {
-            // Credit is sent behind the settlements that make room for it.
-            lane.pump(&mut self.held, now);
+            lane.pump(&mut self.held, &mut self.credit, now);
             if done {
-                lane.close(now);
-                lane.pump(&mut self.held, now);
-            } else if !self.stopping && !self.buffer.is_draining() {
-                lane.grant(&self.held, share);
+                lane.close(&mut self.credit, now);
+                lane.pump(&mut self.held, &mut self.credit, now);
             }
+        }
+        // Credit is sent behind the settlements that make room for it.
+        if !done {
+            self.grant(now);
         }
         let late = |lane: &Lane| lane.given_up_at().is_some_and(|at| at <= now);
         let late: Vec<u64> = self

@@ -62,16 +62,17 @@ impl Held {
         }
     }
 
-    /// The settlement is on the wire: whatever is sent behind it may count on it.
-    pub fn sent(&mut self, receipt: &Bytes) {
-        if let Some(lease) = self.leases.get_mut(receipt)
-            && lease.settling
-            && !lease.sent
-        {
-            lease.sent = true;
-            let partition = lease.partition;
-            self.uncount(partition);
-        }
+    /// The settlement is on the wire: whatever is sent behind it may count on it. `false` when
+    /// that is known, or it does not end the lease.
+    pub fn sent(&mut self, receipt: &Bytes) -> bool {
+        let lease = self.leases.get_mut(receipt);
+        let Some(lease) = lease.filter(|lease| lease.settling && !lease.sent) else {
+            return false;
+        };
+        lease.sent = true;
+        let partition = lease.partition;
+        self.uncount(partition);
+        true
     }
 
     /// The delivery is settled, or its lease is known to be over.
@@ -98,6 +99,11 @@ impl Held {
     /// Deliveries of a partition that wait for the application or are with it.
     pub fn count(&self, partition: u32) -> u32 {
         self.counts.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// The same of all partitions.
+    pub fn count_all(&self) -> u32 {
+        self.counts.values().sum()
     }
 
     /// Nothing is held, not even for a settlement's answer.
@@ -178,13 +184,11 @@ mod tests {
         let mut held = Held::new(SECOND);
         let receipt = Bytes::from_static(b"r");
         held.insert(receipt.clone(), 3, now);
-        assert_eq!((held.count(3), held.count(4)), (1, 0));
-        held.sent(&receipt);
-        assert_eq!(held.count(3), 1, "an extension was sent");
+        assert_eq!((held.count(3), held.count(4), held.count_all()), (1, 0, 1));
+        assert!(!held.sent(&receipt), "an extension was sent");
         held.settling(&receipt);
         assert_eq!(held.count(3), 1);
-        held.sent(&receipt);
-        held.sent(&receipt);
+        assert!(held.sent(&receipt) && !held.sent(&receipt));
         assert_eq!(held.count(3), 0);
         assert!(held.due(now + SECOND).is_empty());
         assert_eq!(

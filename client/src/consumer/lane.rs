@@ -1,8 +1,9 @@
-//! One stream with the partitions that it serves: credit, settlements, and its end.
+//! One stream with the partitions that it serves: settlements, and its end.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::credit::Credit;
 use super::held::Held;
 use super::settles::Settles;
 use super::stream::Stream;
@@ -24,21 +25,21 @@ pub(crate) struct Lane {
     begun: Instant,
     /// It is to end: no more credit; half-closed when its settlements are answered.
     pub closing: Option<Instant>,
-    /// Messages that the server may still deliver.
-    credit: u32,
+    /// Its place among the streams that credit is split over.
+    pub place: usize,
 }
 
 impl Lane {
-    pub fn new(address: String, partitions: BTreeSet<u32>, stream: Stream) -> Self {
+    pub fn new(place: usize, address: String, partitions: BTreeSet<u32>, stream: Stream) -> Self {
         Self {
             address,
             partitions,
+            place,
             stream: Some(stream),
             settles: Settles::default(),
             opened: false,
             begun: Instant::now(),
             closing: None,
-            credit: 0,
         }
     }
 
@@ -50,55 +51,32 @@ impl Lane {
         }
     }
 
-    pub fn delivered(&mut self, messages: usize) {
-        self.credit = self
-            .credit
-            .saturating_sub(u32::try_from(messages).unwrap_or(u32::MAX));
-    }
-
-    /// Grants credit so that at most `target` are held or on their way; in pieces that are worth a
-    /// frame.
-    pub fn grant(&mut self, held: &Held, target: u32) {
-        let Some(stream) = self.stream.as_ref().filter(|_| self.closing.is_none()) else {
-            return;
-        };
-        let held: u32 = self
-            .partitions
-            .iter()
-            .map(|&partition| held.count(partition))
-            .sum();
-        let missing = target.saturating_sub(held + self.credit);
-        if missing > 0 && (self.credit == 0 || missing >= target / 4) {
-            stream.credit(missing);
-            self.credit += missing;
-        }
-    }
-
-    /// Takes back unused credit; what is on its way may still come.
-    pub fn take_back(&mut self) {
+    /// Grants credit; 0 takes back what is unused, and what is on its way may still come.
+    pub fn credit(&self, messages: u32) {
         if let Some(stream) = &self.stream {
-            stream.credit(0);
+            stream.credit(messages);
         }
-        self.credit = 0;
     }
 
     /// Takes back unused credit and lets the stream end.
-    pub fn close(&mut self, now: Instant) {
+    pub fn close(&mut self, credit: &mut Credit, now: Instant) {
         if self.closing.is_none() {
             self.closing = Some(now);
-            self.take_back();
+            if credit.closing(self.place) {
+                self.credit(0);
+            }
         }
     }
 
     /// Sends the settlements that are due, and half-closes when it is to end and all are answered.
-    pub fn pump(&mut self, held: &mut Held, now: Instant) {
+    pub fn pump(&mut self, held: &mut Held, credit: &mut Credit, now: Instant) {
         let Some(stream) = &self.stream else { return };
         while self.opened
             && let Some(batch) = self.settles.next_batch(now)
         {
-            for settlement in &batch.settlements {
-                held.sent(&settlement.receipt);
-            }
+            let settlements = batch.settlements.iter();
+            let ended = settlements.filter(|settlement| held.sent(&settlement.receipt));
+            credit.settling(self.place, u32::try_from(ended.count()).unwrap_or(u32::MAX));
             stream.settle(batch);
         }
         if self.closing.is_some() && self.settles.is_idle() {

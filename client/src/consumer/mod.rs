@@ -2,6 +2,7 @@
 
 mod buffer;
 mod complete;
+mod credit;
 mod delivery;
 mod engine;
 mod held;

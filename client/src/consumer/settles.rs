@@ -41,6 +41,11 @@ pub(crate) struct Settling {
 }
 
 impl Settling {
+    /// Whether it is more than an extension.
+    pub fn ends_lease(&self) -> bool {
+        !matches!(self.settlement.action, Some(Action::Extend(_)))
+    }
+
     /// Gives back a delivery whose outputs were refused.
     pub fn refused(partition: u32, receipt: Bytes, error: String) -> Self {
         let nack = Nack {

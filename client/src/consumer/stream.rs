@@ -22,6 +22,10 @@ pub(crate) enum Report {
     Deliveries(u64, Vec<Delivery>),
     /// The answer to a batch of settlements.
     Settled(u64, u64, Vec<SettleResult>),
+    /// Credit came back unused.
+    Returned(u64, u32),
+    /// All credit is used, and there is more.
+    Available(u64),
     /// The consumer is drained for this long, or not any more.
     Draining(u64, Option<Duration>),
     /// The stream is over.
@@ -57,6 +61,7 @@ impl Stream {
         stream
     }
 
+    /// The server may deliver this many more; 0 takes back what is unused.
     pub fn credit(&self, messages: u32) {
         self.send(Up::Credit(ReceiveCredit { messages }));
     }
@@ -93,6 +98,8 @@ async fn run(
                 let left = draining.remaining.map(Duration::try_from);
                 Report::Draining(number, left.and_then(Result::ok))
             }
+            Some(Down::Returned(returned)) => Report::Returned(number, returned.messages),
+            Some(Down::Available(_)) => Report::Available(number),
             None => continue,
         };
         if reports.send(report).is_err() {

@@ -17,6 +17,13 @@ struct Stored {
     lease: Option<Lease>,
 }
 
+impl Stored {
+    fn is_ready(&self, now: Instant) -> bool {
+        let leased = self.lease.as_ref().is_some_and(|lease| lease.until > now);
+        !leased && self.ready_at <= now
+    }
+}
+
 #[derive(Debug)]
 struct Lease {
     receipt: Bytes,
@@ -151,8 +158,7 @@ impl Queue {
             if out.len() >= most as usize {
                 break;
             }
-            let leased = stored.lease.as_ref().is_some_and(|lease| lease.until > now);
-            if leased || stored.ready_at > now || !partitions.contains(&partition) {
+            if !stored.is_ready(now) || !partitions.contains(&partition) {
                 continue;
             }
             let receipt = Bytes::from(format!("r{}", self.next_receipt));
@@ -168,6 +174,14 @@ impl Queue {
         }
         self.most_leased = self.most_leased.max(self.leased(session));
         out
+    }
+
+    /// Whether there is something to lease.
+    pub fn is_ready(&self, partitions: &BTreeSet<u32>) -> bool {
+        let now = Instant::now();
+        let mut stored = self.stored.iter();
+        stored
+            .any(|((partition, _), stored)| partitions.contains(partition) && stored.is_ready(now))
     }
 
     /// Messages leased to a session now.

@@ -280,15 +280,15 @@ impl Node {
         let batch = DeliveryBatch { deliveries: again };
         let _ = down.send(frame(ReceiveDown::Deliveries(batch))).await;
         let lease = open.lease.and_then(|lease| Duration::try_from(lease).ok());
-        let (mut credit, mut told) = (0, None);
+        let (mut credit, mut told, mut short) = (0, None, false);
         loop {
-            let (deliveries, drained) = {
+            let (deliveries, drained, more) = {
                 let mut state = self.shared.lock();
                 let Some(queue) = state.queues.get_mut(&queue).filter(meant) else {
                     return;
                 };
                 let leased = queue.lease(&open.session_id, &partitions, credit, lease);
-                (leased, queue.drained)
+                (leased, queue.drained, queue.is_ready(&partitions))
             };
             if drained != told {
                 told = drained;
@@ -301,13 +301,22 @@ impl Node {
                 let batch = DeliveryBatch { deliveries };
                 let _ = down.send(frame(ReceiveDown::Deliveries(batch))).await;
             }
+            if more && credit == 0 && !short {
+                short = true;
+                let available = ReceiveStreamAvailable {};
+                let _ = down.send(frame(ReceiveDown::Available(available))).await;
+            }
             let asked = tokio::select! {
                 asked = up.message() => asked,
                 () = sleep(Duration::from_millis(5)) => continue,
             };
             match asked.ok().flatten().and_then(|asked| asked.frame) {
-                Some(ReceiveUp::Credit(ReceiveCredit { messages: 0 })) => credit = 0,
-                Some(ReceiveUp::Credit(more)) => credit += more.messages,
+                Some(ReceiveUp::Credit(ReceiveCredit { messages: 0 })) => {
+                    let messages = std::mem::take(&mut credit);
+                    let returned = ReceiveStreamReturned { messages };
+                    let _ = down.send(frame(ReceiveDown::Returned(returned))).await;
+                }
+                Some(ReceiveUp::Credit(more)) => (credit, short) = (credit + more.messages, false),
                 Some(ReceiveUp::Settle(batch)) => {
                     let Some(batch) = self.settle(&queue, &batch) else {
                         return;

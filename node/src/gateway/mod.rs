@@ -19,7 +19,6 @@ mod complete_tests;
 mod consumers;
 #[cfg(test)]
 mod consumers_tests;
-pub(crate) mod credit;
 #[cfg(test)]
 mod deduplication_tests;
 mod error;

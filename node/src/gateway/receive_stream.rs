@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use openraft_rt::Instant as _;
 use roadstead_proto::v1::{
-    Delivery, DeliveryBatch, ReceiveStreamOpen, ReceiveStreamOpened, ReceiveStreamRequest,
-    ReceiveStreamResponse, SettleBatch, SettleBatchResult, Settlement, receive_stream_request,
-    receive_stream_response,
+    Delivery, DeliveryBatch, ReceiveStreamAvailable, ReceiveStreamOpen, ReceiveStreamOpened,
+    ReceiveStreamRequest, ReceiveStreamResponse, ReceiveStreamReturned, SettleBatch,
+    SettleBatchResult, Settlement, receive_stream_request, receive_stream_response,
 };
 use tokio::sync::mpsc;
 
@@ -123,6 +123,8 @@ async fn open<R: Runtime>(
         out: VecDeque::new(),
         permit: None,
         withdrawing: None,
+        withdrawn: false,
+        short: false,
         start: R::Instant::now(),
     };
     stream.answer(receive_stream_response::Frame::Opened(opened));
@@ -154,6 +156,10 @@ struct Stream<R: Runtime> {
     /// waited for. What it asks for next may be to give messages back, and these would be leased
     /// to it again; and an end would leave leased what is on its way.
     withdrawing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// The client has taken back its credit, and is to hear what came back.
+    withdrawn: bool,
+    /// The client has heard that its credit is used up, and has granted none since.
+    short: bool,
     start: R::Instant,
 }
 
@@ -177,6 +183,7 @@ impl<R: Runtime> Stream<R> {
             if let Some(draining) = self.sources.drained_anew() {
                 self.answer(receive_stream_response::Frame::Draining(draining));
             }
+            self.tell_of_credit();
             if !self.flush() {
                 return Ok(());
             }
@@ -251,6 +258,9 @@ impl<R: Runtime> Stream<R> {
             self.withdrawing = None;
             return Poll::Ready(Ok(Event::Again));
         }
+        if self.tell_of_credit() {
+            return Poll::Ready(Ok(Event::Again));
+        }
         Poll::Pending
     }
 
@@ -258,7 +268,10 @@ impl<R: Runtime> Stream<R> {
         match request.frame {
             Some(receive_stream_request::Frame::Credit(credit)) => {
                 self.sources.grant(credit.messages);
-                if credit.messages == 0 && self.sources.unused() > 0 {
+                if credit.messages > 0 {
+                    self.short = false;
+                } else {
+                    self.withdrawn = true;
                     self.withdrawing = Some(Box::pin(R::sleep(TAKE_BACK)));
                 }
                 Ok(())
@@ -295,6 +308,26 @@ impl<R: Runtime> Stream<R> {
             let batch = DeliveryBatch { deliveries };
             self.answer(receive_stream_response::Frame::Deliveries(batch));
         }
+    }
+
+    /// What came back of the credit comes behind what was delivered on it, and that more is ready
+    /// behind that; false when there is nothing to tell.
+    fn tell_of_credit(&mut self) -> bool {
+        if self.withdrawing.is_some() {
+            return false;
+        }
+        let before = self.out.len();
+        let messages = self.sources.take_returned();
+        if std::mem::take(&mut self.withdrawn) || messages > 0 {
+            let returned = ReceiveStreamReturned { messages };
+            self.answer(receive_stream_response::Frame::Returned(returned));
+        }
+        if !self.short && self.sources.is_short() {
+            self.short = true;
+            let available = ReceiveStreamAvailable {};
+            self.answer(receive_stream_response::Frame::Available(available));
+        }
+        self.out.len() > before
     }
 
     fn answer(&mut self, frame: receive_stream_response::Frame) {

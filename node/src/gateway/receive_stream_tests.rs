@@ -64,7 +64,17 @@ impl Stream {
         .await;
     }
 
+    /// The next frame that is not of credit.
     pub(super) async fn next(&mut self) -> receive_stream_response::Frame {
+        loop {
+            let frame = self.frame().await;
+            if !is_of_credit(&frame) {
+                return frame;
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> receive_stream_response::Frame {
         timeout(LONG, self.down.recv())
             .await
             .unwrap()
@@ -72,6 +82,23 @@ impl Stream {
             .unwrap()
             .frame
             .unwrap()
+    }
+
+    /// What came back of the credit, by the next frame.
+    async fn returned(&mut self) -> u32 {
+        match self.frame().await {
+            receive_stream_response::Frame::Returned(returned) => returned.messages,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next frame says that more is ready.
+    async fn available(&mut self) {
+        let frame = self.frame().await;
+        assert!(
+            matches!(frame, receive_stream_response::Frame::Available(_)),
+            "{frame:?}"
+        );
     }
 
     pub(super) async fn deliveries(&mut self) -> Vec<Delivery> {
@@ -100,10 +127,24 @@ impl Stream {
     }
 
     pub(super) async fn is_silent(&mut self) -> bool {
-        timeout(Duration::from_millis(100), self.down.recv())
+        timeout(Duration::from_millis(100), self.next())
             .await
             .is_err()
     }
+
+    /// Not even a frame of credit comes.
+    async fn is_mute(&mut self) -> bool {
+        timeout(Duration::from_millis(100), self.frame())
+            .await
+            .is_err()
+    }
+}
+
+fn is_of_credit(frame: &receive_stream_response::Frame) -> bool {
+    matches!(
+        frame,
+        receive_stream_response::Frame::Returned(_) | receive_stream_response::Frame::Available(_)
+    )
 }
 
 #[tokio::test]
@@ -212,6 +253,61 @@ async fn credit_that_is_taken_back_brings_nothing() {
     assert!(stream.is_silent().await);
     stream.credit(100).await;
     assert_eq!(stream.deliveries().await.len(), 8);
+}
+
+#[tokio::test]
+async fn credit_that_is_taken_back_is_what_was_granted_but_for_what_was_delivered() {
+    let (_cluster, gateway) = start().await;
+    let mut stream = Stream::open(&gateway, "a", "s").await;
+    stream.credit(0).await;
+    assert_eq!(stream.returned().await, 0);
+    send(&gateway, "a", (0..8).map(|_| message("x")).collect()).await;
+    stream.credit(100).await;
+    let mut got = 0;
+    while got < 8 {
+        got += stream.deliveries().await.len();
+    }
+    stream.credit(0).await;
+    assert_eq!(stream.returned().await, 92);
+    stream.credit(5).await;
+    stream.credit(0).await;
+    stream.credit(0).await;
+    assert_eq!(stream.returned().await, 5);
+    assert_eq!(stream.returned().await, 0);
+    assert!(stream.is_mute().await);
+}
+
+#[tokio::test]
+async fn credit_of_a_shard_that_lost_its_leader_comes_back_as_well() {
+    let (cluster, gateway) = start().await;
+    let mut stream = Stream::open(&gateway, "one", "s").await;
+    stream.credit(5).await;
+    assert!(stream.is_mute().await);
+    cluster.twins[&2].lead(false, None);
+    stream.credit(0).await;
+    assert_eq!(stream.returned().await, 5);
+    cluster.twins[&2].lead(true, Some(1));
+    send(&gateway, "one", vec![message("x")]).await;
+    stream.available().await;
+    assert!(stream.is_mute().await);
+}
+
+#[tokio::test]
+async fn that_more_is_ready_than_the_credit_covers_is_said_once() {
+    let (_cluster, gateway) = start().await;
+    let mut stream = Stream::open(&gateway, "a", "s").await;
+    send(&gateway, "a", vec![message("x")]).await;
+    stream.available().await;
+    for turn in 0..8 {
+        send(&gateway, "a", vec![message("x")]).await;
+        stream.credit(1).await;
+        assert_eq!(stream.deliveries().await.len(), 1, "turn {turn}");
+        stream.available().await;
+        assert!(stream.is_mute().await);
+    }
+    stream.credit(2).await;
+    assert_eq!(stream.deliveries().await.len(), 1);
+    assert!(stream.is_mute().await, "it has credit");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft_rt::Instant as _;
+use roadstead_proto::credit::{CreditSplit, Order};
 use roadstead_proto::v1::{
     CallError, Consumer, Delivery, ReceiveStreamDraining, SubscriptionDown, SubscriptionOpen,
     SubscriptionUp, subscription_down, subscription_up,
@@ -14,7 +15,6 @@ use roadstead_proto::v1::{
 use tonic::Code;
 
 use super::ApiError;
-use super::credit::{CreditSplit, Order};
 use super::route::Router;
 use super::shards::{QueueInfo, Shards, Subscription};
 use crate::auth::Principal;
@@ -192,6 +192,16 @@ impl<R: Runtime> Sources<R> {
         self.credit.unused()
     }
 
+    /// What has come back unused of what was taken back, since this was asked last.
+    pub fn take_returned(&mut self) -> u32 {
+        self.credit.take_returned()
+    }
+
+    /// All credit is used, and a shard has something to deliver.
+    pub fn is_short(&self) -> bool {
+        self.credit.is_short()
+    }
+
     /// What the consumer is to hear of being drained, where that has changed. It is drained as long
     /// as any shard says so.
     pub fn drained_anew(&mut self) -> Option<ReceiveStreamDraining> {
@@ -300,7 +310,8 @@ impl<R: Runtime> Sources<R> {
     }
 
     fn obey(&mut self) {
-        for order in self.credit.orders() {
+        let orders = self.credit.orders();
+        for order in orders.into_iter().chain(self.credit.lend()) {
             self.tell(order);
         }
     }

@@ -183,9 +183,8 @@ impl Consumers {
         consumer.credit = consumer.credit.saturating_add(messages);
         consumer.hinted = false;
         consumer.repay();
-        if consumer.credit > 0 {
-            self.dirty.extend(consumer.wish.lines());
-        }
+        // Where all of it went for what it was owed, it is to hear of what else is ready.
+        self.dirty.extend(consumer.wish.lines());
     }
 
     /// As [`grant`](Self::grant), for what is ready now: the rest is given back at once.

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 use roadstead_core::shard::PartitionId;
+use roadstead_proto::credit::{CreditSplit, Order};
 use tokio::sync::mpsc;
 
 use super::consumer::{ConsumerId, Push};
 use super::consumers::{Asked, Consumers};
 use super::tests_support::{received, wish};
 use super::waiting::Ready;
-use crate::gateway::credit::{CreditSplit, Order};
 
 const SHARDS: usize = 3;
 
@@ -127,7 +127,8 @@ impl Stream {
     }
 
     fn obey(&mut self) {
-        let orders = self.split.orders();
+        let mut orders = self.split.orders();
+        orders.extend(self.split.lend());
         self.tell(orders);
     }
 

@@ -158,7 +158,9 @@ impl Receiver {
             }
             Some(
                 receive_stream_response::Frame::Opened(_)
-                | receive_stream_response::Frame::Draining(_),
+                | receive_stream_response::Frame::Draining(_)
+                | receive_stream_response::Frame::Returned(_)
+                | receive_stream_response::Frame::Available(_),
             )
             | None => {}
         }

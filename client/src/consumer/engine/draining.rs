@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Engine;
-use crate::consumer::lane::Lane;
 
 impl Engine {
     /// Nothing of a stream's partitions is delivered for this long; `None`: deliveries go on.
@@ -44,7 +43,7 @@ impl Engine {
             return;
         }
         self.stopping = self.settings.end_when_drained;
-        self.lanes.values_mut().for_each(Lane::take_back);
+        self.take_back();
         for delivery in self.buffer.leased() {
             self.give_back(delivery);
         }

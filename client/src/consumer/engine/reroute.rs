@@ -24,7 +24,7 @@ impl Engine {
             for lane in self.lanes.values_mut() {
                 if lane.closing.is_none() && !routes.fits(&lane.address, &lane.partitions) {
                     tracing::debug!(address = %lane.address, "receive stream moves");
-                    lane.close(now);
+                    lane.close(&mut self.credit, now);
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Engine {
             ..self.settings.open.clone()
         };
         let stream = Stream::open(number, service, open, self.reports.clone());
-        self.lanes
-            .insert(number, Lane::new(address, partitions, stream));
+        let lane = Lane::new(self.credit.open(), address, partitions, stream);
+        self.lanes.insert(number, lane);
     }
 }

@@ -170,3 +170,41 @@ async fn take(consumer: &Consumer, done: &mut BTreeSet<String>, until: usize) {
         let _ = delivery.ack().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_may_hold_all_that_it_may_hold_of_one_partition() {
+    let scene = Scene::start().await;
+    let spec = QueueSpec {
+        partitions: 3,
+        ..leased()
+    };
+    scene.queue("piled", spec).await;
+    let producer = scene.producer("piled").await;
+    let batch = (0..300).map(|number| Message::new(number.to_string()));
+    let sent = producer.send_atomic(batch).await.expect("it is accepted");
+    let partition = sent[0].partition;
+    let consumer = scene.client.consumer("piled").max_in_flight(100);
+    let consumer = consumer.start().await.expect("ready");
+    let mut held = Vec::new();
+    while held.len() < 100 {
+        held.push(next(&consumer).await);
+    }
+    let more = timeout(Duration::from_secs(1), consumer.next()).await;
+    assert!(more.is_err(), "it may hold no more: {more:?}");
+    assert_eq!(scene.stats("piled").await.in_flight, 100);
+    scene.send_numbers("piled", 60).await;
+    let mut got = held.iter().map(body).collect::<Vec<_>>();
+    for delivery in held {
+        delivery.ack().await.expect("it is leased");
+    }
+    let mut elsewhere = 0;
+    while got.len() < 360 {
+        let delivery = next(&consumer).await;
+        elsewhere += usize::from(delivery.partition != partition);
+        got.push(body(&delivery));
+        let in_flight = scene.stats("piled").await.in_flight;
+        assert!(in_flight <= 100, "{in_flight} are leased");
+        delivery.ack().await.expect("it is leased");
+    }
+    println!("{elsewhere} of 60 came from other partitions");
+}
