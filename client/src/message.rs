@@ -137,8 +137,19 @@ impl Message {
         self
     }
 
-    /// Bytes that it counts for: body, attributes, keys and id.
+    /// Bytes that it counts for here: body, attributes, keys and id.
     pub(crate) fn size(&self) -> usize {
+        let names = [
+            &self.0.ordering_key,
+            &self.0.deduplication_id,
+            &self.0.fairness_key,
+        ];
+        let names: usize = names.iter().map(|name| name.len()).sum();
+        self.content_size() + names + 16
+    }
+
+    /// Bytes that count against the limits of a server: body and attributes.
+    pub(crate) fn content_size(&self) -> usize {
         let attributes = self.0.attributes.iter().map(|(name, value)| {
             name.len()
                 + match &value.value {
@@ -147,13 +158,7 @@ impl Message {
                     None => 0,
                 }
         });
-        let names = [
-            &self.0.ordering_key,
-            &self.0.deduplication_id,
-            &self.0.fairness_key,
-        ];
-        let names: usize = names.iter().map(|name| name.len()).sum();
-        self.0.body.len() + names + attributes.sum::<usize>() + 16
+        self.0.body.len() + attributes.sum::<usize>()
     }
 }
 

@@ -49,7 +49,7 @@ impl Producer {
 
     /// The partition that an atomic batch belongs to; None: any.
     fn partition_of_all(&self, messages: &[Message]) -> Result<Option<u32>, SendError> {
-        let size: usize = messages.iter().map(Message::size).sum();
+        let size: usize = messages.iter().map(Message::content_size).sum();
         let refused = |fault| Err(SendError::Refused(Box::new(fault)));
         if size > MAX_REQUEST_BYTES {
             return refused(Fault::too_large(size, MAX_REQUEST_BYTES));

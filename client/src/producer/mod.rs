@@ -227,10 +227,10 @@ impl Producer {
 
     /// Hands a message over and returns at once, or as soon as there is room for it.
     pub async fn enqueue(&self, message: Message) -> Sending {
-        let size = message.size();
-        if size > MAX_REQUEST_BYTES {
+        let (size, content) = (message.size(), message.content_size());
+        if content > MAX_REQUEST_BYTES {
             let (sender, receiver) = oneshot::channel();
-            let fault = Fault::too_large(size, MAX_REQUEST_BYTES);
+            let fault = Fault::too_large(content, MAX_REQUEST_BYTES);
             // The receiver is here.
             let _ = sender.send(Err(SendError::Refused(Box::new(fault))));
             return Sending(receiver);

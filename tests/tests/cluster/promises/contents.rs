@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use roadstead_client::proto::{
-    DeduplicateBy, Deduplication, MessageFilter, MessageState, PeekedMessage, QueueLimits,
-    QueueSpec,
+    DeduplicateBy, Deduplication, MessageFilter, MessageState, Ordering, PeekedMessage,
+    QueueLimits, QueueSpec,
 };
 use roadstead_client::{Message, SendError, SettleError};
+use roadstead_node::controls::Controls;
+use roadstead_node::store::StoreOptions;
 use tokio::time::sleep;
 
 use super::{Scene, next, seconds};
@@ -170,4 +172,35 @@ async fn what_says_the_same_is_known_and_what_is_deleted_is_gone_under_a_new_lea
     let another = other.send(another).await.expect("it is accepted");
     assert!(!another.duplicate, "it does not say the same");
     assert_eq!(scene.stats("says").await.messages, 31);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_16_mib_is_delivered_and_one_byte_more_is_refused() {
+    const MOST: usize = 16 << 20;
+    let scene = Scene::with(StoreOptions::default(), Controls::default()).await;
+    let spec = QueueSpec {
+        ordering: Ordering::PerKey.into(),
+        limits: Some(QueueLimits {
+            max_message_bytes: MOST as u32,
+            ..QueueLimits::default()
+        }),
+        ..QueueSpec::default()
+    };
+    scene.queue("large", spec).await;
+    let producer = scene.producer("large").await;
+    let of = |bytes| Message::new(vec![7_u8; bytes]).key("k".repeat(128));
+    producer.send(of(MOST)).await.expect("it is not too large");
+    for message in [of(MOST + 1), of(MOST).attribute("a", "b")] {
+        let error = producer.send(message).await.expect_err("it is too large");
+        assert!(matches!(error, SendError::Refused(_)), "{error}");
+    }
+    let both = [of(MOST / 2), of(MOST / 2)];
+    let both = producer.send_atomic(both).await;
+    assert_eq!(both.expect("together they are not").len(), 2);
+    let consumer = scene.consumer("large").await;
+    for size in [MOST, MOST / 2, MOST / 2] {
+        let delivery = next(&consumer).await;
+        assert_eq!(delivery.body.len(), size);
+        delivery.ack().await.expect("it is leased");
+    }
 }

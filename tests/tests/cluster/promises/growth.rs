@@ -8,7 +8,7 @@ use roadstead_client::proto::{Ordering, QueueSpec, RetryPolicy};
 use roadstead_client::{Consumer, Message, Producer};
 use tokio::time::{sleep, timeout};
 
-use super::{QUIET, Scene, body};
+use super::{QUIET, Scene, body, small};
 
 const KEYS: u32 = 12;
 const EACH: u32 = 150;
@@ -165,7 +165,7 @@ async fn a_queue_with_order_by_key_grows_under_load_and_keeps_the_order() {
 async fn without_homes_of_keys_growth_breaks_their_order() {
     use roadstead_node::controls::{Controls, Protection};
 
-    let scene = Scene::start_with(Controls::without(Protection::Homes)).await;
+    let scene = Scene::with(small(), Controls::without(Protection::Homes)).await;
     let wrong = grow(&scene).await;
     println!("control, no homes: {:?} …", &wrong[..wrong.len().min(3)]);
     assert!(!wrong.is_empty(), "the test would notice nothing");

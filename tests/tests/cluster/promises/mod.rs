@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use roadstead_client::proto::{QueueSpec, QueueStats};
 use roadstead_client::{Client, Consumer, Delivery, Message, Producer};
 use roadstead_node::controls::Controls;
+use roadstead_node::store::StoreOptions;
 use roadstead_tests::live::{LiveCluster, LiveHost};
 use tokio::time::{sleep, timeout};
 
@@ -39,12 +40,12 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        Self::start_with(Controls::default()).await
+        Self::with(small(), Controls::default()).await
     }
 
-    /// The same of nodes that do without a protection.
-    async fn start_with(controls: Controls) -> Self {
-        let cluster = LiveCluster::found_with(3, small(), controls).await;
+    /// The same of nodes with other sizes, or that do without a protection.
+    async fn with(options: StoreOptions, controls: Controls) -> Self {
+        let cluster = LiveCluster::found_with(3, options, controls).await;
         let cluster = Arc::new(cluster.expect("a cluster is founded"));
         let endpoints = cluster.hosts.iter().map(LiveHost::client_address);
         let client = Client::builder().endpoints(endpoints).connect().await;
