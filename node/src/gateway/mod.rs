@@ -28,6 +28,8 @@ mod groups_tests;
 #[cfg(test)]
 mod grown_tests;
 mod held;
+#[cfg(test)]
+mod logged_tests;
 mod messages;
 mod pages;
 mod queues;

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use tracing::subscriber::DefaultGuard;
+
 use super::lock;
 
 #[derive(Clone, Default)]
@@ -19,13 +21,33 @@ impl Write for Log {
     }
 }
 
-/// The lines that `doing` logs.
-pub(super) fn log_of(doing: impl FnOnce()) -> String {
+/// Takes down what this thread logs, as long as it is there.
+pub(crate) struct Listening {
+    log: Log,
+    _guard: DefaultGuard,
+}
+
+impl Listening {
+    /// The lines so far.
+    pub(crate) fn lines(&self) -> String {
+        let bytes = lock(&self.log.0).clone();
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
+/// Begins to listen.
+pub(crate) fn listen() -> Listening {
     let log = Log::default();
     let writer = log.clone();
     let lines = tracing_subscriber::fmt().with_ansi(false);
     let lines = lines.with_writer(move || writer.clone());
-    tracing::subscriber::with_default(lines.finish(), doing);
-    let bytes = lock(&log.0).clone();
-    String::from_utf8(bytes).unwrap()
+    let guard = tracing::subscriber::set_default(lines.finish());
+    Listening { log, _guard: guard }
+}
+
+/// The lines that `doing` logs.
+pub(super) fn log_of(doing: impl FnOnce()) -> String {
+    let log = listen();
+    doing();
+    log.lines()
 }

@@ -9,7 +9,7 @@ pub mod codec;
 mod connection;
 pub mod inbound;
 #[cfg(test)]
-mod logged;
+pub(crate) mod logged;
 mod refusals;
 #[cfg(test)]
 mod tests;
