@@ -1,5 +1,8 @@
 //! How a leader tells the cluster's time: pure arithmetic over readings that the shell makes.
 
+/// The longest time that a message may be delayed, wait or be kept: a year of 365 days, in ms.
+pub const YEAR_MS: u64 = 365 * 24 * 3_600_000;
+
 /// Share of the elapsed time by which the clock may run faster or slower to approach wall time.
 const SLEW_DIVISOR: u64 = 100;
 const NS_PER_MS: u64 = 1_000_000;

@@ -4,6 +4,7 @@ mod receive;
 
 use std::time::Duration;
 
+use roadstead_core::clock::YEAR_MS;
 use roadstead_core::shard::MAX_PRIORITY;
 use roadstead_proto::v1::attribute_value::Value;
 use roadstead_proto::v1::settlement::Action;
@@ -33,7 +34,7 @@ const NUMBER_DIGITS_MAX: usize = 38;
 const ID_MAX: usize = 64;
 const ERROR_TEXT_MAX: usize = 1_024;
 const MESSAGE_BYTES_DEFAULT: u32 = 256 << 10;
-const YEAR: Duration = Duration::from_hours(365 * 24);
+const YEAR: Duration = Duration::from_millis(YEAR_MS);
 const LEASE_MAX: Duration = Duration::from_hours(12);
 
 /// The queue that a request names.

@@ -63,8 +63,8 @@ fn every_field_of_a_message_has_its_limit() {
     };
     assert_eq!(refused(|m| m.delay = Some(negative)), "delay");
     let long = prost_types::Duration {
-        seconds: 366 * 86_400,
-        nanos: 0,
+        seconds: 365 * 86_400,
+        nanos: 1_000_000,
     };
     assert_eq!(refused(|m| m.delay = Some(long)), "delay");
     for ttl in [negative, long, prost_types::Duration::default()] {

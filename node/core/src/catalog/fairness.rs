@@ -8,6 +8,8 @@ use crate::shard::{MAX_WEIGHT, MAX_WEIGHTS, Ordering, TenantWeight, key_hash};
 
 /// Longest aging: 24 h in ms.
 pub const MAX_AGING_MS: u64 = 24 * 3_600_000;
+/// Aging where the queue does not say: 60 s in ms.
+pub const DEFAULT_AGING_MS: u64 = 60_000;
 /// Longest name of a tenant in bytes.
 pub const MAX_TENANT_BYTES: usize = 128;
 
@@ -54,6 +56,12 @@ impl TenantShare {
 impl Checks {
     pub(super) fn fairness(&mut self, spec: &QueueSpec) {
         self.time("priorities.aging", spec.aging_ms, 0, MAX_AGING_MS);
+        let says_aging = ![0, DEFAULT_AGING_MS].contains(&spec.aging_ms);
+        if spec.ordering == Ordering::Strict && says_aging && spec.aging_ms <= MAX_AGING_MS {
+            let why = "with ordering Strict messages are received in the order in which they \
+                       came, and a priority decides nothing: leave it out";
+            self.add("priorities.aging", why.into());
+        }
         let field = "fairness.weights";
         if spec.weights.len() > MAX_WEIGHTS {
             let count = spec.weights.len();
@@ -131,6 +139,22 @@ mod tests {
         let fields: Vec<_> = violations.iter().map(|v| v.field).collect();
         assert_eq!(fields, ["priorities.aging", "fairness.weights"]);
         assert_eq!(violations[0].message, "86400001ms is not in 0s..24h");
+    }
+
+    #[test]
+    fn a_strict_order_has_no_aging_but_the_default() {
+        let of = |ordering, aging_ms| {
+            let spec = QueueSpec {
+                ordering,
+                aging_ms,
+                ..QueueSpec::default()
+            };
+            validate(&spec).is_ok()
+        };
+        for aging in [0, DEFAULT_AGING_MS] {
+            assert!(of(Ordering::Strict, aging));
+        }
+        assert!(!of(Ordering::Strict, 5_000) && of(Ordering::PerKey, 5_000));
     }
 
     #[test]

@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use super::limits::MAX_RATE;
 use super::names::validate_namespace;
 use super::spec::{Checks, QueueSpec};
+use crate::clock::YEAR_MS;
 use crate::codec::{Decoded, Put, Reader};
-use crate::shard::{CircuitBreaker, DEFAULT_GROUP, GroupConfig, GroupStart, MAX_GROUPS};
+use crate::shard::{CircuitBreaker, DEFAULT_GROUP, Delivery, GroupConfig, GroupStart, MAX_GROUPS};
 
 /// The name of the group that every queue has.
 pub const DEFAULT_GROUP_NAME: &str = "default";
-/// Longest retention after the last ack: a year in ms.
-pub const MAX_RETAIN_MS: u64 = 366 * 24 * 3_600_000;
 
 /// Longest name of a group in bytes.
 const MAX_GROUP_NAME: usize = 63;
@@ -151,7 +150,7 @@ impl ConsumerGroup {
 
 impl Checks {
     pub(super) fn groups(&mut self, spec: &QueueSpec) {
-        self.time("retain_after_ack", spec.retain_ms, 0, MAX_RETAIN_MS);
+        self.time("retain_after_ack", spec.retain_ms, 0, YEAR_MS);
         let others = spec.groups.iter();
         let others = others.filter(|group| group.name != DEFAULT_GROUP_NAME);
         if others.count() >= MAX_GROUPS {
@@ -183,6 +182,10 @@ impl Checks {
     fn in_flight(&mut self, spec: &QueueSpec, group: &ConsumerGroup) {
         let field = "groups.max_in_flight";
         let (most, all) = (group.max_in_flight, spec.max_in_flight);
+        if spec.delivery == Delivery::AtMostOnce && most > 0 {
+            let why = "with delivery AtMostOnce nothing is in flight: take it away";
+            self.add(field, why.into());
+        }
         self.range(field, u64::from(most), 0, 1_000_000);
         self.share(field, u64::from(most), u64::from(spec.partitions));
         if most > all && most <= 1_000_000 {
@@ -288,9 +291,14 @@ mod tests {
         let mut odd = spec(&["default"]);
         odd.groups[0].start = GroupStart::End;
         odd.groups[0].max_in_flight = 1_000_001;
-        odd.retain_ms = MAX_RETAIN_MS + 1;
+        odd.retain_ms = YEAR_MS + 1;
         let expected = ["retain_after_ack", "groups.start", "groups.max_in_flight"];
         assert_eq!(fields(&odd), expected);
+        let mut unleased = spec(&["default"]);
+        unleased.delivery = Delivery::AtMostOnce;
+        assert_eq!(fields(&unleased), [""; 0]);
+        unleased.groups[0].max_in_flight = 5;
+        assert_eq!(fields(&unleased), ["groups.max_in_flight"]);
         let few = QueueSpec {
             partitions: 8,
             groups: vec![ConsumerGroup {

@@ -24,7 +24,7 @@ pub use breaker::{MAX_BREAKER_MS, MIN_BREAKER_MS};
 pub use deduplication::{DEFAULT_IDS, DEFAULT_WINDOW_MS, MAX_IDS, MAX_WINDOW_MS, MIN_WINDOW_MS};
 pub use entry::encode_entry;
 pub use fairness::{MAX_AGING_MS, MAX_TENANT_BYTES, TenantShare};
-pub use groups::{ConsumerGroup, DEFAULT_GROUP_NAME, GroupIds, MAX_RETAIN_MS};
+pub use groups::{ConsumerGroup, DEFAULT_GROUP_NAME, GroupIds};
 pub use limits::MAX_RATE;
 pub use machine::{ApplyError, CatalogMachine};
 pub use model::{Cluster, Member, NodeInfo, Placement, Queue, QueueName, QueueState};
@@ -38,8 +38,8 @@ pub use quota::{
 };
 pub use reply::{Applied, Refusal, Reply};
 pub use spec::{
-    DEFAULT_BACKOFF, MAX_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTITIONS, MAX_TTL_MS, MIN_TTL_MS,
-    QueueSpec, Violation, validate,
+    DEFAULT_BACKOFF, MAX_LEASE_MS, MAX_MESSAGE_BYTES, MAX_PARTITIONS, MIN_TTL_MS, QueueSpec,
+    Violation, validate,
 };
 
 /// Highest command version that this binary can apply, of the catalog and of shards.

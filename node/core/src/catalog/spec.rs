@@ -1,8 +1,9 @@
 //! What a user may ask of a queue, and what is wrong with what was asked.
 
-use super::fairness::TenantShare;
+use super::fairness::{DEFAULT_AGING_MS, TenantShare};
 use super::groups::ConsumerGroup;
 use super::names::validate_queue_name;
+use crate::clock::YEAR_MS;
 use crate::codec::{Decoded, Put, Reader};
 use crate::shard::{Backoff, Deduplication, Delivery, Growth, OnExpiry, Ordering, Overflow};
 
@@ -12,8 +13,6 @@ pub const MAX_PARTITIONS: u32 = 1_024;
 pub const MAX_LEASE_MS: u64 = 12 * 3_600_000;
 /// Shortest time to live: 1 s in ms.
 pub const MIN_TTL_MS: u64 = 1_000;
-/// Longest time to live: a year in ms.
-pub const MAX_TTL_MS: u64 = 366 * 24 * 3_600_000;
 /// Largest message: 16 MiB.
 pub const MAX_MESSAGE_BYTES: u32 = 16 * 1_024 * 1_024;
 
@@ -65,8 +64,8 @@ pub struct QueueSpec {
     /// How long a message can be replayed after all groups have settled it: 0..=1 year in ms.
     pub retain_ms: u64,
     /// A message is received as though it had come so much earlier for each step of its priority:
-    /// 0..=24 h in ms; 0: what has a higher priority always goes first. Without effect where the
-    /// ordering is Strict.
+    /// 0..=24 h in ms; 0: what has a higher priority always goes first. With a Strict ordering 0 or
+    /// the default.
     pub aging_ms: u64,
     /// Tenants that get more than one message in a turn: at most 100.
     pub weights: Vec<TenantShare>,
@@ -97,7 +96,7 @@ impl Default for QueueSpec {
             deduplication: None,
             groups: Vec::new(),
             retain_ms: 0,
-            aging_ms: 60_000,
+            aging_ms: DEFAULT_AGING_MS,
             weights: Vec::new(),
             rate_per_second: 0,
             sticky_keys: false,
@@ -126,7 +125,7 @@ pub fn validate(spec: &QueueSpec) -> Result<(), Vec<Violation>> {
         );
     }
     checks.time("lease", spec.lease_ms, 0, MAX_LEASE_MS);
-    checks.time("time_to_live", spec.ttl_ms, MIN_TTL_MS, MAX_TTL_MS);
+    checks.time("time_to_live", spec.ttl_ms, MIN_TTL_MS, YEAR_MS);
     checks.range(
         "retries.max_deliveries",
         u64::from(spec.max_deliveries),
@@ -293,6 +292,21 @@ mod tests {
         assert_eq!(said(13 * 3_600_000), "13h is not in 0s..12h");
         assert_eq!(said(MAX_LEASE_MS + 1), "43200001ms is not in 0s..12h");
         assert_eq!(said(MAX_LEASE_MS + 60_000), "721m is not in 0s..12h");
+    }
+
+    #[test]
+    fn the_longest_time_is_a_year_as_for_a_message() {
+        let of = |ttl_ms, retain_ms| {
+            fields(&QueueSpec {
+                ttl_ms,
+                retain_ms,
+                ..QueueSpec::default()
+            })
+        };
+        assert_eq!(YEAR_MS, 8_760 * 3_600_000, "what the CRD says");
+        assert_eq!(of(YEAR_MS, YEAR_MS), Vec::<&str>::new());
+        let both = ["time_to_live", "retain_after_ack"];
+        assert_eq!(of(YEAR_MS + 1, YEAR_MS + 1), both);
     }
 
     #[test]

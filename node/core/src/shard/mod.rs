@@ -85,10 +85,10 @@ pub use location::Location;
 pub use machine::{ApplyError, ShardMachine};
 pub use op::{
     Accept, Ack, Action, Complete, Configure, DeleteMessage, Digest, DropPartition, LeaseRef,
-    MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_OUTPUTS, MAX_RECEIVE,
-    MAX_REDRIVE, MAX_SEND, MAX_SETTLE, Move, MovedMessage, NewMessage, NewPayload, Op, OutboxDone,
-    Output, ProducerRef, Purge, PurgeFrom, Receive, Redrive, ReleaseSession, Seek, SeekTo, Send,
-    Settle, Settlement, TICK_BUDGET,
+    MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, MAX_ERROR_BYTES, MAX_OUTPUTS, MAX_RECEIVE, MAX_REDRIVE,
+    MAX_SEND, MAX_SETTLE, Move, MovedMessage, NewMessage, NewPayload, Op, OutboxDone, Output,
+    ProducerRef, Purge, PurgeFrom, Receive, Redrive, ReleaseSession, Seek, SeekTo, Send, Settle,
+    Settlement, TICK_BUDGET,
 };
 pub use overflow::Overflow;
 pub use peeked::{Browsed, MessageState, Peeked};

@@ -5,7 +5,8 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use roadstead_core::shard::{MAX_DELAY_MS, MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, Ordering};
+use roadstead_core::clock::YEAR_MS;
+use roadstead_core::shard::{MAX_DIGEST_BYTES, MAX_DIGEST_ROWS, Ordering};
 
 use super::config::{Config, DeadLetter, config, ordering};
 
@@ -144,7 +145,7 @@ pub enum Settled {
 fn sent() -> impl Strategy<Value = Sent> {
     let key = prop_oneof![1 => Just(None), 6 => (0_u8..3).prop_map(Some)];
     let delay = prop_oneof![5 => Just(0_u64), 1 => Just(5), 1 => Just(40), 1 => Just(3_000)];
-    let not_before = prop_oneof![12 => Just(0_u64), 2 => 1_u64..60, 1 => Just(2 * MAX_DELAY_MS)];
+    let not_before = prop_oneof![12 => Just(0_u64), 2 => 1_u64..60, 1 => Just(2 * YEAR_MS)];
     let ttl = prop_oneof![5 => Just(0_u64), 1 => 1_u64..100, 1 => Just(800)];
     let same = (
         proptest::option::weighted(0.4, 0_u8..2),

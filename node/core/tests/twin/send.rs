@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use roadstead_core::clock::YEAR_MS;
 use roadstead_core::shard::*;
 
 use super::model::{Effects, Message, Mine, Partition, Producer, State};
@@ -184,7 +185,7 @@ impl Partition {
         if self.config.sticky_keys && m.tenant.is_some() {
             return Err(Refusal::StickyTenant);
         }
-        if m.not_before > now + MAX_DELAY_MS {
+        if m.not_before > now + YEAR_MS {
             return Err(Refusal::TooLate);
         }
         match m.identity {

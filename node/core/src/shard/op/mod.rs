@@ -27,7 +27,7 @@ pub use receive::{MAX_RECEIVE, Receive};
 pub use redrive::{MAX_REDRIVE, Move, NewPayload, Redrive};
 pub use release_session::ReleaseSession;
 pub use seek::{Seek, SeekTo};
-pub use send::{MAX_DELAY_MS, MAX_SEND, NewMessage, ProducerRef, Send};
+pub use send::{MAX_SEND, NewMessage, ProducerRef, Send};
 pub use settle::{Action, MAX_ERROR_BYTES, MAX_SETTLE, Settle, Settlement};
 
 pub(crate) use digest::hash_rows;

@@ -4,6 +4,7 @@ mod apply;
 
 use bytes::Bytes;
 
+use crate::clock::YEAR_MS;
 use crate::codec::{Decoded, Put, Reader};
 use crate::shard::deduplication::Identity;
 use crate::shard::id::{PartitionId, PayloadRef, put_partition, read_partition};
@@ -11,8 +12,6 @@ use crate::shard::stream::MAX_PRIORITY;
 
 /// Messages per op at most.
 pub const MAX_SEND: usize = 1_000;
-/// Longest delay of a message: a year, in ms. More is cut.
-pub const MAX_DELAY_MS: u64 = 366 * 24 * 3_600_000;
 /// Longest producer id, in bytes.
 pub(crate) const MAX_PRODUCER_BYTES: usize = 64;
 
@@ -44,10 +43,10 @@ pub struct ProducerRef {
 pub struct NewMessage {
     /// [`crate::shard::key_hash`] of the ordering key.
     pub key: Option<u64>,
-    /// Not receivable before this has passed, in ms: 0..=[`MAX_DELAY_MS`].
+    /// Not receivable before this has passed, in ms: 0..=[`YEAR_MS`]; more is cut.
     pub delay_ms: u64,
     /// Not receivable before this, in ms since 1970; 0: at once. Refused when it is more than
-    /// [`MAX_DELAY_MS`] away.
+    /// [`YEAR_MS`] away.
     pub not_before: u64,
     /// How long it waits at most, in ms, if that is shorter than the queue's time to live: from
     /// when it is receivable on; 0: as the queue says.
@@ -128,7 +127,7 @@ impl NewMessage {
             out.put_u64(key);
         }
         if self.delay_ms != 0 {
-            out.put_varint(self.delay_ms.min(MAX_DELAY_MS));
+            out.put_varint(self.delay_ms.min(YEAR_MS));
         }
         if self.not_before != 0 {
             out.put_varint(self.not_before);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{LoggedMessage, LoggedSend, MAX_DELAY_MS, MAX_SEND};
+use super::{LoggedMessage, LoggedSend, MAX_SEND};
+use crate::clock::YEAR_MS;
 use crate::kv::KvError;
 use crate::shard::chunk::MOVED;
 use crate::shard::config::Ordering;
@@ -265,7 +266,7 @@ impl LoggedMessage {
 
     /// When it is receivable at the earliest, ms.
     pub(crate) fn due(&self, now: u64) -> u64 {
-        let delayed = now.saturating_add(self.delay_ms.min(MAX_DELAY_MS));
+        let delayed = now.saturating_add(self.delay_ms.min(YEAR_MS));
         delayed.max(self.not_before)
     }
 
@@ -280,7 +281,7 @@ impl LoggedMessage {
         if p.config.sticky_keys && self.tenant != 0 {
             return Err(Refusal::StickyTenant);
         }
-        if self.not_before > now.saturating_add(MAX_DELAY_MS) {
+        if self.not_before > now.saturating_add(YEAR_MS) {
             return Err(Refusal::TooLate);
         }
         if p.config.deduplication.is_none() && matches!(self.identity, Some(Identity::Id(_))) {
