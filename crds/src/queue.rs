@@ -115,6 +115,13 @@ use crate::{Span, Timestamp};
         "fairness.weights have no effect with ordering Strict (all messages come in one order): \
          leave them out"
     ),
+    validation = Rule::new(
+        "self.ordering != 'Strict' || duration(self.priorities.aging) == duration('0s') \
+         || duration(self.priorities.aging) == duration('60s')"
+    ).message(
+        "priorities.aging has no effect with ordering Strict (all messages come in one order, and \
+         a priority decides nothing): leave it out"
+    ),
     validation = Rule::new("!self.stickyKeys || self.ordering == 'PerKey'").message(
         "stickyKeys needs ordering PerKey: only messages with keys have a consumer to stay with"
     ),
@@ -129,6 +136,13 @@ use crate::{Span, Timestamp};
          || self.groups.all(group, !has(group.circuitBreaker))"
     ).message(
         "groups[].circuitBreaker has no effect with delivery AtMostOnce (no delivery fails): leave \
+         it out"
+    ),
+    validation = Rule::new(
+        "self.delivery != 'AtMostOnce' || !has(self.groups) \
+         || self.groups.all(group, !has(group.maxInFlight))"
+    ).message(
+        "groups[].maxInFlight has no effect with delivery AtMostOnce (nothing is in flight): leave \
          it out"
     ),
     validation = Rule::new(

@@ -176,7 +176,20 @@ fn what_has_no_effect_is_refused() {
         &queue(&json!({"ordering": "PerKey", "stickyKeys": true})),
         None,
     );
+    let in_flight = json!([{"name": "default", "maxInFlight": 5}]);
+    accepted::<Queue>(
+        &queue(&json!({"ordering": "Strict", "priorities": {"aging": "1m"}})),
+        None,
+    );
     for (spec, words) in [
+        (
+            json!({"ordering": "Strict", "priorities": {"aging": "5s"}}),
+            "no effect with ordering Strict",
+        ),
+        (
+            json!({"delivery": "AtMostOnce", "groups": in_flight}),
+            "no effect with delivery AtMostOnce",
+        ),
         (
             json!({"ordering": "Strict", "fairness": weights}),
             "no effect with ordering Strict",
