@@ -244,3 +244,20 @@ fn at_the_limit_of_leases_only_who_leases_nothing_is_asked_for() {
     consumers.grant(consumes, 5);
     assert_eq!(asked(&mut consumers), [(consumes, 5, 1_000)]);
 }
+
+#[test]
+fn one_whose_credit_went_for_what_it_was_owed_hears_of_what_else_is_ready() {
+    let (push, mut heard) = mpsc::unbounded_channel();
+    let mut consumers = Consumers::default();
+    let at = partition(0);
+    let owed = vec![received(at, 2)];
+    let id = consumers.open(wish(Some(1), &[at]), owed, push);
+    let nothing = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(0)));
+    assert!(nothing.is_empty());
+    while heard.try_recv().is_ok() {}
+    consumers.grant(id, 2);
+    assert!(matches!(heard.try_recv(), Ok(Push::Leased(_))));
+    let nothing = consumers.ask(&BTreeMap::new(), |_| Some(Ready::of(5)));
+    assert!(nothing.is_empty());
+    assert!(matches!(heard.try_recv(), Ok(Push::Available)));
+}
