@@ -79,13 +79,13 @@ impl Senders {
     fn send(&mut self, queue: &mut Queue, knows: u32, keys: [usize; 3]) {
         let knows = knows.min(queue.counts.len() as u32 - 1);
         let partitions = queue.counts[knows as usize];
-        let named = queue.partition_of(keys[0], partitions);
+        let named = Queue::partition_of(keys[0], partitions);
         let lane = self.lanes.entry((knows, named)).or_default();
         if !lane.open.is_empty() {
             return;
         }
         for key in keys {
-            if queue.partition_of(key, partitions) == named {
+            if Queue::partition_of(key, partitions) == named {
                 lane.next += 1;
                 let number = lane.next;
                 lane.open.push(Numbered { number, key });

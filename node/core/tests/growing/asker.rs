@@ -121,7 +121,7 @@ impl Attempt {
         for run in messages.chunk_by(follow) {
             match queue.apply(&Op::Send(self.send(way, run))) {
                 Reply::Sent(sent) => outcomes.extend(sent),
-                other => panic!("{other:?}"),
+                other => unreachable!("{other:?}"),
             }
         }
         let among = queue.machine.left_among(Queue::id(partition));

@@ -79,7 +79,7 @@ impl Queue {
         applied.expect("it is whole").replies.remove(0)
     }
 
-    pub fn partition_of(&self, key: usize, partitions: u32) -> u32 {
+    pub fn partition_of(key: usize, partitions: u32) -> u32 {
         partition_of_key(key_hash(KEYS[key].as_bytes()), partitions)
     }
 
@@ -154,7 +154,7 @@ impl Queue {
     /// A message fails elsewhere, where this number of a partition is known.
     pub fn dead_letter(&mut self, at: u32, key: usize) {
         let partitions = self.counts[at as usize % self.counts.len()];
-        let target = self.partition_of(key, partitions);
+        let target = Self::partition_of(key, partitions);
         self.dead_letters += 1;
         let all = self.failed.entry(target).or_default();
         all.push((self.dead_letters, key));
@@ -163,7 +163,7 @@ impl Queue {
     /// Carries the first message of one outbox.
     pub fn carry(&mut self, nth: usize) {
         let outboxes = self.machine.outboxes();
-        if nth % 2 == 0 {
+        if nth.is_multiple_of(2) {
             self.carry_from_elsewhere(nth);
         } else if let Some(at) = nth.checked_rem(outboxes.len()) {
             let Outbox { source, target, .. } = outboxes[at];
@@ -233,7 +233,7 @@ impl Queue {
         };
         match self.apply(&Op::Accept(op)) {
             Reply::Accepted { through, .. } => through,
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         }
     }
 
@@ -259,7 +259,7 @@ impl Queue {
             key_slots: KeySlots::ALL,
         };
         let Reply::Received(received) = self.apply(&Op::Receive(op)) else {
-            panic!("it can be received");
+            unreachable!("it can be received");
         };
         for message in &received.messages {
             let receipt = received.receipt(message).expect("it is leased");

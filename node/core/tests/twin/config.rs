@@ -20,6 +20,10 @@ pub struct Asked {
 }
 
 #[derive(Debug, Clone)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 pub struct Config {
     /// None: as it is.
     pub ordering: Option<Ordering>,

@@ -188,12 +188,7 @@ fn config(found: &mut Features, config: &PartitionConfig) {
         1 => Feature::OneDelivery,
         _ => Feature::Deliveries,
     });
-    found.add(match backoff.map(|backoff| backoff.growth) {
-        None => Feature::NoBackoff,
-        Some(Growth::Fixed) => Feature::Fixed,
-        Some(Growth::Linear) => Feature::Linear,
-        Some(Growth::Exponential) => Feature::Exponential,
-    });
+    found.add(growth(backoff.as_ref()));
     found.add_if(dead_letter.is_some(), Feature::DeadLetters);
     found.add_if(dead_letter.is_none(), Feature::NoDeadLetters);
     found.add_if(*max_messages != 0, Feature::MaxMessages);
@@ -216,6 +211,15 @@ fn config(found: &mut Features, config: &PartitionConfig) {
     found.add_if(*rate != 0, Feature::Rate);
     found.add_if(*sticky_keys, Feature::StickyKeys);
     found.add_if(config.has_grown(), Feature::Grown);
+}
+
+fn growth(backoff: Option<&Backoff>) -> Feature {
+    match backoff.map(|backoff| backoff.growth) {
+        None => Feature::NoBackoff,
+        Some(Growth::Fixed) => Feature::Fixed,
+        Some(Growth::Linear) => Feature::Linear,
+        Some(Growth::Exponential) => Feature::Exponential,
+    }
 }
 
 fn deduplication(found: &mut Features, setting: &Deduplication) {
