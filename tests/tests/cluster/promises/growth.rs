@@ -58,9 +58,8 @@ impl Reader {
                 let of_key = came.entry(delivery.ordering_key.clone()).or_default();
                 of_key.push((number, delivery.id.clone()));
             }
-            sleep(Duration::from_millis(2)).await;
             // What is not acked for sure comes again, and nothing of its key before it.
-            let _ = delivery.ack().await;
+            tokio::spawn(async move { delivery.ack().await });
         }
     }
 
@@ -97,8 +96,9 @@ async fn send(key: u32, producers: Producers) {
         };
         let message = Message::new(number.to_string()).key(format!("k{key}"));
         producer.send(message).await.expect("it is accepted");
-        // About as fast as one consumer reads: keys are there, and are not.
-        sleep(Duration::from_millis(20)).await;
+        // Something of the key waits for a time, and nothing of it for another.
+        let all_is_read = number % 10 == 9;
+        sleep(Duration::from_millis(if all_is_read { 300 } else { 10 })).await;
     }
 }
 
