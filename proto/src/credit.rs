@@ -20,6 +20,10 @@ pub enum Order {
 }
 
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent of each other"
+)]
 struct Source {
     open: bool,
     /// Given and not yet used or given back.

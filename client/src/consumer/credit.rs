@@ -50,7 +50,7 @@ impl Credit {
 
     /// A stream is there; returns its place.
     pub fn open(&mut self) -> usize {
-        let free = (0..).find(|place| !self.places.contains_key(place));
+        let free = (0..=self.places.len()).find(|place| !self.places.contains_key(place));
         let place = free.unwrap_or_default();
         self.places.insert(place, Place::default());
         self.split.opened(place);
