@@ -116,7 +116,7 @@ async fn a_dead_letter_tells_of_every_attempt_also_of_those_at_another_leader() 
     scene.kill_leader_of("work").await;
     let third = next(&consumer).await;
     assert_eq!((third.delivery_count, third.first_delivered_at), (3, once));
-    assert!(third.last_delivered_at > once, "{third:?}");
+    assert!(third.last_delivered_at >= once, "{third:?}");
     third.reject("third").await.expect("it is leased");
     let dead = scene.consumer("dead").await;
     let dead = next(&dead).await;
@@ -139,5 +139,5 @@ async fn a_dead_letter_tells_of_every_attempt_also_of_those_at_another_leader() 
             .delivered_at
             .map(|at| (at.seconds, at.nanos))
     };
-    assert!(at(0) <= at(1) && at(1) < at(2), "{info:?}");
+    assert!(at(0) <= at(1) && at(1) <= at(2), "{info:?}");
 }
