@@ -207,7 +207,7 @@ fn wrong_values_are_told_from_wrong_options() {
         ("queue ls --timeout 0s", "it must be more than 0"),
         ("queue create x --lease -5s", "\"-5s\" is no duration"),
         ("send x body --delay -1s", "\"-1s\" is no duration"),
-        ("bench --size 100Mi", "at most 16777200"),
+        ("bench --size 100Mi", "at most 16777216"),
         ("queue update x", "say what to change, by --partitions, "),
         ("send x body -a a=1 -a b=1 -a a=2", "attribute \"a\""),
     ] {

@@ -73,7 +73,7 @@ async fn every_message_is_received_and_acked_once() {
 async fn what_one_partition_has_is_held_up_to_the_limit_of_all_streams() {
     let cluster = Cluster::start(3, Queue::new(3, LEASE));
     let client = cluster.client().await;
-    for number in 0..150 {
+    for number in 0..2_000 {
         let message = OutgoingMessage {
             body: number.to_string().into(),
             ..OutgoingMessage::default()
@@ -89,7 +89,7 @@ async fn what_one_partition_has_is_held_up_to_the_limit_of_all_streams() {
     }
     sleep(Duration::from_millis(300)).await;
     assert_eq!(cluster.shared.lock().queue().most_leased, 100);
-    // A message elsewhere comes with the next room.
+    // A message elsewhere comes with the next room, not behind all of the backlog.
     let message = OutgoingMessage::default();
     cluster.shared.lock().queue().send("p", 2, 0, message);
     for delivery in held.drain(..10) {
@@ -102,7 +102,7 @@ async fn what_one_partition_has_is_held_up_to_the_limit_of_all_streams() {
         came.push(next.partition);
         next.ack().await.unwrap();
     }
-    assert!(came.len() <= 30, "{came:?}");
+    assert!(came.len() <= 500, "{came:?}");
     assert_eq!(cluster.shared.lock().queue().most_leased, 100);
 }
 

@@ -43,7 +43,7 @@ pub struct Bench {
     /// Consumers, each with its own streams; 0 leaves the messages there
     #[arg(long, default_value_t = 4, allow_negative_numbers = true)]
     consumers: u32,
-    /// Bytes per body, 32..16777200
+    /// Bytes per body, 32..16777216
     #[arg(long, value_parser = size, default_value = "1Ki", allow_hyphen_values = true)]
     size: u64,
     /// Messages that each producer keeps unanswered (closed loop); 1: one at a time
