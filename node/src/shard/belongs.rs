@@ -23,10 +23,8 @@ pub fn check(
     for (index, message) in messages.iter().enumerate() {
         let belongs = partition_of(message, &spec, queue.partitions());
         let belonged = || {
-            let homes = queue
-                .config
-                .homes(key_hash(message.ordering_key.as_bytes()));
-            queue.config.has_grown() && homes.contains(&partition)
+            let key = || key_hash(message.ordering_key.as_bytes());
+            queue.config.has_grown() && queue.config.homes(key()).contains(&partition)
         };
         if is_deduplicated(message, &spec) && belongs != Some(partition) && !belonged() {
             let belongs = belongs.unwrap_or_default();
