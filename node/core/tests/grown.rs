@@ -2,6 +2,8 @@
 //! once, in the order in which it was sent, and one message at a time. Senders do not know of the
 //! growth, repeat themselves, give up, and those who ask for them die on the way.
 
+#[path = "world/carried.rs"]
+mod carried;
 mod growing {
     pub mod asker;
     pub mod queue;

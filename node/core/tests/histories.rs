@@ -7,6 +7,8 @@
     reason = "the stories are files, and UPDATE is asked for from outside"
 )]
 
+#[path = "world/carried.rs"]
+mod carried;
 mod histories {
     pub mod by_hand;
     pub mod command;

@@ -7,6 +7,8 @@
     reason = "settings come from outside"
 )]
 
+#[path = "world/carried.rs"]
+mod carried;
 mod twin {
     pub mod breaker;
     pub mod build;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use roadstead_core::kv::MemoryKv;
 use roadstead_core::shard::*;
 
+use crate::carried::carried;
+
 /// Of 2, 3, 5 and 8 partitions they belong to every one; some have three homes.
 pub const KEYS: [&str; 14] = [
     "a", "b", "c", "e", "f", "g", "h", "i", "k", "m", "n", "p", "s", "t",
@@ -169,17 +171,7 @@ impl Queue {
             let Outbox { source, target, .. } = outboxes[at];
             let heads = self.machine.outbox_heads(&self.kv, source, target, 1);
             let head = heads.expect("rows can be read").remove(0);
-            let message = MovedMessage {
-                id: head.id,
-                enqueued_at: head.enqueued_at,
-                key: head.key,
-                due: head.due,
-                ttl_ms: head.ttl_ms,
-                priority: head.priority,
-                tenant: head.tenant,
-                header: Bytes::new(),
-                body: self.body(head.payload),
-            };
+            let message = carried(&head, Bytes::new(), self.body(head.payload));
             let through = self.accept(source, target.partition, (head.number, message));
             self.apply(&Op::OutboxDone(OutboxDone {
                 source,

@@ -6,6 +6,7 @@ use roadstead_core::shard::*;
 use super::command::Command;
 use super::shard::{BEGIN, Shard};
 use super::words::{message, or_nothing};
+use crate::carried::carried;
 
 /// The slots of some keys: `KEY,KEY`.
 fn slots_of(keys: &str) -> KeySlots {
@@ -170,7 +171,10 @@ impl Shard {
                 out.extend(heads.iter().flat_map(|m| told(&m.attempts)));
             }
             let first = heads[0].number;
-            let messages = heads.iter().map(|m| self.moved(m)).collect();
+            let messages = heads
+                .iter()
+                .map(|m| carried(m, Bytes::new(), self.body(m.payload).into()))
+                .collect();
             let (reply, _) = self.apply(&Op::Accept(Accept {
                 source,
                 target,
@@ -189,20 +193,6 @@ impl Shard {
             out.extend(stopped.map(|why| format!("the rest waits: {why}")));
         }
         or_nothing(out)
-    }
-
-    fn moved(&self, m: &OutboxMessage) -> MovedMessage {
-        MovedMessage {
-            id: m.id,
-            enqueued_at: m.enqueued_at,
-            key: m.key,
-            due: m.due,
-            ttl_ms: m.ttl_ms,
-            priority: m.priority,
-            tenant: m.tenant,
-            header: Bytes::new(),
-            body: self.body(m.payload).into(),
-        }
     }
 }
 

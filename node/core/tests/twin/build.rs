@@ -7,6 +7,7 @@ use roadstead_core::shard::*;
 use super::config::{Asked, Config, DeadLetter, tenant, weights};
 use super::history::{Begin, Happening, Sent, Settled, UNKNOWN};
 use super::world::World;
+use crate::carried::carried;
 
 impl World {
     pub fn ops(&mut self, event: &Happening) -> Vec<Op> {
@@ -312,7 +313,10 @@ impl World {
                 heads.remove(0);
             }
             let first = heads[0].number;
-            let messages = heads.iter().map(|head| self.moved(head)).collect();
+            let messages = heads
+                .iter()
+                .map(|head| carried(head, Bytes::from_static(b"h"), self.body(head.payload)))
+                .collect();
             ops.push(Op::Accept(Accept {
                 source,
                 target,
@@ -333,20 +337,6 @@ impl World {
             }));
         }
         ops
-    }
-
-    fn moved(&self, head: &OutboxMessage) -> MovedMessage {
-        MovedMessage {
-            id: head.id,
-            enqueued_at: head.enqueued_at,
-            key: head.key,
-            due: head.due,
-            ttl_ms: head.ttl_ms,
-            priority: head.priority,
-            tenant: head.tenant,
-            header: Bytes::from_static(b"h"),
-            body: self.body(head.payload),
-        }
     }
 }
 
